@@ -1,0 +1,85 @@
+/**
+ * A value as a {@link Kv} holds it.
+ *
+ * @example
+ * ```ts
+ * import type { KvEntry } from "@ratesync/core";
+ *
+ * const entry: KvEntry = { value: new TextEncoder().encode("{}"), revision: 7 };
+ * console.log(entry.revision); // 7
+ * ```
+ */
+export interface KvEntry {
+  /** The stored bytes. */
+  readonly value: Uint8Array;
+  /** Which write of the store this is: a positive integer, and another one after every write of the key. */
+  readonly revision: number;
+}
+
+/**
+ * How a compare-and-set ended. To lose the race is an outcome and not an exception.
+ *
+ * @example
+ * ```ts
+ * import type { CasResult } from "@ratesync/core";
+ *
+ * const describe = (result: CasResult) => result.ok ? `stored as revision ${result.revision}` : "somebody was faster";
+ * console.log(describe({ ok: false })); // "somebody was faster"
+ * ```
+ */
+export type CasResult = { readonly ok: true; readonly revision: number } | { readonly ok: false };
+
+/**
+ * What a limiter needs of a store: a key-value store with compare-and-set. Every adapter implements it, and a custom
+ * one is handed in with `configureStore("mine", { kv, clock })`.
+ *
+ * An exception from any method means that the store failed or that the outcome is unknown; throw a
+ * `StoreUnavailableError` with `outcome: "not_applied"` where it is certain that nothing was written.
+ *
+ * @example The smallest one: a single process, values that never expire
+ * ```ts
+ * import type { Kv, KvEntry } from "@ratesync/core";
+ *
+ * const entries = new Map<string, KvEntry>();
+ * let revision = 0;
+ * const kv: Kv = {
+ *   get: (key) => Promise.resolve(entries.get(key) ?? null),
+ *   compareAndSet(key, value, expected) {
+ *     if ((entries.get(key)?.revision ?? 0) !== expected) return Promise.resolve({ ok: false });
+ *     entries.set(key, { value, revision: ++revision });
+ *     return Promise.resolve({ ok: true, revision });
+ *   },
+ *   delete(key) {
+ *     entries.delete(key);
+ *     return Promise.resolve();
+ *   },
+ *   async *keys(prefix = "") {
+ *     for (const key of entries.keys()) if (key.startsWith(prefix)) yield key;
+ *   },
+ * };
+ * console.log(await kv.compareAndSet("api", new Uint8Array(), 0)); // { ok: true, revision: 1 }
+ * console.log(await kv.compareAndSet("api", new Uint8Array(), 0)); // { ok: false }
+ * ```
+ */
+export interface Kv {
+  /** The entry under `key`, as the last acknowledged write left it (never a stale one), or `null` if there is none. */
+  get(key: string): Promise<KvEntry | null>;
+  /**
+   * Writes `value` if the key's revision is still `expected`; 0 means that the key must not exist.
+   *
+   * `ttlMs` says after how many milliseconds the value is worth nothing more, so that a store may forget it then. A
+   * store that never forgets, or forgets later, is right too.
+   */
+  compareAndSet(key: string, value: Uint8Array, expected: number, ttlMs?: number): Promise<CasResult>;
+  /** Removes the key. Removing one that is not there is no error. */
+  delete(key: string): Promise<void>;
+  /** All keys that start with `prefix`, in no particular order. */
+  keys(prefix?: string): AsyncIterable<string>;
+  /**
+   * Calls `onHint` when another process announces that something under `key` was released, until the result is
+   * disposed of. It is a hint and not the truth: it may come late, twice, or never.
+   */
+  wake?(key: string, onHint: () => void): Promise<AsyncDisposable>;
+  /** Announces to everybody who called {@link Kv.wake} for `key` that something was released. Never throws. */
+  announce?(key: string): void;
+}

@@ -1,0 +1,101 @@
+/**
+ * How a limiter counts: `token_bucket` (GCRA, a rate with a burst) or `sliding_window` (a log of the last window).
+ *
+ * @example
+ * ```ts
+ * import type { Algorithm } from "@ratesync/core";
+ *
+ * const algorithm: Algorithm = "sliding_window";
+ * console.log(algorithm);
+ * ```
+ */
+export type Algorithm = "token_bucket" | "sliding_window";
+
+/**
+ * What a limiter does while its store is down: admit without a limit (`open`), refuse with an error (`closed`), or go on
+ * with the same rules inside this process (`local`).
+ *
+ * @example
+ * ```ts
+ * import type { OnFailure } from "@ratesync/core";
+ *
+ * const whenTheStoreIsDown: OnFailure = "local";
+ * console.log(whenTheStoreIsDown);
+ * ```
+ */
+export type OnFailure = "open" | "closed" | "local";
+
+/**
+ * One of several limits on the same limiter: `limit` requests in every `windowMs`.
+ *
+ * @example 10 per second, and 1,000 per hour of which 50 may come at once
+ * ```ts
+ * import type { RateSpec } from "@ratesync/core";
+ *
+ * const rates: RateSpec[] = [
+ *   { limit: 10, windowMs: 1_000 },
+ *   { limit: 1_000, windowMs: 3_600_000, burst: 50 },
+ * ];
+ * console.log(rates.length); // 2
+ * ```
+ */
+export interface RateSpec {
+  /** How many requests (or how much cost) in each window; an integer >= 1. */
+  readonly limit: number;
+  /** The window's length in milliseconds; > 0. */
+  readonly windowMs: number;
+  /**
+   * How much of it may come at once after a pause. Only for `token_bucket`.
+   *
+   * @default {1}
+   */
+  readonly burst?: number | undefined;
+  /** How this limit counts. The default is the limiter's own algorithm. */
+  readonly algorithm?: Algorithm | undefined;
+}
+
+/**
+ * The configuration of a limiter, complete and checked, as `getLimiter(id).getConfig()` returns it. Frozen; `null`
+ * stands for a limit that it does not have.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("api", { ratePerSecond: 100 });
+ * console.log(rateSync.getLimiter("api").getConfig().burst); // 1
+ * ```
+ */
+export interface LimiterConfig {
+  /** The limiter's id. */
+  readonly id: string;
+  /** The id of the store that keeps its limits. */
+  readonly storeId: string;
+  /** How it counts. A limiter that only limits concurrency says `token_bucket`. */
+  readonly algorithm: Algorithm;
+  /** Requests per second, or `null`. */
+  readonly ratePerSecond: number | null;
+  /** How much of the rate may come at once after a pause. */
+  readonly burst: number;
+  /** How many may run at the same time, or `null`. */
+  readonly maxConcurrent: number | null;
+  /** After how many milliseconds the permits of a crashed holder come back. */
+  readonly leaseMs: number;
+  /** Requests in each window, or `null`. */
+  readonly limit: number | null;
+  /** The window's length in milliseconds, or `null`. */
+  readonly windowMs: number | null;
+  /** Further limits that hold at the same time. */
+  readonly rates: readonly RateSpec[];
+  /** How long an `acquire` without a timeout of its own waits, in milliseconds; `null`: as long as it takes. */
+  readonly timeoutMs: number | null;
+  /** Whether a request is refused while the store is down; the same as `onFailure === "closed"`. */
+  readonly failClosed: boolean;
+  /** What happens while the store is down. */
+  readonly onFailure: OnFailure;
+  /** How long the store may take to answer, in milliseconds, before that counts as a failure. */
+  readonly backendTimeoutMs: number;
+  /** How far into the future the waiting callers of one process reserve slots, in milliseconds. */
+  readonly reserveAheadMs: number;
+}

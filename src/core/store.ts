@@ -1,0 +1,34 @@
+import type { Clock } from "./clock.ts";
+import type { Kv } from "./kv.ts";
+
+/**
+ * A store as limiters use it: a {@link Kv}, the clock that all processes on it share, and its lifetime. It is opened on
+ * first use, once, even when many first uses come together.
+ *
+ * @example
+ * ```ts
+ * import { memoryStore, type Store } from "@ratesync/core";
+ *
+ * const store: Store = memoryStore();
+ * await store.open();
+ * console.log(await store.kv.get("nothing")); // null
+ * await store.close();
+ * ```
+ */
+export interface Store {
+  /** Where the limits are kept. Its methods may be called before {@link Store.open}; they open the store first. */
+  readonly kv: Kv;
+  /** The time that everybody on this store agrees on. Exact once the store is open. */
+  readonly clock: Clock;
+  /**
+   * Connects, if that is needed. Concurrent and repeated calls share one connection; after a failure the next call tries
+   * again.
+   *
+   * @throws {StoreUnavailableError} if the store cannot be reached or used; the message says what to do.
+   */
+  open(): Promise<void>;
+  /** Closes what this store opened itself; what the caller handed in stays open. Repeated calls do nothing. */
+  close(): Promise<void>;
+  /** For how long the store keeps a value that is not written again, in milliseconds, where it is limited and known. */
+  readonly retentionMs?: number | undefined;
+}
