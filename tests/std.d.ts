@@ -24,16 +24,14 @@ declare module "npm:deno-std@1.4.0/assert/mod.js" {
     expected: T,
     message?: string,
   ): asserts actual is InstanceType<T>;
-  // deno-lint-ignore no-explicit-any -- an error class is called with arguments that only it knows
   export function assertThrows<E extends Error>(
     fn: () => unknown,
-    error: new (...args: any[]) => E,
+    error: new (...args: never[]) => E,
     includes?: string,
   ): E;
   export function assertRejects<E extends Error>(
     fn: () => PromiseLike<unknown>,
-    // deno-lint-ignore no-explicit-any -- an error class is called with arguments that only it knows
-    error: new (...args: any[]) => E,
+    error: new (...args: never[]) => E,
     includes?: string,
   ): Promise<E>;
   export function fail(message?: string): never;

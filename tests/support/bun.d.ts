@@ -1,0 +1,10 @@
+// The two things of Bun that its preload file uses: its own types would bring a dependency for ten lines.
+declare module "bun" {
+  export function plugin(options: {
+    name: string;
+    setup(build: {
+      module(name: string, load: () => Promise<{ loader: "object"; exports: Record<string, unknown> }>): void;
+    }): void;
+  }): void;
+}
+declare const Bun: { file(url: URL): { json(): Promise<unknown> } };
