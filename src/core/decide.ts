@@ -1,0 +1,72 @@
+import type { Demand, Rule, RuleState, Usage } from "./rules/rule.ts";
+
+/** The states of a limiter's rules, in the order of the rules. */
+export type Parts = readonly RuleState[];
+
+/**
+ * The first moment from `now` on at which every rule lets the request start, or `Infinity` if time alone does not bring
+ * it. Rules only get fuller with time, so the moment at which the last of them agrees is found by asking round.
+ */
+export function earliestStart(rules: readonly Rule[], parts: Parts, now: number, demand: Demand): number {
+  let at = now;
+  for (let asked = 0, agreed = 0; agreed < rules.length; asked++) {
+    const index = asked % rules.length;
+    const rule = rules[index]!;
+    // Who holds a permit is known for now only: nobody knows who will hold one at a later moment.
+    const from = rule.kind === "concurrency" ? now : at;
+    const next = rule.earliest(parts[index]!, from, demand);
+    if (next === Infinity) return Infinity;
+    agreed = next > at ? 1 : agreed + 1;
+    at = Math.max(at, next);
+  }
+  return at;
+}
+
+/** At the earliest when a request starts that comes after others of `ahead` cost in all. */
+export function earliestStartBehind(
+  rules: readonly Rule[],
+  parts: Parts,
+  now: number,
+  ahead: number,
+  demand: Demand,
+): number {
+  return rules.reduce((at, rule, i) => Math.max(at, rule.earliestBehind(parts[i]!, now, ahead, demand)), now);
+}
+
+/** The states after every rule granted the request for the moment `at`. */
+export function takeAll(rules: readonly Rule[], parts: Parts, at: number, now: number, demand: Demand): Parts {
+  return rules.map((rule, i) => rule.take(parts[i]!, at, now, demand));
+}
+
+/** A request that did not fit, and what stood in its way. */
+export interface Obstacle {
+  /** The rule that refused; where several did, the one that takes longest. */
+  readonly rule: Rule;
+  /** When the request could be granted, as far as that rule can tell. */
+  readonly retryAt: number;
+}
+
+/** Which rule keeps the request from starting now. */
+export function obstacle(rules: readonly Rule[], parts: Parts, now: number, demand: Demand): Obstacle {
+  const first = rules[0]!;
+  return rules.slice(1).reduce<Obstacle>((worst, rule, i) => {
+    const retryAt = rule.retryAt(parts[i + 1]!, now, demand);
+    return retryAt > worst.retryAt ? { rule, retryAt } : worst;
+  }, { rule: first, retryAt: first.retryAt(parts[0]!, now, demand) });
+}
+
+/** What is left of the rule that has least left. */
+export function scarcest(rules: readonly Rule[], parts: Parts, now: number): Usage {
+  let least = rules[0]!.usage(parts[0]!, now);
+  for (let i = 1; i < rules.length; i++) {
+    const usage = rules[i]!.usage(parts[i]!, now);
+    if (usage.remaining < least.remaining) least = usage;
+  }
+  return least;
+}
+
+/** The largest cost that every rule can grant, and the rule that says so. */
+export function maximumCost(rules: readonly Rule[]): { readonly maximum: number; readonly rule: Rule } {
+  const rule = rules.reduce((least, rule) => rule.maximumCost < least.maximumCost ? rule : least);
+  return { maximum: rule.maximumCost, rule };
+}

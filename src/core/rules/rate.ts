@@ -1,0 +1,49 @@
+import type { Demand, Rule } from "./rule.ts";
+
+/** The limit of {@link rateRule}. */
+export interface RateLimit {
+  /** Requests (or cost) per second; finite and > 0. */
+  readonly ratePerSecond: number;
+  /** How much may come at once after a pause; finite and >= 1. */
+  readonly burst: number;
+  /** By how many milliseconds a start may be late at the least. */
+  readonly timingMarginMs: number;
+}
+
+/**
+ * A rate with a burst, by the generic cell rate algorithm (GCRA; ITU-T I.371, in its virtual scheduling form): the state
+ * is one number, the theoretical arrival time (TAT), at which a bucket of `burst` tokens would be full again. A request
+ * of cost `c` fits from `TAT + (c - burst) · interval` on, and moves the TAT by `c · interval`.
+ *
+ * A start may be late by (nearly) the whole burst tolerance: in any window of length `w` there are then still at most
+ * `burst + rate · w` starts, as between a late start and the next one granted lies the interval that it was late in.
+ */
+export function rateRule({ ratePerSecond, burst, timingMarginMs }: RateLimit): Rule<number> {
+  const interval = 1_000 / ratePerSecond;
+  const tolerance = burst * interval;
+  const earliest = (tat: number, now: number, { cost }: Demand) => Math.max(now, tat + cost * interval - tolerance);
+  return {
+    kind: "rate",
+    label: `${ratePerSecond}/s, burst ${burst}`,
+    maximumCost: burst,
+    toleranceMs: Math.max(0.9 * tolerance, timingMarginMs),
+    initial: 0,
+    earliest,
+    earliestBehind: (tat, now, ahead, { cost }) => Math.max(now, tat + (ahead + cost) * interval - tolerance),
+    take: (tat, at, _now, { cost }) => Math.max(tat, at) + cost * interval,
+    // Only the last reservation can be undone: later ones have been promised moments that depend on it.
+    giveBack: (tat, { before, after }) => tat === after ? before : tat,
+    retryAt: earliest,
+    usage(tat, now) {
+      const remaining = Math.floor((now + tolerance - Math.max(tat, now)) / interval + ROUNDING);
+      return { limit: burst, remaining: Math.max(0, remaining), resetAt: Math.max(tat, now + interval) };
+    },
+    exhausted: (now) => now + tolerance,
+    idleFrom: (tat) => tat,
+    shift: (tat, ms) => tat - ms,
+    decode: (json) => typeof json === "number" && Number.isFinite(json) ? json : undefined,
+  };
+}
+
+/** A token that only rounding kept from being whole is whole. */
+const ROUNDING = 1e-6;

@@ -1,0 +1,117 @@
+import type { Rule } from "./rule.ts";
+
+/** The limit of {@link windowRule}. */
+export interface WindowLimit {
+  /** Requests (or cost) in any window; an integer >= 1. */
+  readonly limit: number;
+  /** The window's length in milliseconds; finite and > 0. */
+  readonly windowMs: number;
+  /** How far into the future moments are granted, in milliseconds. */
+  readonly reserveAheadMs: number;
+  /** By how many milliseconds a start may be late at the most. */
+  readonly timingMarginMs: number;
+}
+
+/** The grants that still count, oldest first: the moment from which each counts no longer less the window, its cost. */
+export type WindowLog = readonly number[];
+
+/** Up to this limit every grant is an entry of its own; above it, grants share {@link BUCKETS} buckets. */
+const EXACT_ENTRIES = 128;
+const BUCKETS = 200;
+/** The least lateness that timers of a busy runtime can keep. */
+const LEAST_MARGIN_MS = 2;
+
+/**
+ * A sliding window: never more than `limit` in any window of `windowMs`, by a log of grants.
+ *
+ * Two things keep that exact and small. A grant is logged at the latest moment at which it may start (its own moment
+ * plus a margin of 1/400 of the window), so that a late start does not shorten the window after it. And where `limit` is
+ * large, grants that lie close together are logged as one, at the latest of their moments: capacity then comes back a
+ * little late (half a bucket on average), and never early.
+ */
+export function windowRule({ limit, windowMs, reserveAheadMs, timingMarginMs }: WindowLimit): Rule<WindowLog> {
+  const margin = Math.min(timingMarginMs, Math.max(LEAST_MARGIN_MS, windowMs / 400));
+  const bucket = limit > EXACT_ENTRIES ? (windowMs + reserveAheadMs) / BUCKETS : 0;
+  // Short numbers keep the stored value short. Always up, so that nothing counts for less than the window.
+  const quantum = bucket >= 100 ? 1 : 1 / 1_024;
+  const logged = (at: number) => Math.ceil((at + margin) / quantum) * quantum;
+
+  /** The first moment from `now` on at which no more than `allowed` of the log is inside the window. */
+  function fits(log: WindowLog, now: number, allowed: number): number {
+    const last = log.length === 0 ? now : log[log.length - 2]! - margin - quantum;
+    let at = Math.max(now, last);
+    let used = 0;
+    let oldest = log.length;
+    while (oldest > 0 && log[oldest - 2]! > at - windowMs) {
+      oldest -= 2;
+      used += log[oldest + 1]!;
+    }
+    while (used > allowed && oldest < log.length) {
+      at = Math.max(at, log[oldest]! + windowMs);
+      used -= log[oldest + 1]!;
+      oldest += 2;
+    }
+    return used > allowed ? Infinity : at;
+  }
+
+  return {
+    kind: "window",
+    label: `${limit} in any ${windowMs / 1_000} s`,
+    maximumCost: limit,
+    toleranceMs: margin,
+    initial: [],
+    earliest: (log, now, { cost }) => fits(log, now, limit - cost),
+    earliestBehind(log, now, ahead, { cost }) {
+      const windows = Math.max(0, Math.ceil((ahead + cost) / limit) - 1);
+      return fits(log, now, limit * (windows + 1) - ahead - cost) + windows * windowMs;
+    },
+    take(log, at, now, { cost }) {
+      const moment = logged(at);
+      let expired = 0;
+      while (expired < log.length && log[expired]! <= now - windowMs) expired += 2;
+      const kept = log.slice(expired);
+      const last = kept.length - 2;
+      const sameBucket = last >= 0 && (kept[last] === moment ||
+        (bucket > 0 && Math.floor(kept[last]! / bucket) === Math.floor(moment / bucket)));
+      if (sameBucket) {
+        kept[last] = Math.max(kept[last]!, moment);
+        kept[last + 1]! += cost;
+      } else kept.push(moment, cost);
+      return kept;
+    },
+    giveBack(log, { at, demand: { cost } }) {
+      const moment = logged(at);
+      for (let i = log.length - 2; i >= 0; i -= 2) {
+        const shared = bucket > 0 && Math.floor(log[i]! / bucket) === Math.floor(moment / bucket);
+        if (log[i] !== moment && !(shared && log[i]! > moment)) continue;
+        if (log[i + 1]! < cost) break;
+        const rest = log.slice();
+        if (log[i + 1] === cost) rest.splice(i, 2);
+        else rest[i + 1]! -= cost;
+        return rest;
+      }
+      return log;
+    },
+    retryAt: (log, now, { cost }) => fits(log, now, limit - cost),
+    usage(log, now) {
+      let used = 0;
+      for (let i = 0; i < log.length; i += 2) if (log[i]! > now - windowMs) used += log[i + 1]!;
+      const last = log.length === 0 ? now : log[log.length - 2]!;
+      return { limit, remaining: Math.max(0, limit - used), resetAt: Math.max(now, last) + windowMs };
+    },
+    exhausted: (now) => [logged(now), limit],
+    idleFrom: (log) => log.length === 0 ? -Infinity : log[log.length - 2]! + windowMs,
+    shift: (log, ms) => log.map((value, i) => i % 2 === 0 ? value - ms : value),
+    decode(json) {
+      if (!Array.isArray(json) || json.length % 2 !== 0) return undefined;
+      const log: number[] = [];
+      for (const value of json) {
+        if (typeof value !== "number" || !Number.isFinite(value)) return undefined;
+        const isMoment = log.length % 2 === 0;
+        if (isMoment ? log.length > 0 && value < log[log.length - 2]! : value <= 0) return undefined;
+        log.push(value);
+      }
+      return log;
+    },
+  };
+}
