@@ -55,9 +55,9 @@ export function withWriter(writers: readonly Writer[], writer: Writer): readonly
   return [...others.slice(-(REMEMBERED_WRITERS - 1)), writer];
 }
 
-/** Whether the write with this number is among those that led to the state. */
+/** Whether this write is among the last ones of each writer that led to the state. */
 export function wasWritten(state: State, [id, operation]: Writer): boolean {
-  return state.writers.some((writer) => writer[0] === id && writer[1] >= operation);
+  return state.writers.some((writer) => writer[0] === id && writer[1] === operation);
 }
 
 /** From when on the state says no more than no state at all. */

@@ -1,0 +1,586 @@
+import { type Alarm, createAlarm } from "./alarm.ts";
+import { earliestStart, earliestStartBehind, type Obstacle, obstacle, type Parts, takeAll } from "./decide.ts";
+import { StoreUnavailableError } from "./errors.ts";
+import type { Identity, Ledger } from "./ledger.ts";
+import type { Meter } from "./metrics.ts";
+import { type Holders, renewPermits } from "./rules/concurrency.ts";
+import type { Demand, Rule, RuleState } from "./rules/rule.ts";
+import { shiftParts, type State, withRecentEpoch } from "./state.ts";
+import type { Store } from "./store.ts";
+
+/** A request that was granted. */
+export interface Grant {
+  /** The moment that it was granted for, in milliseconds since the Unix epoch. */
+  readonly at: number;
+  /** The epoch of the states. */
+  readonly epoch: number;
+  /** The states of the rules that it was granted in. */
+  readonly before: Parts;
+  /** The states of the rules that it left. */
+  readonly after: Parts;
+  /** What was asked for. */
+  readonly demand: Demand;
+}
+
+/** How a request ended. */
+export type Outcome =
+  | { readonly kind: "granted"; readonly grant: Grant; readonly attempts: number }
+  | ({ readonly kind: "refused"; readonly state: State; readonly attempts: number } & Obstacle)
+  | { readonly kind: "failed"; readonly cause: unknown; readonly attempts: number };
+
+/** What a {@link Cell} needs. */
+export interface CellOptions {
+  readonly storeId: string;
+  readonly store: Store;
+  readonly ledger: Ledger;
+  readonly rules: readonly Rule[];
+  readonly identity: Identity;
+  readonly meter: Meter;
+  /** A number from 0 to 1, for pauses that shall not be the same everywhere. */
+  readonly random: () => number;
+  readonly reserveAheadMs: number;
+  readonly leaseMs: number;
+  readonly retryIntervalMs: number;
+  readonly maxRetries: number;
+}
+
+interface Waiter {
+  readonly demand: Demand;
+  /** The latest moment to start at. */
+  readonly deadline: number;
+  /** Whether the deadline has to be watched: who does not want to wait is answered with the next decision anyway. */
+  readonly patient: boolean;
+  readonly since: number;
+  attempts: number;
+  settled: boolean;
+  /** Set when the store failed the request, so that what it gets after all is not given back: it may have been used. */
+  failed: boolean;
+  metFull: boolean;
+  grant?: Grant;
+  settle(outcome: Outcome): void;
+}
+
+interface Planned {
+  readonly waiter: Waiter;
+  readonly grant: Grant;
+}
+
+interface Plan {
+  readonly state: State;
+  readonly changed: boolean;
+  /** The waiters that got something, in order. */
+  readonly granted: readonly Planned[];
+  /** How many waiters from the head of the queue are dealt with. */
+  readonly dealtWith: number;
+  /** How many of the things to undo were undone. */
+  readonly undone: number;
+  /** When the head of the queue can be decided, if it was not. */
+  readonly resumeAt: number;
+  /** Whether somebody was held up by permits that may have been released since the state was read. */
+  readonly doubtful: boolean;
+}
+
+interface Undo {
+  readonly grant: Grant;
+  readonly since: number;
+  /** Whether the request never started: then everything comes back, and else only the permit. */
+  readonly unused: boolean;
+}
+
+/** How many turns of the microtask queue without a new request end the wait for those who were just served. */
+const QUIET_TURNS = 8;
+const MOST_TURNS = 1_000;
+/** Waiting callers top up their reservations in steps of about this part of what may be reserved. */
+const STEPS_PER_RESERVE = 16;
+/** A waiter for a permit looks by itself after this long, should the hint be lost. */
+const LOOK_AGAIN_MS = 1_000;
+/** A store that has not answered for this long, although the caller's time is up, counts as down for that caller. */
+const GRACE_MS = 40;
+/** How long to wait before what could not be undone is tried again. */
+const UNDO_AGAIN_MS = 500;
+
+/**
+ * One key: its queue of requests, and the loop that decides them. Everything that is waiting goes into one
+ * compare-and-set, in order, each request with an outcome of its own.
+ */
+export class Cell {
+  readonly #options: CellOptions;
+  readonly #rules: readonly Rule[];
+  readonly #concurrency: number;
+  readonly #tolerance: number;
+  readonly #alarm: Alarm;
+  /** Not yet decided, in order of arrival. */
+  #queue: Waiter[] = [];
+  /** Granted for a moment that is still to come, in order of the moments. */
+  readonly #scheduled: Waiter[] = [];
+  #undo: Undo[] = [];
+  #peeks: { resolve(state: State): void; reject(error: unknown): void }[] = [];
+  /** The permits that this process holds and renews. */
+  readonly #held = new Set<number>();
+  #renewAt = Infinity;
+  #driving = false;
+  #flightSince = Infinity;
+  /** Whether nobody else can have written since this process last did, as that was just now. */
+  #fresh = false;
+  #resumeAt = -Infinity;
+  #undoAt = -Infinity;
+  #soonestDeadline = Infinity;
+  #served = false;
+  /** Whether a hint came while a plan was being written: then its pause does not count. */
+  #nudged = false;
+  /** How much later than the decision a grant starts: what the last compare-and-sets took, if that was long. */
+  #lead = 0;
+  #hints: Promise<AsyncDisposable> | undefined;
+
+  constructor(options: CellOptions) {
+    this.#options = options;
+    this.#rules = options.rules;
+    this.#concurrency = options.rules.findIndex((rule) => rule.kind === "concurrency");
+    this.#tolerance = Math.min(...options.rules.map((rule) => rule.toleranceMs));
+    this.#alarm = createAlarm(options.store.clock, () => this.#wake());
+  }
+
+  /** Whether nobody waits here and nothing is held: then it may be forgotten. */
+  get idle(): boolean {
+    return !this.#driving && this.#queue.length === 0 && this.#scheduled.length === 0 && this.#undo.length === 0 &&
+      this.#held.size === 0;
+  }
+
+  /**
+   * Decides the request, and if it is granted waits for its moment. `deadline` is the latest moment to start at; one that
+   * is not after `now` means that the caller does not want to wait.
+   */
+  request(cost: number, now: number, deadline: number, signal?: AbortSignal): Promise<Outcome> {
+    const { identity, ledger } = this.#options;
+    const demand: Demand = { cost, owner: identity.id, permit: this.#concurrency < 0 ? 0 : identity.next() };
+    const known = ledger.known;
+    const parked = this.#resumeAt > now;
+    if (known && (parked || deadline <= now)) {
+      if (this.#startsTooLate(known, now, this.#queuedCost(), demand, deadline)) {
+        return Promise.resolve(this.#refusal(known, now, demand, 0));
+      }
+      // Somebody waits for a permit, and one may have been released: who cannot wait makes everybody look.
+      if (deadline <= now) this.#resumeAt = -Infinity;
+    }
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        demand,
+        deadline,
+        patient: deadline > now,
+        since: now,
+        attempts: 0,
+        settled: false,
+        failed: false,
+        metFull: false,
+        settle(outcome) {
+          waiter.settled = true;
+          signal?.removeEventListener("abort", abort);
+          resolve(outcome);
+        },
+      };
+      const abort = () => {
+        waiter.settled = true;
+        signal?.removeEventListener("abort", abort);
+        this.#leave(waiter);
+        reject(signal?.reason);
+      };
+      signal?.addEventListener("abort", abort);
+      this.#queue.push(waiter);
+      if (waiter.patient && deadline < this.#soonestDeadline) this.#soonestDeadline = deadline;
+      this.#proceed(now);
+    });
+  }
+
+  /** What stands in the store now. */
+  read(): Promise<State> {
+    return new Promise((resolve, reject) => {
+      this.#peeks.push({ resolve, reject });
+      this.#proceed(this.#options.store.clock.now());
+    });
+  }
+
+  /** Takes back what was granted: the permit alone, or if the request never started everything. */
+  giveBack(grant: Grant, unused: boolean): void {
+    const now = this.#options.store.clock.now();
+    this.#held.delete(grant.demand.permit);
+    this.#undo.push({ grant, unused, since: now });
+    this.#undoAt = -Infinity;
+    this.#resumeAt = -Infinity;
+    this.#proceed(now);
+  }
+
+  /** Whether time alone makes it certain that a request behind others of `ahead` cost cannot start by its deadline. */
+  #startsTooLate(state: State, now: number, ahead: number, demand: Demand, deadline: number): boolean {
+    if (deadline === Infinity) return false;
+    const start = earliestStartBehind(this.#rules, state.parts, now - state.epoch, ahead, demand) + state.epoch;
+    return start > Math.max(deadline, now);
+  }
+
+  #queuedCost(): number {
+    return this.#queue.reduce((sum, waiter) => waiter.settled ? sum : sum + waiter.demand.cost, 0);
+  }
+
+  #refusal(state: State, now: number, demand: Demand, attempts: number): Outcome {
+    const { rule, retryAt } = obstacle(this.#rules, state.parts, now - state.epoch, demand);
+    return { kind: "refused", rule, retryAt: retryAt + state.epoch, state, attempts };
+  }
+
+  #hasWork(now: number): boolean {
+    return (this.#queue.length > 0 && now >= this.#resumeAt) || (this.#undo.length > 0 && now >= this.#undoAt) ||
+      this.#peeks.length > 0 || now >= this.#renewAt;
+  }
+
+  #proceed(now: number): void {
+    if (!this.#driving && this.#hasWork(now)) void this.#drive();
+    this.#setAlarm();
+  }
+
+  async #drive(): Promise<void> {
+    const { ledger, store: { clock } } = this.#options;
+    this.#driving = true;
+    this.#fresh = false;
+    while (this.#hasWork(clock.now())) {
+      await this.#gather();
+      this.#flightSince = clock.now();
+      try {
+        await this.#round();
+      } catch (error) {
+        this.#fail(error);
+      }
+    }
+    this.#driving = false;
+    ledger.rest();
+    this.#setAlarm();
+  }
+
+  /** Lets callers that come in the same turn, and those that were just served and come again, join the batch. */
+  async #gather(): Promise<void> {
+    await undefined;
+    if (!this.#served) return;
+    this.#served = false;
+    let size = this.#queue.length;
+    for (let turn = 0, quiet = 0; quiet < QUIET_TURNS && turn < MOST_TURNS; turn++) {
+      await undefined;
+      quiet = this.#queue.length === size ? quiet + 1 : 0;
+      size = this.#queue.length;
+    }
+  }
+
+  /** Decides what is waiting and writes it, again and again until nobody else was faster. */
+  async #round(): Promise<void> {
+    const { ledger, meter, maxRetries, store: { clock } } = this.#options;
+    await ledger.open();
+    let pause = 1;
+    for (let races = 0;; races++) {
+      let fresh = this.#fresh && races === 0;
+      if (ledger.needsRead || this.#peeks.length > 0) {
+        await this.#read();
+        fresh = true;
+      }
+      let plan = this.#plan(fresh);
+      if (plan.doubtful && !plan.changed) {
+        await this.#read();
+        plan = this.#plan(true);
+      }
+      if (!plan.changed || await ledger.write(plan.state)) {
+        this.#fresh = plan.changed;
+        this.#commit(plan);
+        return;
+      }
+      meter.count("casFailures");
+      if (races >= maxRetries) this.#giveUp(races + 1);
+      if (races > 0) await clock.sleep(pause = this.#nextPause(pause));
+    }
+  }
+
+  /** Decorrelated jitter: who lost waits for a random time that grows, so that the losers do not meet again. */
+  #nextPause(pause: number): number {
+    const { random, retryIntervalMs } = this.#options;
+    return Math.min(retryIntervalMs, 1 + random() * (3 * pause - 1));
+  }
+
+  async #read(): Promise<void> {
+    const { ledger, store: { clock } } = this.#options;
+    const peeks = this.#peeks.splice(0);
+    try {
+      await ledger.read();
+    } catch (error) {
+      for (const peek of peeks) peek.reject(error);
+      throw error;
+    }
+    for (const peek of peeks) peek.resolve(ledger.base(clock.now()));
+  }
+
+  /**
+   * Decides as much of the queue as can be decided now, on what is known to be stored. Refuses what is certain to be
+   * refused, and leaves everything else to {@link Cell.#commit}. `fresh`: what is known cannot have changed since.
+   */
+  #plan(fresh: boolean): Plan {
+    const { ledger, reserveAheadMs, store: { clock } } = this.#options;
+    const rules = this.#rules;
+    const now = clock.now() + this.#lead;
+    const base = withRecentEpoch(rules, ledger.base(now), now);
+    const { epoch } = base;
+    const time = now - epoch;
+    let parts = this.#renewed(this.#withoutUndone(base), time);
+
+    this.#nudged = false;
+    this.#queue = this.#queue.filter((waiter) => !waiter.settled);
+    const granted: Planned[] = [];
+    let resumeAt = -Infinity;
+    let doubtful = false;
+    let dealtWith = 0;
+    for (const waiter of this.#queue) {
+      const at = earliestStart(rules, parts, time, waiter.demand);
+      const start = at + epoch;
+      if (at === Infinity && !fresh) {
+        doubtful = true;
+        break;
+      }
+      waiter.attempts++;
+      if (at === Infinity) this.#meetFull(waiter);
+      if (at === Infinity ? waiter.deadline <= now : start > Math.max(waiter.deadline, now)) {
+        waiter.settle(this.#refusal({ ...base, parts }, now, waiter.demand, waiter.attempts));
+      } else if (start > now + reserveAheadMs) {
+        resumeAt = this.#whenToResume(at === Infinity, { ...base, parts }, now, waiter.demand);
+        break;
+      } else {
+        const after = takeAll(rules, parts, at, time, waiter.demand);
+        granted.push({ waiter, grant: { at: start, epoch, before: parts, after, demand: waiter.demand } });
+        parts = after;
+      }
+      dealtWith++;
+    }
+    const state = { ...base, parts };
+    if (resumeAt > -Infinity) this.#refuseBehind(dealtWith, state, now);
+    return { state, changed: parts !== base.parts, granted, dealtWith, undone: this.#undo.length, resumeAt, doubtful };
+  }
+
+  #meetFull(waiter: Waiter): void {
+    if (waiter.metFull) return;
+    waiter.metFull = true;
+    this.#options.meter.count("maxConcurrentReached");
+  }
+
+  /** Those who stand behind one who has to wait, and who cannot or do not want to wait so long, hear so now. */
+  #refuseBehind(head: number, state: State, now: number): void {
+    let ahead = this.#queue[head]!.demand.cost;
+    for (const waiter of this.#queue.slice(head + 1)) {
+      if (waiter.settled) continue;
+      if (waiter.deadline <= now || this.#startsTooLate(state, now, ahead, waiter.demand, waiter.deadline)) {
+        waiter.settle(this.#refusal(state, now, waiter.demand, waiter.attempts + 1));
+      } else ahead += waiter.demand.cost;
+    }
+  }
+
+  #whenToResume(permitsAreFull: boolean, state: State, now: number, demand: Demand): number {
+    const { random, reserveAheadMs } = this.#options;
+    const { retryAt } = obstacle(this.#rules, state.parts, now - state.epoch, demand);
+    if (permitsAreFull) {
+      this.#listen();
+      return Math.min(retryAt + state.epoch, now + LOOK_AGAIN_MS * (0.5 + random() / 2));
+    }
+    const start = earliestStart(this.#rules, state.parts, now - state.epoch, demand) + state.epoch;
+    // Somewhat later than possible, so that several are decided at once, and not all processes at the same moment.
+    return Math.min(start, start - reserveAheadMs + (reserveAheadMs / STEPS_PER_RESERVE) * (0.5 + random()));
+  }
+
+  /** The states of the rules after everything that was given back is undone. */
+  #withoutUndone({ epoch, parts }: State): Parts {
+    return this.#undo.reduce((parts, { grant, unused }) => {
+      const before = shiftParts(this.#rules, grant.before, epoch - grant.epoch);
+      const after = shiftParts(this.#rules, grant.after, epoch - grant.epoch);
+      const at = grant.at - epoch;
+      return replaced(parts, (part, i) => {
+        const rule = this.#rules[i]!;
+        if (!unused && rule.kind !== "concurrency") return part;
+        return rule.giveBack(part, { at, before: before[i]!, after: after[i]!, demand: grant.demand });
+      });
+    }, parts);
+  }
+
+  /** The states of the rules after this process has renewed its lease, if that is due. */
+  #renewed(parts: Parts, time: number): Parts {
+    const { store: { clock }, identity, leaseMs } = this.#options;
+    if (clock.now() < this.#renewAt) return parts;
+    return replaced(parts, (part, i) => {
+      if (i !== this.#concurrency) return part;
+      return renewPermits(part as Holders, identity.id, [...this.#held], time + leaseMs); // it is that rule's state
+    });
+  }
+
+  /** Tells everybody what was written. */
+  #commit(plan: Plan): void {
+    const { store: { clock, kv }, ledger, leaseMs } = this.#options;
+    const now = clock.now();
+    const released = this.#undo.slice(0, plan.undone).some(({ grant }) => grant.demand.permit > 0);
+    this.#undo = this.#undo.slice(plan.undone);
+    this.#queue = this.#queue.slice(plan.dealtWith);
+    this.#resumeAt = this.#nudged ? -Infinity : plan.resumeAt;
+    let latest = 0;
+    const late: Waiter[] = [];
+    for (const { waiter, grant } of plan.granted) {
+      const lateness = now - grant.at;
+      if (waiter.settled) {
+        if (!waiter.failed) this.giveBack(grant, true);
+      } else if (lateness > this.#tolerance) {
+        latest = Math.max(latest, lateness);
+        this.giveBack(grant, true);
+        late.push(waiter);
+      } else {
+        if (this.#concurrency >= 0) this.#held.add(grant.demand.permit);
+        if (lateness >= 0) this.#serve(waiter, grant);
+        else this.#schedule(waiter, grant);
+      }
+    }
+    // A store this slow is slow the next time too: then what is granted is granted for when its answer will be here.
+    this.#lead = latest > 0
+      ? Math.max(2 * this.#lead, 1.25 * (latest + this.#lead))
+      : this.#lead < 1
+      ? 0
+      : this.#lead * 0.9;
+    if (late.length > 0) this.#queue = [...late, ...this.#queue];
+    if (this.#held.size === 0) this.#renewAt = Infinity;
+    else if (plan.granted.length > 0 || this.#renewAt <= now) this.#renewAt = now + leaseMs / 3;
+    if (released) kv.announce?.(ledger.key);
+  }
+
+  #serve(waiter: Waiter, grant: Grant): void {
+    this.#served = true;
+    waiter.settle({ kind: "granted", grant, attempts: waiter.attempts });
+  }
+
+  #schedule(waiter: Waiter, grant: Grant): void {
+    waiter.grant = grant;
+    let place = this.#scheduled.length;
+    while (place > 0 && this.#scheduled[place - 1]!.grant!.at > grant.at) place--;
+    this.#scheduled.splice(place, 0, waiter);
+  }
+
+  /** The alarm has rung: looks at everything that may be due. */
+  #wake(): void {
+    const now = this.#options.store.clock.now();
+    const late: Waiter[] = [];
+    while (this.#scheduled.length > 0 && this.#scheduled[0]!.grant!.at <= now) {
+      const waiter = this.#scheduled.shift()!;
+      const grant = waiter.grant!;
+      delete waiter.grant;
+      if (now - grant.at <= this.#tolerance) this.#serve(waiter, grant);
+      else {
+        // This process slept through its slot: to start now could be too close to the slots after it.
+        this.giveBack(grant, true);
+        late.push(waiter);
+      }
+    }
+    if (late.length > 0) {
+      if (this.#driving) this.#queue.push(...late);
+      else this.#queue.unshift(...late);
+      this.#resumeAt = -Infinity;
+    }
+    if (now >= this.#soonestDeadline) this.#expire(now);
+    this.#proceed(now);
+  }
+
+  /** Answers those whose time is up. */
+  #expire(now: number): void {
+    const { ledger } = this.#options;
+    let soonest = Infinity;
+    for (const waiter of this.#queue) {
+      if (waiter.settled || !waiter.patient) continue;
+      const storeIsSilent = this.#driving && ledger.answeredAt < waiter.since;
+      const until = storeIsSilent ? Math.max(waiter.deadline, this.#flightSince + GRACE_MS) : waiter.deadline;
+      if (until > now) soonest = Math.min(soonest, until);
+      else if (storeIsSilent) this.#failOne(waiter, this.#silence());
+      else waiter.settle(this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts));
+    }
+    this.#soonestDeadline = soonest;
+  }
+
+  #silence(): StoreUnavailableError {
+    const ms = Math.round(this.#options.store.clock.now() - this.#flightSince);
+    return new StoreUnavailableError(
+      `no answer for ${ms} ms, when the caller's own timeout ended. Check that the server is up and reachable.`,
+      { store: this.#options.storeId },
+    );
+  }
+
+  #failOne(waiter: Waiter, cause: unknown): void {
+    waiter.failed = true;
+    waiter.settle({ kind: "failed", cause, attempts: waiter.attempts });
+  }
+
+  /** Nobody who wants an answer in a certain time loses races for ever. */
+  #giveUp(races: number): void {
+    const cause = new StoreUnavailableError(
+      `lost ${races} compare-and-set races in a row for key '${this.#options.ledger.key}'. Too many processes write this key ` +
+        `at once: allow more tries with max_retries (maxRetries), or spread the load over more keys.`,
+      { store: this.#options.storeId, outcome: "not_applied" },
+    );
+    for (const waiter of this.#queue) {
+      if (!waiter.settled && waiter.deadline < Infinity) this.#failOne(waiter, cause);
+    }
+  }
+
+  /** The store failed: everybody who waits for it hears so, and what must not be lost is kept for later. */
+  #fail(cause: unknown): void {
+    const { store: { clock }, leaseMs } = this.#options;
+    const now = clock.now();
+    for (const waiter of this.#queue) if (!waiter.settled) this.#failOne(waiter, cause);
+    for (const peek of this.#peeks.splice(0)) peek.reject(cause);
+    this.#queue = [];
+    this.#fresh = false;
+    this.#resumeAt = -Infinity;
+    this.#undo = this.#undo.filter(({ grant, since }) => grant.demand.permit > 0 && now - since < leaseMs);
+    this.#undoAt = now + UNDO_AGAIN_MS;
+    if (this.#renewAt <= now) this.#renewAt = now + Math.min(UNDO_AGAIN_MS, leaseMs / 6);
+  }
+
+  /** A waiter has gone. If it had a slot those behind it move up, and what is left over is given back. */
+  #leave(waiter: Waiter): void {
+    const place = waiter.grant ? this.#scheduled.indexOf(waiter) : -1;
+    if (place < 0) {
+      if (!this.#driving) this.#queue = this.#queue.filter((other) => other !== waiter);
+      this.#setAlarm();
+      return;
+    }
+    let free = waiter.grant!;
+    this.#scheduled.splice(place, 1);
+    for (const next of this.#scheduled.slice(place)) {
+      if (next.demand.cost !== free.demand.cost) break;
+      [next.grant, free] = [free, next.grant!];
+    }
+    this.#resumeAt = -Infinity;
+    this.giveBack(free, true);
+  }
+
+  /** Hears of released permits from now on, where the store can tell. */
+  #listen(): void {
+    const { store: { kv }, ledger } = this.#options;
+    this.#hints ??= kv.wake?.(ledger.key, () => {
+      this.#nudged = true;
+      this.#resumeAt = -Infinity;
+      this.#fresh = false;
+      this.#proceed(this.#options.store.clock.now());
+    });
+    // Without hints a waiter still looks by itself: see LOOK_AGAIN_MS.
+    this.#hints?.catch(() => this.#hints = undefined);
+  }
+
+  #setAlarm(): void {
+    if (this.#queue.length === 0) this.#soonestDeadline = Infinity;
+    let at = Math.min(this.#soonestDeadline, this.#scheduled[0]?.grant?.at ?? Infinity);
+    if (!this.#driving) {
+      if (this.#queue.length > 0) at = Math.min(at, this.#resumeAt);
+      if (this.#undo.length > 0) at = Math.min(at, this.#undoAt);
+      at = Math.min(at, this.#renewAt);
+    }
+    if (at < Infinity) this.#alarm.set(at);
+    else this.#alarm.clear();
+  }
+}
+
+/** The parts with some of them replaced; the same ones if all stay as they are. */
+function replaced(parts: Parts, replace: (part: RuleState, index: number) => RuleState): Parts {
+  const next = parts.map(replace);
+  return next.every((part, i) => part === parts[i]) ? parts : next;
+}

@@ -1,0 +1,187 @@
+import { StoreUnavailableError } from "./errors.ts";
+import type { KvEntry } from "./kv.ts";
+import type { Rule } from "./rules/rule.ts";
+import {
+  type Codec,
+  exhaustedState,
+  freshState,
+  idleFrom,
+  type State,
+  STATE_VERSION,
+  wasWritten,
+  withWriter,
+  type Writer,
+} from "./state.ts";
+import type { Store } from "./store.ts";
+import { createTimeLimit } from "./time_limit.ts";
+
+/** Who writes. Unique for each process and registry. */
+export interface Identity {
+  /** A short random name. */
+  readonly id: string;
+  /** The next number: for an operation or a permit. Never the same one twice. */
+  next(): number;
+}
+
+/** What a ledger found in the store that somebody should know. */
+export type Finding =
+  | { readonly kind: "other rules"; readonly theirs: string; readonly ours: string }
+  | { readonly kind: "damaged"; readonly problem: string };
+
+/** What a {@link Ledger} needs. */
+export interface LedgerOptions {
+  /** The key, or how to find it. */
+  readonly key: string | (() => Promise<string>);
+  readonly storeId: string;
+  readonly store: Store;
+  readonly rules: readonly Rule[];
+  readonly codec: Codec;
+  readonly identity: Identity;
+  readonly backendTimeoutMs: number;
+  /** Called for what was found, each kind once. */
+  readonly onFinding: (finding: Finding) => void;
+}
+
+/** One key of the store: what is known to stand there, and the conversation about it. One call at a time. */
+export interface Ledger {
+  /** The key in the store. Known once the ledger is open. */
+  readonly key: string;
+  /** What stood there when this process last wrote or read it. */
+  readonly known: State | undefined;
+  /** Whether {@link Ledger.read} must come before {@link Ledger.write}, as something else may stand there by now. */
+  readonly needsRead: boolean;
+  /** What a new state is derived from: the known one, or at the first use the hope that there is none. */
+  base(now: number): State;
+  /** When the store answered last; `-Infinity` if it never did. */
+  readonly answeredAt: number;
+  /** Opens the store if it is not open. */
+  open(): Promise<void>;
+  /** Asks the store what stands there. */
+  read(): Promise<void>;
+  /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
+  write(state: State): Promise<boolean>;
+  /** Leaves no timer behind. */
+  rest(): void;
+}
+
+/** How much longer than it matters a value is kept. */
+const RETENTION_MARGIN_MS = 1_000;
+
+/** A {@link Ledger} that has not asked yet. */
+export function createLedger(options: LedgerOptions): Ledger {
+  const { storeId, store, rules, codec, identity, backendTimeoutMs, onFinding } = options;
+  const { kv, clock } = store;
+  const limit = createTimeLimit(clock);
+  let key = typeof options.key === "string" ? options.key : "";
+  const found = new Set<Finding["kind"]>();
+  let known: State | undefined;
+  let revision = 0;
+  let opened = false;
+  let needsRead = false; // A key that this process never touched most likely does not exist: no need to ask.
+  let answeredAt = -Infinity;
+
+  function late(): StoreUnavailableError {
+    return new StoreUnavailableError(
+      `no answer within ${backendTimeoutMs} ms. Check that the server is up and reachable, or allow it more time with ` +
+        `backend_timeout (backendTimeoutMs).`,
+      { store: storeId },
+    );
+  }
+
+  async function bounded<T>(call: Promise<T>, ms = backendTimeoutMs): Promise<T> {
+    const answer = await limit.bound(call, ms, late);
+    answeredAt = clock.now();
+    return answer;
+  }
+
+  function report(finding: Finding): void {
+    if (found.has(finding.kind)) return;
+    found.add(finding.kind);
+    onFinding(finding);
+  }
+
+  function adopt(entry: KvEntry | null): State {
+    needsRead = false;
+    if (entry === null) {
+      known = freshState(rules, clock.now());
+      revision = 0;
+      return known;
+    }
+    const decoded = codec.decode(entry.value);
+    if (decoded.kind === "newer") {
+      throw new StoreUnavailableError(
+        `the value under key '${key}' has version ${decoded.version}, and this process understands versions up to ` +
+          `${STATE_VERSION}. It is left as it is. Upgrade @ratesync/core in this process.`,
+        { store: storeId, outcome: "not_applied" },
+      );
+    }
+    revision = entry.revision;
+    if (decoded.kind === "damaged") {
+      // Nobody knows what was used, so everything was: the limit recovers by itself and is never exceeded.
+      known = exhaustedState(rules, clock.now());
+      report(decoded);
+      return known;
+    }
+    known = decoded.state;
+    if (decoded.fingerprint !== codec.fingerprint) {
+      report({ kind: "other rules", theirs: decoded.fingerprint, ours: codec.fingerprint });
+    }
+    return known;
+  }
+
+  async function exchange(next: State, writer: Writer): Promise<boolean> {
+    const value = codec.encode(next);
+    const ttl = next.foreign.length > 0
+      ? undefined
+      : Math.max(0, idleFrom(rules, next) - clock.now()) + RETENTION_MARGIN_MS;
+    const expected = revision;
+    let result;
+    try {
+      // The other half is for finding out what happened, should no answer come.
+      result = await bounded(kv.compareAndSet(key, value, expected, ttl), backendTimeoutMs / 2);
+    } catch (error) {
+      if (error instanceof StoreUnavailableError && error.outcome === "not_applied") throw error;
+      // At most one write can follow a revision: if this one is accepted the first was not, and never will be.
+      result = await bounded(kv.compareAndSet(key, value, expected, ttl), backendTimeoutMs / 2);
+      if (!result.ok) {
+        return wasWritten(adopt(await bounded(kv.get(key))), writer);
+      }
+    }
+    if (!result.ok) return false;
+    known = next;
+    revision = result.revision;
+    needsRead = false;
+    return true;
+  }
+
+  return {
+    get key() {
+      return key;
+    },
+    get known() {
+      return known;
+    },
+    get needsRead() {
+      return needsRead;
+    },
+    get answeredAt() {
+      return answeredAt;
+    },
+    base: (now) => known ?? freshState(rules, now),
+    async open() {
+      if (opened) return;
+      await bounded(store.open());
+      if (typeof options.key !== "string") key = await options.key();
+      opened = true;
+    },
+    async read() {
+      adopt(await bounded(kv.get(key)));
+    },
+    async write(state) {
+      const writer: Writer = [identity.id, identity.next()];
+      needsRead = true; // Until it is known how this ends.
+      return await exchange({ ...state, writers: withWriter(state.writers, writer) }, writer);
+    },
+    rest: () => limit.rest(),
+  };
+}

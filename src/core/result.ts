@@ -1,0 +1,144 @@
+/**
+ * A slot that was granted. Release it when the work is done: `await using` does so by itself. Without a limit of
+ * concurrency there is nothing to release, and releasing does nothing.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("upload", { maxConcurrent: 2 });
+ * {
+ *   await using permit = await rateSync.acquire("upload");
+ *   console.log(permit.limiterId); // "upload"
+ * } // released here, whatever happens
+ * ```
+ */
+export interface Permit extends AsyncDisposable {
+  /** The limiter that granted it; for a keyed limiter `id:key`. */
+  readonly limiterId: string;
+  /** How long the request waited, in milliseconds. */
+  readonly waitedMs: number;
+  /** Whether it was granted although the store was down, so that the limit may have been exceeded. */
+  readonly degraded: boolean;
+  /** Gives the permit of a concurrency limit back. Repeated calls do nothing. Never throws. */
+  release(): Promise<void>;
+}
+
+/**
+ * What every {@link RateLimitResult} says. Of several rules, the one with the least left speaks.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, type RateLimitFacts } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("login", { algorithm: "sliding_window", limit: 5, windowMs: 60_000 });
+ * const { limit, remaining }: RateLimitFacts = await rateSync.tryAcquire("login");
+ * console.log(limit, remaining); // 5 4
+ * ```
+ */
+export interface RateLimitFacts extends AsyncDisposable {
+  /** The limiter that was asked; for a keyed limiter `id:key`. */
+  readonly limiterId: string;
+  /** How much the limiter allows at once: the burst of a rate, the limit of a window, the permits of a concurrency limit. */
+  readonly limit: number;
+  /** How much of that is left after this request. */
+  readonly remaining: number;
+  /** After how many milliseconds all of it is available again. */
+  readonly resetInMs: number;
+  /** Whether the store was down, so that nothing here is known for sure. */
+  readonly degraded: boolean;
+  /** Gives the permit of a concurrency limit back, if one was granted. Repeated calls do nothing. Never throws. */
+  release(): Promise<void>;
+}
+
+/**
+ * The answer of `tryAcquire`. Narrow it on `allowed`.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("api", { ratePerSecond: 1 });
+ * await rateSync.acquire("api");
+ * const result = await rateSync.tryAcquire("api");
+ * if (!result.allowed) console.log(result.retryAfterMs <= 1_000); // true
+ * ```
+ */
+export type RateLimitResult =
+  & RateLimitFacts
+  & (
+    | {
+      /** Granted. */
+      readonly allowed: true;
+      /** How long the request waited, in milliseconds. */
+      readonly waitedMs: number;
+      /** Always 0: there is nothing to retry. */
+      readonly retryAfterMs: 0;
+    }
+    | {
+      /** Refused; nothing was used up. */
+      readonly allowed: false;
+      /** After how many milliseconds the same request could be granted. */
+      readonly retryAfterMs: number;
+      /** The rule that refused, in words. */
+      readonly rule: string;
+    }
+  );
+
+/**
+ * What is left of a limiter, as all processes see it. Asking uses nothing up.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("api", { ratePerSecond: 10, burst: 5 });
+ * const { allowed, remaining } = await rateSync.getLimiter("api").getState();
+ * console.log(allowed, remaining); // true 5
+ * ```
+ */
+export interface LimiterState {
+  /** Whether a request of cost 1 would be granted now. */
+  readonly allowed: boolean;
+  /** How much could be granted now. */
+  readonly remaining: number;
+  /** When everything is available again, in milliseconds since the Unix epoch; never in the past. */
+  readonly resetAt: number;
+  /** How much of the limit is in use. */
+  readonly currentUsage: number;
+}
+
+/**
+ * What a single acquisition may ask for.
+ *
+ * @example
+ * ```ts
+ * import { type AcquireOptions, createRateSync } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("api", { ratePerSecond: 100, burst: 10 });
+ * const options: AcquireOptions = { cost: 5, timeoutMs: 1_000, signal: AbortSignal.timeout(2_000) };
+ * await rateSync.acquire("api", options);
+ * ```
+ */
+export interface AcquireOptions {
+  /**
+   * How long to wait at the most, in milliseconds; 0 means one attempt and no waiting. For `acquire` the default is the
+   * limiter's `timeoutMs`, or else as long as it takes; for `tryAcquire` it is 0.
+   */
+  readonly timeoutMs?: number | undefined;
+  /** Ends the wait with the signal's reason, and leaves no slot, permit or timer behind. */
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * How much of a rate or a window the request uses. A permit of a concurrency limit is one, whatever the cost.
+   *
+   * @default {1}
+   */
+  readonly cost?: number | undefined;
+  /** Selects a limit of its own for every key: one for each user, address or tenant. Any text will do. */
+  readonly key?: string | undefined;
+}
