@@ -1,0 +1,251 @@
+import { StoreUnavailableError } from "../../core/errors.ts";
+
+/** What was going on when something failed. */
+export interface Circumstances {
+  /** The id of the store. */
+  readonly store: string;
+  /** The servers as `host:port`, without credentials. */
+  readonly server: string;
+  /** The Key-Value bucket. */
+  readonly bucket: string;
+  /** What was being done. */
+  readonly doing: "connect" | "bind" | "read" | "write";
+  /** How long it was allowed to take, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+/** What can be told from an error of nats.js and its causes, whichever copy of the library it comes from. */
+interface Facts {
+  readonly names: ReadonlySet<string>;
+  readonly codes: ReadonlySet<string | number>;
+  readonly text: string;
+  readonly operation: string | undefined;
+  readonly subject: string | undefined;
+}
+
+interface Diagnosis {
+  readonly when: (facts: Facts) => boolean;
+  readonly say: (at: Circumstances, facts: Facts) => string;
+  /** Whether a write was certainly not applied. */
+  readonly applied: "no" | "unknown" | ((facts: Facts) => "no" | "unknown");
+}
+
+const named = (...names: string[]) => (facts: Facts) => names.some((name) => facts.names.has(name));
+const coded = (...codes: (string | number)[]) => (facts: Facts) => codes.some((code) => facts.codes.has(code));
+const says = (pattern: RegExp) => (facts: Facts) => pattern.test(facts.text);
+const either = (...tests: ((facts: Facts) => boolean)[]) => (facts: Facts) => tests.some((test) => test(facts));
+
+const CERTIFICATE_CODES = [
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "CERT_HAS_EXPIRED",
+  "CERT_NOT_YET_VALID",
+  "CERT_UNTRUSTED",
+  "ERR_TLS_CERT_ALTNAME_INVALID",
+];
+
+/** From the most to the least telling: the first that fits is what happened. */
+const DIAGNOSES: readonly Diagnosis[] = [
+  {
+    when: named("PermissionViolationError"),
+    // without its inbox a client gets no answer, but what it sent was taken
+    applied: ({ operation }) => operation === "subscription" ? "unknown" : "no",
+    say: ({ server }, { operation, subject }) =>
+      `the user may not ${operation === "subscription" ? "subscribe to" : "publish on"} '${
+        subject ?? "?"
+      }' at ${server}. ` +
+      "Give it that permission in the server's configuration.",
+  },
+  {
+    when: named("UserAuthenticationExpiredError"),
+    applied: "no",
+    say: ({ server }) => `the credentials for ${server} have expired. Renew them.`,
+  },
+  {
+    when: either(named("AuthorizationError"), says(/authorization violation|authentication (timeout|expired)/i)),
+    applied: "no",
+    say: ({ server }) =>
+      `${server} rejected the credentials. Check token, user and password, credentialsFile or nkeySeedFile.`,
+  },
+  {
+    when: either(coded("ECONNREFUSED"), named("ConnectionRefused"), says(/connection refused/i)),
+    applied: "no",
+    say: ({ server }) => `nothing accepts connections at ${server}. Start nats-server there, or correct 'url'.`,
+  },
+  {
+    when: either(
+      coded("ENOTFOUND", "EAI_AGAIN", "EAI_NODATA", "EAI_NONAME"),
+      says(/failed to lookup address|getaddrinfo/i),
+    ),
+    applied: "no",
+    say: ({ server }) => `the host name in ${server} cannot be resolved. Correct 'url', or check DNS.`,
+  },
+  {
+    when: either(
+      coded("EHOSTUNREACH", "ENETUNREACH", "EADDRNOTAVAIL", "ECONNABORTED"),
+      says(/network is unreachable/i),
+    ),
+    applied: "no",
+    say: ({ server }) => `${server} cannot be reached from this host. Check the network and 'url'.`,
+  },
+  {
+    when: says(/tls\.(cert|key|certFile|keyFile).*not supported/i),
+    applied: "no",
+    say: () =>
+      "client certificates do not work with the NATS transport of Deno. Use another way to authenticate, or hand in a " +
+      "'connection' that was opened with @nats-io/transport-node.",
+  },
+  {
+    when: either(
+      coded("ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "ERR_SSL_TLSV1_ALERT_BAD_CERTIFICATE"),
+      says(/certificate required|bad certificate/i),
+    ),
+    applied: "no",
+    say: ({ server }) => `${server} wants a client certificate. Set tlsCertFile and tlsKeyFile.`,
+  },
+  {
+    when: either(
+      coded(...CERTIFICATE_CODES),
+      says(
+        /invalid peer certificate|self[- ]signed certificate|unable to (verify|get).*certificate|certificate has expired/i,
+      ),
+    ),
+    applied: "no",
+    say: ({ server }, { codes }) => {
+      const code = CERTIFICATE_CODES.find((known) => codes.has(known));
+      return `the TLS certificate of ${server} is not trusted${code ? ` (${code})` : ""}. ` +
+        "Set tlsCaFile to the certificate authority that issued it, and check its dates and host names.";
+    },
+  },
+  {
+    when: says(/does not support 'tls'|'tls' is not available/i),
+    applied: "no",
+    say: ({ server }) => `${server} does not offer TLS, which tls:// or a TLS option asks for. Turn it on there.`,
+  },
+  {
+    when: says(/^(SSL|TLS)|tlsv1|ssl routines|alert|wrong version number|ECONNRESET.*TLS/i),
+    applied: "no",
+    say: ({ server }) => `no TLS connection to ${server} could be agreed on. Check the certificates on both sides.`,
+  },
+  {
+    when: coded(10059),
+    applied: "no",
+    say: ({ bucket }) => missingBucket(bucket),
+  },
+  {
+    when: coded(10039, 10076),
+    applied: "no",
+    say: ({ server }) => `JetStream is not enabled at ${server} for this account. Enable it there.`,
+  },
+  {
+    when: named("NoResponders", "NoRespondersError", "JetStreamNotEnabled"),
+    applied: "no",
+    say: ({ server, bucket }) =>
+      `nobody answers for JetStream at ${server}. Either it is not enabled (start nats-server with -js), or the bucket ` +
+      `'${bucket}' has no leader at the moment.`,
+  },
+  {
+    when: coded(10074, 10005),
+    applied: "no",
+    say: ({ server, bucket }) =>
+      `${server} has not enough servers for the replicas of the bucket '${bucket}'. Lower 'replicas', or add servers.`,
+  },
+  {
+    when: coded(10023, 10047, 10028, 10077, 10026, 10027, 10002),
+    applied: "no",
+    say: ({ server, bucket }, { text }) =>
+      `${server} has no room for the bucket '${bucket}' (${text}). Raise its JetStream limits, or free some of them.`,
+  },
+  {
+    when: either(coded(10054), says(/max_payload/)),
+    applied: "no",
+    say: ({ bucket }) => `the value is larger than ${bucket}'s server accepts. Raise max_payload there.`,
+  },
+  {
+    when: coded(10165, 10166),
+    applied: "no",
+    say: ({ bucket }, { text }) => `the bucket '${bucket}' does not take a time to live (${text}).`,
+  },
+  {
+    when: coded(10008, 10009, 10041),
+    applied: "unknown",
+    say: ({ server }) => `JetStream at ${server} is temporarily unavailable: too few servers of the cluster are up.`,
+  },
+  {
+    when: named("ClosedConnectionError", "DrainingConnectionError"),
+    applied: "no",
+    say: ({ server }) => `the connection to ${server} was closed.`,
+  },
+  {
+    when: says(/^connection (closed|disconnected)|^cancelled$|ECONNRESET|socket hang up|EPIPE/i),
+    applied: "unknown",
+    say: ({ server }) => `the connection to ${server} was lost. It is tried again by itself.`,
+  },
+  {
+    when: named("TimeoutError"),
+    applied: "unknown",
+    say: ({ server, doing, timeoutMs }) =>
+      doing === "connect"
+        ? `${server} did not complete the connection within ${timeoutMs} ms. It may be unreachable or overloaded, or ` +
+          "want a client certificate (tlsCertFile, tlsKeyFile)."
+        : `${server} did not answer within ${timeoutMs} ms. Check its load and the network, or raise backendTimeoutMs.`,
+  },
+];
+
+/** What to do about a bucket that is not there. */
+export function missingBucket(bucket: string): string {
+  return `KV bucket '${bucket}' not found. Set auto_create = true (autoCreate in code), or create it: ` +
+    `nats kv add ${bucket} --history 1 --ttl 24h --storage file`;
+}
+
+/**
+ * Says in one sentence what an error of the driver means, which server it is about and what to do. An error that says
+ * so already is handed through.
+ */
+export function toStoreError(error: unknown, at: Circumstances): StoreUnavailableError {
+  if (error instanceof StoreUnavailableError) return error;
+  const facts = factsOf(error);
+  const diagnosis = DIAGNOSES.find(({ when }) => when(facts));
+  const applied = typeof diagnosis?.applied === "function" ? diagnosis.applied(facts) : diagnosis?.applied;
+  return new StoreUnavailableError(
+    diagnosis?.say(at, facts) ?? `${at.server} answered with an error (${facts.text || "no text"}).`,
+    { store: at.store, cause: error, outcome: at.doing !== "write" || applied === "no" ? "not_applied" : "unknown" },
+  );
+}
+
+function factsOf(error: unknown): Facts {
+  const names = new Set<string>();
+  const codes = new Set<string | number>();
+  let text = "";
+  let operation: string | undefined;
+  let subject: string | undefined;
+  let current: unknown = error;
+  for (let depth = 0; depth < 5 && typeof current === "object" && current !== null; depth++) {
+    const { name, code, message, cause, ...more } = shape(current);
+    if (typeof name === "string") names.add(name);
+    if (typeof code === "string" || typeof code === "number") codes.add(code);
+    if (text === "" && typeof message === "string") text = message;
+    if (typeof more.operation === "string") operation = more.operation;
+    if (typeof more.subject === "string") subject = more.subject;
+    current = cause;
+  }
+  return { names, codes, text, operation, subject };
+}
+
+/** The properties that errors of nats.js and of the runtimes have; which of them are there is not known. */
+function shape(
+  value: object,
+): Partial<Record<"name" | "code" | "message" | "cause" | "operation" | "subject", unknown>> {
+  const read = (key: string): unknown => Reflect.get(value, key);
+  return {
+    name: read("name"),
+    code: read("code"),
+    message: read("message"),
+    cause: read("cause"),
+    operation: read("operation"),
+    subject: read("subject"),
+  };
+}
