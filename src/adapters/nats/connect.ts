@@ -1,0 +1,99 @@
+import {
+  type Authenticator,
+  type ConnectionOptions,
+  credsAuthenticator,
+  type NatsConnection,
+  nkeyAuthenticator,
+  wsconnect,
+} from "@nats-io/nats-core";
+import { ConfigValidationError } from "../../core/errors.ts";
+import type { ConnectionPlan, Login } from "./plan.ts";
+
+/**
+ * Connects to one of the servers of `plan`. Reads the files it names, and throws what nats.js throws.
+ *
+ * @throws {ConfigValidationError} if one of the files cannot be used.
+ */
+export async function connectNats(plan: ConnectionPlan, timeoutMs: number): Promise<NatsConnection> {
+  const options: ConnectionOptions = {
+    servers: [...plan.servers],
+    name: "ratesync",
+    // a limiter must come back by itself, however long the server was away
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 250,
+    ignoreAuthErrorAbort: true,
+    pingInterval: 5_000,
+    // a server that does not answer must leave time for the others of the list
+    timeout: Math.max(1, Math.floor(timeoutMs / plan.servers.length)),
+    noAsyncTraces: true,
+    ...await authentication(plan.login),
+    ...await encryption(plan),
+  };
+  if (plan.transport === "websocket") return await wsconnect(options);
+  // literal specifiers: bundlers and JSR see them, and no runtime loads the other's transport
+  const { connect } = "Deno" in globalThis
+    ? await import("@nats-io/transport-deno")
+    : await import("@nats-io/transport-node");
+  return await connect(options);
+}
+
+async function encryption(plan: ConnectionPlan): Promise<Pick<ConnectionOptions, "tls">> {
+  const { caFile, certFile, keyFile } = plan.tlsFiles;
+  for (const [field, path] of [["tlsCaFile", caFile], ["tlsCertFile", certFile], ["tlsKeyFile", keyFile]] as const) {
+    if (path !== undefined && !(await readText(field, path)).includes("-----BEGIN ")) {
+      throw unusable(field, path, "holds no PEM block", "a PEM file");
+    }
+  }
+  return plan.transport === "tcp" && plan.tls ? { tls: plan.tlsFiles } : {};
+}
+
+async function authentication(login: Login): Promise<ConnectionOptions> {
+  switch (login.kind) {
+    case "none":
+      return {};
+    case "token":
+      return { token: login.token };
+    case "user":
+      return { user: login.user, pass: login.password };
+    case "credentials": {
+      const text = await readText("credentialsFile", login.file);
+      const authenticator = credsAuthenticator(new TextEncoder().encode(text.replaceAll("\r\n", "\n")));
+      return {
+        authenticator: checked(authenticator, "credentialsFile", login.file, "a .creds file (JWT and NKey seed)"),
+      };
+    }
+    case "nkey": {
+      const text = await readText("nkeySeedFile", login.file);
+      const seed = /^\s*(SU[A-Z2-7]+)\s*$/m.exec(text)?.[1] ?? "";
+      const authenticator = nkeyAuthenticator(new TextEncoder().encode(seed));
+      return {
+        authenticator: checked(authenticator, "nkeySeedFile", login.file, "a file with an NKey user seed (SU…)"),
+      };
+    }
+  }
+}
+
+/** Signs once for trial: nats.js would report a seed that cannot sign as a connection that was closed. */
+function checked(authenticator: Authenticator, field: string, path: string, expected: string): Authenticator {
+  try {
+    authenticator("nonce");
+  } catch {
+    // without the cause: it may quote what it could not read
+    throw unusable(field, path, "holds no credentials that can be read", expected);
+  }
+  return authenticator;
+}
+
+async function readText(field: string, path: string): Promise<string> {
+  const { readFile } = await import("node:fs/promises");
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
+    throw unusable(field, path, missing ? "does not exist" : "cannot be read", "a file that can be read");
+  }
+}
+
+function unusable(field: string, path: string, why: string, expected: string): ConfigValidationError {
+  return new ConfigValidationError(`The file '${path}' ${why}.`, { field, expected, received: path });
+}

@@ -1,0 +1,180 @@
+import type { Msg, MsgHdrs, NatsConnection, Status } from "@nats-io/nats-core";
+import { StoreUnavailableError } from "../../core/errors.ts";
+import type { Logger } from "../../core/logger.ts";
+import { type Circumstances, toStoreError } from "./errors.ts";
+
+/** A connection as the modules of this folder use it: every request is bounded, and fails with a `StoreUnavailableError`. */
+export interface Link {
+  /** The connection itself. */
+  readonly connection: NatsConnection;
+  /** What to say about where a failure happened. */
+  readonly at: Omit<Circumstances, "doing">;
+  /**
+   * Sends one message and waits for the answer, for at most `backendTimeoutMs`. While the connection is being restored
+   * it waits for that first; a request that was on its way when the connection broke fails at once.
+   */
+  request(
+    doing: Circumstances["doing"],
+    subject: string,
+    payload?: Uint8Array | string,
+    headers?: MsgHdrs,
+  ): Promise<Msg>;
+  /** An answer of the JetStream API. Its errors are thrown, except the one with the code `but`: that is `undefined`. */
+  ask(doing: Circumstances["doing"], subject: string, payload?: unknown, but?: number): Promise<Answer | undefined>;
+  /** Calls back after every reconnect. */
+  onReconnect(callback: () => void): void;
+  /** Stops watching the connection, which stays open. */
+  release(): void;
+}
+
+/** An object that came over the wire: nothing in it is known until it was looked at. */
+export type Answer = Readonly<Record<string, unknown>>;
+
+/** Watches `connection`, and sends requests over it. */
+export function createLink(connection: NatsConnection, at: Omit<Circumstances, "doing">, logger: Logger): Link {
+  let up = !connection.isClosed();
+  const waiting = new Set<() => void>();
+  const inFlight = new Set<() => void>();
+  const reconnected: (() => void)[] = [];
+  const flush = (callbacks: Set<() => void>) => {
+    const all = [...callbacks];
+    callbacks.clear();
+    for (const callback of all) callback();
+  };
+
+  const statuses = connection.status();
+  void (async () => {
+    for await (const status of statuses) observe(status);
+  })().catch(() => {});
+
+  function observe(status: Status): void {
+    switch (status.type) {
+      case "disconnect":
+        up = false;
+        logger.warn(`Store '${at.store}': lost the connection to ${at.server}; trying again until it is back`);
+        return flush(inFlight);
+      case "reconnect":
+        up = true;
+        logger.info(`Store '${at.store}': connected to ${connection.getServer()} again`);
+        flush(waiting);
+        return reconnected.forEach((callback) => callback());
+      case "staleConnection":
+        return logger.warn(`Store '${at.store}': ${at.server} stopped answering; reconnecting`);
+      case "close":
+        up = false;
+        flush(waiting);
+        return flush(inFlight);
+      case "error":
+        // a permission that is missing fails the request it was needed for; what is only a hint works without
+        if (status.error.name === "PermissionViolationError") {
+          return logger.debug(`Store '${at.store}': ${status.error.message}`);
+        }
+        return logger.warn(toStoreError(status.error, { ...at, doing: "connect" }).message);
+    }
+  }
+
+  /** Resolves when the connection is up or closed, or after `ms`. */
+  function restored(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        waiting.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      waiting.add(done);
+    });
+  }
+
+  function send(
+    doing: Circumstances["doing"],
+    timeout: number,
+    subject: string,
+    payload: Uint8Array | string | undefined,
+    headers: MsgHdrs | undefined,
+  ): Promise<Msg> {
+    return new Promise((resolve, reject) => {
+      const lost = () => reject(toStoreError(new Error("connection disconnected"), { ...at, doing }));
+      inFlight.add(lost);
+      connection.request(subject, payload, headers === undefined ? { timeout } : { timeout, headers }).then(
+        (message) => {
+          inFlight.delete(lost);
+          resolve(message);
+        },
+        (error) => {
+          inFlight.delete(lost);
+          reject(toStoreError(error, { ...at, doing }));
+        },
+      );
+    });
+  }
+
+  async function sendWhenUp(
+    doing: Circumstances["doing"],
+    subject: string,
+    payload: Uint8Array | string | undefined,
+    headers: MsgHdrs | undefined,
+  ): Promise<Msg> {
+    const start = performance.now();
+    if (!connection.isClosed()) await restored(at.timeoutMs);
+    const left = at.timeoutMs - (performance.now() - start);
+    if (up && left >= 1) return await send(doing, left, subject, payload, headers);
+    throw new StoreUnavailableError(
+      connection.isClosed()
+        ? `the connection to ${at.server} was closed. Open another one.`
+        : `the connection to ${at.server} is down, and was not back within ${at.timeoutMs} ms. It is tried again by itself.`,
+      { store: at.store, outcome: "not_applied" },
+    );
+  }
+
+  function request(
+    doing: Circumstances["doing"],
+    subject: string,
+    payload?: Uint8Array | string,
+    headers?: MsgHdrs,
+  ): Promise<Msg> {
+    return up ? send(doing, at.timeoutMs, subject, payload, headers) : sendWhenUp(doing, subject, payload, headers);
+  }
+
+  return {
+    connection,
+    at,
+    request,
+    async ask(doing, subject, payload, but) {
+      const message = await request(doing, subject, payload === undefined ? undefined : JSON.stringify(payload));
+      const answer = readAnswer(message.data);
+      const error = answer["error"];
+      if (!isAnswer(error)) return answer;
+      if (but !== undefined && error["err_code"] === but) return undefined;
+      throw toStoreError(apiError(error), { ...at, doing });
+    },
+    onReconnect: (callback) => void reconnected.push(callback),
+    release() {
+      // the iterator of nats.js can be stopped, which its type does not say
+      if ("stop" in statuses && typeof statuses.stop === "function") statuses.stop();
+    },
+  };
+}
+
+const decoder = new TextDecoder();
+
+/** Reads what should be a JSON object; what is not reads as an empty one. */
+export function readAnswer(data: Uint8Array): Answer {
+  try {
+    const value: unknown = JSON.parse(decoder.decode(data));
+    return isAnswer(value) ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+/** Whether something is an object. */
+export function isAnswer(value: unknown): value is Answer {
+  return typeof value === "object" && value !== null;
+}
+
+/** An error as the JetStream API reports it, in the shape that nats.js gives it. */
+export function apiError(error: Answer): Error {
+  const text = typeof error["description"] === "string" ? error["description"] : "no description";
+  return Object.assign(new Error(text), { name: "JetStreamApiError", code: error["err_code"] });
+}
