@@ -1,0 +1,152 @@
+import { ConfigValidationError, StoreUnavailableError } from "../../core/errors.ts";
+import type { Logger } from "../../core/logger.ts";
+import { missingBucket } from "./errors.ts";
+import { type Answer, isAnswer, type Link } from "./link.ts";
+
+/** What a bucket should be like. */
+export interface BucketWish {
+  /** The name of the Key-Value bucket; its stream has `KV_` before it. */
+  readonly name: string;
+  /** Whether to create it if it is missing. */
+  readonly autoCreate: boolean;
+  /** On how many servers it is kept. */
+  readonly replicas: number;
+  /** Where it is kept. */
+  readonly storage: "file" | "memory";
+  /** After how many milliseconds without a write it forgets a key. */
+  readonly ttlMs: number;
+}
+
+/** What a bucket is like. */
+export interface Bucket {
+  /** Its name. */
+  readonly name: string;
+  /** After how many milliseconds without a write it forgets a key, if ever. */
+  readonly retentionMs: number | undefined;
+  /** Whether a value may carry a time to live of its own. */
+  readonly allowMsgTtl: boolean;
+  /** On how many servers it is kept. */
+  readonly replicas: number;
+  /** The version of the server that the connection led to. */
+  readonly serverVersion: string;
+}
+
+const STREAM_NOT_FOUND = 10_059;
+const STREAM_NAME_IN_USE = 10_058;
+const NANOSECONDS = 1e6;
+
+/** The first version whose compare-and-set is right on replicated buckets (nats-server#4320). */
+const REPLICATED_CAS = [2, 9, 21] as const;
+const MESSAGE_TTL = [2, 11, 0] as const;
+
+/** Whether `version` (`2.10.27`, `2.12.0-RC.1`) is `wanted` or later. An unknown version is not. */
+export function isAtLeast(version: string, wanted: readonly [number, number, number]): boolean {
+  const found = /^v?(\d+)\.(\d+)\.(\d+)/.exec(version)?.slice(1).map(Number) ?? [];
+  for (const [i, want] of wanted.entries()) {
+    const have = found[i] ?? -1;
+    if (have !== want) return have > want;
+  }
+  return true;
+}
+
+/**
+ * Finds the bucket, or creates it if that is wanted. One that exists is used as it is.
+ *
+ * @throws {StoreUnavailableError} if it is missing, or cannot be used safely.
+ */
+export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): Promise<Bucket> {
+  checkName(wish.name);
+  const info = `$JS.API.STREAM.INFO.KV_${wish.name}`;
+  let found = await link.ask("bind", info, undefined, STREAM_NOT_FOUND);
+  const serverVersion = link.connection.info?.version ?? "";
+  const refuse = (replicas: number, whose: string) => {
+    if (replicas <= 1 || isAtLeast(serverVersion, REPLICATED_CAS)) return;
+    throw new StoreUnavailableError(
+      `${whose} ${replicas} replicas, and nats-server ${serverVersion} breaks compare-and-set on replicated buckets ` +
+        `(fixed in ${REPLICATED_CAS.join(".")}): limits would not hold. Upgrade the servers, or use replicas = 1.`,
+      { store: link.at.store, outcome: "not_applied" },
+    );
+  };
+  if (found === undefined) {
+    if (!wish.autoCreate) {
+      throw new StoreUnavailableError(missingBucket(wish.name), { store: link.at.store, outcome: "not_applied" });
+    }
+    refuse(wish.replicas, "'replicas' asks for");
+    const config = streamConfig(wish, isAtLeast(serverVersion, MESSAGE_TTL));
+    found = await link.ask("bind", `$JS.API.STREAM.CREATE.KV_${wish.name}`, config, STREAM_NAME_IN_USE);
+    if (found !== undefined) logger.info(`Store '${link.at.store}': created the KV bucket '${wish.name}'`);
+    // somebody else created it in between, with other settings
+    found ??= await link.ask("bind", info) ?? {};
+  }
+  const config = isAnswer(found["config"]) ? found["config"] : {};
+  const differences = differencesFrom(wish, config);
+  if (differences.length > 0) {
+    logger.warn(
+      `Store '${link.at.store}': the KV bucket '${wish.name}' exists with other settings and is used as it is: ` +
+        differences.join(", "),
+    );
+  }
+  const replicas = numberIn(config, "num_replicas", 1);
+  refuse(replicas, `the KV bucket '${wish.name}' has`);
+  const maxAge = numberIn(config, "max_age", 0);
+  return {
+    name: wish.name,
+    retentionMs: maxAge > 0 ? maxAge / NANOSECONDS : undefined,
+    allowMsgTtl: config["allow_msg_ttl"] === true,
+    replicas,
+    serverVersion,
+  };
+}
+
+function checkName(name: string): void {
+  if (/^[-\w]+$/.test(name)) return;
+  throw new ConfigValidationError("The name of a KV bucket has letters, digits, - and _ only.", {
+    field: "bucketName",
+    expected: "a name such as rate_limits",
+    received: JSON.stringify(name),
+  });
+}
+
+/** A KV bucket is a stream with these settings; they are the ones that the nats CLI and nats.js use. */
+function streamConfig(wish: BucketWish, allowMsgTtl: boolean): Answer {
+  return {
+    name: `KV_${wish.name}`,
+    subjects: [`$KV.${wish.name}.>`],
+    retention: "limits",
+    discard: "new",
+    storage: wish.storage,
+    num_replicas: wish.replicas,
+    max_msgs_per_subject: 1,
+    max_age: Math.round(wish.ttlMs * NANOSECONDS),
+    duplicate_window: Math.round(Math.min(wish.ttlMs, 120_000) * NANOSECONDS),
+    max_msgs: -1,
+    max_bytes: -1,
+    max_msg_size: -1,
+    max_consumers: -1,
+    deny_delete: true,
+    allow_rollup_hdrs: true,
+    // whoever is not the leader may be behind
+    allow_direct: false,
+    ...allowMsgTtl ? { allow_msg_ttl: true } : {},
+  };
+}
+
+/** How an existing bucket differs from what was wanted, in words. */
+export function differencesFrom(wish: BucketWish, config: Answer): string[] {
+  const facts: [string, unknown, unknown][] = [
+    ["history", numberIn(config, "max_msgs_per_subject", -1), 1],
+    ["TTL", seconds(numberIn(config, "max_age", 0) / NANOSECONDS), seconds(wish.ttlMs)],
+    ["replicas", numberIn(config, "num_replicas", 1), wish.replicas],
+    ["storage", config["storage"], wish.storage],
+  ];
+  return facts.flatMap(([what, is, wanted]) => is === wanted ? [] : [`${what} ${is} instead of ${wanted}`]);
+}
+
+function seconds(ms: number): string {
+  return ms > 0 ? `${ms / 1_000} s` : "unlimited";
+}
+
+function numberIn(config: Answer, name: string, otherwise: number): number {
+  const value = config[name];
+  return typeof value === "number" ? value : otherwise;
+}

@@ -1,0 +1,170 @@
+import { headers } from "@nats-io/nats-core";
+import { InvalidArgumentError } from "../../core/errors.ts";
+import type { CasResult, Kv, KvEntry } from "../../core/kv.ts";
+import type { Bucket } from "./bucket.ts";
+import { toStoreError } from "./errors.ts";
+import { type Answer, apiError, isAnswer, type Link, readAnswer } from "./link.ts";
+
+/** "wrong last sequence", and the same while another write of the key is on its way through the cluster. */
+const CONFLICTS: ReadonlySet<unknown> = new Set([10_071, 10_164]);
+const NO_MESSAGE = 10_037;
+
+/** Above this a time to live says nothing any more, and larger ones overflow in the server. */
+const LONGEST_TTL_S = 100 * 365 * 86_400;
+
+/** Keys that this package keeps for itself: no escaped identifier has a `=` that is not followed by two hex digits. */
+export const RESERVED_PREFIX = "=ratesync";
+
+/** The subject that a key's value is published on. */
+export function subjectOf(bucket: string, key: string): string {
+  // it becomes part of the protocol: a space, a line end or a wildcard would change its meaning
+  if (/^(?!\.)(?:[-/=\w]|\.(?=[-/=\w]))+$/.test(key)) return `$KV.${bucket}.${key}`;
+  throw new InvalidArgumentError("The key cannot be a NATS KV key.", {
+    field: "key",
+    expected: "letters, digits and - / _ = with single dots between",
+    received: JSON.stringify(key.slice(0, 100)),
+  });
+}
+
+/** A time to live as the server takes it: whole seconds, at least one. `undefined` if it says nothing. */
+export function ttlHeader(ttlMs: number | undefined): string | undefined {
+  if (ttlMs === undefined || Number.isNaN(ttlMs)) return undefined;
+  const seconds = Math.max(1, Math.ceil(ttlMs / 1_000));
+  return seconds > LONGEST_TTL_S ? undefined : `${seconds}s`;
+}
+
+/** A {@link Kv} that can also wake those who wait. */
+export type NatsKv = Kv & Required<Pick<Kv, "wake" | "announce">>;
+
+/**
+ * A {@link Kv} on a JetStream KV bucket: every read is answered by the leader, and a compare-and-set is one message and
+ * its acknowledgement.
+ */
+export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
+  const { name } = bucket;
+  const stream = `KV_${name}`;
+
+  /** The last message of a key: a value, or the marker that another client left when it deleted the key. */
+  async function last(key: string): Promise<(KvEntry & { readonly marker: boolean }) | null> {
+    const request = { last_by_subj: subjectOf(name, key) };
+    const answer = await link.ask("read", `$JS.API.STREAM.MSG.GET.${stream}`, request, NO_MESSAGE);
+    return answer === undefined ? null : readMessage(answer);
+  }
+
+  async function write(key: string, value: Uint8Array, expected: number, ttl: string | undefined): Promise<CasResult> {
+    const subject = subjectOf(name, key);
+    const header = headers();
+    header.set("Nats-Expected-Last-Subject-Sequence", `${expected}`);
+    if (ttl !== undefined) header.set("Nats-TTL", ttl);
+    const { data } = await link.request("write", subject, value, header);
+    const answer = readAnswer(data);
+    const { seq, error } = answer;
+    if (!isAnswer(error) && typeof seq === "number" && seq > 0) return { ok: true, revision: seq };
+    if (isAnswer(error) && CONFLICTS.has(error["err_code"])) return { ok: false };
+    throw toStoreError(apiError(isAnswer(error) ? error : answer), { ...link.at, doing: "write" });
+  }
+
+  const wakeSubject = (key: string) => `_ratesync.${name}.wake.${key}`;
+
+  return {
+    async get(key) {
+      const message = await last(key);
+      return message === null || message.marker ? null : { value: message.value, revision: message.revision };
+    },
+
+    async compareAndSet(key, value, expected, ttlMs) {
+      const ttl = bucket.allowMsgTtl ? ttlHeader(ttlMs) : undefined;
+      const result = await write(key, value, expected, ttl);
+      if (result.ok || expected !== 0) return result;
+      // the race may have been lost to a marker only, and then the key does not exist
+      const message = await last(key);
+      return message?.marker ? await write(key, value, message.revision, ttl) : result;
+    },
+
+    // purged, and not marked as deleted: a marker would stay until the bucket's TTL ends, be listed among the keys, and
+    // make the next creation three messages long
+    async delete(key) {
+      await link.ask("write", `$JS.API.STREAM.PURGE.${stream}`, { filter: subjectOf(name, key) });
+    },
+
+    async *keys(prefix = "") {
+      const root = `$KV.${name}.`;
+      const filter = `${root}${prefix.slice(0, prefix.lastIndexOf(".") + 1)}>`;
+      for (let offset = 0;;) {
+        const request = { subjects_filter: filter, offset };
+        const answer = await link.ask("read", `$JS.API.STREAM.INFO.${stream}`, request);
+        const page = subjectsIn(answer);
+        for (const subject of page) {
+          const key = subject.slice(root.length);
+          if (key.startsWith(prefix) && !key.startsWith(RESERVED_PREFIX)) yield key;
+        }
+        offset += page.length;
+        const total = answer?.["total"];
+        if (page.length === 0 || typeof total !== "number" || offset >= total) return;
+      }
+    },
+
+    // no round trip: what the caller sends next on this connection reaches the server after the subscription. A user who
+    // may not subscribe hears no hints, and looks by itself.
+    wake(key, onHint) {
+      subjectOf(name, key);
+      let subscription: { unsubscribe(): void } | undefined;
+      try {
+        subscription = link.connection.subscribe(wakeSubject(key), {
+          callback: (error) => {
+            if (error === null) onHint();
+          },
+        });
+      } catch {
+        // the connection is closed, and whatever the caller does next will say so
+      }
+      return Promise.resolve({
+        [Symbol.asyncDispose]() {
+          subscription?.unsubscribe();
+          subscription = undefined;
+          return Promise.resolve();
+        },
+      });
+    },
+
+    announce(key) {
+      try {
+        subjectOf(name, key);
+        link.connection.publish(wakeSubject(key));
+      } catch {
+        // a hint that cannot be given is one that waiting callers do without
+      }
+    },
+  };
+}
+
+/** The names of the subjects in an answer to STREAM.INFO. */
+function subjectsIn(answer: Answer | undefined): string[] {
+  const state = answer?.["state"];
+  const subjects = isAnswer(state) ? state["subjects"] : undefined;
+  return isAnswer(subjects) ? Object.keys(subjects) : [];
+}
+
+/** The message in an answer to STREAM.MSG.GET. */
+function readMessage(answer: Answer): (KvEntry & { readonly marker: boolean }) | null {
+  const message = answer["message"];
+  if (!isAnswer(message) || typeof message["seq"] !== "number") return null;
+  const { data, hdrs, seq } = message;
+  return {
+    value: typeof data === "string" ? fromBase64(data) : new Uint8Array(0),
+    revision: seq,
+    marker: typeof hdrs === "string" && isMarker(atob(hdrs)),
+  };
+}
+
+/** Whether the headers are those of a deleted or expired key. */
+export function isMarker(header: string): boolean {
+  return /^(?:KV-Operation: *(?:DEL|PURGE)|Nats-Marker-Reason:.*)\r?$/mi.test(header);
+}
+
+function fromBase64(text: string): Uint8Array {
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
+}
