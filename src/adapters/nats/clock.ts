@@ -1,0 +1,162 @@
+import { headers } from "@nats-io/nats-core";
+import type { Clock } from "../../core/clock.ts";
+import { type Bucket, isAtLeast } from "./bucket.ts";
+import { RESERVED_PREFIX, subjectOf } from "./kv.ts";
+import { isAnswer, type Link, readAnswer } from "./link.ts";
+
+/** How far the server's time is ahead of a monotonic one, in milliseconds, and by how much that may be wrong. */
+export interface Offset {
+  /** Server time = monotonic time + `ms`. */
+  readonly ms: number;
+  /** The truth is within `ms` ± `errorMs`. */
+  readonly errorMs: number;
+}
+
+/** One question to the server for its time. */
+export interface TimeSample {
+  /** The monotonic time before the question. */
+  readonly before: number;
+  /** The monotonic time after the answer. */
+  readonly after: number;
+  /** What the server said, in milliseconds since the epoch. */
+  readonly server: number;
+}
+
+/** Asks the server for its time once. */
+export type AskTime = () => Promise<TimeSample | undefined>;
+
+/** The server's clock, as this process knows it. */
+export interface ServerClock extends Clock {
+  /** How far the server's time is ahead of this host's clock at the moment, in milliseconds. */
+  readonly offsetMs: number;
+  /** By how much {@link Clock.now} may differ from the server's time, in milliseconds. */
+  readonly errorMs: number;
+  /** Measures; calls that come while it measures share the result. Rejects if the server did not answer. */
+  measure(): Promise<void>;
+}
+
+/** When a measurement is out of date, in milliseconds. It is then repeated on the next use, in the background. */
+const MEASURE_EVERY_MS = 30_000;
+const RETRY_AFTER_MS = 5_000;
+const SAMPLES = 8;
+/** No further sample is taken once a measurement took so long: opening a store over a slow line must not wait for all. */
+const SAMPLING_MS = 100;
+/** How much two quartz clocks may drift apart per millisecond; usually it is a tenth of it. */
+const DRIFT = 1e-4;
+
+/** The offset that the best sample shows: the one with the shortest round trip, half of which bounds its error. */
+export function offsetOf(samples: readonly TimeSample[]): Offset | undefined {
+  let best: Offset | undefined;
+  for (const { before, after, server } of samples) {
+    const errorMs = (after - before) / 2;
+    if (best === undefined || errorMs < best.errorMs) best = { ms: server - (before + after) / 2, errorMs };
+  }
+  return best;
+}
+
+/**
+ * What a fresh measurement and the last one, taken `ageMs` before, say together: the truth is where both allow it. If they
+ * exclude each other the server's clock was set, or another server leads, and only the fresh one counts.
+ */
+export function combineOffsets(last: Offset | undefined, fresh: Offset, ageMs: number): Offset {
+  if (last === undefined) return fresh;
+  const lastError = last.errorMs + ageMs * DRIFT;
+  const low = Math.max(last.ms - lastError, fresh.ms - fresh.errorMs);
+  const high = Math.min(last.ms + lastError, fresh.ms + fresh.errorMs);
+  return low > high ? fresh : { ms: (low + high) / 2, errorMs: (high - low) / 2 };
+}
+
+/** RFC 3339 with up to nanoseconds, as milliseconds since the epoch with their fraction. */
+export function parseTimestamp(text: unknown): number | undefined {
+  const [, seconds, fraction = "", zone] =
+    /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/.exec(String(text)) ?? [];
+  if (seconds === undefined) return undefined;
+  const whole = Date.parse(`${seconds}${zone}`);
+  return Number.isNaN(whole) ? undefined : whole + Number(`0.${fraction || 0}`) * 1_000;
+}
+
+/**
+ * How to ask for the time. From 2.10 on the leader of the bucket says it in the information about the stream, so all
+ * processes on the bucket hear the same clock, whichever server each is connected to. Before, a message is stored and
+ * the time at which it was stored is read.
+ */
+export function timeSource(link: Link, bucket: Bucket, monotonic: () => number): AskTime {
+  const stream = `KV_${bucket.name}`;
+  const fromInfo: AskTime = async () => {
+    const before = monotonic();
+    const answer = await link.ask("read", `$JS.API.STREAM.INFO.${stream}`);
+    const after = monotonic();
+    const server = parseTimestamp(answer?.["ts"]);
+    return server === undefined ? undefined : { before, after, server };
+  };
+  const fromMessage: AskTime = async () => {
+    const before = monotonic();
+    const { data } = await link.request("write", subjectOf(bucket.name, `${RESERVED_PREFIX}.clock`), "", headers());
+    const after = monotonic();
+    const seq = readAnswer(data)["seq"];
+    const answer = await link.ask("read", `$JS.API.STREAM.MSG.GET.${stream}`, { seq }, NO_MESSAGE);
+    const message = answer?.["message"];
+    // another process may have stored its own in between, and the bucket keeps only one
+    const server = isAnswer(message) ? parseTimestamp(message["time"]) : undefined;
+    return server === undefined ? undefined : { before, after, server };
+  };
+  return isAtLeast(bucket.serverVersion, [2, 10, 0]) ? fromInfo : fromMessage;
+}
+
+const NO_MESSAGE = 10_037;
+
+/**
+ * A clock that shows the server's time. Between measurements it runs on `monotonic`, so nothing that happens to this
+ * host's clock changes it, and it never goes back: where a measurement shows an earlier time it waits for it.
+ */
+export function createServerClock(ask: AskTime, local: Clock, monotonic: () => number): ServerClock {
+  let offset: Offset | undefined;
+  let measuredAt = -Infinity;
+  let due = Infinity;
+  let latest = -Infinity;
+  let measuring: Promise<void> | undefined;
+
+  async function sample(): Promise<void> {
+    const start = monotonic();
+    const samples: TimeSample[] = [];
+    let failure: unknown;
+    for (let i = 0; i < SAMPLES && (i === 0 || monotonic() - start < SAMPLING_MS); i++) {
+      try {
+        const one = await ask();
+        if (one !== undefined) samples.push(one);
+      } catch (error) {
+        failure = error;
+        break;
+      }
+    }
+    const fresh = offsetOf(samples);
+    const at = monotonic();
+    due = at + (fresh === undefined ? RETRY_AFTER_MS : MEASURE_EVERY_MS);
+    if (fresh === undefined) throw failure ?? new Error("the server did not say its time");
+    offset = combineOffsets(offset, fresh, at - measuredAt);
+    measuredAt = at;
+  }
+
+  function measure(): Promise<void> {
+    measuring ??= sample().finally(() => measuring = undefined);
+    return measuring;
+  }
+
+  return {
+    now() {
+      if (offset === undefined) return local.now();
+      const at = monotonic();
+      if (at >= due && measuring === undefined) measure().catch(() => {});
+      latest = Math.max(latest, at + offset.ms);
+      return latest;
+    },
+    sleep: (ms, signal) => local.sleep(ms, signal),
+    get offsetMs() {
+      return offset === undefined ? 0 : monotonic() + offset.ms - local.now();
+    },
+    get errorMs() {
+      return offset === undefined ? Infinity : offset.errorMs + (monotonic() - measuredAt) * DRIFT;
+    },
+    measure,
+  };
+}
