@@ -1,0 +1,126 @@
+import type { NatsConnection } from "@nats-io/nats-core";
+import type { Clock } from "../../core/clock.ts";
+import { ConfigValidationError, StoreUnavailableError } from "../../core/errors.ts";
+import type { Logger } from "../../core/logger.ts";
+import { bindBucket, type Bucket, type BucketWish } from "./bucket.ts";
+import { createServerClock, type ServerClock, timeSource } from "./clock.ts";
+import { connectNats } from "./connect.ts";
+import { type Circumstances, toStoreError } from "./errors.ts";
+import { createNatsKv, type NatsKv } from "./kv.ts";
+import { createLink } from "./link.ts";
+import type { ConnectionPlan } from "./plan.ts";
+
+/** Everything that opening a store needs to know. */
+export interface OpenRequest {
+  /** The id of the store. */
+  readonly store: string;
+  /** A connection that is ready, or how to make one. */
+  readonly source: NatsConnection | ConnectionPlan;
+  /** The bucket. */
+  readonly bucket: BucketWish;
+  /** How long all of it may take, and every request afterwards. */
+  readonly timeoutMs: number;
+  /** Whether to keep the server's time. */
+  readonly serverClock: boolean;
+  /** This host's clock. */
+  readonly local: Clock;
+  /** Where to report. */
+  readonly logger: Logger;
+}
+
+/** A store that is open. */
+export interface OpenedNats {
+  /** The connection that it uses. */
+  readonly connection: NatsConnection;
+  /** Its bucket. */
+  readonly bucket: Bucket;
+  /** The bucket's values. */
+  readonly kv: NatsKv;
+  /** The server's clock, measured, unless this host's is to be used. */
+  readonly clock: ServerClock | undefined;
+  /** Closes the connection if it was opened here. */
+  close(): Promise<void>;
+}
+
+/**
+ * Connects, finds or creates the bucket, and measures the server's clock. What was opened on the way is closed again if
+ * any of it fails or takes too long.
+ */
+export function openNats(request: OpenRequest): Promise<OpenedNats> {
+  const at: Circumstances = {
+    store: request.store,
+    server: serverOf(request.source),
+    bucket: request.bucket.name,
+    doing: "connect",
+    timeoutMs: request.timeoutMs,
+  };
+  return new Promise((resolve, reject) => {
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      reject(toStoreError(Object.assign(new Error("timeout"), { name: "TimeoutError" }), at));
+    }, request.timeoutMs);
+    openInTurn(request, at).then((opened) => {
+      clearTimeout(timer);
+      if (late) void opened.close();
+      else resolve(opened);
+    }, (error) => {
+      clearTimeout(timer);
+      // what is wrong with the configuration says so itself
+      reject(error instanceof ConfigValidationError ? error : toStoreError(error, at));
+    });
+  });
+}
+
+async function openInTurn(request: OpenRequest, at: Circumstances): Promise<OpenedNats> {
+  const { source, store, logger, timeoutMs } = request;
+  const owned = isPlan(source);
+  const connection = owned ? await connectNats(source, timeoutMs) : source;
+  const link = createLink(connection, at, logger);
+  const close = async () => {
+    link.release();
+    if (owned) await closeConnection(connection, timeoutMs);
+  };
+  try {
+    if (connection.isClosed()) {
+      throw new StoreUnavailableError(
+        `the connection to ${at.server} that was handed in is closed. Open another one.`,
+        {
+          store,
+          outcome: "not_applied",
+        },
+      );
+    }
+    const bucket = await bindBucket(link, request.bucket, logger);
+    const monotonic = () => performance.now();
+    const clock = request.serverClock
+      ? createServerClock(timeSource(link, bucket, monotonic), request.local, monotonic)
+      : undefined;
+    await clock?.measure();
+    // it may have led to another server, with another clock
+    if (clock !== undefined) link.onReconnect(() => void clock.measure().catch(() => {}));
+    logger.info(`Store '${store}': open at ${connection.getServer()} (nats-server ${bucket.serverVersion})`);
+    return { connection, bucket, kv: createNatsKv(link, bucket), clock, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** What is on its way is sent first, unless the server does not take it. */
+async function closeConnection(connection: NatsConnection, timeoutMs: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const tired = new Promise<void>((resolve) => timer = setTimeout(resolve, timeoutMs));
+  await Promise.race([connection.drain().catch(() => {}), tired]);
+  clearTimeout(timer);
+  await connection.close().catch(() => {});
+}
+
+function isPlan(source: NatsConnection | ConnectionPlan): source is ConnectionPlan {
+  return "servers" in source;
+}
+
+function serverOf(source: NatsConnection | ConnectionPlan): string {
+  if (!isPlan(source)) return source.getServer() || "the server";
+  return source.servers.map((server) => server.replace(/^wss?:\/\/([^/]*).*$/s, "$1")).join(", ");
+}

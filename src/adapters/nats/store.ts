@@ -1,0 +1,185 @@
+import type { NatsConnection } from "@nats-io/nats-core";
+import type { Clock } from "../../core/clock.ts";
+import { StoreUnavailableError } from "../../core/errors.ts";
+import type { Logger } from "../../core/logger.ts";
+import type { Store } from "../../core/store.ts";
+import type { NatsKv } from "./kv.ts";
+import type { OpenedNats } from "./open.ts";
+import type { NatsStoreOptions } from "./options.ts";
+import { connectionPlan } from "./plan.ts";
+
+const DAY_MS = 86_400_000;
+
+/**
+ * What {@link natsStore} needs besides its options.
+ *
+ * @example
+ * ```ts
+ * import type { NatsStoreContext } from "@ratesync/core";
+ *
+ * const quiet = () => {};
+ * const context: Partial<NatsStoreContext> = {
+ *   id: "nats",
+ *   logger: { debug: quiet, info: quiet, warn: console.warn, error: console.error },
+ * };
+ * console.log(context.id);
+ * ```
+ */
+export interface NatsStoreContext {
+  /** The id of the store: its errors and log lines say it. */
+  readonly id: string;
+  /** Where to report. */
+  readonly logger: Logger;
+  /** This host's clock. It sleeps, and with `clock: "local"` it also tells the time. */
+  readonly clock: Clock;
+}
+
+/**
+ * A store on a NATS JetStream Key-Value bucket.
+ *
+ * @example
+ * ```ts
+ * import type { NatsStore } from "@ratesync/core";
+ *
+ * const describe = (store: NatsStore) => `nats-server ${store.serverVersion ?? "unknown"}, ± ${store.clock.errorMs} ms`;
+ * console.log(typeof describe);
+ * ```
+ */
+export interface NatsStore extends Store {
+  /** The server's time, or this host's with `clock: "local"`. */
+  readonly clock: Clock & {
+    /** How far {@link Clock.now} is ahead of this host's clock, in milliseconds. */
+    readonly offsetMs: number;
+    /** By how much it may differ from the server's time, in milliseconds; `Infinity` before the store is open. */
+    readonly errorMs: number;
+  };
+  /** Whether {@link Store.open} has succeeded, and {@link Store.close} was not called. */
+  readonly isOpen: boolean;
+  /** The version of the server, once the store is open. */
+  readonly serverVersion: string | undefined;
+  /** Whether the bucket forgets a value when its own time is over, once the store is open. */
+  readonly allowMsgTtl: boolean | undefined;
+  /** The connection that the store uses; opens it first. */
+  connection(): Promise<NatsConnection>;
+}
+
+/**
+ * A store on a NATS JetStream Key-Value bucket. It connects on first use: making one does nothing but check the options.
+ *
+ * @throws {ConfigValidationError} if the options contradict each other.
+ *
+ * @example A store that is not opened yet
+ * ```ts
+ * import { natsStore, systemClock } from "@ratesync/core";
+ *
+ * const store = natsStore(
+ *   { url: "nats://localhost:4222", bucketName: "rate_limits", autoCreate: true },
+ *   { id: "nats", logger: console, clock: systemClock },
+ * );
+ * console.log(store.isOpen); // false
+ * ```
+ */
+export function natsStore(options: NatsStoreOptions, context: NatsStoreContext): NatsStore {
+  const { id, logger, clock: local } = context;
+  const source = connectionPlan(options) ?? options.connection;
+  let opening: Promise<OpenedNats> | undefined;
+  let opened: OpenedNats | undefined;
+  // outlives a close: a clock never goes back
+  let clock: OpenedNats["clock"];
+  let closing: Promise<void> | undefined;
+
+  function closedError(): StoreUnavailableError {
+    return new StoreUnavailableError("it was closed. Configure it again, or make another one.", {
+      store: id,
+      outcome: "not_applied",
+    });
+  }
+
+  async function connect(): Promise<OpenedNats> {
+    if (source === undefined) throw closedError();
+    // only a store that is used loads the NATS client
+    const { openNats } = await import("./open.ts");
+    const result = await openNats({
+      store: id,
+      source,
+      bucket: {
+        name: options.bucketName ?? "rate_limits",
+        autoCreate: options.autoCreate ?? false,
+        replicas: options.replicas ?? 1,
+        storage: options.storage ?? "file",
+        ttlMs: options.bucketTtlMs ?? DAY_MS,
+      },
+      timeoutMs: options.backendTimeoutMs ?? 2_000,
+      serverClock: options.clock !== "local",
+      local,
+      logger,
+    });
+    if (closing !== undefined) {
+      await result.close();
+      throw closedError();
+    }
+    clock = result.clock;
+    return opened = result;
+  }
+
+  function open(): Promise<OpenedNats> {
+    if (closing !== undefined) return Promise.reject(closedError());
+    opening ??= connect().catch((error) => {
+      opening = undefined;
+      throw error;
+    });
+    return opening;
+  }
+
+  const kv: NatsKv = {
+    get: (key) => opened !== undefined ? opened.kv.get(key) : open().then(({ kv }) => kv.get(key)),
+    compareAndSet: (key, value, expected, ttlMs) =>
+      opened !== undefined
+        ? opened.kv.compareAndSet(key, value, expected, ttlMs)
+        : open().then(({ kv }) => kv.compareAndSet(key, value, expected, ttlMs)),
+    delete: async (key) => await (await open()).kv.delete(key),
+    async *keys(prefix) {
+      yield* (await open()).kv.keys(prefix);
+    },
+    wake: async (key, onHint) => await (await open()).kv.wake(key, onHint),
+    announce: (key) => opened?.kv.announce(key),
+  };
+
+  return {
+    kv,
+    clock: {
+      now: () => (clock ?? local).now(),
+      sleep: (ms, signal) => local.sleep(ms, signal),
+      get offsetMs() {
+        return clock?.offsetMs ?? 0;
+      },
+      get errorMs() {
+        return clock?.errorMs ?? Infinity;
+      },
+    },
+    async open() {
+      await open();
+    },
+    close() {
+      closing ??= (async () => {
+        const last = opened;
+        opened = undefined;
+        await (last === undefined ? opening?.then(() => {}, () => {}) : last.close());
+      })();
+      return closing;
+    },
+    get isOpen() {
+      return opened !== undefined;
+    },
+    get retentionMs() {
+      return opened?.bucket.retentionMs;
+    },
+    get serverVersion() {
+      return opened?.bucket.serverVersion;
+    },
+    get allowMsgTtl() {
+      return opened?.bucket.allowMsgTtl;
+    },
+    connection: async () => (await open()).connection,
+  };
+}
