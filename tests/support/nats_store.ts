@@ -1,0 +1,60 @@
+import { type NatsStore, natsStore } from "../../src/adapters/nats/store.ts";
+import type { NatsStoreOptions } from "../../src/adapters/nats/options.ts";
+import type { Logger } from "../../src/core/logger.ts";
+import { hostClock } from "./nats_clock.ts";
+
+/** A logger that keeps what it was told, as `level: message`. */
+export interface LogBook extends Logger {
+  readonly lines: string[];
+  /** Resolves with the first line that matches, now or later. */
+  heard(pattern: RegExp): Promise<string>;
+}
+
+export function logBook(): LogBook {
+  const lines: string[] = [];
+  const waiting = new Set<(line: string) => void>();
+  const write = (level: string) => (message: string) => {
+    const line = `${level}: ${message}`;
+    lines.push(line);
+    for (const listener of [...waiting]) listener(line);
+  };
+  return {
+    lines,
+    debug: write("debug"),
+    info: write("info"),
+    warn: write("warn"),
+    error: write("error"),
+    heard: (pattern) =>
+      new Promise((resolve) => {
+        const look = (line: string) => {
+          if (!pattern.test(line)) return;
+          waiting.delete(look);
+          resolve(line);
+        };
+        waiting.add(look);
+        lines.forEach(look);
+      }),
+  };
+}
+
+/** A bucket name that no other test has. */
+export function freshBucket(): string {
+  return `b_${crypto.randomUUID().replaceAll("-", "")}`;
+}
+
+/** A store that is closed at the end of the block. Its bucket is its own, in memory and created, unless told otherwise. */
+export function testStore(
+  options: NatsStoreOptions,
+  logger: LogBook = logBook(),
+): NatsStore & AsyncDisposable & { readonly log: LogBook } {
+  const store = natsStore({ bucketName: freshBucket(), autoCreate: true, storage: "memory", ...options }, {
+    id: "nats",
+    logger,
+    clock: hostClock,
+  });
+  return Object.defineProperties({} as NatsStore & AsyncDisposable & { readonly log: LogBook }, {
+    ...Object.getOwnPropertyDescriptors(store),
+    log: { value: logger },
+    [Symbol.asyncDispose]: { value: () => store.close() },
+  });
+}
