@@ -83,6 +83,7 @@ interface Plan {
 interface Undo {
   readonly grant: Grant;
   readonly since: number;
+  readonly resolve: () => void;
   /** Whether the request never started: then everything comes back, and else only the permit. */
   readonly unused: boolean;
 }
@@ -199,14 +200,19 @@ export class Cell {
     });
   }
 
-  /** Takes back what was granted: the permit alone, or if the request never started everything. */
-  giveBack(grant: Grant, unused: boolean): void {
+  /**
+   * Takes back what was granted: the permit alone, or if the request never started everything. Resolves when that is
+   * written, or when the store has failed to: then it is tried again until the lease has run out anyway.
+   */
+  giveBack(grant: Grant, unused: boolean): Promise<void> {
     const now = this.#options.store.clock.now();
     this.#held.delete(grant.demand.permit);
-    this.#undo.push({ grant, unused, since: now });
-    this.#undoAt = -Infinity;
-    this.#resumeAt = -Infinity;
-    this.#proceed(now);
+    return new Promise((resolve) => {
+      this.#undo.push({ grant, unused, since: now, resolve });
+      this.#undoAt = -Infinity;
+      this.#resumeAt = -Infinity;
+      this.#proceed(now);
+    });
   }
 
   /** Whether time alone makes it certain that a request behind others of `ahead` cost cannot start by its deadline. */
@@ -269,7 +275,6 @@ export class Cell {
   /** Decides what is waiting and writes it, again and again until nobody else was faster. */
   async #round(): Promise<void> {
     const { ledger, meter, maxRetries, store: { clock } } = this.#options;
-    await ledger.open();
     let pause = 1;
     for (let races = 0;; races++) {
       let fresh = this.#fresh && races === 0;
@@ -413,8 +418,8 @@ export class Cell {
   #commit(plan: Plan): void {
     const { store: { clock, kv }, ledger, leaseMs } = this.#options;
     const now = clock.now();
-    const released = this.#undo.slice(0, plan.undone).some(({ grant }) => grant.demand.permit > 0);
-    this.#undo = this.#undo.slice(plan.undone);
+    const undone = this.#undo.splice(0, plan.undone);
+    for (const { resolve } of undone) resolve();
     this.#queue = this.#queue.slice(plan.dealtWith);
     this.#resumeAt = this.#nudged ? -Infinity : plan.resumeAt;
     let latest = 0;
@@ -422,10 +427,10 @@ export class Cell {
     for (const { waiter, grant } of plan.granted) {
       const lateness = now - grant.at;
       if (waiter.settled) {
-        if (!waiter.failed) this.giveBack(grant, true);
+        if (!waiter.failed) void this.giveBack(grant, true);
       } else if (lateness > this.#tolerance) {
         latest = Math.max(latest, lateness);
-        this.giveBack(grant, true);
+        void this.giveBack(grant, true);
         late.push(waiter);
       } else {
         if (this.#concurrency >= 0) this.#held.add(grant.demand.permit);
@@ -442,7 +447,7 @@ export class Cell {
     if (late.length > 0) this.#queue = [...late, ...this.#queue];
     if (this.#held.size === 0) this.#renewAt = Infinity;
     else if (plan.granted.length > 0 || this.#renewAt <= now) this.#renewAt = now + leaseMs / 3;
-    if (released) kv.announce?.(ledger.key);
+    if (undone.some(({ grant }) => grant.demand.permit > 0)) kv.announce?.(ledger.key);
   }
 
   #serve(waiter: Waiter, grant: Grant): void {
@@ -468,7 +473,7 @@ export class Cell {
       if (now - grant.at <= this.#tolerance) this.#serve(waiter, grant);
       else {
         // This process slept through its slot: to start now could be too close to the slots after it.
-        this.giveBack(grant, true);
+        void this.giveBack(grant, true);
         late.push(waiter);
       }
     }
@@ -530,6 +535,7 @@ export class Cell {
     this.#queue = [];
     this.#fresh = false;
     this.#resumeAt = -Infinity;
+    for (const { resolve } of this.#undo) resolve();
     this.#undo = this.#undo.filter(({ grant, since }) => grant.demand.permit > 0 && now - since < leaseMs);
     this.#undoAt = now + UNDO_AGAIN_MS;
     if (this.#renewAt <= now) this.#renewAt = now + Math.min(UNDO_AGAIN_MS, leaseMs / 6);
@@ -550,7 +556,7 @@ export class Cell {
       [next.grant, free] = [free, next.grant!];
     }
     this.#resumeAt = -Infinity;
-    this.giveBack(free, true);
+    void this.giveBack(free, true);
   }
 
   /** Hears of released permits from now on, where the store can tell. */

@@ -30,8 +30,7 @@ export type Finding =
 
 /** What a {@link Ledger} needs. */
 export interface LedgerOptions {
-  /** The key, or how to find it. */
-  readonly key: string | (() => Promise<string>);
+  readonly key: string;
   readonly storeId: string;
   readonly store: Store;
   readonly rules: readonly Rule[];
@@ -44,7 +43,7 @@ export interface LedgerOptions {
 
 /** One key of the store: what is known to stand there, and the conversation about it. One call at a time. */
 export interface Ledger {
-  /** The key in the store. Known once the ledger is open. */
+  /** The key in the store. */
   readonly key: string;
   /** What stood there when this process last wrote or read it. */
   readonly known: State | undefined;
@@ -54,8 +53,6 @@ export interface Ledger {
   base(now: number): State;
   /** When the store answered last; `-Infinity` if it never did. */
   readonly answeredAt: number;
-  /** Opens the store if it is not open. */
-  open(): Promise<void>;
   /** Asks the store what stands there. */
   read(): Promise<void>;
   /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
@@ -69,14 +66,12 @@ const RETENTION_MARGIN_MS = 1_000;
 
 /** A {@link Ledger} that has not asked yet. */
 export function createLedger(options: LedgerOptions): Ledger {
-  const { storeId, store, rules, codec, identity, backendTimeoutMs, onFinding } = options;
+  const { key, storeId, store, rules, codec, identity, backendTimeoutMs, onFinding } = options;
   const { kv, clock } = store;
   const limit = createTimeLimit(clock);
-  let key = typeof options.key === "string" ? options.key : "";
   const found = new Set<Finding["kind"]>();
   let known: State | undefined;
   let revision = 0;
-  let opened = false;
   let needsRead = false; // A key that this process never touched most likely does not exist: no need to ask.
   let answeredAt = -Infinity;
 
@@ -155,9 +150,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   }
 
   return {
-    get key() {
-      return key;
-    },
+    key,
     get known() {
       return known;
     },
@@ -168,12 +161,6 @@ export function createLedger(options: LedgerOptions): Ledger {
       return answeredAt;
     },
     base: (now) => known ?? freshState(rules, now),
-    async open() {
-      if (opened) return;
-      await bounded(store.open());
-      if (typeof options.key !== "string") key = await options.key();
-      opened = true;
-    },
     async read() {
       adopt(await bounded(kv.get(key)));
     },

@@ -37,6 +37,7 @@ export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): R
     label: `${maxConcurrent} at the same time`,
     maximumCost: Infinity,
     toleranceMs: Infinity,
+    horizonMs: leaseMs,
     initial: [],
     earliest: (holders, now) => held(holders, now) < maxConcurrent ? now : Infinity,
     earliestBehind: (_holders, now) => now,

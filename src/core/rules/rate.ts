@@ -27,6 +27,7 @@ export function rateRule({ ratePerSecond, burst, timingMarginMs }: RateLimit): R
     label: `${ratePerSecond}/s, burst ${burst}`,
     maximumCost: burst,
     toleranceMs: Math.max(0.9 * tolerance, timingMarginMs),
+    horizonMs: tolerance,
     initial: 0,
     earliest,
     earliestBehind: (tat, now, ahead, { cost }) => Math.max(now, tat + (ahead + cost) * interval - tolerance),

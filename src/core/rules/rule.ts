@@ -49,6 +49,8 @@ export interface Rule<State extends RuleState = RuleState> {
   readonly maximumCost: number;
   /** By how many milliseconds a request may start after the moment it was granted for, and the limit still holds. */
   readonly toleranceMs: number;
+  /** For how many milliseconds the state has to be kept so that the limit holds. */
+  readonly horizonMs: number;
   /** The state in which nothing is used, as of the epoch. */
   readonly initial: State;
   /** The first moment from `now` on at which the request fits; `Infinity` if time alone does not bring it. */

@@ -1,0 +1,96 @@
+import type { Clock } from "../core/clock.ts";
+import type { Kv, KvEntry } from "../core/kv.ts";
+import type { Store } from "../core/store.ts";
+import { systemClock } from "./system_clock.ts";
+
+interface MemoryEntry extends KvEntry {
+  readonly expiresAt: number;
+}
+
+/** How many entries are looked at with each write. More than one, so that the expired ones run out. */
+const SWEPT_PER_WRITE = 2;
+
+/**
+ * A store in the memory of this process: the default, and all that a single process needs. Values that matter no longer
+ * are dropped, so a limiter with a million keys does not keep a million values.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, memoryStore } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * const { kv, clock } = memoryStore();
+ * rateSync.configureStore("mine", { kv, clock });
+ * rateSync.configureLimiter("api", { store: "mine", ratePerSecond: 100 });
+ * await rateSync.acquire("api");
+ * ```
+ */
+export function memoryStore(clock: Clock = systemClock): Store {
+  return { kv: memoryKv(clock), clock, open: () => Promise.resolve(), close: () => Promise.resolve() };
+}
+
+/**
+ * The {@link Kv} of {@link memoryStore}.
+ *
+ * @example
+ * ```ts
+ * import { memoryKv } from "@ratesync/core";
+ *
+ * const kv = memoryKv();
+ * console.log(await kv.compareAndSet("api", new Uint8Array([1]), 0)); // { ok: true, revision: 1 }
+ * ```
+ */
+export function memoryKv(clock: Clock = systemClock): Kv {
+  const entries = new Map<string, MemoryEntry>();
+  const listeners = new Map<string, Set<() => void>>();
+  let revision = 0;
+  // The iterator of a map sees what is inserted while it runs: it goes round and round.
+  let sweeper = entries.entries();
+
+  function current(key: string): MemoryEntry | undefined {
+    const entry = entries.get(key);
+    return entry && entry.expiresAt > clock.now() ? entry : undefined;
+  }
+
+  function sweep(): void {
+    const now = clock.now();
+    for (let looked = 0; looked < SWEPT_PER_WRITE; looked++) {
+      const { value, done } = sweeper.next();
+      if (done) sweeper = entries.entries();
+      else if (value[1].expiresAt <= now) entries.delete(value[0]);
+    }
+  }
+
+  return {
+    get(key) {
+      return Promise.resolve(current(key) ?? null);
+    },
+    compareAndSet(key, value, expected, ttlMs = Infinity) {
+      if ((current(key)?.revision ?? 0) !== expected) return Promise.resolve({ ok: false });
+      entries.set(key, { value: value.slice(), revision: ++revision, expiresAt: clock.now() + ttlMs });
+      sweep();
+      return Promise.resolve({ ok: true, revision });
+    },
+    delete(key) {
+      entries.delete(key);
+      return Promise.resolve();
+    },
+    async *keys(prefix = "") {
+      for (const key of entries.keys()) if (key.startsWith(prefix) && current(key)) yield key;
+    },
+    wake(key, onHint) {
+      const hints = listeners.get(key) ?? new Set();
+      listeners.set(key, hints.add(onHint));
+      return Promise.resolve({
+        [Symbol.asyncDispose]() {
+          hints.delete(onHint);
+          if (hints.size === 0 && listeners.get(key) === hints) listeners.delete(key);
+          return Promise.resolve();
+        },
+      });
+    },
+    announce(key) {
+      for (const onHint of listeners.get(key) ?? []) onHint();
+    },
+  };
+}

@@ -1,0 +1,43 @@
+import type { Clock } from "../core/clock.ts";
+
+/** The longest time that setTimeout() can wait: above it fires at once. */
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
+/**
+ * The time of this host: the wall clock when the process started, and from then on the monotonic clock. So it never goes
+ * back, and nobody who sets the wall clock while the process runs can make a limit admit more.
+ *
+ * @example
+ * ```ts
+ * import { systemClock } from "@ratesync/core";
+ *
+ * const before = systemClock.now();
+ * await systemClock.sleep(5);
+ * console.log(systemClock.now() - before >= 5); // true
+ * ```
+ */
+export const systemClock: Clock = {
+  now: () => performance.timeOrigin + performance.now(),
+  async sleep(ms, signal) {
+    const until = performance.now() + ms;
+    signal?.throwIfAborted();
+    // Some runtimes round a timeout down and others add a millisecond: one short first, and then what is left.
+    for (let left = ms; left > 0; left = until - performance.now()) {
+      await timeout(Math.min(LONGEST_TIMEOUT_MS, left > 1 ? Math.ceil(left) - 1 : 1), signal);
+    }
+  },
+};
+
+function timeout(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", abort);
+      resolve();
+    }, ms);
+    function abort(): void {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    }
+    signal?.addEventListener("abort", abort, { once: true });
+  });
+}

@@ -1,0 +1,24 @@
+import type { LimiterConfig } from "../limiter_config.ts";
+import { concurrencyRule } from "./concurrency.ts";
+import { rateRule } from "./rate.ts";
+import type { Rule } from "./rule.ts";
+import { windowRule } from "./window.ts";
+
+/** The rules of a limiter: its own rate or window, the further ones, and last its limit of concurrency. */
+export function rulesOf(config: LimiterConfig, timingMarginMs: number): readonly Rule[] {
+  const rules: Rule[] = [];
+  const addWindow = (limit: number, windowMs: number) =>
+    rules.push(windowRule({ limit, windowMs, reserveAheadMs: config.reserveAheadMs, timingMarginMs }));
+  if (config.ratePerSecond !== null) {
+    rules.push(rateRule({ ratePerSecond: config.ratePerSecond, burst: config.burst, timingMarginMs }));
+  }
+  if (config.limit !== null && config.windowMs !== null) addWindow(config.limit, config.windowMs);
+  for (const { limit, windowMs, burst = 1, algorithm = config.algorithm } of config.rates) {
+    if (algorithm === "sliding_window") addWindow(limit, windowMs);
+    else rules.push(rateRule({ ratePerSecond: limit * 1_000 / windowMs, burst, timingMarginMs }));
+  }
+  if (config.maxConcurrent !== null) {
+    rules.push(concurrencyRule({ maxConcurrent: config.maxConcurrent, leaseMs: config.leaseMs }));
+  }
+  return rules;
+}

@@ -1,0 +1,113 @@
+import type { Clock } from "../core/clock.ts";
+
+/**
+ * A {@link Clock} that stands still until it is told to move: then everything that sleeps on it wakes in order, at
+ * exactly its time, however long that would really take.
+ *
+ * @example
+ * ```ts
+ * import { createVirtualClock } from "@ratesync/core";
+ *
+ * const clock = createVirtualClock();
+ * const woken = clock.sleep(3_600_000).then(() => "an hour later");
+ * await clock.advance(3_600_000);
+ * console.log(await woken); // "an hour later"
+ * ```
+ */
+export interface VirtualClock extends Clock {
+  /** Moves on by `ms` milliseconds, and lets everything happen that is due on the way. */
+  advance(ms: number): Promise<void>;
+  /** Moves on from one sleeper to the next until `promise` is settled, and returns what it settles to. */
+  runUntil<T>(promise: Promise<T>): Promise<T>;
+  /** How many are asleep. */
+  readonly sleepers: number;
+}
+
+interface Sleeper {
+  readonly until: number;
+  readonly order: number;
+  wake(): void;
+}
+
+/** The start of the year 2030: a time that code under test cannot mistake for the real one. */
+const START = Date.UTC(2030, 0, 1);
+
+/** A {@link VirtualClock} that starts at `start`, in milliseconds since the Unix epoch; by default at the start of 2030. */
+export function createVirtualClock(start: number = START): VirtualClock {
+  let now = start;
+  let order = 0;
+  const sleepers = new Set<Sleeper>();
+
+  function next(): Sleeper | undefined {
+    let first: Sleeper | undefined;
+    for (const sleeper of sleepers) {
+      const earlier = !first || sleeper.until < first.until ||
+        (sleeper.until === first.until && sleeper.order < first.order);
+      if (earlier) first = sleeper;
+    }
+    return first;
+  }
+
+  function wakeNext(sleeper: Sleeper): void {
+    now = Math.max(now, sleeper.until);
+    sleepers.delete(sleeper);
+    sleeper.wake();
+  }
+
+  return {
+    now: () => now,
+    get sleepers() {
+      return sleepers.size;
+    },
+    sleep(ms, signal) {
+      return new Promise((resolve, reject) => {
+        if (signal?.aborted) return reject(signal.reason);
+        const sleeper: Sleeper = {
+          until: now + Math.max(0, ms),
+          order: order++,
+          wake() {
+            signal?.removeEventListener("abort", abort);
+            resolve();
+          },
+        };
+        function abort(): void {
+          sleepers.delete(sleeper);
+          reject(signal?.reason);
+        }
+        signal?.addEventListener("abort", abort, { once: true });
+        sleepers.add(sleeper);
+      });
+    },
+    async advance(ms) {
+      const until = now + ms;
+      await settle();
+      for (let sleeper = next(); sleeper && sleeper.until <= until; sleeper = next()) {
+        wakeNext(sleeper);
+        await settle();
+      }
+      now = until;
+    },
+    async runUntil(promise) {
+      let settled = false;
+      const done = () => settled = true;
+      promise.then(done, done);
+      for (await settle(); !settled; await settle()) {
+        const sleeper = next();
+        if (sleeper) wakeNext(sleeper);
+      }
+      return await promise;
+    },
+  };
+}
+
+/** Lets every promise that can settle do so: a task comes after all microtasks. */
+function settle(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}
