@@ -1,0 +1,66 @@
+/** The names that no key and no id may have, because code that handles objects carelessly would trip over them. */
+export const RESERVED_NAMES: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
+
+/**
+ * The name that was probably meant by one that is not known: the same but for case, `_` and `-`, or at most a third of
+ * it mistyped. `undefined` if nothing is near.
+ *
+ * @param aliases Other spellings that stand for a name, such as `ratePerSecond` for `rate_per_second`.
+ */
+export function nearestName(
+  given: string,
+  names: Iterable<string>,
+  aliases: Iterable<readonly [alias: string, name: string]> = [],
+): string | undefined {
+  const wanted = plain(given);
+  let best: { readonly name: string; readonly distance: number } | undefined;
+  const spellings = [...Array.from(names, (name) => [name, name] as const), ...aliases];
+  for (const [spelling, name] of spellings) {
+    const distance = editDistance(wanted, plain(spelling));
+    if (distance < (best?.distance ?? Infinity)) best = { name, distance };
+  }
+  return best !== undefined && best.distance <= Math.max(1, Math.floor(wanted.length / 3)) ? best.name : undefined;
+}
+
+/** " Did you mean '…'?" or nothing, to append to a message. */
+export function suggestion(
+  given: string,
+  names: Iterable<string>,
+  aliases: Iterable<readonly [alias: string, name: string]> = [],
+): string {
+  const name = nearestName(given, names, aliases);
+  return name === undefined ? "" : ` Did you mean '${name}'?`;
+}
+
+function plain(name: string): string {
+  // No known name is half as long: what is longer than this is no typing mistake, and need not be compared.
+  return name.slice(0, 64).toLowerCase().replaceAll(/[_\-\s]/g, "");
+}
+
+/** Insertions, deletions, replacements and swaps of neighbours that turn one text into the other. */
+function editDistance(from: string, to: string): number {
+  let beforePrevious: number[] = [];
+  let previous = Array.from({ length: to.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= from.length; row += 1) {
+    const current = [row];
+    for (let column = 1; column <= to.length; column += 1) {
+      const same = from[row - 1] === to[column - 1];
+      let distance = Math.min(
+        at(previous, column) + 1,
+        at(current, column - 1) + 1,
+        at(previous, column - 1) + (same ? 0 : 1),
+      );
+      if (row > 1 && column > 1 && from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1]) {
+        distance = Math.min(distance, at(beforePrevious, column - 2) + 1);
+      }
+      current.push(distance);
+    }
+    beforePrevious = previous;
+    previous = current;
+  }
+  return at(previous, to.length);
+}
+
+function at(distances: readonly number[], index: number): number {
+  return distances[index] ?? Infinity;
+}

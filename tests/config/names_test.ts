@@ -1,0 +1,31 @@
+import { assertEquals } from "@std/assert";
+import { test } from "node:test";
+import { nearestName, suggestion } from "../../src/config/names.ts";
+
+const known = ["rate_per_second", "max_concurrent", "limit", "timeout", "burst", "url"];
+
+test("nearestName() finds the name behind a typing mistake", () => {
+  assertEquals(nearestName("rate_per_secnd", known), "rate_per_second");
+  assertEquals(nearestName("rate-per-second", known), "rate_per_second");
+  assertEquals(nearestName("Timeout", known), "timeout");
+  assertEquals(nearestName("tiemout", known), "timeout");
+  assertEquals(nearestName("limits", known), "limit");
+  assertEquals(nearestName("ulr", known), "url");
+});
+
+test("nearestName() finds a name in camelCase and by its alias", () => {
+  assertEquals(nearestName("ratePerSecond", known), "rate_per_second");
+  assertEquals(nearestName("windowMs", ["window_seconds"], [["windowMs", "window_seconds"]]), "window_seconds");
+});
+
+test("nearestName() finds nothing where nothing is near", () => {
+  assertEquals(nearestName("colour", known), undefined);
+  assertEquals(nearestName("", known), undefined);
+  assertEquals(nearestName("x".repeat(100_000), known), undefined);
+  assertEquals(nearestName("limit", []), undefined);
+});
+
+test("suggestion() is a question, or nothing", () => {
+  assertEquals(suggestion("brust", known), " Did you mean 'burst'?");
+  assertEquals(suggestion("colour", known), "");
+});
