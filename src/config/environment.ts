@@ -1,0 +1,175 @@
+import { ConfigValidationError } from "../core/errors.ts";
+import { isTable, type TomlTable, type TomlValue } from "./toml.ts";
+
+/** Looks up an environment variable; `undefined` if it is not set. */
+export type EnvironmentLookup = (name: string) => string | undefined;
+
+/** A document whose references to environment variables have been replaced. */
+export interface ExpandedDocument {
+  /** The document. */
+  readonly root: TomlTable;
+  /**
+   * The environment variables that the value at `key` of a table or array of {@link ExpandedDocument.root} was made from.
+   * If there are any, the value may be a secret, and no message may show it.
+   */
+  variablesIn(container: TomlTable | readonly TomlValue[], key: string | number): readonly string[];
+}
+
+const NAME = /[A-Za-z_][A-Za-z0-9_]*/y;
+
+/**
+ * Replaces `${NAME}`, `$NAME` and `${NAME:-default}` in all strings of a document, and in the names of its tables. `$$`
+ * is a literal `$`. The default is taken if the variable is unset or empty; it may itself hold references, but no other `}`. A `$`
+ * that neither a name nor `{` nor `$` follows stays as it is, as in a shell, so that a password with such a `$` keeps working.
+ * What a variable holds is taken literally: a `$` in it means nothing.
+ *
+ * @throws {ConfigValidationError} If a variable without a default is not set, a `${` is not closed or holds no name, or
+ * the names of two tables become the same.
+ */
+export function expandEnvironment(
+  root: TomlTable,
+  { environment, file }: { readonly environment: EnvironmentLookup; readonly file?: string | undefined },
+): ExpandedDocument {
+  const origins = new Map<object, Map<string, readonly string[]>>();
+  const context = { environment, file };
+
+  function expandTable(table: TomlTable, path: string): TomlTable {
+    const expanded: TomlTable = Object.create(null);
+    const writtenAs = new Map<string, string>();
+    for (const [writtenName, value] of Object.entries(table)) {
+      const writtenPath = path === "" ? writtenName : `${path}.${writtenName}`;
+      const name = holdsTables(value) ? expandText(writtenName, writtenPath, context).text : writtenName;
+      const earlier = writtenAs.get(name);
+      if (earlier !== undefined) {
+        throw refuse(
+          `The names '${earlier}' and '${writtenName}' both become '${name}'. Two tables cannot have the same name.`,
+          { field: writtenPath, expected: "a name of its own", received: name },
+          file,
+        );
+      }
+      writtenAs.set(name, writtenName);
+      expanded[name] = expandValue(value, path === "" ? name : `${path}.${name}`, expanded, name);
+    }
+    return expanded;
+  }
+
+  function expandValue(value: TomlValue, path: string, container: object, key: string): TomlValue {
+    if (typeof value === "string") {
+      const { text, variables } = expandText(value, path, context);
+      if (variables.length > 0) origins.set(container, (origins.get(container) ?? new Map()).set(key, variables));
+      return text;
+    }
+    if (Array.isArray(value)) {
+      const expanded: TomlValue[] = [];
+      for (const [index, item] of value.entries()) {
+        expanded.push(expandValue(item, `${path}[${index}]`, expanded, String(index)));
+      }
+      return expanded;
+    }
+    return isTable(value) ? expandTable(value, path) : value;
+  }
+
+  return {
+    root: expandTable(root, ""),
+    variablesIn: (container, key) => origins.get(container)?.get(String(key)) ?? [],
+  };
+}
+
+function holdsTables(value: TomlValue): boolean {
+  return isTable(value) || (Array.isArray(value) && value.length > 0 && value.every(isTable));
+}
+
+interface ExpansionContext {
+  readonly environment: EnvironmentLookup;
+  readonly file: string | undefined;
+}
+
+/** `field` is the path of the text, for errors; they never show the text itself. */
+function expandText(
+  source: string,
+  field: string,
+  { environment, file }: ExpansionContext,
+): { readonly text: string; readonly variables: readonly string[] } {
+  const variables = new Set<string>();
+  let position = 0;
+  const text = expandUntilEnd(false, true);
+  return { text, variables: [...variables] };
+
+  /** A part that is not `live` is a default that is not needed: its syntax counts, its variables do not. */
+  function expandUntilEnd(inBraces: boolean, live: boolean): string {
+    let expanded = "";
+    while (position < source.length) {
+      const character = source.charAt(position);
+      if (inBraces && character === "}") return expanded;
+      position += 1;
+      expanded += character === "$" ? expandReference(live) : character;
+    }
+    return expanded;
+  }
+
+  function expandReference(live: boolean): string {
+    if (take("$")) return "$";
+    if (take("{")) return expandBraces(live);
+    const name = readName();
+    return name === "" ? "$" : lookUp(name, live, undefined);
+  }
+
+  function expandBraces(live: boolean): string {
+    const name = readName();
+    if (name !== "" && take("}")) return lookUp(name, live, undefined);
+    if (position >= source.length) throw unclosed();
+    if (name === "" || !take(":-")) {
+      throw refuse(
+        `'${field}' has a '\${' that no variable's name follows. Write \${NAME} or \${NAME:-default}, and $$ for a '$' itself.`,
+        { field, expected: "${NAME} or ${NAME:-default}", received: "something else in ${…}" },
+        file,
+      );
+    }
+    const isNeeded = live && !environment(name);
+    const fallback = expandUntilEnd(true, isNeeded);
+    if (!take("}")) throw unclosed();
+    return lookUp(name, live, fallback);
+  }
+
+  function lookUp(name: string, live: boolean, fallback: string | undefined): string {
+    if (!live) return "";
+    variables.add(name);
+    const value = environment(name);
+    if (fallback !== undefined && !value) return fallback;
+    if (value !== undefined) return value;
+    throw refuse(
+      `'${field}' needs the environment variable ${name}, which is not set. Set it, or write a default: \${${name}:-default}. A '$' itself is written $$.`,
+      { field, expected: `the environment variable ${name} to be set`, received: "unset" },
+      file,
+    );
+  }
+
+  function unclosed(): ConfigValidationError {
+    return refuse(
+      `'${field}' has a '\${' without its '}'. Close it, or write $$ for a '$' itself.`,
+      { field, expected: "'}' after '${'", received: "the end of the text" },
+      file,
+    );
+  }
+
+  function readName(): string {
+    NAME.lastIndex = position;
+    const name = NAME.exec(source)?.[0] ?? "";
+    position += name.length;
+    return name;
+  }
+
+  function take(expected: string): boolean {
+    if (!source.startsWith(expected, position)) return false;
+    position += expected.length;
+    return true;
+  }
+}
+
+function refuse(
+  message: string,
+  mismatch: { readonly field: string; readonly expected: string; readonly received: string },
+  file: string | undefined,
+): ConfigValidationError {
+  return new ConfigValidationError(message, file === undefined ? mismatch : { ...mismatch, file });
+}
