@@ -1,0 +1,63 @@
+import type { StoreOptions } from "./options.ts";
+
+/** What stands in place of a secret. */
+export const MASK = "***";
+
+const SECRET_KEYS: ReadonlySet<string> = new Set(["token", "password"]);
+const SCHEME = /(?<=^|[\s,;"'(=])[a-z][a-z0-9+.-]*:\/\//gi;
+const KEY_MATERIAL = /-----BEGIN|\bS[UAOCNX][A-Z2-7]{40,}|\beyJ[\w-]{8,}\.[\w-]{8,}/;
+
+/** Whether the option with this name, in TOML or in code, is a secret as a whole. */
+export function isSecretKey(key: string): boolean {
+  return SECRET_KEYS.has(key);
+}
+
+/**
+ * Replaces the user, password or token in every URL of a text by `***`, also in lists of URLs. Where it cannot tell what
+ * belongs to a password (which may hold `@`, `/` and commas) it masks too much rather than too little.
+ */
+export function maskUrls(text: string): string {
+  const starts = [0, ...Array.from(text.matchAll(SCHEME), (match) => match.index)];
+  return starts.map((start, index) => maskOneUrl(text.slice(start, starts[index + 1]))).join("");
+}
+
+function maskOneUrl(url: string): string {
+  const end = url.lastIndexOf("@");
+  if (end === -1) return url;
+  const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(url)?.[0] ?? "";
+  return `${scheme}${MASK}${url.slice(end)}`;
+}
+
+/** Whether a URL, or one of several with commas between, holds a user, a password or a token. */
+export function hasUserinfo(url: string): boolean {
+  return url.includes("@");
+}
+
+/** Whether a text holds a private key, an NKey seed or a JSON Web Token, wherever somebody may have put it. */
+export function holdsKeyMaterial(text: string): boolean {
+  return KEY_MATERIAL.test(text);
+}
+
+/** A text as it may stand in an error message or a log line: shortened, and without the secrets that can be recognised. */
+export function maskText(text: string): string {
+  if (holdsKeyMaterial(text)) return MASK;
+  const masked = maskUrls(text);
+  return masked.length > 60 ? `${masked.slice(0, 60)}…` : masked;
+}
+
+/**
+ * The options of a store as they may be listed or logged: `token` and `password` are `***`, URLs lose what authenticates,
+ * and objects that were handed in (`connection`, `kv`, `clock`) are named and not shown. Options without a value are left out, and so is
+ * `replace`, which is no property of the store.
+ */
+export function maskStoreOptions(options: StoreOptions): Readonly<Record<string, string | number | boolean>> {
+  const listed = new Map<string, string | number | boolean>();
+  for (const [key, value] of Object.entries(options)) {
+    if (value === undefined || key === "replace") continue;
+    if (isSecretKey(key)) listed.set(key, MASK);
+    else if (typeof value === "string") listed.set(key, maskText(value));
+    else if (typeof value === "number" || typeof value === "boolean") listed.set(key, value);
+    else listed.set(key, "given in code");
+  }
+  return Object.fromEntries(listed);
+}
