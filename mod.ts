@@ -1,13 +1,58 @@
 /**
- * A distributed rate limiter.
+ * A rate limiter that many processes share through one NATS JetStream Key-Value bucket, and that a single process can use
+ * without anything. It limits rates, requests in any window, and how many run at the same time.
+ *
+ * Name a store and a limiter, in code or in `rate-sync.toml`, and ask before you do what is limited:
+ *
+ * - {@link acquire} waits for its slot. It is what most callers want.
+ * - {@link tryAcquire} answers at once, and says when to try again.
+ *
+ * Importing the module reads no file and opens no connection. The first use of a limiter does, once.
+ *
+ * @example One process: nothing else is needed
+ * ```ts
+ * import { acquire, configureLimiter } from "@ratesync/core";
+ *
+ * configureLimiter("api", { ratePerSecond: 100 });
+ * await acquire("api");
+ * ```
+ *
+ * @example Many processes: the same limit through a NATS bucket
+ * ```ts no-eval
+ * import { acquire, configureLimiter, configureStore } from "@ratesync/core";
+ *
+ * configureStore("nats", { engine: "nats", url: "nats://localhost:4222", autoCreate: true });
+ * configureLimiter("partner-api", { store: "nats", ratePerSecond: 100, burst: 20, timeoutMs: 30_000 });
+ * await using permit = await acquire("partner-api");
+ * ```
+ *
+ * @example From `rate-sync.toml`, which the first use finds by itself
+ * ```toml
+ * [stores.nats]
+ * engine = "nats"
+ * url = "${NATS_URL:-nats://localhost:4222}"
+ * auto_create = true
+ *
+ * [limiters.api]
+ * store = "nats"
+ * rate_per_second = 100
+ * ```
  *
  * @module
  */
+export * from "./src/adapters/memory.ts";
+export * from "./src/adapters/nats/store.ts";
+export * from "./src/adapters/system_clock.ts";
 export * from "./src/core/errors.ts";
-export type * from "./src/core/clock.ts";
-export type * from "./src/core/kv.ts";
-export type * from "./src/core/logger.ts";
-export type * from "./src/core/store.ts";
-export type * from "./src/core/limiter_config.ts";
-export type * from "./src/config/options.ts";
+export * from "./src/registry.ts";
+export * from "./src/shared.ts";
 export type * from "./src/adapters/nats/options.ts";
+export type * from "./src/config/options.ts";
+export type * from "./src/core/clock.ts";
+export type { CheckOptions, Limiter } from "./src/core/limiter.ts";
+export type * from "./src/core/kv.ts";
+export type * from "./src/core/limiter_config.ts";
+export type * from "./src/core/logger.ts";
+export type { RateLimiterMetrics } from "./src/core/metrics.ts";
+export type * from "./src/core/result.ts";
+export type * from "./src/core/store.ts";

@@ -6,7 +6,7 @@ import type { Clock } from "../core/clock.ts";
  *
  * @example
  * ```ts
- * import { createVirtualClock } from "@ratesync/core";
+ * import { createVirtualClock } from "@ratesync/core/testing";
  *
  * const clock = createVirtualClock();
  * const woken = clock.sleep(3_600_000).then(() => "an hour later");

@@ -1,0 +1,374 @@
+import { memoryStore } from "./adapters/memory.ts";
+import { natsStore } from "./adapters/nats/store.ts";
+import { systemClock } from "./adapters/system_clock.ts";
+import { findConfigurationFile, readConfiguration } from "./config/files.ts";
+import { checkLimiterOptions, resolveLimiter } from "./config/limiters.ts";
+import type { LimiterOptions, StoreOptions } from "./config/options.ts";
+import { maskStoreOptions } from "./config/secrets.ts";
+import { checkStoreOptions } from "./config/stores.ts";
+import type { Clock } from "./core/clock.ts";
+import {
+  LimiterNotFoundError,
+  RateLimiterAlreadyConfiguredError,
+  RateLimiterError,
+  StoreNotFoundError,
+} from "./core/errors.ts";
+import type { Identity } from "./core/ledger.ts";
+import { type CheckOptions, createLimiter, type Limiter, type LimiterContext } from "./core/limiter.ts";
+import type { LimiterConfig } from "./core/limiter_config.ts";
+import type { Logger } from "./core/logger.ts";
+import type { RateLimiterMetrics } from "./core/metrics.ts";
+import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
+import type { Store } from "./core/store.ts";
+
+/**
+ * How `createRateSync` makes a registry.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, type RateSyncOptions } from "@ratesync/core";
+ *
+ * const quiet = () => {};
+ * const options: RateSyncOptions = { logger: { debug: quiet, info: quiet, warn: quiet, error: quiet } };
+ * const rateSync = createRateSync(options);
+ * console.log(rateSync.listLimiters()); // {}
+ * ```
+ */
+export interface RateSyncOptions {
+  /** Where to report. The default writes warnings and errors to the console. */
+  readonly logger?: Logger | undefined;
+  /**
+   * Whether the first use, with nothing configured, looks for a `rate-sync.toml`.
+   *
+   * @default {false}
+   */
+  readonly autoLoad?: boolean | undefined;
+  /** The clock of this process: a virtual one in tests. The default is the host's. */
+  readonly clock?: Clock | undefined;
+}
+
+/**
+ * What `listStores` says about a store: its options without secrets, and whether it is open.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, type StoreListing } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureStore("nats", { engine: "nats", url: "nats://localhost:4222", token: "secret" });
+ * const listing: StoreListing | undefined = rateSync.listStores()["nats"];
+ * console.log(listing?.token); // "***"
+ * ```
+ */
+export interface StoreListing {
+  /** The adapter: `memory`, `nats`, or `custom`. */
+  readonly engine: string;
+  /** Whether a limiter has opened it. */
+  readonly initialized: boolean;
+  /** Every option that was given; secrets are masked. */
+  readonly [option: string]: string | number | boolean;
+}
+
+/**
+ * What `listLimiters` says about a limiter.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, type LimiterListing } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("api", { ratePerSecond: 10 });
+ * const listing: LimiterListing | undefined = rateSync.listLimiters()["api"];
+ * console.log(listing?.ratePerSecond, listing?.initialized); // 10 false
+ * ```
+ */
+export interface LimiterListing extends Omit<LimiterConfig, "id"> {
+  /** Whether it has opened its store. */
+  readonly initialized: boolean;
+  /** What it has done in this process; `null` before it is used for the first time. */
+  readonly metrics: RateLimiterMetrics | null;
+}
+
+/**
+ * Stores and limiters by name. The functions of this module are the methods of one of these; `createRateSync` makes
+ * another, which shares nothing with it.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, type RateSync } from "@ratesync/core";
+ *
+ * const rateSync: RateSync = createRateSync();
+ * rateSync.configureLimiter("api", { ratePerSecond: 100 });
+ * await rateSync.acquire("api");
+ * await rateSync.close();
+ * ```
+ */
+export interface RateSync extends AsyncDisposable {
+  /** Waits for a slot of the limiter. See {@link Limiter.acquire}. */
+  acquire(id: string, options?: AcquireOptions): Promise<Permit>;
+  /** Takes a slot of the limiter if there is one. See {@link Limiter.tryAcquire}. */
+  tryAcquire(id: string, options?: AcquireOptions): Promise<RateLimitResult>;
+  /** Takes a slot if there is one, or with `consume: false` only looks. See {@link Limiter.check}. */
+  checkLimiter(id: string, options?: CheckOptions): Promise<RateLimitResult>;
+  /** Names a store. Nothing is opened. The same options again change nothing; others need `replace: true`. */
+  configureStore(id: string, options: StoreOptions & Replace): void;
+  /** Names a limiter. Nothing is opened. The same options again change nothing; others need `replace: true`. */
+  configureLimiter(id: string, options: LimiterOptions): void;
+  /** Reads a `rate-sync.toml` and adds everything in it, or if anything in it is wrong nothing. */
+  loadConfig(path?: string): Promise<void>;
+  /** The limiter with this id, always the same one. */
+  getLimiter(id: string): Limiter;
+  /** All stores by id. */
+  listStores(): Readonly<Record<string, StoreListing>>;
+  /** All limiters by id. */
+  listLimiters(): Readonly<Record<string, LimiterListing>>;
+  /** Opens the limiter's store now, so that what is wrong with it shows at start-up. */
+  initializeLimiter(id: string): Promise<void>;
+  /** Opens the stores of all limiters now. */
+  initializeAllLimiters(): Promise<void>;
+  /** Closes everything that was opened. The configuration stays, and the next use opens it again. Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * Lets a configuration take the place of another one.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureStore("shared", { engine: "nats", url: "nats://a:4222" });
+ * rateSync.configureStore("shared", { engine: "nats", url: "nats://b:4222", replace: true });
+ * ```
+ */
+export interface Replace {
+  /**
+   * Whether other values may take the place of those that this id was configured with before.
+   *
+   * @default {false}
+   */
+  readonly replace?: boolean | undefined;
+}
+
+interface StoreEntry {
+  readonly options: StoreOptions;
+  store: Store | undefined;
+}
+
+interface LimiterEntry {
+  readonly config: LimiterConfig;
+  limiter: Limiter | undefined;
+}
+
+/** The store that a limiter without one uses. */
+const DEFAULT_STORE = "memory";
+const DEFAULT_BACKEND_TIMEOUT_MS = 2_000;
+/** How many idle keyed limiters each limiter keeps. */
+const MOST_KEYS = 10_000;
+
+const consoleLogger: Logger = {
+  debug() {},
+  info() {},
+  warn: (message) => console.warn(`ratesync: ${message}`),
+  error: (message) => console.error(`ratesync: ${message}`),
+};
+
+/**
+ * An isolated registry of stores and limiters, for tests and for libraries that shall not meet the application's names.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("mail", { ratePerSecond: 5, burst: 10 });
+ * const permit = await rateSync.acquire("mail");
+ * console.log(permit.waitedMs < 1_000); // true
+ * ```
+ */
+export function createRateSync(settings: RateSyncOptions = {}): RateSync {
+  const { logger = consoleLogger, autoLoad = false, clock = systemClock } = settings;
+  const stores = new Map<string, StoreEntry>();
+  const limiters = new Map<string, LimiterEntry>();
+  const identity = createIdentities();
+
+  function loadIfNothingIsConfigured(): void {
+    if (!autoLoad || stores.size > 0 || limiters.size > 0) return;
+    const path = findConfigurationFile({ logger });
+    if (path !== undefined) load(path);
+  }
+
+  function load(path: string): void {
+    const { stores: newStores, limiters: newLimiters } = readConfiguration(path, { knownStores: stores.keys() });
+    // What comes later wins, so nothing from here on can be refused.
+    for (const [id, options] of newStores) putStore(id, options);
+    for (const [id, options] of newLimiters) putLimiter(id, options);
+    logger.info(`Loaded ${newStores.size} stores and ${newLimiters.size} limiters from ${path}.`);
+  }
+
+  function putStore(id: string, options: StoreOptions): void {
+    const old = stores.get(id);
+    if (old && differences(old.options, options).length === 0) return;
+    stores.set(id, { options, store: undefined });
+    // Limiters that were made on the old store are made anew on this one.
+    for (const entry of limiters.values()) if (entry.config.storeId === id) entry.limiter = undefined;
+    old?.store?.close().catch((error) => logger.warn(`Store '${id}' did not close cleanly: ${error}`));
+  }
+
+  function putLimiter(id: string, options: LimiterOptions): void {
+    const { backendTimeoutMs = DEFAULT_BACKEND_TIMEOUT_MS } = natsOptions(stores.get(options.store ?? DEFAULT_STORE));
+    const config = resolveLimiter(id, options, { backendTimeoutMs });
+    const old = limiters.get(id);
+    if (old && differences(old.config, config).length === 0) return;
+    limiters.set(id, { config, limiter: undefined });
+  }
+
+  function openedStore(id: string): Store {
+    const entry = stores.get(id);
+    if (!entry) throw new StoreNotFoundError(id, [...stores.keys()]);
+    return entry.store ??= createStore(id, entry.options);
+  }
+
+  function createStore(id: string, options: StoreOptions): Store {
+    if (options.engine === "memory") return memoryStore(clock);
+    if (options.engine === "nats") return natsStore(options, { id, logger, clock });
+    const nothing = () => Promise.resolve();
+    return { kv: options.kv, clock: options.clock ?? clock, open: nothing, close: nothing };
+  }
+
+  function limiterOf(entry: LimiterEntry): Limiter {
+    return entry.limiter ??= createLimiter(entry.config, contextOf(entry.config));
+  }
+
+  function contextOf(config: LimiterConfig): LimiterContext {
+    const options = natsOptions(stores.get(config.storeId));
+    let local: Limiter | undefined;
+    const context: LimiterContext = {
+      store: openedStore(config.storeId),
+      localClock: clock,
+      retryIntervalMs: options.retryIntervalMs ?? 50,
+      maxRetries: options.maxRetries ?? 100,
+      timingMarginMs: options.timingMarginMs ?? 10,
+      mostKeys: MOST_KEYS,
+      logger,
+      identity,
+      random: Math.random,
+      digest: sha256,
+      localLimiter: () =>
+        local ??= createLimiter({ ...config, onFailure: "closed" }, { ...context, store: memoryStore(clock) }),
+    };
+    return context;
+  }
+
+  function find(id: string): LimiterEntry {
+    loadIfNothingIsConfigured();
+    const entry = limiters.get(id);
+    if (!entry) throw new LimiterNotFoundError(id, [...limiters.keys()]);
+    return entry;
+  }
+
+  const rateSync: RateSync = {
+    acquire: async (id, options) => await rateSync.getLimiter(id).acquire(options),
+    tryAcquire: async (id, options) => await rateSync.getLimiter(id).tryAcquire(options),
+    checkLimiter: async (id, options) => await rateSync.getLimiter(id).check(options),
+    configureStore(id, { replace = false, ...given }) {
+      const options = checkStoreOptions(id, given);
+      const old = stores.get(id);
+      const differing = old ? differences(old.options, options) : [];
+      if (differing.length > 0 && !replace) throw new RateLimiterAlreadyConfiguredError("store", id, differing);
+      putStore(id, options);
+    },
+    configureLimiter(id, given) {
+      const { replace = false, ...options } = checkLimiterOptions(id, given);
+      const storeId = options.store ?? DEFAULT_STORE;
+      if (options.store === undefined && !stores.has(DEFAULT_STORE)) putStore(DEFAULT_STORE, { engine: "memory" });
+      if (!stores.has(storeId)) throw new StoreNotFoundError(storeId, [...stores.keys()]);
+      const { backendTimeoutMs = DEFAULT_BACKEND_TIMEOUT_MS } = natsOptions(stores.get(storeId));
+      const old = limiters.get(id);
+      const differing = old ? differences(old.config, resolveLimiter(id, options, { backendTimeoutMs })) : [];
+      if (differing.length > 0 && !replace) throw new RateLimiterAlreadyConfiguredError("limiter", id, differing);
+      putLimiter(id, options);
+    },
+    // deno-lint-ignore require-await -- what is wrong with the file rejects, and is not thrown
+    async loadConfig(path) {
+      const found = path ?? findConfigurationFile({ logger });
+      if (found !== undefined) load(found);
+    },
+    getLimiter: (id) => limiterOf(find(id)),
+    listStores() {
+      loadIfNothingIsConfigured();
+      return Object.fromEntries([...stores].map(([id, { options, store }]) => {
+        const initialized = [...limiters.values()].some(({ config, limiter }) =>
+          config.storeId === id && limiter?.initialized
+        );
+        return [id, {
+          ...maskStoreOptions(options),
+          engine: options.engine ?? "custom",
+          initialized: store !== undefined && initialized,
+        }];
+      }));
+    },
+    listLimiters() {
+      loadIfNothingIsConfigured();
+      return Object.fromEntries([...limiters].map(([id, { config: { id: _, ...config }, limiter }]) => {
+        return [id, { ...config, initialized: limiter?.initialized ?? false, metrics: limiter?.getMetrics() ?? null }];
+      }));
+    },
+    initializeLimiter: async (id) => await rateSync.getLimiter(id).initialize(),
+    async initializeAllLimiters() {
+      loadIfNothingIsConfigured();
+      const results = await Promise.allSettled([...limiters.values()].map((entry) => limiterOf(entry).initialize()));
+      const failures = results.flatMap((result) => result.status === "rejected" ? [result.reason] : []);
+      if (failures.length === 1) throw failures[0];
+      if (failures.length > 1) {
+        const messages = failures.map((failure) => failure instanceof Error ? failure.message : String(failure));
+        throw new RateLimiterError(`${failures.length} limiters could not be initialized:\n${messages.join("\n")}`, {
+          cause: new AggregateError(failures),
+        });
+      }
+    },
+    async close() {
+      const opened = [...stores.values()].flatMap(({ store }) => store ? [store] : []);
+      for (const entry of stores.values()) entry.store = undefined;
+      for (const entry of limiters.values()) entry.limiter = undefined;
+      await Promise.all(opened.map((store) => store.close()));
+    },
+    [Symbol.asyncDispose]: () => rateSync.close(),
+  };
+  return rateSync;
+}
+
+function natsOptions(entry: StoreEntry | undefined): Partial<Extract<StoreOptions, { engine: "nats" }>> {
+  return entry?.options.engine === "nats" ? entry.options : {};
+}
+
+/** The names of the options that are not the same. */
+function differences(before: object, after: object): string[] {
+  const left = new Map<string, unknown>(Object.entries(before));
+  const right = new Map<string, unknown>(Object.entries(after));
+  const names = new Set([...left.keys(), ...right.keys()]);
+  return [...names].filter((name) => !same(left.get(name), right.get(name)));
+}
+
+function same(before: unknown, after: unknown): boolean {
+  if (Object.is(before, after)) return true;
+  if (!Array.isArray(before) || !Array.isArray(after)) return false;
+  return JSON.stringify(before) === JSON.stringify(after);
+}
+
+/** Names for writers that nobody else has, on any machine. */
+function createIdentities(): () => Identity {
+  const [random = 0, more = 0] = crypto.getRandomValues(new Uint32Array(2));
+  const name = random.toString(36).padStart(7, "0") + more.toString(36).padStart(7, "0");
+  let cells = 0;
+  return () => {
+    let last = 0;
+    return { id: `${name}-${(cells++).toString(36)}`, next: () => ++last };
+  };
+}
+
+async function sha256(text: string): Promise<string> {
+  const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

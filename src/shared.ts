@@ -1,0 +1,237 @@
+import type { LimiterOptions, StoreOptions } from "./config/options.ts";
+import type { CheckOptions, Limiter } from "./core/limiter.ts";
+import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
+import { createRateSync, type LimiterListing, type RateSync, type Replace, type StoreListing } from "./registry.ts";
+
+/** The registry behind the functions of the module. Making it reads no file and opens nothing. */
+const shared: RateSync = createRateSync({ autoLoad: true });
+
+/**
+ * Waits for a slot of the limiter `id`, and resolves when it has come: the function that most callers want. With nothing
+ * configured, the first use loads `$RATE_SYNC_CONFIG`, else `./rate-sync.toml`, else `./config/rate-sync.toml`.
+ *
+ * A permit of a limiter with a limit of concurrency must be released: `await using` does it.
+ *
+ * @throws {LimiterNotFoundError} if no limiter has this id.
+ * @throws {RateLimiterAcquisitionError} if no slot can be had within the timeout (`timeoutMs`, or else the limiter's), at
+ * once where that is certain; or if the store failed and the limiter fails closed.
+ * @throws {ImpossibleCostError} if the cost is more than the limiter ever grants at once.
+ * @throws {ConfigValidationError} if the configuration file that was found is wrong.
+ *
+ * @example
+ * ```ts
+ * import { acquire, configureLimiter } from "@ratesync/core";
+ *
+ * configureLimiter("acquire-example", { ratePerSecond: 100 });
+ * await acquire("acquire-example");
+ * await acquire("acquire-example", { timeoutMs: 5_000, key: "alice" });
+ * ```
+ */
+export function acquire(id: string, options?: AcquireOptions): Promise<Permit> {
+  return shared.acquire(id, options);
+}
+
+/**
+ * Takes a slot of the limiter `id` if there is one now, or within `timeoutMs` (0 by default). A refusal is an answer and
+ * not an error, says when to try again, and uses nothing up.
+ *
+ * @throws {LimiterNotFoundError} if no limiter has this id.
+ * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed.
+ * @throws {ImpossibleCostError} if the cost is more than the limiter ever grants at once.
+ * @throws {ConfigValidationError} if the configuration file that was found is wrong.
+ *
+ * @example
+ * ```ts
+ * import { configureLimiter, tryAcquire } from "@ratesync/core";
+ *
+ * configureLimiter("try-example", { ratePerSecond: 1 });
+ * console.log((await tryAcquire("try-example")).allowed); // true
+ * console.log((await tryAcquire("try-example")).allowed); // false
+ * ```
+ */
+export function tryAcquire(id: string, options?: AcquireOptions): Promise<RateLimitResult> {
+  return shared.tryAcquire(id, options);
+}
+
+/**
+ * Asks the limiter `id` whether a request is allowed, and by default takes it, as {@link tryAcquire} does. With
+ * `consume: false` it only looks.
+ *
+ * @throws {LimiterNotFoundError} if no limiter has this id.
+ * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed.
+ *
+ * @example
+ * ```ts
+ * import { checkLimiter, configureLimiter } from "@ratesync/core";
+ *
+ * configureLimiter("check-example", { ratePerSecond: 10, burst: 5 });
+ * console.log((await checkLimiter("check-example", { consume: false })).remaining); // 5
+ * console.log((await checkLimiter("check-example")).remaining); // 4
+ * ```
+ */
+export function checkLimiter(id: string, options?: CheckOptions): Promise<RateLimitResult> {
+  return shared.checkLimiter(id, options);
+}
+
+/**
+ * Names a store for limiters to use. Nothing is opened before a limiter needs it. The same options again change nothing.
+ *
+ * @throws {ConfigValidationError} if an option is missing, wrong or unknown.
+ * @throws {RateLimiterAlreadyConfiguredError} if the id has other options, and `replace` is not set.
+ *
+ * @example
+ * ```ts
+ * import { configureStore } from "@ratesync/core";
+ *
+ * configureStore("shared", { engine: "nats", url: "nats://localhost:4222", autoCreate: true });
+ * ```
+ */
+export function configureStore(id: string, options: StoreOptions & Replace): void {
+  return shared.configureStore(id, options);
+}
+
+/**
+ * Names a limiter. Nothing is opened before it is used. Without a `store` it keeps its limit in this process. The same
+ * options again change nothing.
+ *
+ * @throws {ConfigValidationError} if an option is missing, wrong or unknown.
+ * @throws {StoreNotFoundError} if no store has the id that is named.
+ * @throws {RateLimiterAlreadyConfiguredError} if the id has other options, and `replace` is not set.
+ *
+ * @example
+ * ```ts
+ * import { configureLimiter } from "@ratesync/core";
+ *
+ * configureLimiter("configured", { ratePerSecond: 100, burst: 20, timeoutMs: 30_000 });
+ * configureLimiter("login", { algorithm: "sliding_window", limit: 5, windowMs: 300_000, failClosed: true });
+ * ```
+ */
+export function configureLimiter(id: string, options: LimiterOptions): void {
+  return shared.configureLimiter(id, options);
+}
+
+/**
+ * Reads a configuration file (`rate-sync.toml`) and adds its stores and limiters to those that are configured; an id that
+ * is configured already is replaced. Without a path it looks for the file as the first use does, and finding none is no
+ * error. If anything in the file is wrong, nothing of it counts.
+ *
+ * @throws {ConfigValidationError} if there is no such file, or anything in it is wrong: with the file, the field, what was
+ * expected and what was there.
+ *
+ * @example
+ * ```ts
+ * import { ConfigValidationError, loadConfig } from "@ratesync/core";
+ *
+ * try {
+ *   await loadConfig("./no-such-file.toml");
+ * } catch (error) {
+ *   console.log(error instanceof ConfigValidationError); // true
+ * }
+ * ```
+ */
+export function loadConfig(path?: string): Promise<void> {
+  return shared.loadConfig(path);
+}
+
+/**
+ * The limiter with this id: always the same object, opened or not.
+ *
+ * @throws {LimiterNotFoundError} if no limiter has this id.
+ *
+ * @example
+ * ```ts
+ * import { configureLimiter, getLimiter } from "@ratesync/core";
+ *
+ * configureLimiter("found", { ratePerSecond: 10, burst: 3 });
+ * const state = await getLimiter("found").getState();
+ * console.log(state.allowed, state.remaining); // true 3
+ * ```
+ */
+export function getLimiter(id: string): Limiter {
+  return shared.getLimiter(id);
+}
+
+/**
+ * All stores by id: their options without secrets, and whether they are open.
+ *
+ * @example
+ * ```ts
+ * import { configureStore, listStores } from "@ratesync/core";
+ *
+ * configureStore("listed", { engine: "memory" });
+ * console.log(listStores()["listed"]); // { engine: "memory", initialized: false }
+ * ```
+ */
+export function listStores(): Readonly<Record<string, StoreListing>> {
+  return shared.listStores();
+}
+
+/**
+ * All limiters by id: their configuration, whether they are open, and what they have done.
+ *
+ * @example
+ * ```ts
+ * import { configureLimiter, listLimiters } from "@ratesync/core";
+ *
+ * configureLimiter("listed-limiter", { ratePerSecond: 10 });
+ * console.log(listLimiters()["listed-limiter"]?.ratePerSecond); // 10
+ * ```
+ */
+export function listLimiters(): Readonly<Record<string, LimiterListing>> {
+  return shared.listLimiters();
+}
+
+/**
+ * Opens the store of the limiter `id` now and checks that it can keep the limit, so that what is wrong shows at start-up
+ * and not with the first request.
+ *
+ * @throws {LimiterNotFoundError} if no limiter has this id.
+ * @throws {ConfigValidationError} if the store cannot keep the limit.
+ * @throws {RateLimiterAcquisitionError} if the store cannot be opened and the limiter fails closed. A limiter that does not
+ * warns, and tries again with the next request.
+ *
+ * @example
+ * ```ts
+ * import { configureLimiter, initializeLimiter } from "@ratesync/core";
+ *
+ * configureLimiter("early", { ratePerSecond: 10 });
+ * await initializeLimiter("early");
+ * ```
+ */
+export function initializeLimiter(id: string): Promise<void> {
+  return shared.initializeLimiter(id);
+}
+
+/**
+ * {@link initializeLimiter} for every limiter.
+ *
+ * @throws {RateLimiterError} what the one that failed throws, or if several did an error with all their messages.
+ *
+ * @example
+ * ```ts
+ * import { configureLimiter, initializeAllLimiters } from "@ratesync/core";
+ *
+ * configureLimiter("at-start", { ratePerSecond: 10 });
+ * await initializeAllLimiters();
+ * ```
+ */
+export function initializeAllLimiters(): Promise<void> {
+  return shared.initializeAllLimiters();
+}
+
+/**
+ * Closes every store that was opened, but no connection that was handed in. The configuration stays: the next use opens
+ * what it needs again. Repeated calls do nothing.
+ *
+ * @example
+ * ```ts
+ * import { acquire, close, configureLimiter } from "@ratesync/core";
+ *
+ * configureLimiter("closing", { ratePerSecond: 10 });
+ * await acquire("closing");
+ * await close();
+ * ```
+ */
+export function close(): Promise<void> {
+  return shared.close();
+}
