@@ -15,6 +15,8 @@ export interface ExpandedDocument {
   variablesIn(container: TomlTable | readonly TomlValue[], key: string | number): readonly string[];
 }
 
+const MAXIMUM_DEPTH = 16;
+
 const NAME = /[A-Za-z_][A-Za-z0-9_]*/y;
 
 /**
@@ -92,6 +94,7 @@ function expandText(
 ): { readonly text: string; readonly variables: readonly string[] } {
   const variables = new Set<string>();
   let position = 0;
+  let depth = 0;
   const text = expandUntilEnd(false, true);
   return { text, variables: [...variables] };
 
@@ -125,8 +128,17 @@ function expandText(
         file,
       );
     }
+    if (depth === MAXIMUM_DEPTH) {
+      throw refuse(
+        `'${field}' has defaults within defaults, more than ${MAXIMUM_DEPTH} deep.`,
+        { field, expected: `at most ${MAXIMUM_DEPTH} defaults within each other`, received: "more" },
+        file,
+      );
+    }
+    depth += 1;
     const isNeeded = live && !environment(name);
     const fallback = expandUntilEnd(true, isNeeded);
+    depth -= 1;
     if (!take("}")) throw unclosed();
     return lookUp(name, live, fallback);
   }

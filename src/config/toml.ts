@@ -11,6 +11,7 @@ export type TomlValue = string | number | boolean | TomlValue[] | TomlTable;
 
 /** A table of a TOML document. It has no prototype, so that every property of it was written in the document. */
 export interface TomlTable {
+  /** Any key. */
   [key: string]: TomlValue;
 }
 
@@ -176,6 +177,7 @@ export function parseToml(text: string, file?: string): TomlTable {
           ...(file === undefined ? {} : { file }),
         });
       }
+      if (names.length > MAXIMUM_DEPTH) throw invalid(`a key has more than ${MAXIMUM_DEPTH} parts`);
       skip(BLANKS);
     } while (take("."));
     return names;

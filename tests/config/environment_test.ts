@@ -168,6 +168,11 @@ test("expandEnvironment() checks the syntax of a default that it does not take",
   assertEquals(refusal("${NUM:-${}}").field, "limiters.api.store");
 });
 
+test("expandEnvironment() refuses defaults that are nested without end", () => {
+  assertEquals(expand(`${"${N:-".repeat(16)}x${"}".repeat(16)}`), "x");
+  assertEquals(refusal(`${"${N:-".repeat(100_000)}x${"}".repeat(100_000)}`).field, "limiters.api.store");
+});
+
 test("expandEnvironment() tells which variables a value was made from", () => {
   const root = parseToml('[s]\na = "x${HOST}${N:-1}$HOST"\nb = "plain"\nc = ["1", "$NUM"]\nd = "$$"');
   const expanded = expandEnvironment(root, { environment });

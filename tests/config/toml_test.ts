@@ -259,6 +259,8 @@ test("parseToml() refuses invalid TOML with the line, and field config_file [CFG
     ["a = 1\rb = 2", 1],
     [`a = ${"[".repeat(100_000)}`, 1],
     [`a = ${"{a = ".repeat(10_000)}`, 1],
+    [`${"a.".repeat(100_000)}a = 1`, 1],
+    [`[${"a.".repeat(100_000)}a]`, 1],
   ];
   for (const [text, line] of cases) {
     const error = refusal(text);
