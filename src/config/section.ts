@@ -1,0 +1,157 @@
+import { ConfigValidationError, type Mismatch } from "../core/errors.ts";
+import { RESERVED_NAMES } from "./names.ts";
+import { isSecretKey, maskText } from "./secrets.ts";
+
+/**
+ * Where options come from. In TOML, keys are in snake_case, durations in seconds, and a number or boolean may be written
+ * as text, as environment variables are text. In code, keys are in camelCase, durations in milliseconds, and types exact.
+ */
+export type Dialect = "toml" | "code";
+
+/** A table of options that is being read: where it stands, and what is in it. */
+export interface Section {
+  /** The path of the table, e.g. `limiters.api`. */
+  readonly path: string;
+  /** How a message calls it, e.g. `Limiter 'api'`. */
+  readonly title: string;
+  /** How its options are written. */
+  readonly dialect: Dialect;
+  /** The configuration file, if there is one. */
+  readonly file: string | undefined;
+  /** The options as they were given. */
+  readonly values: object;
+  /** The environment variables that a value in a table or list was made from, as far as it was. */
+  variablesIn(container: object, key: string): readonly string[];
+}
+
+/** One option while it is read. */
+export interface Place {
+  /** Its table. */
+  readonly section: Section;
+  /** Its name, as it is written there. */
+  readonly key: string;
+}
+
+/** Says what is wrong with an option, without showing a secret. */
+export function refuse(
+  section: Section,
+  message: string,
+  mismatch: Mismatch,
+): ConfigValidationError {
+  return new ConfigValidationError(
+    `${section.title}: ${message}`,
+    section.file === undefined ? mismatch : { ...mismatch, file: section.file },
+  );
+}
+
+/** Says that the value of an option is wrong: `rate_per_second must be > 0, got -1`. */
+export function refuseValue(
+  { section, key }: Place,
+  value: unknown,
+  demand: string,
+  expected: string,
+  advice = "",
+): ConfigValidationError {
+  const received = describe(value, key, section);
+  return refuse(section, `${key} must be ${demand}, got ${received}.${advice && ` ${advice}`}`, {
+    field: `${section.path}.${key}`,
+    expected,
+    received,
+  });
+}
+
+/** Says that a table lacks an option that it needs. */
+export function refuseMissing(section: Section, key: string, message: string, expected: string): ConfigValidationError {
+  return refuse(section, message, { field: `${section.path}.${key}`, expected, received: "missing" });
+}
+
+/** Says that two options exclude each other, by the one that had better go. */
+export function refuseConflict(section: Section, key: string, message: string): ConfigValidationError {
+  return refuse(section, message, {
+    field: `${section.path}.${key}`,
+    expected: `'${key}' to be left out, or what it contradicts`,
+    received: `'${key}' beside what contradicts it`,
+  });
+}
+
+/** A value in words that may be shown. */
+export function describe(value: unknown, key: string, section: Section): string {
+  const variables = section.variablesIn(section.values, key);
+  if (variables.length > 0) {
+    return `the value of ${variables.map((name) => `\${${name}}`).join(" and ")}, which is not shown`;
+  }
+  if (isSecretKey(key) && (typeof value === "string" || typeof value === "number" || typeof value === "bigint")) {
+    return `a ${typeof value} that is not shown`;
+  }
+  return describePlain(value);
+}
+
+/** A value in words; only for values that cannot be a secret as a whole. */
+export function describePlain(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (value === null) return "null";
+  if (typeof value === "string") return JSON.stringify(maskText(value));
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "function") return "a function";
+  if (typeof value === "object") return isRecord(value) ? "a table" : "an object";
+  return `a ${typeof value}`;
+}
+
+/** Whether a value is a table of options: an object that is no array, date, map or the like. */
+export function isRecord(value: unknown): value is object {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  return Object.prototype.toString.call(value) === "[object Object]";
+}
+
+/**
+ * Options that were given in code, as a section.
+ *
+ * @param example What the options could look like, for the message if they are no object at all.
+ * @throws {ConfigValidationError} If they are not.
+ */
+export function sectionInCode(
+  { path, title, example }: { readonly path: string; readonly title: string; readonly example: string },
+  options: unknown,
+): Section {
+  const place = { path, title, dialect: "code", file: undefined, variablesIn: () => [] } as const;
+  if (isRecord(options)) return { ...place, values: options };
+  const received = describePlain(options);
+  throw refuse({ ...place, values: {} }, `The options must be an object such as ${example}, got ${received}.`, {
+    field: path,
+    expected: `an object such as ${example}`,
+    received,
+  });
+}
+
+/**
+ * Checks the id of a store or limiter: any text that is not empty, has no space at its ends and is well-formed.
+ *
+ * @param path Where it stands: `stores` or `limiters`.
+ */
+export function checkId(id: unknown, path: "stores" | "limiters", file?: string): string {
+  const kind = path === "stores" ? "store" : "limiter";
+  const fault = idFault(id);
+  if (typeof id === "string" && fault === undefined) return id;
+  const received = describePlain(id);
+  throw new ConfigValidationError(`The id of a ${kind} must ${fault ?? "be a text"}, got ${received}.`, {
+    field: typeof id === "string" && id.trim() !== "" ? `${path}.${id}` : path,
+    expected: "an id that is not empty and has no space at its ends",
+    received,
+    ...(file === undefined ? {} : { file }),
+  });
+}
+
+function idFault(id: unknown): string | undefined {
+  if (typeof id !== "string") return "be a text";
+  if (id.trim() === "") return "not be empty";
+  if (id.trim() !== id) return "have no space at its beginning or end";
+  if (RESERVED_NAMES.has(id)) return "be another name than one that JavaScript reserves";
+  // encodeURIComponent is the test for lone surrogates that every runtime's types know.
+  try {
+    encodeURIComponent(id);
+    return undefined;
+  } catch {
+    return "be well-formed Unicode";
+  }
+}
