@@ -52,12 +52,18 @@ export interface CustomStoreOptions {
  * ```
  */
 export type StoreOptions =
-  | MemoryStoreOptions
-  | ({
-    /** The adapter. */
-    readonly engine: "nats";
-  } & NatsStoreOptions)
-  | CustomStoreOptions;
+  & (
+    | MemoryStoreOptions
+    | ({
+      /** The adapter. */
+      readonly engine: "nats";
+    } & NatsStoreOptions)
+    | CustomStoreOptions
+  )
+  & {
+    /** Whether other values may take the place of those that this id was configured with before. Not in TOML. */
+    readonly replace?: boolean | undefined;
+  };
 
 /**
  * What every limiter can have, whatever it limits.

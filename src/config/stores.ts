@@ -1,0 +1,235 @@
+import type { NatsStoreOptions } from "../adapters/nats/options.ts";
+import type { CustomStoreOptions, StoreOptions } from "./options.ts";
+import {
+  choice,
+  duration,
+  type Field,
+  type Fields,
+  flag,
+  nameIn,
+  number,
+  path,
+  readFields,
+  text,
+  textLike,
+  type Values,
+} from "./fields.ts";
+import {
+  checkId,
+  describe,
+  refuse,
+  refuseConflict,
+  refuseMissing,
+  refuseValue,
+  type Section,
+  sectionInCode,
+} from "./section.ts";
+import { suggestion } from "./names.ts";
+import { hasUserinfo } from "./secrets.ts";
+
+const ENGINES = ["memory", "nats"] as const;
+
+const engine: Field<(typeof ENGINES)[number]> = { toml: "engine", read: choice(...ENGINES) };
+const replace: Field<boolean> = { toml: undefined, read: flag() };
+
+const MEMORY_FIELDS = { engine, replace } satisfies Fields;
+
+const NATS_FIELDS = {
+  engine,
+  replace,
+  connection: {
+    toml: undefined,
+    read: objectWith<NonNullable<NatsStoreOptions["connection"]>>("request", "subscribe"),
+  },
+  url: { toml: "url", emptyIsAbsent: true, read: text() },
+  token: { toml: "token", emptyIsAbsent: true, read: text() },
+  user: { toml: "user", emptyIsAbsent: true, read: text() },
+  password: { toml: "password", emptyIsAbsent: true, read: text() },
+  credentialsFile: { toml: "credentials_file", emptyIsAbsent: true, read: path() },
+  nkeySeedFile: { toml: "nkey_seed_file", emptyIsAbsent: true, read: path() },
+  tlsCaFile: { toml: "tls_ca_file", emptyIsAbsent: true, read: path() },
+  tlsCertFile: { toml: "tls_cert_file", emptyIsAbsent: true, read: path() },
+  tlsKeyFile: { toml: "tls_key_file", emptyIsAbsent: true, read: path() },
+  bucketName: { toml: "bucket_name", read: textLike(/^[A-Za-z0-9_-]+$/, "made of letters, digits, '_' and '-' only") },
+  autoCreate: { toml: "auto_create", read: flag() },
+  replicas: { toml: "replicas", read: number({ integer: true, from: 1, to: 5 }) },
+  storage: { toml: "storage", read: choice("file", "memory") },
+  bucketTtlMs: { toml: "bucket_ttl", read: duration({ from: 0 }) },
+  retryIntervalMs: { toml: "retry_interval", read: duration({ above: 0 }) },
+  maxRetries: { toml: "max_retries", read: number({ integer: true, from: 1 }) },
+  // The one duration that is in milliseconds in TOML too: its name says so, as upstream's does.
+  timingMarginMs: { toml: "timing_margin_ms", read: number({ from: 0, to: Number.MAX_SAFE_INTEGER }) },
+  backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0 }) },
+  clock: { toml: "clock", read: choice("server", "local") },
+} satisfies Fields;
+
+const CUSTOM_FIELDS = {
+  replace,
+  kv: { toml: undefined, read: objectWith<CustomStoreOptions["kv"]>("get", "compareAndSet", "delete", "keys") },
+  clock: { toml: undefined, read: objectWith<NonNullable<CustomStoreOptions["clock"]>>("now", "sleep") },
+} satisfies Fields;
+
+const CONNECTING = [
+  "url",
+  "token",
+  "user",
+  "password",
+  "credentialsFile",
+  "nkeySeedFile",
+  "tlsCaFile",
+  "tlsCertFile",
+  "tlsKeyFile",
+] as const satisfies readonly (keyof typeof NATS_FIELDS)[];
+
+/**
+ * Checks the options of a store that were given in code.
+ *
+ * @param id The id of the store.
+ * @param options What `configureStore` was given; untyped code may give anything.
+ * @returns The options, without those that are `undefined`.
+ * @throws {ConfigValidationError} If the id or an option is wrong, not known, missing, or contradicts another.
+ */
+export function checkStoreOptions(id: string, options: unknown): StoreOptions {
+  checkId(id, "stores");
+  const title = `Failed to configure store '${id}'`;
+  return readStore(sectionInCode({ path: `stores.${id}`, title, example: '{ engine: "memory" }' }, options));
+}
+
+/**
+ * Reads a `[stores.<id>]` table.
+ *
+ * @throws {ConfigValidationError} If an option is wrong, not known, missing, or contradicts another.
+ */
+export function readStore(section: Section): StoreOptions {
+  const engineGiven = ownValue(section.values, "engine");
+  const isCustom = section.dialect === "code" && engineGiven === undefined &&
+    ownValue(section.values, "kv") !== undefined;
+  if (isCustom) return readCustomStore(section);
+  if (engineGiven === undefined) {
+    throw refuseMissing(
+      section,
+      "engine",
+      "Missing required field 'engine'.",
+      `engine name, one of ${ENGINES.join(", ")}`,
+    );
+  }
+  const engineName = ENGINES.find((each) => each === engineGiven);
+  if (engineName === undefined) throw refuseEngine(section, engineGiven);
+  return engineName === "memory" ? readMemoryStore(section) : readNatsStore(section);
+}
+
+function readCustomStore(section: Section): StoreOptions {
+  const { engine: _absent, ...values } = { engine: undefined, ...section.values };
+  const { kv, ...rest } = readFields(CUSTOM_FIELDS, { ...section, values });
+  if (kv === undefined) {
+    throw refuseMissing(section, "kv", "Missing required field 'kv'.", "an object that implements Kv");
+  }
+  return { kv, ...rest };
+}
+
+function readMemoryStore(section: Section): StoreOptions {
+  const natsNames = new Map(
+    Object.entries(NATS_FIELDS).map((
+      [codeName, field],
+    ) => [nameIn(section, NATS_FIELDS, codeName), field as Field<unknown>]),
+  );
+  const values = readFields(MEMORY_FIELDS, section, (key, value) => {
+    const field = natsNames.get(key);
+    if (field === undefined) return undefined;
+    // url = "${RATE_LIMIT_URL:-}" beside engine = "${RATE_LIMIT_ENGINE:-memory}" is how upstream switches engines.
+    if (section.dialect === "toml" && field.emptyIsAbsent === true && value === "") return "ignore";
+    return "It belongs to the engine 'nats', and this store has the engine 'memory', which takes no options.";
+  });
+  return { ...values, engine: "memory" };
+}
+
+function readNatsStore(section: Section): StoreOptions {
+  const values = readFields(NATS_FIELDS, section);
+  const name = (codeName: keyof typeof NATS_FIELDS) => nameIn(section, NATS_FIELDS, codeName);
+  if (values.connection !== undefined) {
+    const contradicting = CONNECTING.find((codeName) => values[codeName] !== undefined);
+    if (contradicting !== undefined) {
+      throw refuseConflict(
+        section,
+        name(contradicting),
+        `Cannot use '${contradicting}' together with 'connection', which is connected already.`,
+      );
+    }
+  } else if (values.url === undefined) {
+    const orConnection = section.dialect === "code" ? " Give a 'url', or a 'connection' that is open." : "";
+    throw refuseMissing(
+      section,
+      "url",
+      `Missing required field 'url' for engine 'nats'.${orConnection}`,
+      "a URL such as nats://localhost:4222",
+    );
+  }
+  checkCredentials(section, values);
+  if ((values.tlsCertFile === undefined) !== (values.tlsKeyFile === undefined)) {
+    throw pairBroken(section, values.tlsCertFile === undefined, name("tlsCertFile"), name("tlsKeyFile"));
+  }
+  return { ...values, engine: "nats" };
+}
+
+function checkCredentials(section: Section, values: Values<typeof NATS_FIELDS>): void {
+  const name = (codeName: keyof typeof NATS_FIELDS) => nameIn(section, NATS_FIELDS, codeName);
+  if ((values.user === undefined) !== (values.password === undefined)) {
+    throw pairBroken(section, values.user === undefined, name("user"), name("password"));
+  }
+  const kinds = (["token", "user", "credentialsFile", "nkeySeedFile"] as const).filter((key) =>
+    values[key] !== undefined
+  );
+  const given = [
+    ...(values.url !== undefined && hasUserinfo(values.url) ? ["the credentials in 'url'"] : []),
+    ...kinds.map((codeName) => `'${name(codeName)}'`),
+  ];
+  const last = kinds.at(-1);
+  if (given.length > 1 && last !== undefined) {
+    throw refuseConflict(
+      section,
+      name(last),
+      `Cannot use ${given.join(" together with ")}: give one kind of credentials.`,
+    );
+  }
+}
+
+function pairBroken(section: Section, firstIsMissing: boolean, first: string, second: string): Error {
+  const [missing, present] = firstIsMissing ? [first, second] : [second, first];
+  return refuseMissing(
+    section,
+    missing,
+    `'${present}' needs '${missing}' as well. Give both or neither.`,
+    `'${first}' and '${second}' together`,
+  );
+}
+
+function refuseEngine(section: Section, given: unknown): Error {
+  const key = "engine";
+  const received = describe(given, key, section);
+  const isPlain = typeof given === "string" && section.variablesIn(section.values, key).length === 0;
+  const shown = isPlain ? `'${received.slice(1, -1)}'` : received;
+  const known = ENGINES.join(", ");
+  const hint = isPlain ? suggestion(given, ENGINES) : "";
+  return refuse(section, `Unknown engine ${shown}. Available engines: ${known}.${hint}`, {
+    field: `${section.path}.${key}`,
+    expected: `one of ${known}`,
+    received,
+  });
+}
+
+/** Takes an object of another library by its methods: it may come from another copy of its class. */
+function objectWith<T extends object>(...methods: readonly (keyof T & string)[]): Field<T>["read"] {
+  return (value, place) => {
+    if (typeof value === "object" && value !== null) {
+      const object: object = value;
+      // The methods that this package calls are there, which is what the type stands for.
+      if (methods.every((method) => typeof Reflect.get(object, method) === "function")) return object as T;
+    }
+    const demand = `an object with ${methods.map((method) => `${method}()`).join(", ")}`;
+    throw refuseValue(place, value, demand, demand);
+  };
+}
+
+function ownValue(values: object, key: string): unknown {
+  return Object.hasOwn(values, key) ? Reflect.get(values, key) : undefined;
+}
