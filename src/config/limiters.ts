@@ -1,0 +1,258 @@
+import type { LimiterConfig, RateSpec } from "../core/limiter_config.ts";
+import type { LimiterOptions } from "./options.ts";
+import {
+  choice,
+  duration,
+  type Field,
+  type Fields,
+  flag,
+  nameIn,
+  number,
+  readFields,
+  text,
+  type Values,
+} from "./fields.ts";
+import {
+  checkId,
+  isRecord,
+  type Place,
+  refuse,
+  refuseConflict,
+  refuseMissing,
+  refuseValue,
+  type Section,
+  sectionInCode,
+} from "./section.ts";
+
+const algorithm = { toml: "algorithm", read: choice("token_bucket", "sliding_window") } satisfies Field<string>;
+const limit = { toml: "limit", read: number({ integer: true, from: 1 }) } satisfies Field<number>;
+const windowMs = { toml: "window_seconds", read: duration({ above: 0 }) } satisfies Field<number>;
+const burst = { toml: "burst", read: number({ from: 1, to: Number.MAX_SAFE_INTEGER }) } satisfies Field<number>;
+
+const RATE_FIELDS = { limit, windowMs, burst, algorithm } satisfies Fields;
+
+const LIMITER_FIELDS = {
+  store: { toml: "store", read: text() },
+  algorithm,
+  ratePerSecond: { toml: "rate_per_second", read: readRate },
+  burst,
+  maxConcurrent: { toml: "max_concurrent", read: number({ integer: true, from: 1 }) },
+  leaseMs: { toml: "lease", read: duration({ above: 0 }) },
+  limit,
+  windowMs,
+  rates: { toml: "rates", read: readRates },
+  timeoutMs: { toml: "timeout", read: duration({ from: 0 }) },
+  failClosed: { toml: "fail_closed", read: flag() },
+  onFailure: { toml: "on_failure", read: choice("open", "closed", "local") },
+  backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0 }) },
+  reserveAheadMs: { toml: "reserve_ahead", read: duration({ from: 0 }) },
+  replace: { toml: undefined, read: flag() },
+} satisfies Fields;
+
+type LimiterValues = Values<typeof LIMITER_FIELDS>;
+
+/**
+ * Checks the options of a limiter that were given in code.
+ *
+ * @param id The id of the limiter.
+ * @param options What `configureLimiter` was given; untyped code may give anything.
+ * @returns The options, without those that are `undefined`.
+ * @throws {ConfigValidationError} If the id or an option is wrong, not known, missing, or contradicts another.
+ */
+export function checkLimiterOptions(id: string, options: unknown): LimiterOptions {
+  checkId(id, "limiters");
+  const title = `Limiter '${id}'`;
+  return readLimiter(sectionInCode({ path: `limiters.${id}`, title, example: "{ ratePerSecond: 100 }" }, options));
+}
+
+/**
+ * Reads a `[limiters.<id>]` table, or the same options in code. Whether its store exists is for the caller to check.
+ *
+ * @throws {ConfigValidationError} If an option is wrong, not known, missing, or contradicts another.
+ */
+export function readLimiter(section: Section): LimiterOptions {
+  const values = readFields(LIMITER_FIELDS, section);
+  if (section.dialect === "toml" && values.store === undefined) {
+    throw refuseMissing(section, "store", "Missing required field 'store' in limiter config.", "the id of a store");
+  }
+  checkFailureMode(section, values);
+  checkRateBursts(section, values);
+  const { algorithm, limit, windowMs, ratePerSecond, burst, ...common } = values;
+  checkAlgorithm(section, values);
+  if (algorithm === "sliding_window" && limit !== undefined && windowMs !== undefined) {
+    return { ...common, algorithm, limit, windowMs };
+  }
+  return {
+    ...common,
+    ...(algorithm === "token_bucket" ? { algorithm } : {}),
+    ...(ratePerSecond === undefined ? {} : { ratePerSecond }),
+    ...(burst === undefined ? {} : { burst }),
+  };
+}
+
+/**
+ * Completes checked options with the defaults.
+ *
+ * @param id The id of the limiter.
+ * @param options What {@link checkLimiterOptions} or a configuration file gave.
+ * @param defaults `backendTimeoutMs`: how long the limiter's store may take to answer, in milliseconds, unless the limiter says it.
+ * @returns The frozen configuration.
+ */
+export function resolveLimiter(
+  id: string,
+  options: LimiterOptions,
+  defaults: { readonly backendTimeoutMs: number },
+): LimiterConfig {
+  const algorithm = options.algorithm ?? "token_bucket";
+  const onFailure = options.onFailure ?? (options.failClosed === true ? "closed" : "open");
+  return Object.freeze({
+    id,
+    storeId: options.store ?? "memory",
+    algorithm,
+    ratePerSecond: options.ratePerSecond ?? null,
+    burst: options.burst ?? 1,
+    maxConcurrent: options.maxConcurrent ?? null,
+    leaseMs: options.leaseMs ?? 10_000,
+    limit: options.limit ?? null,
+    windowMs: options.windowMs ?? null,
+    rates: Object.freeze((options.rates ?? []).map((rate) => resolveRate(rate, algorithm))),
+    timeoutMs: options.timeoutMs ?? null,
+    failClosed: onFailure === "closed",
+    onFailure,
+    backendTimeoutMs: options.backendTimeoutMs ?? defaults.backendTimeoutMs,
+    reserveAheadMs: options.reserveAheadMs ?? 1_000,
+  });
+}
+
+function resolveRate(rate: RateSpec, limiterAlgorithm: LimiterConfig["algorithm"]): RateSpec {
+  const { limit, windowMs, algorithm = limiterAlgorithm, burst = 1 } = rate;
+  return Object.freeze(
+    algorithm === "token_bucket" ? { limit, windowMs, algorithm, burst } : { limit, windowMs, algorithm },
+  );
+}
+
+/** The bounds keep the interval between two slots a number of milliseconds that can be added to the time. */
+function readRate(value: unknown, place: Place): number {
+  const rate = number({ above: 0, to: 1e9 })(value, place);
+  if (rate < 1e-9) throw refuseValue(place, value, ">= 1e-9", "a number > 0, and >= 1e-9");
+  return rate;
+}
+
+function readRates(value: unknown, { section, key }: Place): readonly RateSpec[] {
+  const name = (codeName: keyof typeof RATE_FIELDS) => nameIn(section, RATE_FIELDS, codeName);
+  const expected = `a list of tables with ${name("limit")} and ${name("windowMs")}`;
+  if (!Array.isArray(value)) throw refuseValue({ section, key }, value, expected, expected);
+  return value.map((entry: unknown, index) => readRateSpec(entry, { section, key: `${key}[${index}]` }));
+}
+
+function readRateSpec(entry: unknown, { section, key }: Place): RateSpec {
+  const expected = `a table with ${nameIn(section, RATE_FIELDS, "limit")} and ${
+    nameIn(section, RATE_FIELDS, "windowMs")
+  }`;
+  if (!isRecord(entry)) {
+    throw refuse(section, `${key} must be ${expected}.`, {
+      field: `${section.path}.${key}`,
+      expected,
+      received: entry === null ? "null" : Array.isArray(entry) ? "a list" : `a ${typeof entry}`,
+    });
+  }
+  const inner: Section = {
+    ...section,
+    path: `${section.path}.${key}`,
+    title: `${section.title}, ${key}`,
+    values: entry,
+  };
+  const { limit, windowMs, ...rest } = readFields(RATE_FIELDS, inner);
+  if (limit === undefined) throw refuseMissingIn(inner, "limit");
+  if (windowMs === undefined) throw refuseMissingIn(inner, "windowMs");
+  return { limit, windowMs, ...rest };
+}
+
+function refuseMissingIn(section: Section, codeName: keyof typeof RATE_FIELDS): Error {
+  const name = nameIn(section, RATE_FIELDS, codeName);
+  const both = `'${nameIn(section, RATE_FIELDS, "limit")}' and '${nameIn(section, RATE_FIELDS, "windowMs")}'`;
+  return refuseMissing(section, name, `Missing required field '${name}': a rate needs ${both}.`, both);
+}
+
+function checkFailureMode(section: Section, { failClosed, onFailure }: LimiterValues): void {
+  if (failClosed === undefined || onFailure === undefined || failClosed === (onFailure === "closed")) return;
+  const name = nameIn(section, LIMITER_FIELDS, "onFailure");
+  const other = nameIn(section, LIMITER_FIELDS, "failClosed");
+  throw refuseConflict(
+    section,
+    name,
+    `${other} = ${failClosed} contradicts ${name} = "${onFailure}". Keep one of the two.`,
+  );
+}
+
+function checkRateBursts(section: Section, { algorithm = "token_bucket", rates = [] }: LimiterValues): void {
+  for (const [index, rate] of rates.entries()) {
+    if (rate.burst !== undefined && (rate.algorithm ?? algorithm) === "sliding_window") {
+      throw refuseConflict(
+        section,
+        `rates[${index}].burst`,
+        `rates[${index}].burst belongs to token_bucket, and this rate is a sliding_window.`,
+      );
+    }
+  }
+}
+
+function checkAlgorithm(section: Section, values: LimiterValues): void {
+  const { algorithm = "token_bucket", ratePerSecond, burst, maxConcurrent, rates = [], limit, windowMs } = values;
+  const name = (codeName: keyof typeof LIMITER_FIELDS) => nameIn(section, LIMITER_FIELDS, codeName);
+  const slides = algorithm === "sliding_window";
+  const ofWindow = limit !== undefined ? name("limit") : windowMs !== undefined ? name("windowMs") : undefined;
+  if (ratePerSecond !== undefined && ofWindow !== undefined) {
+    throw refuseConflict(
+      section,
+      slides ? name("ratePerSecond") : ofWindow,
+      `Cannot specify both token_bucket (${name("ratePerSecond")}) and sliding_window (${name("limit")}+${
+        name("windowMs")
+      }) parameters.`,
+    );
+  }
+  if (slides) {
+    if (limit === undefined || windowMs === undefined) {
+      const missing = name(limit === undefined ? "limit" : "windowMs");
+      throw refuseMissing(
+        section,
+        missing,
+        `sliding_window requires both '${name("limit")}' and '${name("windowMs")}'.`,
+        `'${missing}' to be given`,
+      );
+    }
+    if (burst !== undefined) {
+      throw refuseConflict(
+        section,
+        name("burst"),
+        `'${name("burst")}' belongs to token_bucket, and not to sliding_window.`,
+      );
+    }
+    return;
+  }
+  if (ofWindow !== undefined) {
+    throw refuseConflict(
+      section,
+      ofWindow,
+      `'${ofWindow}' belongs to sliding_window. Say so with ${name("algorithm")} "sliding_window", or limit by '${
+        name("ratePerSecond")
+      }'.`,
+    );
+  }
+  if (burst !== undefined && ratePerSecond === undefined) {
+    throw refuseConflict(
+      section,
+      name("burst"),
+      `'${name("burst")}' is how much of a rate may come at once, and needs '${name("ratePerSecond")}'.`,
+    );
+  }
+  if (ratePerSecond === undefined && maxConcurrent === undefined && rates.length === 0) {
+    const choices = `'${name("ratePerSecond")}', '${name("maxConcurrent")}' or '${name("rates")}'`;
+    throw refuseMissing(
+      section,
+      name("ratePerSecond"),
+      `token_bucket requires at least one of ${choices}.`,
+      `at least one of ${choices}`,
+    );
+  }
+}
