@@ -1,0 +1,161 @@
+import { ConfigValidationError } from "../core/errors.ts";
+import type { Logger } from "../core/logger.ts";
+import type { EnvironmentLookup } from "./environment.ts";
+import { type Configuration, parseConfiguration } from "./load.ts";
+
+/** The environment variable with the path of the configuration file. */
+export const CONFIGURATION_VARIABLE = "RATE_SYNC_CONFIG";
+
+/** Where a configuration file is looked for after that, in this order. */
+export const CONFIGURATION_PATHS: readonly string[] = ["./rate-sync.toml", "./config/rate-sync.toml"];
+
+/**
+ * Looks up an environment variable of this process.
+ *
+ * @throws {ConfigValidationError} If this process may not read it (Deno without `--allow-env`).
+ */
+export function processEnvironment(name: string): string | undefined {
+  // Deno, Bun and Node have it; on other runtimes nothing is set.
+  const { process } = globalThis as { process?: { env?: Record<string, unknown> } };
+  try {
+    const value = process?.env?.[name];
+    // `toString` and the like are found on its prototype.
+    return typeof value === "string" ? value : undefined;
+  } catch (cause) {
+    throw new ConfigValidationError(
+      `The environment variable ${name} cannot be read. In Deno, allow it with --allow-env=${name}.`,
+      { field: name, expected: "a variable that may be read", received: "no permission" },
+      { cause },
+    );
+  }
+}
+
+/** What {@link findConfigurationFile} needs. */
+export interface FindConfigurationFileOptions {
+  /** Is warned about a file that `RATE_SYNC_CONFIG` names and that does not exist. */
+  readonly logger: Logger;
+  /** Looks up environment variables. The default: those of this process. */
+  readonly environment?: EnvironmentLookup | undefined;
+}
+
+/**
+ * Finds the configuration file: the one that `RATE_SYNC_CONFIG` names, else `./rate-sync.toml`, else
+ * `./config/rate-sync.toml`. The first that exists is the one; they are not merged.
+ *
+ * @returns Its path, or `undefined` if there is none, which is no error, or if this runtime has no files.
+ */
+export async function findConfigurationFile(
+  { logger, environment = processEnvironment }: FindConfigurationFileOptions,
+): Promise<string | undefined> {
+  const named = readVariable(environment, logger);
+  if (named !== undefined && named !== "") {
+    // What is there and cannot be read is for readConfiguration() to explain.
+    if (await lookAt(named) !== "absent") return named;
+    logger.warn(
+      `${CONFIGURATION_VARIABLE} names '${named}', which does not exist; looking for rate-sync.toml instead.`,
+    );
+  }
+  for (const path of CONFIGURATION_PATHS) {
+    const sight = await lookAt(path);
+    if (sight === "there") return path;
+    if (sight === "forbidden") logger.warn(`Cannot look for ${path}: in Deno, allow it with --allow-read=${path}.`);
+  }
+  return undefined;
+}
+
+function readVariable(environment: EnvironmentLookup, logger: Logger): string | undefined {
+  try {
+    return environment(CONFIGURATION_VARIABLE);
+  } catch (error) {
+    // Whoever configures everything in code needs no permission for this.
+    logger.debug(
+      `${CONFIGURATION_VARIABLE} is not considered: ${error instanceof Error ? error.message : String(error)}`,
+    );
+    return undefined;
+  }
+}
+
+async function lookAt(path: string): Promise<"there" | "absent" | "forbidden"> {
+  try {
+    const { stat } = await import("node:fs/promises");
+    await stat(path);
+    return "there";
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === "EACCES" || code === "EPERM") return "there";
+    return code === "NotCapable" ? "forbidden" : "absent";
+  }
+}
+
+/** What {@link readConfiguration} may be given. */
+export interface ReadConfigurationOptions {
+  /** Looks up environment variables. The default: those of this process. */
+  readonly environment?: EnvironmentLookup | undefined;
+  /** The stores that are configured already; limiters of the file may name them too. */
+  readonly knownStores?: Iterable<string> | undefined;
+}
+
+/**
+ * Reads a configuration file.
+ *
+ * @param path Its path; relative to the current directory, if it is not absolute.
+ * @throws {ConfigValidationError} If there is no such file, it cannot be read, this runtime has no files, or anything in
+ * the file is wrong.
+ */
+export async function readConfiguration(
+  path: string,
+  { environment = processEnvironment, knownStores }: ReadConfigurationOptions = {},
+): Promise<Configuration> {
+  if (typeof path !== "string" || path === "") {
+    throw refuse(path, "The path of the configuration file must be a text that is not empty.");
+  }
+  return parseConfiguration(await readText(path), { file: path, environment, knownStores });
+}
+
+async function readText(path: string): Promise<string> {
+  let readFile: (path: string) => Promise<Uint8Array>;
+  try {
+    ({ readFile } = await import("node:fs/promises"));
+  } catch (cause) {
+    throw refuse(path, "This runtime has no files. Configure stores and limiters in code.", cause);
+  }
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (cause) {
+    throw refuse(path, whyUnreadable(path, cause), cause);
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw refuse(path, "Failed to parse TOML file: it is not UTF-8. Save it as UTF-8.", cause);
+  }
+}
+
+function whyUnreadable(path: string, error: unknown): string {
+  switch (codeOf(error)) {
+    case "ENOENT":
+    case "ENOTDIR":
+      return `Configuration file not found: ${path}. Create it, or correct the path.`;
+    case "EISDIR":
+      return `The configuration file cannot be read: ${path} is a directory. Give the path of the file in it.`;
+    case "EACCES":
+    case "EPERM":
+      return `The configuration file cannot be read: ${path}. Give this process the permission to read it.`;
+    case "NotCapable":
+      return `The configuration file cannot be read: ${path}. Allow it with --allow-read=${path}.`;
+    default:
+      return `The configuration file cannot be read: ${path}.`;
+  }
+}
+
+function refuse(path: unknown, message: string, cause?: unknown): ConfigValidationError {
+  const mismatch = { field: "config_file", expected: "a TOML file that can be read", received: String(path) };
+  return new ConfigValidationError(message, mismatch, cause === undefined ? undefined : { cause });
+}
+
+/** Node's code of an error, such as `ENOENT`, or its name, such as Deno's `NotCapable`. */
+function codeOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  return "code" in error && typeof error.code === "string" ? error.code : error.name;
+}
