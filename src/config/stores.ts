@@ -128,11 +128,8 @@ function readCustomStore(section: Section): StoreOptions {
 }
 
 function readMemoryStore(section: Section): StoreOptions {
-  const natsNames = new Map(
-    Object.entries(NATS_FIELDS).map((
-      [codeName, field],
-    ) => [nameIn(section, NATS_FIELDS, codeName), field as Field<unknown>]),
-  );
+  const natsFields = Object.entries<Field<unknown>>(NATS_FIELDS);
+  const natsNames = new Map(natsFields.map(([codeName, field]) => [nameIn(section, NATS_FIELDS, codeName), field]));
   const values = readFields(MEMORY_FIELDS, section, (key, value) => {
     const field = natsNames.get(key);
     if (field === undefined) return undefined;
