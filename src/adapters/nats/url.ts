@@ -94,7 +94,7 @@ function parsePart(text: string, fail: (why: string) => never): Part {
 }
 
 function parseAuthority(text: string, defaultPort: number, fail: (why: string) => never) {
-  const [, bracketed, plain, portText] = /^(?:\[([^\]]*)\]|([^:]*))(?::(.*))?$/s.exec(text) ??
+  const [, bracketed, plain, portText] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([^:]*))?$/s.exec(text) ??
     fail("has an address that cannot be read; write IPv6 as [::1]:4222");
   if (bracketed !== undefined && !/^[0-9a-f:.]*:[0-9a-f:.]*$/i.test(bracketed)) {
     return fail("has something in brackets that is no IPv6 address");
