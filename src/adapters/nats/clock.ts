@@ -39,8 +39,11 @@ export interface ServerClock extends Clock {
 const MEASURE_EVERY_MS = 30_000;
 const RETRY_AFTER_MS = 5_000;
 const SAMPLES = 8;
+const NO_MESSAGE = 10_037;
 /** No further sample is taken once a measurement took so long: opening a store over a slow line must not wait for all. */
 const SAMPLING_MS = 100;
+/** Over how many keys processes that measure at the same time spread. They stay in the bucket, so they are few. */
+const SCRATCH_KEYS = 64;
 /** How much two quartz clocks may drift apart per millisecond; usually it is a tenth of it. */
 const DRIFT = 1e-4;
 
@@ -90,20 +93,24 @@ export function timeSource(link: Link, bucket: Bucket, monotonic: () => number):
     return server === undefined ? undefined : { before, after, server };
   };
   const fromMessage: AskTime = async () => {
+    const slot = Math.floor(Math.random() * SCRATCH_KEYS);
     const before = monotonic();
-    const { data } = await link.request("write", subjectOf(bucket.name, `${RESERVED_PREFIX}.clock`), "", headers());
+    const { data } = await link.request(
+      "write",
+      subjectOf(bucket.name, `${RESERVED_PREFIX}.clock.${slot}`),
+      "",
+      headers(),
+    );
     const after = monotonic();
     const seq = readAnswer(data)["seq"];
     const answer = await link.ask("read", `$JS.API.STREAM.MSG.GET.${stream}`, { seq }, NO_MESSAGE);
     const message = answer?.["message"];
-    // another process may have stored its own in between, and the bucket keeps only one
+    // another process may have taken the same slot in between, and the bucket keeps only one message
     const server = isAnswer(message) ? parseTimestamp(message["time"]) : undefined;
     return server === undefined ? undefined : { before, after, server };
   };
   return isAtLeast(bucket.serverVersion, [2, 10, 0]) ? fromInfo : fromMessage;
 }
-
-const NO_MESSAGE = 10_037;
 
 /**
  * A clock that shows the server's time. Between measurements it runs on `monotonic`, so nothing that happens to this
