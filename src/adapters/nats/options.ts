@@ -15,7 +15,8 @@ import type { NatsConnection } from "@nats-io/nats-core";
 export interface NatsStoreOptions {
   /**
    * One URL, or several of the same cluster with commas between: `nats://`, `tls://`, `ws://` or `wss://`, with or without
-   * `user:password@` or `token@`. Needed unless `connection` is given.
+   * `user:password@` or `token@`, in which `%`, `/`, `?`, `#` and `,` are percent-encoded. Credentials may also be given as
+   * the options below, but only in one of these places. Needed unless `connection` is given.
    */
   readonly url?: string | undefined;
   /** A connection that the caller has opened and will close. Then `url` and everything about connecting must be absent. */
