@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -42,7 +42,7 @@ export interface RunningServer extends AsyncDisposable {
   readonly pid: number;
   /** What it logged since it was last started. */
   log(): string;
-  /** Sends a signal; resolves when it was sent, or for one that ends the server when the server is gone. */
+  /** Sends a signal; resolves when it has taken effect: when the server is gone, or stands still. */
   kill(signal: Signal): Promise<void>;
   /** Ends it as an operator would (SIGTERM). Its files and port stay for {@link restart}. */
   stop(): Promise<void>;
@@ -53,6 +53,9 @@ export interface RunningServer extends AsyncDisposable {
 }
 
 const START_TIMEOUT_MS = 30_000;
+
+/** For tests that start servers: more than the 5 s that Bun allows. */
+export const LIMIT = { timeout: 120_000 } as const;
 
 // The server's parent. It reads a pipe that only this process writes to: when this process is gone, even by SIGKILL,
 // the pipe ends and so does the server, and its folder goes. A line instead of the end means that the folder is still
@@ -123,6 +126,20 @@ function launch(binary: NatsBinary, configFile: string, folder: string): Promise
   });
 }
 
+/** A stopped process goes on for a moment: waits until none of its threads runs. Only Linux can tell. */
+async function stopped(pid: number): Promise<void> {
+  for (let left = 1_000; left > 0; left--) {
+    try {
+      const tasks = readdirSync(`/proc/${pid}/task`);
+      const states = tasks.map((task) => /\) (\S)/.exec(readFileSync(`/proc/${pid}/task/${task}/stat`, "utf8"))?.[1]);
+      if (states.every((state) => state === "T")) return;
+    } catch {
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
 /** Ends the server, if it still runs, and its keeper; the folder stays. */
 async function end({ keeper }: Running): Promise<void> {
   if (keeper.exitCode !== null || keeper.signalCode !== null) return;
@@ -177,6 +194,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
   const kill = async (signal: Signal) => {
     if (!alive) return;
     process.kill(running.pid, signal);
+    if (signal === "SIGSTOP") await stopped(running.pid);
     if (signal === "SIGKILL" || signal === "SIGTERM" || signal === "SIGINT") await running.gone;
   };
   return {
@@ -279,7 +297,7 @@ export async function forEachServer(register: (server: ServerUnderTest) => void)
   for (const binary of binaries) {
     register({
       ...binary,
-      test: (name, body) => void test(`${name} [nats-server ${binary.version}]`, async () => await body()),
+      test: (name, body) => void test(`${name} [nats-server ${binary.version}]`, LIMIT, async () => await body()),
       shared() {
         const server = shared.get(binary.version) ?? startServer({ server: binary });
         shared.set(binary.version, server);
