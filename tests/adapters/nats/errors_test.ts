@@ -1,0 +1,102 @@
+import { assert, assertEquals, assertStrictEquals, assertStringIncludes } from "@std/assert";
+import { test } from "node:test";
+import { type Circumstances, toStoreError } from "../../../src/adapters/nats/errors.ts";
+import { StoreUnavailableError } from "../../../src/core/errors.ts";
+
+const at: Circumstances = { store: "s", server: "host:4222", bucket: "limits", doing: "write", timeoutMs: 2_000 };
+
+/** An error in the shape of a copy of nats.js that this package does not know. */
+function foreign(name: string, message: string, more: Record<string, unknown> = {}): Error {
+  return Object.assign(new Error(message), { name }, more);
+}
+const api = (code: number, message: string) => foreign("JetStreamApiError", message, { code });
+const permission = (operation: string) =>
+  foreign("PermissionViolationError", "Permissions Violation", { operation, subject: "$KV.limits.a" });
+
+const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
+  ["refused", foreign("ConnectionError", "connection refused"), "Start nats-server", "not_applied"],
+  [
+    "refused, as Deno says it",
+    foreign("ConnectionRefused", "Connection refused (os error 111)"),
+    "Start",
+    "not_applied",
+  ],
+  ["bad host", foreign("Error", "getaddrinfo ENOTFOUND x", { code: "ENOTFOUND" }), "cannot be resolved", "not_applied"],
+  [
+    "bad credentials",
+    foreign("AuthorizationError", "Authorization Violation"),
+    "rejected the credentials",
+    "not_applied",
+  ],
+  ["expired credentials", foreign("UserAuthenticationExpiredError", "x"), "Renew", "not_applied"],
+  [
+    "bad CA",
+    foreign("Error", "unable to verify the first certificate", { code: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" }),
+    "tlsCaFile",
+    "not_applied",
+  ],
+  [
+    "bad CA, as Deno says it",
+    foreign("InvalidData", "invalid peer certificate: UnknownIssuer"),
+    "tlsCaFile",
+    "not_applied",
+  ],
+  ["no TLS there", foreign("ConnectionError", "server does not support 'tls'"), "does not offer TLS", "not_applied"],
+  [
+    "client certificates in Deno",
+    foreign("InvalidArgumentError", "'tls.certFile' is not supported"),
+    "transport of Deno",
+    "not_applied",
+  ],
+  [
+    "no JetStream",
+    foreign("RequestError", "no responders", { cause: foreign("NoResponders", "x") }),
+    "-js",
+    "not_applied",
+  ],
+  ["no JetStream, from jetstream()", foreign("JetStreamNotEnabled", "jetstream is not enabled"), "-js", "not_applied"],
+  ["no JetStream for the account", api(10039, "x"), "not enabled", "not_applied"],
+  [
+    "no bucket",
+    foreign("StreamNotFoundError", "stream not found", { code: 10059 }),
+    "nats kv add limits",
+    "not_applied",
+  ],
+  [
+    "no permission to publish",
+    foreign("RequestError", "x", { cause: permission("publish") }),
+    "may not publish on '$KV.limits.a'",
+    "not_applied",
+  ],
+  ["no permission for the inbox", permission("subscription"), "may not subscribe to", "unknown"],
+  ["no quorum", api(10008, "JetStream system temporarily unavailable"), "temporarily unavailable", "unknown"],
+  ["no room", api(10047, "insufficient storage resources available"), "no room", "not_applied"],
+  ["no TTL", api(10166, "per-message TTL is disabled"), "time to live", "not_applied"],
+  ["too large", foreign("InvalidArgumentError", "'payload' max_payload size exceeded"), "max_payload", "not_applied"],
+  ["closed before it was sent", foreign("ClosedConnectionError", "closed connection"), "closed", "not_applied"],
+  ["closed while on its way", foreign("RequestError", "connection closed"), "lost", "unknown"],
+  ["disconnected while on its way", foreign("Error", "connection disconnected"), "lost", "unknown"],
+  ["timeout", foreign("TimeoutError", "timeout"), "within 2000 ms", "unknown"],
+  ["an error nobody knows", foreign("Error", "strange"), "strange", "unknown"],
+  ["no error at all", undefined, "no text", "unknown"],
+];
+
+for (const [what, error, sentence, outcome] of rows) {
+  test(`ERR-5 toStoreError() says what to do: ${what}`, () => {
+    const result = toStoreError(error, at);
+    assert(result instanceof StoreUnavailableError);
+    assertStringIncludes(result.message, sentence);
+    assertEquals(result.outcome, outcome);
+    assertEquals(result.store, "s");
+    assertStrictEquals(result.cause, error);
+  });
+}
+
+test("ERR-5 toStoreError() of anything but a write is certain that nothing was written", () => {
+  assertEquals(toStoreError(foreign("TimeoutError", "timeout"), { ...at, doing: "read" }).outcome, "not_applied");
+});
+
+test("ERR-5 toStoreError() leaves an error alone that already says it", () => {
+  const error = new StoreUnavailableError("x", { store: "s" });
+  assertStrictEquals(toStoreError(error, at), error);
+});
