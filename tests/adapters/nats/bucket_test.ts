@@ -1,0 +1,243 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import type { NatsConnection } from "@nats-io/nats-core";
+import { test } from "node:test";
+import { isAtLeast } from "../../../src/adapters/nats/bucket.ts";
+import { isMarker, subjectOf, ttlHeader } from "../../../src/adapters/nats/kv.ts";
+import { InvalidArgumentError, StoreUnavailableError } from "../../../src/core/errors.ts";
+import { forEachServer, LIMIT, natsServers, startCluster } from "../../support/nats_server.ts";
+import { freshBucket, testStore } from "../../support/nats_store.ts";
+
+const text = (value: string) => new TextEncoder().encode(value);
+
+async function api(connection: NatsConnection, subject: string, body: unknown = {}): Promise<Record<string, unknown>> {
+  const answer = (await connection.request(`$JS.API.${subject}`, JSON.stringify(body))).json<Record<string, unknown>>();
+  assertEquals(answer["error"], undefined, JSON.stringify(answer));
+  return answer;
+}
+
+async function configOf(connection: NatsConnection, bucket: string): Promise<Record<string, unknown>> {
+  const { config } = await api(connection, `STREAM.INFO.KV_${bucket}`);
+  return config as Record<string, unknown>; // a stream's information always has its configuration
+}
+
+test("NATS-4 isAtLeast() compares versions as numbers", () => {
+  assert(isAtLeast("2.9.21", [2, 9, 21]));
+  assert(isAtLeast("2.10.0", [2, 9, 21]));
+  assert(isAtLeast("v3.0.0-RC.1", [2, 9, 21]));
+  for (const older of ["2.9.10", "2.9.3", "1.99.99", "", "unknown"]) assert(!isAtLeast(older, [2, 9, 21]), older);
+});
+
+test("NATS-8 ttlHeader() gives whole seconds, rounded up, at least one", () => {
+  assertEquals([undefined, NaN, Infinity, 1e18].map(ttlHeader), [undefined, undefined, undefined, undefined]);
+  assertEquals([-5, 0, 1, 1_000, 1_001, 86_400_000].map(ttlHeader), ["1s", "1s", "1s", "1s", "2s", "86400s"]);
+});
+
+test("NATS-6 subjectOf() refuses what would change the meaning of the protocol", () => {
+  assertEquals(subjectOf("b", "api.user=40x"), "$KV.b.api.user=40x");
+  for (const key of ["", ".", "a.", ".a", "a..b", "a b", "a\r\nPUB x 0", "*", "a.>", "ä", "a\n"]) {
+    try {
+      subjectOf("b", key);
+    } catch (error) {
+      assert(error instanceof InvalidArgumentError);
+      continue;
+    }
+    throw new Error(`${JSON.stringify(key)} was accepted`);
+  }
+});
+
+test("NATS-4 isMarker() knows the headers of deleted and expired keys", () => {
+  assert(isMarker("NATS/1.0\r\nKV-Operation: DEL\r\n\r\n"));
+  assert(isMarker("NATS/1.0\r\nNats-Rollup: sub\r\nKV-Operation: PURGE\r\n\r\n"));
+  assert(isMarker("NATS/1.0\r\nNats-Marker-Reason: MaxAge\r\n\r\n"));
+  assert(!isMarker("NATS/1.0\r\nNats-TTL: 2s\r\nX: KV-Operation: DEL\r\n\r\n"));
+});
+
+await forEachServer((server) => {
+  const modern = isAtLeast(server.version, [2, 11, 0]);
+
+  server.test("NATS-1 NATS-2 autoCreate creates the bucket as it was configured", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using store = testStore({ url, bucketName, storage: "file" });
+    await store.open();
+    const config = await configOf(await store.connection(), bucketName);
+    assertEquals(config["max_msgs_per_subject"], 1);
+    assertEquals(config["max_age"], 86_400 * 1e9);
+    assertEquals(config["num_replicas"], 1);
+    assertEquals(config["storage"], "file");
+    assertEquals(config["subjects"], [`$KV.${bucketName}.>`]);
+    assert(config["allow_direct"] !== true);
+    assertEquals(store.retentionMs, 86_400_000);
+    assertEquals(store.serverVersion, server.version);
+    assertEquals(store.log.lines.filter((line) => line.startsWith("warn")), []);
+  });
+
+  server.test(`NATS-4 a value's own time to live is ${modern ? "used" : "left out"}`, async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using store = testStore({ url, bucketName });
+    await store.open();
+    assertEquals(store.allowMsgTtl, modern);
+    await store.kv.compareAndSet("a", text("1"), 0, 1_500);
+    const { message } = await api(await store.connection(), `STREAM.MSG.GET.KV_${bucketName}`, {
+      last_by_subj: `$KV.${bucketName}.a`,
+    });
+    const { hdrs } = message as { hdrs: string }; // every compare-and-set carries headers
+    assertEquals(atob(hdrs).includes("Nats-TTL: 2s"), modern);
+  });
+
+  server.test("NATS-2 without autoCreate a missing bucket is an error that says what to do", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using store = testStore({ url, bucketName, autoCreate: false });
+    const error = await assertRejects(() => store.open(), StoreUnavailableError);
+    assert(error instanceof StoreUnavailableError);
+    assertStringIncludes(error.message, `KV bucket '${bucketName}' not found. Set auto_create = true`);
+    assertStringIncludes(error.message, `nats kv add ${bucketName} --history 1 --ttl 24h`);
+    assertEquals(error.outcome, "not_applied");
+  });
+
+  server.test("NATS-2 without autoCreate an existing bucket is used", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using first = testStore({ url, bucketName });
+    await first.open();
+    await using second = testStore({ url, bucketName, autoCreate: false });
+    assert((await second.kv.compareAndSet("a", text("1"), 0)).ok);
+    assertEquals((await first.kv.get("a"))?.value, text("1"));
+  });
+
+  server.test("NATS-1 NATS-2 an existing bucket with other settings is used, with a warning that says how it differs", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using admin = testStore({ url });
+    await api(await admin.connection(), `STREAM.CREATE.KV_${bucketName}`, {
+      name: `KV_${bucketName}`,
+      subjects: [`$KV.${bucketName}.>`],
+      storage: "memory",
+      max_msgs_per_subject: 5,
+      max_age: 10e9,
+      allow_direct: true,
+      allow_rollup_hdrs: true,
+    });
+    await using store = testStore({ url, bucketName, storage: "file" });
+    await store.open();
+    const warning = store.log.lines.find((line) => line.startsWith("warn")) ?? "";
+    assertMatch(warning, /history 5 instead of 1, TTL 10 s instead of 86400 s, storage memory instead of file/);
+    assertEquals(store.retentionMs, 10_000);
+    assertEquals(store.allowMsgTtl, false);
+    assert((await store.kv.compareAndSet("a", text("1"), 0, 5_000)).ok);
+  });
+
+  server.test("NATS-1 a bucket without a TTL has no retention", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using admin = testStore({ url });
+    await api(await admin.connection(), `STREAM.CREATE.KV_${bucketName}`, {
+      name: `KV_${bucketName}`,
+      subjects: [`$KV.${bucketName}.>`],
+      max_msgs_per_subject: 1,
+      storage: "memory",
+    });
+    await using store = testStore({ url, bucketName });
+    await store.open();
+    assertEquals(store.retentionMs, undefined);
+  });
+
+  server.test("NATS-1 stores that create the bucket at the same time, with other settings, all work", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    const ttls = [10_000, 20_000, 30_000, 30_000, 40_000, 50_000];
+    const stores = ttls.map((bucketTtlMs) => testStore({ url, bucketName, bucketTtlMs }));
+    await Promise.all(stores.map((store) => store.open()));
+    const retentions = new Set(stores.map((store) => store.retentionMs));
+    assertEquals(retentions.size, 1);
+    await Promise.all(stores.map((store) => store.close()));
+  });
+
+  server.test("NATS-4 a key that another client deleted can be created with one compareAndSet()", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using store = testStore({ url, bucketName });
+    const { Kvm } = await import("@nats-io/kv");
+    await store.open();
+    const theirs = await new Kvm(await store.connection()).open(bucketName);
+    for (const remove of ["delete", "purge"] as const) {
+      await theirs.put("a", "theirs");
+      await theirs[remove]("a");
+      assertEquals(await store.kv.get("a"), null);
+      const result = await store.kv.compareAndSet("a", text("ours"), 0);
+      assert(result.ok);
+      assertEquals((await theirs.get("a"))?.string(), "ours");
+      assertEquals(await store.kv.compareAndSet("a", text("late"), 0), { ok: false });
+    }
+  });
+
+  server.test("NATS-4 what is written is an ordinary entry for other KV clients, and the other way round", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using store = testStore({ url, bucketName });
+    const { Kvm } = await import("@nats-io/kv");
+    await store.kv.compareAndSet("api", text("{}"), 0);
+    const theirs = await new Kvm(await store.connection()).open(bucketName);
+    assertEquals((await theirs.get("api"))?.string(), "{}");
+    const revision = await theirs.put("b", "x");
+    assertEquals(await store.kv.get("b"), { value: text("x"), revision });
+  });
+
+  server.test("NATS-6 a bucket name that NATS does not take is refused", async () => {
+    const { url } = await server.shared();
+    for (const bucketName of ["", "a b", "a.b", "*", "a>"]) {
+      await using store = testStore({ url, bucketName });
+      await assertRejects(() => store.open(), Error, "bucketName");
+    }
+  });
+});
+
+const servers = await natsServers();
+for (const server of servers) {
+  const safe = isAtLeast(server.version, [2, 9, 21]);
+  test(
+    `FAIL a replicated bucket is ${safe ? "used" : "refused"} [3 × nats-server ${server.version}]`,
+    LIMIT,
+    async () => {
+      await using cluster = await startCluster(3, { server });
+      const bucketName = freshBucket();
+      const replicated = { url: cluster.url, bucketName, replicas: 3, backendTimeoutMs: 1_000 };
+      await using admin = testStore({ url: cluster.url, backendTimeoutMs: 1_000 });
+      await untilElected(() => admin.open());
+      if (safe) {
+        await using store = testStore(replicated);
+        await untilElected(() => store.open());
+        const results = await Promise.all(Array.from({ length: 8 }, () => store.kv.compareAndSet("a", text("1"), 0)));
+        assertEquals(results.filter(({ ok }) => ok).length, 1);
+        return;
+      }
+      await using wanted = testStore(replicated);
+      await assertRejects(() => wanted.open(), StoreUnavailableError, "breaks compare-and-set on replicated buckets");
+      await untilElected(async () => {
+        await api(await admin.connection(), `STREAM.CREATE.KV_${bucketName}`, {
+          name: `KV_${bucketName}`,
+          subjects: [`$KV.${bucketName}.>`],
+          num_replicas: 3,
+          storage: "memory",
+          max_msgs_per_subject: 1,
+        });
+      });
+      await using found = testStore({ url: cluster.url, bucketName, backendTimeoutMs: 1_000 });
+      await assertRejects(() => found.open(), StoreUnavailableError, "has 3 replicas");
+    },
+  );
+}
+
+/** A cluster that has just started has no leader yet, and says so. */
+async function untilElected(attempt: () => Promise<void>): Promise<void> {
+  for (let left = 200; left > 0; left--) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (left === 1) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
