@@ -1,0 +1,206 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { nkeys } from "@nats-io/nats-core";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { NatsStoreOptions } from "../../../src/adapters/nats/options.ts";
+import { ConfigValidationError, StoreUnavailableError } from "../../../src/core/errors.ts";
+import { makeCredentials } from "../../support/nats_jwt.ts";
+import { ignoreLateSocketErrors } from "../../support/nats_reset.ts";
+import { forEachServer, type RunningServer } from "../../support/nats_server.ts";
+import { testStore } from "../../support/nats_store.ts";
+
+ignoreLateSocketErrors();
+
+const folder = mkdtempSync(join(tmpdir(), "ratesync-test-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const tls = (name: string) => join(dirname(fileURLToPath(import.meta.url)), "..", "..", "support", "nats_tls", name);
+
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+/** Uses a store with these options for one write and one read. */
+async function works(options: NatsStoreOptions): Promise<void> {
+  await using store = testStore(options);
+  assert((await store.kv.compareAndSet("a", new Uint8Array([1]), 0)).ok);
+  assertEquals((await store.kv.get("a"))?.value, new Uint8Array([1]));
+}
+
+/** Expects that a store with these options cannot be opened, and that no secret shows. */
+async function fails(options: NatsStoreOptions, sentence: string, ...secrets: string[]): Promise<void> {
+  await using store = testStore(options);
+  const error = await assertRejects(() => store.open(), Error);
+  assert(error instanceof StoreUnavailableError || error instanceof ConfigValidationError, String(error));
+  assertStringIncludes(error.message, sentence);
+  const shown = [error.message, String(error.cause), ...store.log.lines].join("\n");
+  for (const secret of ["s3cr3t", ...secrets]) assert(!shown.includes(secret), shown);
+}
+
+const hostOf = (server: RunningServer, userinfo: string) => `nats://${userinfo}@${server.host}`;
+
+await forEachServer((server) => {
+  server.test("NATS-3 a token works, in the URL and as an option, and a wrong one is rejected", async () => {
+    await using running = await server.start({ config: 'authorization { token: "s3cr3t/1" }\n' });
+    await works({ url: hostOf(running, "s3cr3t%2F1") });
+    await works({ url: running.url, token: "s3cr3t/1" });
+    await fails({ url: hostOf(running, "s3cr3twrong") }, `${running.host} rejected the credentials`);
+    await fails({ url: running.url, token: "s3cr3twrong" }, `${running.host} rejected the credentials`);
+    await fails({ url: running.url }, `${running.host} rejected the credentials`);
+  });
+
+  server.test("NATS-3 user and password work, in the URL and as options, and wrong ones are rejected", async () => {
+    await using running = await server.start({ config: 'authorization { user: "num", password: "s3cr3t:@123" }\n' });
+    await works({ url: hostOf(running, "num:s3cr3t%3A%40123") });
+    await works({ url: hostOf(running, "num:s3cr3t:@123") });
+    await works({ url: running.url, user: "num", password: "s3cr3t:@123" });
+    for (let i = 0; i < 10; i++) {
+      await fails({ url: hostOf(running, "num:s3cr3twrong") }, `${running.host} rejected the credentials`);
+    }
+  });
+
+  server.test("NATS-3 a store that was rejected works once the server accepts it", async () => {
+    await using running = await server.start({ config: "authorization { user: a, password: s3cr3told }\n" });
+    await using store = testStore({ url: running.url, user: "a", password: "s3cr3tnew" });
+    await assertRejects(() => store.open(), StoreUnavailableError, "rejected the credentials");
+    running.configure("authorization { user: a, password: s3cr3tnew }\n");
+    await running.restart();
+    await store.open();
+  });
+
+  server.test("NATS-3 an NKey seed file works, and a wrong one is rejected", async () => {
+    const [user, other] = [nkeys.createUser(), nkeys.createUser()];
+    const seedOf = (key: typeof user) => new TextDecoder().decode(key.getSeed());
+    await using running = await server.start({
+      config: `authorization { users: [{ nkey: ${user.getPublicKey()} }] }\n`,
+    });
+    const nkeySeedFile = file("user.nk", `# a comment\r\n${seedOf(user)}\r\n`);
+    await works({ url: running.url, nkeySeedFile });
+    const wrong = file("other.nk", seedOf(other));
+    await fails({ url: running.url, nkeySeedFile: wrong }, "rejected the credentials", seedOf(other));
+  });
+
+  server.test("NATS-3 a .creds file works, with any line ends", async () => {
+    const { config, creds } = makeCredentials();
+    await using running = await server.start({ config });
+    await works({ url: running.url, credentialsFile: file("user.creds", creds) });
+    await works({ url: running.url, credentialsFile: file("dos.creds", creds.replaceAll("\n", "\r\n")) });
+    await fails({ url: running.url }, "rejected the credentials");
+  });
+
+  server.test("NATS-3 a file with credentials that cannot be used is an error that names it", async () => {
+    const { url } = await server.shared();
+    const broken = file("broken", "s3cr3t");
+    const missing = join(folder, "missing");
+    await fails({ url, nkeySeedFile: missing }, `'${missing}' does not exist`);
+    await fails({ url, credentialsFile: missing }, `'${missing}' does not exist`);
+    await fails({ url, credentialsFile: folder }, `'${folder}' cannot be read`);
+    await fails({ url, nkeySeedFile: broken }, `'${broken}' holds no credentials`);
+    await fails({ url, nkeySeedFile: file("damaged", "SUAAAAAAAAAAAAAAAAAA") }, "holds no credentials", "SUAAAA");
+    await fails({ url, credentialsFile: broken }, `'${broken}' holds no credentials`);
+    await fails({ url: `tls://${url.slice(7)}`, tlsCaFile: missing }, `'${missing}' does not exist`);
+    await fails({ url: `tls://${url.slice(7)}`, tlsCaFile: broken }, `'${broken}' holds no PEM block`);
+  });
+
+  const serverTls = `cert_file: "${tls("server.pem")}", key_file: "${tls("server-key.pem")}"`;
+
+  server.test("NATS-3 tls:// is encrypted and checks the server's certificate", async () => {
+    await using running = await server.start({ config: `tls { ${serverTls} }\n` });
+    const url = `tls://${running.host}`;
+    await works({ url, tlsCaFile: tls("ca.pem") });
+    await works({ url: `tls://localhost:${running.port}`, tlsCaFile: tls("ca.pem") });
+    await works({ url: running.url, tlsCaFile: tls("ca.pem") });
+    await fails({ url, tlsCaFile: tls("other-ca.pem") }, `the TLS certificate of ${running.host} is not trusted`);
+    await fails({ url }, `the TLS certificate of ${running.host} is not trusted`);
+  });
+
+  server.test("NATS-3 tls:// sends no credentials to a server that has no TLS", async () => {
+    await using running = await server.start({ config: "authorization { user: a, password: s3cr3t }\n" });
+    await fails({ url: `tls://a:s3cr3t@${running.host}` }, `${running.host} does not offer TLS`);
+  });
+
+  server.test("NATS-3 a client certificate works, and one that is missing is said to be", async () => {
+    const config = `tls { ${serverTls}, ca_file: "${tls("ca.pem")}", verify: true }\n`;
+    await using running = await server.start({ config });
+    const url = `tls://${running.host}`;
+    const tlsCaFile = tls("ca.pem");
+    await works({ url, tlsCaFile, tlsCertFile: tls("client.pem"), tlsKeyFile: tls("client-key.pem") });
+    await fails({ url, tlsCaFile, backendTimeoutMs: 500 }, "client certificate");
+  });
+
+  server.test("NATS-3 ws:// works, with credentials too", async () => {
+    await using running = await server.start({
+      config: `websocket { listen: "127.0.0.1:-1", no_tls: true }\nauthorization { user: a, password: s3cr3t }\n`,
+    });
+    const host = running.websocketUrl?.slice("ws://".length) ?? "";
+    await works({ url: `ws://a:s3cr3t@${host}` });
+    await fails({ url: `ws://a:s3cr3twrong@${host}` }, `${host} rejected the credentials`);
+    await fails({ url: "ws://127.0.0.1:1", backendTimeoutMs: 1_000 }, "127.0.0.1:1");
+  });
+
+  server.test("NATS-3 a list of URLs works when its first server is dead", async () => {
+    const { host, url } = await server.shared();
+    await works({ url: `nats://127.0.0.1:1,${url}` });
+    await works({ url: `127.0.0.1:1, 127.0.0.1:2, ${host}` });
+    await fails(
+      { url: "nats://127.0.0.1:1,nats://127.0.0.1:2" },
+      "nothing accepts connections at 127.0.0.1:1, 127.0.0.1:2",
+    );
+  });
+
+  server.test("NATS-3 a list of URLs works when one of its servers accepts and says nothing", async () => {
+    const { url } = await server.shared();
+    await using silent = await startSilent();
+    for (let i = 0; i < 4; i++) await works({ url: `${silent.url},${url}`, backendTimeoutMs: 2_000 });
+  });
+
+  server.test("ERR-5 a server without JetStream is said to be one", async () => {
+    await using running = await server.start({ jetStream: false });
+    await fails({ url: running.url }, `nobody answers for JetStream at ${running.host}`);
+  });
+
+  server.test("ERR-5 a user without the permissions is told which one is missing", async () => {
+    const user = (allow: string[]) =>
+      `{ user: a, password: s3cr3t, permissions: { publish: ${JSON.stringify(allow)}, ` +
+      'subscribe: ["_INBOX.>"] } }';
+    await using running = await server.start({ config: `authorization { users: [${user(["nothing"])}] }\n` });
+    await fails({ url: hostOf(running, "a:s3cr3t"), bucketName: "b" }, "may not publish on '$JS.API.STREAM.INFO.KV_b'");
+    running.configure(`authorization { users: [${user(["$JS.API.STREAM.INFO.*"])}] }\n`);
+    await running.restart();
+    await fails(
+      { url: hostOf(running, "a:s3cr3t"), bucketName: "b" },
+      "may not publish on '$JS.API.STREAM.CREATE.KV_b'",
+    );
+  });
+});
+
+test("ERR-5 a host that does not exist is said to", async () => {
+  await fails({ url: "nats://no-such-host.invalid" }, "no-such-host.invalid:4222");
+});
+
+/** Something that accepts connections and never says a word. */
+async function startSilent(): Promise<{ readonly url: string } & AsyncDisposable> {
+  const sockets = new Set<{ destroy(): void }>();
+  const listener = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+  });
+  const port = await new Promise<number>((resolve) =>
+    listener.listen(0, "127.0.0.1", () => {
+      const address = listener.address();
+      resolve(typeof address === "object" && address !== null ? address.port : 0);
+    })
+  );
+  return {
+    url: `nats://127.0.0.1:${port}`,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => listener.close(resolve));
+    },
+  };
+}
