@@ -1,0 +1,127 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { StoreUnavailableError } from "../../../src/core/errors.ts";
+import type { CasResult } from "../../../src/core/kv.ts";
+import { forEachServer } from "../../support/nats_server.ts";
+import { freshBucket, testStore } from "../../support/nats_store.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+/** The revision of a write that was expected to win. */
+function won(result: CasResult): number {
+  if (!result.ok) throw new Error("the compare-and-set lost its race");
+  return result.revision;
+}
+
+/** The outcome that a failed write reports. */
+async function outcomeOf(write: Promise<unknown>): Promise<"unknown" | "not_applied"> {
+  const error = await assertRejects(() => write, StoreUnavailableError);
+  assert(error instanceof StoreUnavailableError);
+  return error.outcome;
+}
+
+await forEachServer((server) => {
+  server.test("FAIL-5 a frozen server is a failure with an unknown outcome, within backendTimeoutMs", async () => {
+    await using running = await server.start();
+    await using store = testStore({ url: running.url, backendTimeoutMs: 300 });
+    await store.open();
+    await running.kill("SIGSTOP");
+    const write = store.kv.compareAndSet("a", bytes("late"), 0);
+    const read = store.kv.get("a");
+    assertEquals(await outcomeOf(write), "unknown");
+    await assertRejects(() => read, StoreUnavailableError, "did not answer within 300 ms");
+    await running.kill("SIGCONT");
+    // what timed out was applied after all: so unknown it is
+    const again = await store.kv.compareAndSet("a", bytes("again"), 0);
+    assertEquals(again, { ok: false });
+    assertEquals((await store.kv.get("a"))?.value, bytes("late"));
+  });
+
+  server.test("FAIL-2 requests on their way when the connection breaks fail at once, as unknown", async () => {
+    await using running = await server.start();
+    await using store = testStore({ url: running.url, backendTimeoutMs: 60_000 });
+    await store.open();
+    await running.kill("SIGSTOP");
+    const writes = Array.from({ length: 5 }, (_, i) => outcomeOf(store.kv.compareAndSet(`k${i}`, bytes("x"), 0)));
+    await running.kill("SIGKILL");
+    assertEquals(new Set(await Promise.all(writes)), new Set(["unknown"]));
+  });
+
+  server.test("FAIL-3 a request while the connection is restored waits for it, and then succeeds", async () => {
+    await using running = await server.start();
+    await using store = testStore({ url: running.url, storage: "file", backendTimeoutMs: 60_000 });
+    const first = won(await store.kv.compareAndSet("a", bytes("1"), 0));
+    await running.stop();
+    await store.log.heard(/lost the connection/);
+    const waiting = store.kv.compareAndSet("a", bytes("2"), first);
+    await running.restart();
+    assert((await waiting).ok);
+    assertEquals((await store.kv.get("a"))?.value, bytes("2"));
+  });
+
+  server.test("FAIL-2 a request while the server stays away fails, and was certainly not applied", async () => {
+    await using running = await server.start();
+    await using store = testStore({ url: running.url, backendTimeoutMs: 300 });
+    await store.open();
+    await running.kill("SIGKILL");
+    await store.log.heard(/lost the connection/);
+    assertEquals(await outcomeOf(store.kv.compareAndSet("a", bytes("1"), 0)), "not_applied");
+    await assertRejects(() => store.kv.get("a"), StoreUnavailableError, `the connection to ${running.host} is down`);
+  });
+
+  server.test("FAIL-3 a store survives several restarts of its server", async () => {
+    await using running = await server.start();
+    await using store = testStore({ url: running.url, storage: "file", backendTimeoutMs: 60_000 });
+    let revision = 0;
+    for (let i = 0; i < 3; i++) {
+      revision = won(await store.kv.compareAndSet("a", bytes(`${i}`), revision));
+      const seen = store.log.lines.length;
+      await running.restart();
+      for (const line of store.log.lines.slice(seen)) assert(!line.startsWith("error"), line);
+    }
+    assertEquals((await store.kv.get("a"))?.revision, revision);
+  });
+
+  server.test("FAIL a bucket that was deleted meanwhile is a clear error, and a write to it was not applied", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using store = testStore({ url, bucketName });
+    await store.open();
+    await (await store.connection()).request(`$JS.API.STREAM.DELETE.KV_${bucketName}`, "");
+    await assertRejects(() => store.kv.get("a"), StoreUnavailableError, `KV bucket '${bucketName}' not found`);
+    assertEquals(await outcomeOf(store.kv.compareAndSet("a", bytes("1"), 0)), "not_applied");
+  });
+
+  server.test("FAIL a missing permission to write fails the write only; hints that may not be given harm nothing", async () => {
+    const allowed = ["$JS.API.>"];
+    await using running = await server.start({
+      config: `authorization { users: [{ user: a, password: b, permissions: { publish: ${JSON.stringify(allowed)}, ` +
+        'subscribe: ["_INBOX.>"] } }] }\n',
+    });
+    await using store = testStore({ url: running.url, user: "a", password: "b", clock: "local" });
+    await using _hint = await store.kv.wake?.("a", () => {});
+    store.kv.announce?.("a");
+    assertEquals(await outcomeOf(store.kv.compareAndSet("a", bytes("1"), 0)), "not_applied");
+    assertEquals(await store.kv.get("a"), null);
+    assertEquals(store.log.lines.filter((line) => /^(warn|error)/.test(line)), []);
+  });
+
+  server.test("FAIL without a permission for its inbox no answer comes, and a write is unknown", async () => {
+    await using running = await server.start({
+      config: "authorization { users: [{ user: a, password: b }, " +
+        '{ user: c, password: d, permissions: { publish: [">"], subscribe: ["other.>"] } }] }\n',
+    });
+    await using store = testStore({ url: running.url, user: "c", password: "d", backendTimeoutMs: 500 });
+    await assertRejects(() => store.open(), StoreUnavailableError);
+  });
+
+  server.test("FAIL a value that is larger than the server takes is a clear error", async () => {
+    await using running = await server.start({ config: "max_payload: 8192\n" });
+    await using store = testStore({ url: running.url });
+    await assertRejects(
+      () => store.kv.compareAndSet("a", new Uint8Array(10_000), 0),
+      StoreUnavailableError,
+      "max_payload",
+    );
+    assert((await store.kv.compareAndSet("a", new Uint8Array(4_096), 0)).ok);
+  });
+});

@@ -1,0 +1,191 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import process from "node:process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { natsStore } from "../../../src/adapters/nats/store.ts";
+import { ConfigValidationError, StoreUnavailableError } from "../../../src/core/errors.ts";
+import { hostClock } from "../../support/nats_clock.ts";
+import { forEachServer, LIMIT, startServer } from "../../support/nats_server.ts";
+import { freshBucket, logBook, testStore } from "../../support/nats_store.ts";
+
+const one = new Uint8Array([1]);
+const context = { id: "nats", logger: logBook(), clock: hostClock };
+
+test("STO-1 natsStore() checks its options at once and connects to nothing", () => {
+  const error = assertThrows(() => natsStore({}, context), ConfigValidationError);
+  assert(error instanceof ConfigValidationError);
+  assertEquals(error.field, "url");
+  assertEquals(natsStore({ url: "nats://127.0.0.1:1" }, context).isOpen, false);
+});
+
+test("importing the store loads nothing of NATS before it is opened", async () => {
+  const source = await readFile(new URL("../../../src/adapters/nats/store.ts", import.meta.url), "utf8");
+  const imports = [...source.matchAll(/^import (type )?.*from "([^"]+)";$/gm)];
+  assertEquals(imports.flatMap(([, type, from]) => type === undefined ? [from] : []), [
+    "../../core/errors.ts",
+    "./plan.ts",
+  ]);
+});
+
+await forEachServer((server) => {
+  /** How many clients the server has, as it says itself. */
+  async function connections(url: string): Promise<number> {
+    const answer = await fetch(`${url}/connz`);
+    const { num_connections } = await answer.json() as { num_connections: number };
+    return num_connections;
+  }
+
+  /** The server notices a moment later that a client has gone. */
+  async function nobodyLeft(url: string): Promise<void> {
+    for (let left = 1_000; await connections(url) > 0; left--) {
+      if (left === 0) throw new Error("a connection was left behind");
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  async function monitored() {
+    const running = await server.start({ config: 'http: "127.0.0.1:-1"\n' });
+    const address = /http monitor on (\S+)/.exec(running.log())?.[1];
+    return { running, monitor: `http://${address}` };
+  }
+
+  server.test("STO-7 LIM-10 concurrent first uses open one connection", async () => {
+    const { running, monitor } = await monitored();
+    await using _server = running;
+    await using store = testStore({ url: running.url });
+    await Promise.all([
+      ...Array.from({ length: 10 }, () => store.open()),
+      ...Array.from({ length: 10 }, (_, i) => store.kv.get(`k${i}`)),
+      ...Array.from({ length: 10 }, (_, i) => store.kv.compareAndSet(`k${i}`, one, 0)),
+      store.kv.delete("x"),
+      store.connection(),
+      Array.fromAsync(store.kv.keys()),
+    ]);
+    await store.open();
+    assertEquals(await connections(monitor), 1);
+  });
+
+  server.test("LIM-18 close() closes the store's own connection, and repeated calls do nothing", async () => {
+    const { running, monitor } = await monitored();
+    await using _server = running;
+    const store = testStore({ url: running.url });
+    await store.kv.compareAndSet("a", one, 0);
+    const connection = await store.connection();
+    await Promise.all([store.close(), store.close()]);
+    await store.close();
+    assert(connection.isClosed());
+    assertEquals(store.isOpen, false);
+    await nobodyLeft(monitor);
+  });
+
+  server.test("LIM-18 close() while the store opens leaves no connection behind", async () => {
+    const { running, monitor } = await monitored();
+    await using _server = running;
+    const store = testStore({ url: running.url });
+    const opening = assertRejects(() => store.open(), StoreUnavailableError, "it was closed");
+    await store.close();
+    await opening;
+    await nobodyLeft(monitor);
+  });
+
+  server.test("LIM-18 a store that was closed says so at every use", async () => {
+    const { url } = await server.shared();
+    for (const opened of [true, false]) {
+      const store = testStore({ url });
+      if (opened) await store.open();
+      await store.close();
+      const uses = [
+        () => store.open(),
+        () => store.kv.get("a"),
+        () => store.kv.compareAndSet("a", one, 0),
+        () => store.kv.delete("a"),
+        () => Array.fromAsync(store.kv.keys()),
+        () => store.connection(),
+      ];
+      for (const use of uses) {
+        const error = await assertRejects(use, StoreUnavailableError, "Store 'nats': it was closed");
+        assert(error instanceof StoreUnavailableError);
+        assertEquals(error.outcome, "not_applied");
+      }
+      store.kv.announce?.("a");
+    }
+  });
+
+  server.test("STO-6 a connection that is handed in is used and stays open", async () => {
+    const { url } = await server.shared();
+    await using owner = testStore({ url });
+    const connection = await owner.connection();
+    const bucketName = freshBucket();
+    const store = testStore({ connection, bucketName });
+    assert((await store.kv.compareAndSet("a", one, 0)).ok);
+    assertEquals(await store.connection(), connection);
+    await store.close();
+    assert(!connection.isClosed());
+    await using again = testStore({ connection, bucketName });
+    assertEquals((await again.kv.get("a"))?.value, one);
+  });
+
+  server.test("STO-6 a connection that was handed in and then closed by its owner is a clear error", async () => {
+    const { url } = await server.shared();
+    await using owner = testStore({ url });
+    await using store = testStore({ connection: await owner.connection() });
+    await store.open();
+    await owner.close();
+    await assertRejects(() => store.kv.get("a"), StoreUnavailableError, "closed");
+    await using late = testStore({ connection: await owner.connection().catch(() => store.connection()) });
+    await assertRejects(() => late.open(), StoreUnavailableError, "closed");
+  });
+
+  server.test("FAIL-2 FAIL-3 open() with the server down fails with a clear error, and the next call tries again", async () => {
+    await using running = await server.start();
+    await running.stop();
+    await using store = testStore({ url: running.url });
+    for (let i = 0; i < 2; i++) {
+      const error = await assertRejects(() => store.open(), StoreUnavailableError, "nothing accepts connections");
+      assert(error instanceof StoreUnavailableError);
+      assertStringIncludes(error.message, running.host);
+      await assertRejects(() => store.kv.get("a"), StoreUnavailableError);
+    }
+    await running.restart();
+    assertEquals(await store.kv.get("a"), null);
+    assert(store.isOpen);
+  });
+
+  server.test("FAIL-2 open() is bounded by backendTimeoutMs when the server is frozen", async () => {
+    await using running = await server.start();
+    await running.kill("SIGSTOP");
+    await using store = testStore({ url: running.url, backendTimeoutMs: 200 });
+    await assertRejects(() => store.open(), StoreUnavailableError, "within 200 ms");
+    await running.kill("SIGCONT");
+    await store.open();
+  });
+
+  server.test("LOG-1 a lost connection is logged as a warning, and its return as information", async () => {
+    await using running = await server.start();
+    await using store = testStore({ url: running.url });
+    await store.open();
+    assertMatch(store.log.lines.join("\n"), /info: Store 'nats': created the KV bucket/);
+    await running.stop();
+    assertMatch(await store.log.heard(/lost/), /^warn: Store 'nats': lost the connection to 127\.0\.0\.1:\d+/);
+    await running.restart();
+    assertMatch(await store.log.heard(/again$/), /^info: Store 'nats': connected to .* again$/);
+  });
+});
+
+test("LIM-18 a store that was closed keeps no process alive", LIMIT, async () => {
+  await using running = await startServer();
+  const child = fileURLToPath(new URL("../../support/nats_child.ts", import.meta.url));
+  const args = "Deno" in globalThis ? ["run", "-A", "--no-check", child] : [child];
+  const output = await new Promise<string>((resolve, reject) => {
+    const options = { timeout: 60_000, killSignal: "SIGKILL" } as const;
+    execFile(
+      process.execPath,
+      [...args, running.url],
+      options,
+      (error, stdout) => error ? reject(error) : resolve(stdout),
+    );
+  });
+  assertEquals(output.trim(), "closed");
+});
