@@ -9,16 +9,30 @@ export const CONFIGURATION_VARIABLE = "RATE_SYNC_CONFIG";
 /** Where a configuration file is looked for after that, in this order. */
 export const CONFIGURATION_PATHS: readonly string[] = ["./rate-sync.toml", "./config/rate-sync.toml"];
 
+/** What this module uses of the `process` of Deno, Bun and Node. On other runtimes all of it is missing. */
+interface Host {
+  readonly env?: Record<string, unknown>;
+  getBuiltinModule?(name: "node:fs"): typeof import("node:fs");
+}
+
+function host(): Host {
+  // A global that may not be there has no type.
+  return (globalThis as { process?: Host }).process ?? {};
+}
+
+/** Loaded when it is needed, so that runtimes without files can import this module. */
+function files(): typeof import("node:fs") | undefined {
+  return host().getBuiltinModule?.("node:fs");
+}
+
 /**
  * Looks up an environment variable of this process.
  *
  * @throws {ConfigValidationError} If this process may not read it (Deno without `--allow-env`).
  */
 export function processEnvironment(name: string): string | undefined {
-  // Deno, Bun and Node have it; on other runtimes nothing is set.
-  const { process } = globalThis as { process?: { env?: Record<string, unknown> } };
   try {
-    const value = process?.env?.[name];
+    const value = host().env?.[name];
     // `toString` and the like are found on its prototype.
     return typeof value === "string" ? value : undefined;
   } catch (cause) {
@@ -44,19 +58,19 @@ export interface FindConfigurationFileOptions {
  *
  * @returns Its path, or `undefined` if there is none, which is no error, or if this runtime has no files.
  */
-export async function findConfigurationFile(
+export function findConfigurationFile(
   { logger, environment = processEnvironment }: FindConfigurationFileOptions,
-): Promise<string | undefined> {
+): string | undefined {
   const named = readVariable(environment, logger);
   if (named !== undefined && named !== "") {
     // What is there and cannot be read is for readConfiguration() to explain.
-    if (await lookAt(named) !== "absent") return named;
+    if (lookAt(named) !== "absent") return named;
     logger.warn(
       `${CONFIGURATION_VARIABLE} names '${named}', which does not exist; looking for rate-sync.toml instead.`,
     );
   }
   for (const path of CONFIGURATION_PATHS) {
-    const sight = await lookAt(path);
+    const sight = lookAt(path);
     if (sight === "there") return path;
     if (sight === "forbidden") logger.warn(`Cannot look for ${path}: in Deno, allow it with --allow-read=${path}.`);
   }
@@ -75,10 +89,11 @@ function readVariable(environment: EnvironmentLookup, logger: Logger): string | 
   }
 }
 
-async function lookAt(path: string): Promise<"there" | "absent" | "forbidden"> {
+function lookAt(path: string): "there" | "absent" | "forbidden" {
+  const fileSystem = files();
+  if (!fileSystem) return "absent";
   try {
-    const { stat } = await import("node:fs/promises");
-    await stat(path);
+    fileSystem.statSync(path);
     return "there";
   } catch (error) {
     const code = codeOf(error);
@@ -102,26 +117,27 @@ export interface ReadConfigurationOptions {
  * @throws {ConfigValidationError} If there is no such file, it cannot be read, this runtime has no files, or anything in
  * the file is wrong.
  */
-export async function readConfiguration(
+export function readConfiguration(
   path: string,
   { environment = processEnvironment, knownStores }: ReadConfigurationOptions = {},
-): Promise<Configuration> {
+): Configuration {
   if (typeof path !== "string" || path === "") {
     throw refuse(path, "The path of the configuration file must be a text that is not empty.");
   }
-  return parseConfiguration(await readText(path), { file: path, environment, knownStores });
+  return parseConfiguration(readText(path), { file: path, environment, knownStores });
 }
 
-async function readText(path: string): Promise<string> {
-  let readFile: (path: string) => Promise<Uint8Array>;
-  try {
-    ({ readFile } = await import("node:fs/promises"));
-  } catch (cause) {
-    throw refuse(path, "This runtime has no files. Configure stores and limiters in code.", cause);
+function readText(path: string): string {
+  const fileSystem = files();
+  if (!fileSystem) {
+    throw refuse(
+      path,
+      "This runtime has no files (Node has them from 20.16 on). Configure stores and limiters in code.",
+    );
   }
   let bytes: Uint8Array;
   try {
-    bytes = await readFile(path);
+    bytes = fileSystem.readFileSync(path);
   } catch (cause) {
     throw refuse(path, whyUnreadable(path, cause), cause);
   }

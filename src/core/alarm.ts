@@ -1,38 +1,59 @@
 import type { Clock } from "./clock.ts";
 
-/** One timer for everything that a cell waits for. */
+/** One timer for everything that its owner waits for. */
 export interface Alarm {
   /** Rings at `at` at the latest. It may ring earlier: whoever is woken looks what is due and sets it again. */
   set(at: number): void;
-  /** Leaves no timer behind. */
+  /**
+   * As {@link Alarm.set}, for something that is likely to be over long before: a call that is answered in a moment. Costs
+   * next to nothing where one such thing follows another, as one timer of at most {@link GLANCE_MS} serves for many.
+   */
+  glance(at: number): void;
+  /** Leaves no timer behind, except for one of a glance, which is gone soon. */
   clear(): void;
 }
+
+/** To start and stop a timer takes longer than most calls: so it runs on, but not for long. */
+export const GLANCE_MS = 20;
 
 /** An {@link Alarm} that calls `ring`, on an injected clock. */
 export function createAlarm(clock: Clock, ring: () => void): Alarm {
   let armedFor = Infinity;
   let timer: AbortController | undefined;
+  let glancing = false;
 
-  function clear(): void {
-    armedFor = Infinity;
+  function arm(at: number, now: number): void {
     timer?.abort();
-    timer = undefined;
+    armedFor = at;
+    const own = timer = new AbortController();
+    clock.sleep(Math.max(0, at - now), own.signal).then(() => {
+      if (timer !== own) return;
+      armedFor = Infinity;
+      timer = undefined;
+      ring();
+    }, () => {}); // Rejects when it is cleared, which is nobody's problem.
   }
 
   return {
-    clear,
     set(at) {
       // A later time needs no new timer: the earlier one rings, and is set again.
       if (at >= armedFor) return;
-      clear();
-      armedFor = at;
-      const own = timer = new AbortController();
-      clock.sleep(Math.max(0, at - clock.now()), own.signal).then(() => {
-        if (timer !== own) return;
-        armedFor = Infinity;
-        timer = undefined;
-        ring();
-      }, () => {}); // Rejects when it is cleared, which is nobody's problem.
+      glancing = false;
+      arm(at, clock.now());
+    },
+    glance(at) {
+      if (at >= armedFor) return;
+      const now = clock.now();
+      const until = Math.min(at, now + GLANCE_MS);
+      if (until >= armedFor) return;
+      glancing = true;
+      arm(until, now);
+    },
+    clear() {
+      if (glancing || !timer) return;
+      armedFor = Infinity;
+      timer.abort();
+      timer = undefined;
     },
   };
 }

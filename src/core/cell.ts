@@ -92,7 +92,7 @@ interface Undo {
 const QUIET_TURNS = 8;
 const MOST_TURNS = 1_000;
 /** Waiting callers top up their reservations in steps of about this part of what may be reserved. */
-const STEPS_PER_RESERVE = 16;
+const STEPS_PER_RESERVE = 32;
 /** A waiter for a permit looks by itself after this long, should the hint be lost. */
 const LOOK_AGAIN_MS = 1_000;
 /** A store that has not answered for this long, although the caller's time is up, counts as down for that caller. */
@@ -255,7 +255,6 @@ export class Cell {
       }
     }
     this.#driving = false;
-    ledger.rest();
     this.#setAlarm();
   }
 
@@ -574,12 +573,15 @@ export class Cell {
 
   #setAlarm(): void {
     if (this.#queue.length === 0) this.#soonestDeadline = Infinity;
-    let at = Math.min(this.#soonestDeadline, this.#scheduled[0]?.grant?.at ?? Infinity);
-    if (!this.#driving) {
-      if (this.#queue.length > 0) at = Math.min(at, this.#resumeAt);
-      if (this.#undo.length > 0) at = Math.min(at, this.#undoAt);
-      at = Math.min(at, this.#renewAt);
+    const start = this.#scheduled[0]?.grant?.at ?? Infinity;
+    if (this.#driving) {
+      if (start < Infinity) this.#alarm.set(start);
+      if (this.#soonestDeadline < Infinity) this.#alarm.glance(this.#soonestDeadline);
+      return;
     }
+    let at = Math.min(start, this.#soonestDeadline, this.#renewAt);
+    if (this.#queue.length > 0) at = Math.min(at, this.#resumeAt);
+    if (this.#undo.length > 0) at = Math.min(at, this.#undoAt);
     if (at < Infinity) this.#alarm.set(at);
     else this.#alarm.clear();
   }

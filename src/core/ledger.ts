@@ -57,8 +57,6 @@ export interface Ledger {
   read(): Promise<void>;
   /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
   write(state: State): Promise<boolean>;
-  /** Leaves no timer behind. */
-  rest(): void;
 }
 
 /** How much longer than it matters a value is kept. */
@@ -169,6 +167,5 @@ export function createLedger(options: LedgerOptions): Ledger {
       needsRead = true; // Until it is known how this ends.
       return await exchange({ ...state, writers: withWriter(state.writers, writer) }, writer);
     },
-    rest: () => limit.rest(),
   };
 }

@@ -5,8 +5,6 @@ import type { Clock } from "./clock.ts";
 export interface TimeLimit {
   /** Settles as `call` does, or rejects with what `late` returns if that takes longer than `ms`. */
   bound<T>(call: Promise<T>, ms: number, late: () => Error): Promise<T>;
-  /** Leaves no timer behind. To be called when no further call is expected soon. */
-  rest(): void;
 }
 
 /** How many turns of the microtask queue a call may take before a timer is started for it. */
@@ -18,13 +16,13 @@ export function createTimeLimit(clock: Clock): TimeLimit {
   const alarm = createAlarm(clock, () => {
     if (!running) return;
     if (clock.now() >= running.until) running.expire();
-    else alarm.set(running.until);
+    else alarm.glance(running.until);
   });
 
   /** A store in memory answers at once: it shall not pay for a timer. */
   async function arm(own: typeof running): Promise<void> {
     for (let turn = 0; turn < FREE_TURNS; turn++) await undefined;
-    if (own && running === own) alarm.set(own.until);
+    if (own && running === own) alarm.glance(own.until);
   }
 
   return {
@@ -39,6 +37,5 @@ export function createTimeLimit(clock: Clock): TimeLimit {
         void arm(own);
       });
     },
-    rest: () => alarm.clear(),
   };
 }

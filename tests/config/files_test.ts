@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -32,11 +32,11 @@ test("findConfigurationFile() takes RATE_SYNC_CONFIG, then ./rate-sync.toml, the
   await inDirectory({ "named.toml": "", "rate-sync.toml": "", "config/rate-sync.toml": "" }, async (directory) => {
     const { logger, lines } = recordingLogger();
     const named = join(directory, "named.toml");
-    assertEquals(await findConfigurationFile({ logger, environment: () => named }), named);
-    assertEquals(await findConfigurationFile({ logger, environment: unset }), "./rate-sync.toml");
-    assertEquals(await findConfigurationFile({ logger, environment: () => "" }), "./rate-sync.toml");
+    assertEquals(findConfigurationFile({ logger, environment: () => named }), named);
+    assertEquals(findConfigurationFile({ logger, environment: unset }), "./rate-sync.toml");
+    assertEquals(findConfigurationFile({ logger, environment: () => "" }), "./rate-sync.toml");
     await rm("rate-sync.toml");
-    assertEquals(await findConfigurationFile({ logger, environment: unset }), "./config/rate-sync.toml");
+    assertEquals(findConfigurationFile({ logger, environment: unset }), "./config/rate-sync.toml");
     assertEquals(lines, []);
   });
 });
@@ -44,7 +44,7 @@ test("findConfigurationFile() takes RATE_SYNC_CONFIG, then ./rate-sync.toml, the
 test("findConfigurationFile() asks for no other variable than RATE_SYNC_CONFIG [CFG-1]", async () => {
   await inDirectory({}, async () => {
     const asked: string[] = [];
-    await findConfigurationFile({ logger: recordingLogger().logger, environment: (name) => void asked.push(name) });
+    findConfigurationFile({ logger: recordingLogger().logger, environment: (name) => void asked.push(name) });
     assertEquals(asked, ["RATE_SYNC_CONFIG"]);
   });
 });
@@ -52,7 +52,7 @@ test("findConfigurationFile() asks for no other variable than RATE_SYNC_CONFIG [
 test("findConfigurationFile() warns about a missing RATE_SYNC_CONFIG and goes on [CFG-2]", async () => {
   await inDirectory({ "rate-sync.toml": "" }, async () => {
     const { logger, lines } = recordingLogger();
-    assertEquals(await findConfigurationFile({ logger, environment: () => "missing.toml" }), "./rate-sync.toml");
+    assertEquals(findConfigurationFile({ logger, environment: () => "missing.toml" }), "./rate-sync.toml");
     assertEquals(lines.length, 1);
     assertStringIncludes(lines[0] ?? "", "warn: RATE_SYNC_CONFIG names 'missing.toml'");
   });
@@ -61,7 +61,7 @@ test("findConfigurationFile() warns about a missing RATE_SYNC_CONFIG and goes on
 test("findConfigurationFile() finds nothing without an error [CFG-4]", async () => {
   await inDirectory({}, async () => {
     const { logger, lines } = recordingLogger();
-    assertEquals(await findConfigurationFile({ logger, environment: unset }), undefined);
+    assertEquals(findConfigurationFile({ logger, environment: unset }), undefined);
     assertEquals(lines, []);
   });
 });
@@ -72,7 +72,7 @@ test("findConfigurationFile() goes on when the environment may not be read [CFG-
       throw new Error("no permission");
     };
     assertEquals(
-      await findConfigurationFile({ logger: recordingLogger().logger, environment: forbidden }),
+      findConfigurationFile({ logger: recordingLogger().logger, environment: forbidden }),
       "./rate-sync.toml",
     );
   });
@@ -82,7 +82,7 @@ test("readConfiguration() reads a file, with the variables of the process by def
   await inDirectory({ "rate-sync.toml": valid.replace("= 1", '= "${RATESYNC_TEST_RATE}"') }, async () => {
     process.env["RATESYNC_TEST_RATE"] = "5";
     try {
-      const { limiters } = await readConfiguration("rate-sync.toml");
+      const { limiters } = readConfiguration("rate-sync.toml");
       assertEquals(limiters.get("api"), { store: "local", ratePerSecond: 5 });
     } finally {
       delete process.env["RATESYNC_TEST_RATE"];
@@ -92,27 +92,27 @@ test("readConfiguration() reads a file, with the variables of the process by def
 
 test("readConfiguration() accepts a limiter on a store that is known already [CFG-11]", async () => {
   await inDirectory({ "a.toml": "[limiters.api]\nstore = 'nats'\nrate_per_second = 1" }, async () => {
-    const { limiters } = await readConfiguration("a.toml", { environment: unset, knownStores: ["nats"] });
+    const { limiters } = readConfiguration("a.toml", { environment: unset, knownStores: ["nats"] });
     assertEquals(limiters.size, 1);
   });
 });
 
 test("readConfiguration() names the path in every error about the content [CFG-3, CFG-5]", async () => {
   await inDirectory({ "bad.toml": "a = ", "wrong.toml": "[stores.a]" }, async () => {
-    const bad = await assertRejects(
+    const bad = assertThrows(
       () => readConfiguration("bad.toml"),
       ConfigValidationError,
       "Failed to parse TOML file",
     );
     assertEquals([bad.field, bad.received, bad.file], ["config_file", "bad.toml", "bad.toml"]);
-    const wrong = await assertRejects(() => readConfiguration("wrong.toml"), ConfigValidationError, "wrong.toml: ");
+    const wrong = assertThrows(() => readConfiguration("wrong.toml"), ConfigValidationError, "wrong.toml: ");
     assertEquals(wrong.file, "wrong.toml");
   });
 });
 
 test("readConfiguration() says that a file was not found, and what to do [CFG-5]", async () => {
   await inDirectory({}, async () => {
-    const error = await assertRejects(() => readConfiguration("no/such.toml"), ConfigValidationError);
+    const error = assertThrows(() => readConfiguration("no/such.toml"), ConfigValidationError);
     assertStringIncludes(error.message, "Configuration file not found: no/such.toml");
     assertStringIncludes(error.message, "Create it, or correct the path.");
     assertEquals([error.field, error.received], ["config_file", "no/such.toml"]);
@@ -121,14 +121,14 @@ test("readConfiguration() says that a file was not found, and what to do [CFG-5]
 
 test("readConfiguration() refuses a directory, text that is not UTF-8, and no path", async () => {
   await inDirectory({ "sub/x.toml": "" }, async () => {
-    await assertRejects(() => readConfiguration("sub"), ConfigValidationError, "sub is a directory");
+    assertThrows(() => readConfiguration("sub"), ConfigValidationError, "sub is a directory");
     await writeFile("latin1.toml", new Uint8Array([0x61, 0x20, 0x3d, 0x20, 0x27, 0xe9, 0x27]));
-    await assertRejects(() => readConfiguration("latin1.toml"), ConfigValidationError, "it is not UTF-8");
+    assertThrows(() => readConfiguration("latin1.toml"), ConfigValidationError, "it is not UTF-8");
     await writeFile("bom.toml", new Uint8Array([0xef, 0xbb, 0xbf, 0x0a]));
-    assertEquals((await readConfiguration("bom.toml")).stores.size, 0);
-    await assertRejects(() => readConfiguration(""), ConfigValidationError, "path");
+    assertEquals((readConfiguration("bom.toml")).stores.size, 0);
+    assertThrows(() => readConfiguration(""), ConfigValidationError, "path");
     // Untyped code can pass anything.
-    await assertRejects(() => readConfiguration(undefined as unknown as string), ConfigValidationError, "path");
+    assertThrows(() => readConfiguration(undefined as unknown as string), ConfigValidationError, "path");
   });
 });
 

@@ -6,17 +6,22 @@ export interface RateLimit {
   readonly ratePerSecond: number;
   /** How much may come at once after a pause; finite and >= 1. */
   readonly burst: number;
-  /** By how many milliseconds a start may be late at the least. */
+  /** What is allowed for timers and clocks, in milliseconds. */
   readonly timingMarginMs: number;
 }
+
+/**
+ * The part of the burst tolerance by which a start may be late. The rest is for the error of clocks: in any window of
+ * length `w` there are then still at most `burst + rate * w` starts, as between a late start and the next slot lies the
+ * interval that it was late in. No timer keeps less than half of the timing margin, so at high rates a window is that
+ * much longer.
+ */
+const LATENESS = 0.8;
 
 /**
  * A rate with a burst, by the generic cell rate algorithm (GCRA; ITU-T I.371, in its virtual scheduling form): the state
  * is one number, the theoretical arrival time (TAT), at which a bucket of `burst` tokens would be full again. A request
  * of cost `c` fits from `TAT + (c - burst) · interval` on, and moves the TAT by `c · interval`.
- *
- * A start may be late by (nearly) the whole burst tolerance: in any window of length `w` there are then still at most
- * `burst + rate · w` starts, as between a late start and the next one granted lies the interval that it was late in.
  */
 export function rateRule({ ratePerSecond, burst, timingMarginMs }: RateLimit): Rule<number> {
   const interval = 1_000 / ratePerSecond;
@@ -26,7 +31,7 @@ export function rateRule({ ratePerSecond, burst, timingMarginMs }: RateLimit): R
     kind: "rate",
     label: `${ratePerSecond}/s, burst ${burst}`,
     maximumCost: burst,
-    toleranceMs: Math.max(0.9 * tolerance, timingMarginMs),
+    toleranceMs: Math.max(LATENESS * tolerance, timingMarginMs / 2),
     horizonMs: tolerance,
     initial: 0,
     earliest,
