@@ -59,16 +59,23 @@ export const LIMIT = { timeout: 120_000 } as const;
 
 // The server's parent. It reads a pipe that only this process writes to: when this process is gone, even by SIGKILL,
 // the pipe ends and so does the server, and its folder goes. A line instead of the end means that the folder is still
-// needed. The server is a child that was not waited for, so its id cannot be somebody else's by then.
-const KEEPER = `folder=$1; shift
-"$@" </dev/null >&2 &
-server=$!
-echo "$server"
-exec 2>/dev/null >/dev/null
-read -r _ && folder=
-kill -9 "$server"
-wait "$server"
-[ -z "$folder" ] || rm -rf -- "$folder"
+// needed. The server is a child that was not waited for, so its id cannot be somebody else's by then. All this happens
+// in a grandchild of this process: Bun kills the children of a test that takes too long, and Deno those of a file that
+// failed.
+const KEEPER = `exec 3<&0
+(
+  folder=$1; shift
+  "$@" </dev/null >&2 3<&- &
+  server=$!
+  echo "$server"
+  exec 2>/dev/null >/dev/null
+  read -r _ <&3 && folder=
+  kill -9 "$server"
+  wait "$server"
+  [ -z "$folder" ] || rm -rf -- "$folder"
+) &
+exec 2>/dev/null >/dev/null 3<&-
+wait
 `;
 
 interface Running {
