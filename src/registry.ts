@@ -1,3 +1,4 @@
+import { consoleLogger } from "./adapters/console_logger.ts";
 import { memoryStore } from "./adapters/memory.ts";
 import { natsStore } from "./adapters/nats/store.ts";
 import { systemClock } from "./adapters/system_clock.ts";
@@ -166,13 +167,6 @@ const DEFAULT_STORE = "memory";
 const DEFAULT_BACKEND_TIMEOUT_MS = 2_000;
 /** How many idle keyed limiters each limiter keeps. */
 const MOST_KEYS = 10_000;
-
-const consoleLogger: Logger = {
-  debug() {},
-  info() {},
-  warn: (message) => console.warn(`ratesync: ${message}`),
-  error: (message) => console.error(`ratesync: ${message}`),
-};
 
 /**
  * An isolated registry of stores and limiters, for tests and for libraries that shall not meet the application's names.

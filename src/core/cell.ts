@@ -5,6 +5,7 @@ import type { Identity, Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
 import { type Holders, renewPermits } from "./rules/concurrency.ts";
 import type { Demand, Rule, RuleState } from "./rules/rule.ts";
+import { createSchedule, type Schedule } from "./schedule.ts";
 import { shiftParts, type State, withRecentEpoch } from "./state.ts";
 import type { Store } from "./store.ts";
 
@@ -56,7 +57,6 @@ interface Waiter {
   /** Set when the store failed the request, so that what it gets after all is not given back: it may have been used. */
   failed: boolean;
   metFull: boolean;
-  grant?: Grant;
   settle(outcome: Outcome): void;
 }
 
@@ -113,7 +113,7 @@ export class Cell {
   /** Not yet decided, in order of arrival. */
   #queue: Waiter[] = [];
   /** Granted for a moment that is still to come, in order of the moments. */
-  readonly #scheduled: Waiter[] = [];
+  readonly #schedule: Schedule<Waiter, Grant> = createSchedule();
   #undo: Undo[] = [];
   #peeks: { resolve(state: State): void; reject(error: unknown): void }[] = [];
   /** The permits that this process holds and renews. */
@@ -143,7 +143,7 @@ export class Cell {
 
   /** Whether nobody waits here and nothing is held: then it may be forgotten. */
   get idle(): boolean {
-    return !this.#driving && this.#queue.length === 0 && this.#scheduled.length === 0 && this.#undo.length === 0 &&
+    return !this.#driving && this.#queue.length === 0 && this.#schedule.size === 0 && this.#undo.length === 0 &&
       this.#held.size === 0;
   }
 
@@ -242,7 +242,7 @@ export class Cell {
   }
 
   async #drive(): Promise<void> {
-    const { ledger, store: { clock } } = this.#options;
+    const { clock } = this.#options.store;
     this.#driving = true;
     this.#fresh = false;
     while (this.#hasWork(clock.now())) {
@@ -434,7 +434,7 @@ export class Cell {
       } else {
         if (this.#concurrency >= 0) this.#held.add(grant.demand.permit);
         if (lateness >= 0) this.#serve(waiter, grant);
-        else this.#schedule(waiter, grant);
+        else this.#schedule.add(waiter, grant);
       }
     }
     // A store this slow is slow the next time too: then what is granted is granted for when its answer will be here.
@@ -454,26 +454,19 @@ export class Cell {
     waiter.settle({ kind: "granted", grant, attempts: waiter.attempts });
   }
 
-  #schedule(waiter: Waiter, grant: Grant): void {
-    waiter.grant = grant;
-    let place = this.#scheduled.length;
-    while (place > 0 && this.#scheduled[place - 1]!.grant!.at > grant.at) place--;
-    this.#scheduled.splice(place, 0, waiter);
-  }
-
   /** The alarm has rung: looks at everything that may be due. */
   #wake(): void {
     const now = this.#options.store.clock.now();
     const late: Waiter[] = [];
-    while (this.#scheduled.length > 0 && this.#scheduled[0]!.grant!.at <= now) {
-      const waiter = this.#scheduled.shift()!;
-      const grant = waiter.grant!;
-      delete waiter.grant;
-      if (now - grant.at <= this.#tolerance) this.#serve(waiter, grant);
-      else {
-        // This process slept through its slot: to start now could be too close to the slots after it.
-        void this.giveBack(grant, true);
-        late.push(waiter);
+    while (this.#schedule.next <= now) {
+      if (now - this.#schedule.next <= this.#tolerance) {
+        const { waiter, grant } = this.#schedule.take();
+        this.#serve(waiter, grant);
+      } else {
+        // This process slept through a slot: to start now could be too close to those after it.
+        const { waiter, missed } = this.#schedule.miss();
+        void this.giveBack(missed, true);
+        late.unshift(waiter);
       }
     }
     if (late.length > 0) {
@@ -540,22 +533,14 @@ export class Cell {
     if (this.#renewAt <= now) this.#renewAt = now + Math.min(UNDO_AGAIN_MS, leaseMs / 6);
   }
 
-  /** A waiter has gone. If it had a slot those behind it move up, and what is left over is given back. */
+  /** A waiter has gone: if there was a slot for it, that is given back. */
   #leave(waiter: Waiter): void {
-    const place = waiter.grant ? this.#scheduled.indexOf(waiter) : -1;
-    if (place < 0) {
-      if (!this.#driving) this.#queue = this.#queue.filter((other) => other !== waiter);
+    const free = this.#schedule.leave(waiter);
+    if (free) void this.giveBack(free, true);
+    else if (!this.#driving) {
+      this.#queue = this.#queue.filter((other) => other !== waiter);
       this.#setAlarm();
-      return;
     }
-    let free = waiter.grant!;
-    this.#scheduled.splice(place, 1);
-    for (const next of this.#scheduled.slice(place)) {
-      if (next.demand.cost !== free.demand.cost) break;
-      [next.grant, free] = [free, next.grant!];
-    }
-    this.#resumeAt = -Infinity;
-    void this.giveBack(free, true);
   }
 
   /** Hears of released permits from now on, where the store can tell. */
@@ -573,7 +558,7 @@ export class Cell {
 
   #setAlarm(): void {
     if (this.#queue.length === 0) this.#soonestDeadline = Infinity;
-    const start = this.#scheduled[0]?.grant?.at ?? Infinity;
+    const start = this.#schedule.next;
     if (this.#driving) {
       if (start < Infinity) this.#alarm.set(start);
       if (this.#soonestDeadline < Infinity) this.#alarm.glance(this.#soonestDeadline);

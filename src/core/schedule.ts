@@ -1,0 +1,75 @@
+import type { Demand } from "./rules/rule.ts";
+
+/** A moment that was granted. */
+interface Slot {
+  readonly at: number;
+  readonly demand: Demand;
+}
+
+/** Who waits for a moment. */
+interface Scheduled {
+  /** The latest moment to start at. */
+  readonly deadline: number;
+}
+
+/** Those whose moment is still to come. They keep their order whatever happens to the slots, as far as costs are equal. */
+export interface Schedule<Waiter extends Scheduled, Grant extends Slot> {
+  /** The next moment; `Infinity` if there is none. */
+  readonly next: number;
+  readonly size: number;
+  add(waiter: Waiter, grant: Grant): void;
+  /** Whose moment is the next one, with that moment. To be called only if there is one. */
+  take(): { readonly waiter: Waiter; readonly grant: Grant };
+  /** The next moment was missed: all move on to the next slot, and the one that none is left for leaves. */
+  miss(): { readonly missed: Grant; readonly waiter: Waiter };
+  /** A waiter has gone: those behind it move up, and the slot that is left over is returned. */
+  leave(waiter: Waiter): Grant | undefined;
+}
+
+/** An empty {@link Schedule}. */
+export function createSchedule<Waiter extends Scheduled, Grant extends Slot>(): Schedule<Waiter, Grant> {
+  // Two lists in step: the waiter at a place has the grant at that place.
+  const waiters: Waiter[] = [];
+  const grants: Grant[] = [];
+
+  /** Where the slots stop to cost what the one at `place` does, so that waiters could not exchange them. */
+  function endOfEquals(place: number): number {
+    const { cost } = grants[place]!.demand;
+    let end = place + 1;
+    while (end < grants.length && grants[end]!.demand.cost === cost) end++;
+    return end;
+  }
+
+  return {
+    get next() {
+      return grants[0]?.at ?? Infinity;
+    },
+    get size() {
+      return grants.length;
+    },
+    add(waiter, grant) {
+      let place = grants.length;
+      while (place > 0 && grants[place - 1]!.at > grant.at) place--;
+      waiters.splice(place, 0, waiter);
+      grants.splice(place, 0, grant);
+    },
+    take: () => ({ waiter: waiters.shift()!, grant: grants.shift()! }),
+    miss() {
+      const end = endOfEquals(0);
+      const missed = grants.shift()!;
+      let waiter = waiters.shift()!;
+      for (let place = 0; place < end - 1; place++) {
+        if (waiter.deadline < grants[place]!.at) continue;
+        [waiters[place], waiter] = [waiter, waiters[place]!];
+      }
+      return { missed, waiter };
+    },
+    leave(waiter) {
+      const place = waiters.indexOf(waiter);
+      if (place < 0) return undefined;
+      const last = endOfEquals(place) - 1;
+      waiters.splice(place, 1);
+      return grants.splice(last, 1)[0];
+    },
+  };
+}
