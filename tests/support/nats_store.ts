@@ -1,7 +1,6 @@
 import { type NatsStore, natsStore } from "../../src/adapters/nats/store.ts";
 import type { NatsStoreOptions } from "../../src/adapters/nats/options.ts";
 import type { Logger } from "../../src/core/logger.ts";
-import { hostClock } from "./nats_clock.ts";
 
 /** A logger that keeps what it was told, as `level: message`. */
 export interface LogBook extends Logger {
@@ -50,7 +49,6 @@ export function testStore(
   const store = natsStore({ bucketName: freshBucket(), autoCreate: true, storage: "memory", ...options }, {
     id: "nats",
     logger,
-    clock: hostClock,
   });
   return Object.defineProperties({} as NatsStore & AsyncDisposable & { readonly log: LogBook }, {
     ...Object.getOwnPropertyDescriptors(store),

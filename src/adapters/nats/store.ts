@@ -3,6 +3,7 @@ import type { Clock } from "../../core/clock.ts";
 import { StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { Store } from "../../core/store.ts";
+import { systemClock } from "../system_clock.ts";
 import type { NatsKv } from "./kv.ts";
 import type { OpenedNats } from "./open.ts";
 import type { NatsStoreOptions } from "./options.ts";
@@ -30,8 +31,8 @@ export interface NatsStoreContext {
   readonly id: string;
   /** Where to report. */
   readonly logger: Logger;
-  /** This host's clock. It sleeps, and with `clock: "local"` it also tells the time. */
-  readonly clock: Clock;
+  /** This host's clock. It sleeps, and with `clock: "local"` it also tells the time. The default is {@link systemClock}. */
+  readonly clock?: Clock | undefined;
 }
 
 /**
@@ -70,17 +71,17 @@ export interface NatsStore extends Store {
  *
  * @example A store that is not opened yet
  * ```ts
- * import { natsStore, systemClock } from "@ratesync/core";
+ * import { natsStore } from "@ratesync/core";
  *
  * const store = natsStore(
  *   { url: "nats://localhost:4222", bucketName: "rate_limits", autoCreate: true },
- *   { id: "nats", logger: console, clock: systemClock },
+ *   { id: "nats", logger: console },
  * );
  * console.log(store.isOpen); // false
  * ```
  */
 export function natsStore(options: NatsStoreOptions, context: NatsStoreContext): NatsStore {
-  const { id, logger, clock: local } = context;
+  const { id, logger, clock: local = systemClock } = context;
   const source = connectionPlan(options) ?? options.connection;
   let opening: Promise<OpenedNats> | undefined;
   let opened: OpenedNats | undefined;

@@ -9,7 +9,7 @@ import {
   type TimeSample,
 } from "../../../src/adapters/nats/clock.ts";
 import type { Clock } from "../../../src/core/clock.ts";
-import { hostClock } from "../../support/nats_clock.ts";
+import { systemClock } from "../../../src/adapters/system_clock.ts";
 import { forEachServer } from "../../support/nats_server.ts";
 import { testStore } from "../../support/nats_store.ts";
 
@@ -144,16 +144,16 @@ await forEachServer((server) => {
     await store.open();
     // the server is on this host, so both clocks are one
     assertLessOrEqual(Math.abs(store.clock.now() - Date.now()), store.clock.errorMs + 2);
-    assertLessOrEqual(Math.abs(store.clock.offsetMs - (Date.now() - hostClock.now())), store.clock.errorMs + 2);
+    assertLessOrEqual(Math.abs(store.clock.offsetMs - (Date.now() - systemClock.now())), store.clock.errorMs + 2);
   });
 
   server.test("TB-12 with clock: local the store's clock is this host's, and nothing is measured", async () => {
     const { url } = await server.shared();
     await using store = testStore({ url, clock: "local" });
     await store.open();
-    const before = hostClock.now();
+    const before = systemClock.now();
     const now = store.clock.now();
-    assert(before <= now && now <= hostClock.now());
+    assert(before <= now && now <= systemClock.now());
     assertEquals(store.clock.offsetMs, 0);
   });
 

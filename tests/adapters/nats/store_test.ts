@@ -6,12 +6,11 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { natsStore } from "../../../src/adapters/nats/store.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../../src/core/errors.ts";
-import { hostClock } from "../../support/nats_clock.ts";
 import { forEachServer, LIMIT, startServer } from "../../support/nats_server.ts";
 import { freshBucket, logBook, testStore } from "../../support/nats_store.ts";
 
 const one = new Uint8Array([1]);
-const context = { id: "nats", logger: logBook(), clock: hostClock };
+const context = { id: "nats", logger: logBook() };
 
 test("STO-1 natsStore() checks its options at once and connects to nothing", () => {
   const error = assertThrows(() => natsStore({}, context), ConfigValidationError);
@@ -25,6 +24,7 @@ test("importing the store loads nothing of NATS before it is opened", async () =
   const imports = [...source.matchAll(/^import (type )?.*from "([^"]+)";$/gm)];
   assertEquals(imports.flatMap(([, type, from]) => type === undefined ? [from] : []), [
     "../../core/errors.ts",
+    "../system_clock.ts",
     "./plan.ts",
   ]);
 });
