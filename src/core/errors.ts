@@ -13,6 +13,7 @@
  * ```
  */
 export class RateLimiterError extends Error {
+  /** The name of this class, also where several copies of this package are loaded. */
   override name = "RateLimiterError";
 }
 
@@ -56,6 +57,7 @@ function withMismatch(message: string, { field, expected, received }: Mismatch):
  * ```
  */
 export class ConfigValidationError extends RateLimiterError implements Mismatch {
+  /** The name of this class, also where several copies of this package are loaded. */
   override name = "ConfigValidationError";
   /** The path of the wrong value. */
   readonly field: string;
@@ -93,6 +95,7 @@ export class ConfigValidationError extends RateLimiterError implements Mismatch 
  * ```
  */
 export class InvalidArgumentError extends RateLimiterError implements Mismatch {
+  /** The name of this class, also where several copies of this package are loaded. */
   override name = "InvalidArgumentError";
   /** The name of the argument. */
   readonly field: string;
@@ -127,6 +130,7 @@ export class InvalidArgumentError extends RateLimiterError implements Mismatch {
  * ```
  */
 export class ImpossibleCostError extends RateLimiterError {
+  /** The name of this class, also where several copies of this package are loaded. */
   override name = "ImpossibleCostError";
 
   /** Says which limiter cannot serve `cost`, and the `maximum` that its `rule` can. */
@@ -179,6 +183,7 @@ export type AcquisitionFailure = "timeout" | "backend" | "closed";
  * ```
  */
 export class RateLimiterAcquisitionError extends RateLimiterError {
+  /** The name of this class, also where several copies of this package are loaded. */
   override name = "RateLimiterAcquisitionError";
   /** The limiter that was asked. */
   readonly limiterId: string;
@@ -224,6 +229,7 @@ export class RateLimiterAcquisitionError extends RateLimiterError {
  * ```
  */
 export class StoreUnavailableError extends RateLimiterError {
+  /** The name of this class, also where several copies of this package are loaded. */
   override name = "StoreUnavailableError";
   /** The id of the store. */
   readonly store: string;
@@ -256,6 +262,7 @@ export class StoreUnavailableError extends RateLimiterError {
  * ```
  */
 export class StoreNotFoundError extends RateLimiterError {
+  /** The name of this class, also where several copies of this package are loaded. */
   override name = "StoreNotFoundError";
 
   /** `known` are the ids that would have been found. */
@@ -287,6 +294,7 @@ export class StoreNotFoundError extends RateLimiterError {
  * ```
  */
 export class LimiterNotFoundError extends RateLimiterError {
+  /** The name of this class, also where several copies of this package are loaded. */
   override name = "LimiterNotFoundError";
 
   /** `known` are the ids that would have been found. */
@@ -327,6 +335,7 @@ function knownIds(what: string, known: readonly string[]): string {
  * ```
  */
 export class RateLimiterAlreadyConfiguredError extends RateLimiterError {
+  /** The name of this class, also where several copies of this package are loaded. */
   override name = "RateLimiterAlreadyConfiguredError";
 
   /** Says which `kind` of thing is there already, and which options differ. */
