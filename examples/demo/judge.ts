@@ -1,0 +1,54 @@
+import { mostInAnyWindow } from "./statistics.ts";
+
+/** What a rate limiter promises: in any time at most `burst`, and `ratePerSecond` for every second of it. */
+export interface Promised {
+  readonly ratePerSecond: number;
+  readonly burst: number;
+}
+
+/** Whether the promise was kept. */
+export interface Judgement {
+  /** Whether there was no second with more than {@link Judgement.allowedInASecond}. */
+  readonly held: boolean;
+  /** The most that was admitted in any window of one second. */
+  readonly mostInASecond: number;
+  readonly allowedInASecond: number;
+  readonly admitted: number;
+  /** How much could have been admitted in the whole time. */
+  readonly allowedInAll: number;
+  /** The part of it that was used, from 0 to 1. */
+  readonly usedShare: number;
+}
+
+const SECOND_MS = 1_000;
+
+/** By how many milliseconds a start may always be late: the library's default of `timing_margin_ms`. */
+const TIMING_MARGIN_MS = 10;
+
+/** Judges admissions, given by their moments in milliseconds, that could happen during `durationMs`. */
+export function judge(moments: readonly number[], promised: Promised, durationMs: number): Judgement {
+  const mostInASecond = mostInAnyWindow(moments, SECOND_MS);
+  const allowedInASecond = Math.floor(allowedIn(SECOND_MS + latenessBeyondBurst(promised), promised));
+  const allowedInAll = Math.floor(allowedIn(durationMs, promised));
+  return {
+    held: mostInASecond <= allowedInASecond,
+    mostInASecond,
+    allowedInASecond,
+    admitted: moments.length,
+    allowedInAll,
+    usedShare: Math.min(1, moments.length / allowedInAll),
+  };
+}
+
+function allowedIn(ms: number, { ratePerSecond, burst }: Promised): number {
+  // thousandths of an admission are rounding
+  return Math.round((burst + ratePerSecond * ms / 1_000) * 1_000) / 1_000;
+}
+
+/**
+ * Who starts late comes closer to those after. The burst covers that, unless all of it passes faster than a timer is
+ * precise: 1,000 per second with a burst of 1 leave 1 ms.
+ */
+function latenessBeyondBurst({ ratePerSecond, burst }: Promised): number {
+  return Math.max(0, TIMING_MARGIN_MS - burst * 1_000 / ratePerSecond);
+}

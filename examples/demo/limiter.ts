@@ -1,0 +1,60 @@
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { createRateSync, type Limiter, type Logger, type RateSync } from "../../mod.ts";
+import type { Promised } from "./judge.ts";
+import type { DemoOptions } from "./options.ts";
+
+/** The limiter of the demo, and what to say about it. */
+export interface DemoLimiter extends AsyncDisposable {
+  readonly limiter: Limiter;
+  readonly promised: Promised;
+  /** Where the limit is kept: a URL without secrets, or `memory`. */
+  readonly store: string;
+}
+
+export const CONFIGURATION = "rate-sync.toml";
+
+/** The file does not say what the demo can show. */
+export class UnsuitableLimiter extends Error {
+  override name = "UnsuitableLimiter";
+}
+
+/**
+ * Loads the configuration file and takes the limiter that is meant from it. Opens nothing.
+ *
+ * @throws {ConfigValidationError} if anything in the file, or the URL, is wrong.
+ */
+export async function loadLimiter(options: DemoOptions, onWarning: (text: string) => void): Promise<DemoLimiter> {
+  // The file asks for it: it is really the file that decides, as in any other program.
+  if (options.url !== undefined) process.env.NATS_URL = options.url;
+  const rateSync = createRateSync({ logger: loggerTo(onWarning) });
+  await rateSync.loadConfig(fileURLToPath(new URL(`../${CONFIGURATION}`, import.meta.url)));
+  const id = adjusted(rateSync, options.url === undefined ? "demo" : "demo-shared", options);
+  const limiter = rateSync.getLimiter(id);
+  const { ratePerSecond, burst, storeId } = limiter.getConfig();
+  if (ratePerSecond === null) {
+    throw new UnsuitableLimiter(`The demo needs a limiter with rate_per_second; '${id}' in ${CONFIGURATION} has none.`);
+  }
+  const store = rateSync.listStores()[storeId];
+  return {
+    limiter,
+    promised: { ratePerSecond, burst },
+    store: String(store?.url ?? store?.engine ?? storeId),
+    [Symbol.asyncDispose]: () => rateSync.close(),
+  };
+}
+
+/** Other limits get an id of their own, and so a key of their own: what an earlier run has stored does not count for them. */
+function adjusted(rateSync: RateSync, id: string, { rate, burst }: DemoOptions): string {
+  if (rate === undefined && burst === undefined) return id;
+  const { storeId, ratePerSecond, burst: burstOfFile, failClosed } = rateSync.getLimiter(id).getConfig();
+  const limit = { ratePerSecond: rate ?? ratePerSecond ?? 1, burst: burst ?? burstOfFile };
+  const adjustedId = `${id}-${limit.ratePerSecond}-${limit.burst}`;
+  rateSync.configureLimiter(adjustedId, { store: storeId, ...limit, failClosed });
+  return adjustedId;
+}
+
+function loggerTo(onWarning: (text: string) => void): Logger {
+  const nothing = () => {};
+  return { debug: nothing, info: nothing, warn: onWarning, error: onWarning };
+}

@@ -1,0 +1,56 @@
+// One of several processes that share the limit. It reads the same arguments as the demo, and from its standard input one
+// line: when to start. When that input ends, because it shall stop or because the demo is gone, so does this process.
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { runCallers } from "./callers.ts";
+import { loadLimiter } from "./limiter.ts";
+import { encodeMessage, type Message } from "./messages.ts";
+import { parseCommandLine } from "./options.ts";
+
+/** For a server that does not answer while the connection is closed. */
+const PATIENCE_MS = 2_000;
+
+const stopping = new AbortController();
+let begin: (startAt: number) => void;
+const start = new Promise<number>((resolve) => begin = resolve);
+
+function tell(message: Message): void {
+  process.stdout.write(encodeMessage(message));
+}
+
+function stop(): void {
+  stopping.abort();
+  begin(0);
+  setTimeout(() => process.exit(1), PATIENCE_MS).unref();
+}
+
+const input = createInterface({ input: process.stdin });
+input.on("line", (line) => begin(Number(line)));
+input.on("close", stop);
+process.stdout.on("error", () => process.exit(1));
+// Ctrl-C reaches all processes of the terminal: the demo decides what it means.
+process.on("SIGINT", () => {});
+
+try {
+  const commandLine = parseCommandLine(process.argv.slice(2));
+  if (commandLine.kind !== "run") throw new TypeError("The demo was started with other arguments than its process.");
+  const { options } = commandLine;
+  await using demo = await loadLimiter(options, (text) => tell({ kind: "warning", text }));
+  await demo.limiter.initialize();
+  tell({ kind: "ready" });
+  await runCallers({
+    limiter: demo.limiter,
+    callers: options.callers,
+    timeoutMs: options.timeout * 1_000,
+    startAt: await start,
+    durationMs: options.seconds * 1_000,
+    signal: stopping.signal,
+    onReport: (report) => tell({ kind: "report", report }),
+  });
+  tell({ kind: "done" });
+} catch (error) {
+  tell({ kind: "unable", text: error instanceof Error ? error.message : String(error) });
+}
+input.off("close", stop);
+input.close();
+process.stdin.destroy();
