@@ -3,7 +3,8 @@ import type { Kv, KvEntry } from "../core/kv.ts";
 import type { Store } from "../core/store.ts";
 import { systemClock } from "./system_clock.ts";
 
-interface MemoryEntry extends KvEntry {
+interface MemoryEntry {
+  readonly entry: KvEntry;
   readonly expiresAt: number;
 }
 
@@ -47,9 +48,9 @@ export function memoryKv(clock: Clock = systemClock): Kv {
   // The iterator of a map sees what is inserted while it runs: it goes round and round.
   let sweeper = entries.entries();
 
-  function current(key: string): MemoryEntry | undefined {
-    const entry = entries.get(key);
-    return entry && entry.expiresAt > clock.now() ? entry : undefined;
+  function current(key: string): KvEntry | undefined {
+    const kept = entries.get(key);
+    return kept && kept.expiresAt > clock.now() ? kept.entry : undefined;
   }
 
   function sweep(): void {
@@ -67,7 +68,8 @@ export function memoryKv(clock: Clock = systemClock): Kv {
     },
     compareAndSet(key, value, expected, ttlMs = Infinity) {
       if ((current(key)?.revision ?? 0) !== expected) return Promise.resolve({ ok: false });
-      entries.set(key, { value: value.slice(), revision: ++revision, expiresAt: clock.now() + ttlMs });
+      const entry = { value: value.slice(), revision: ++revision };
+      entries.set(key, { entry, expiresAt: clock.now() + ttlMs });
       sweep();
       return Promise.resolve({ ok: true, revision });
     },
