@@ -15,7 +15,13 @@ import {
   StoreNotFoundError,
 } from "./core/errors.ts";
 import type { Identity } from "./core/ledger.ts";
-import { type CheckOptions, createLimiter, type Limiter, type LimiterContext } from "./core/limiter.ts";
+import {
+  type CheckOptions,
+  type ClosableLimiter,
+  createLimiter,
+  type Limiter,
+  type LimiterContext,
+} from "./core/limiter.ts";
 import type { LimiterConfig } from "./core/limiter_config.ts";
 import type { Logger } from "./core/logger.ts";
 import type { RateLimiterMetrics } from "./core/metrics.ts";
@@ -159,7 +165,7 @@ interface StoreEntry {
 
 interface LimiterEntry {
   readonly config: LimiterConfig;
-  limiter: Limiter | undefined;
+  limiter: ClosableLimiter | undefined;
 }
 
 /** The store that a limiter without one uses. */
@@ -231,7 +237,7 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
     return { kv: options.kv, clock: options.clock ?? clock, open: nothing, close: nothing };
   }
 
-  function limiterOf(entry: LimiterEntry): Limiter {
+  function limiterOf(entry: LimiterEntry): ClosableLimiter {
     return entry.limiter ??= createLimiter(entry.config, contextOf(entry.config));
   }
 
@@ -323,9 +329,11 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
       }
     },
     async close() {
+      const used = [...limiters.values()].flatMap(({ limiter }) => limiter ? [limiter] : []);
       const opened = [...stores.values()].flatMap(({ store }) => store ? [store] : []);
       for (const entry of stores.values()) entry.store = undefined;
       for (const entry of limiters.values()) entry.limiter = undefined;
+      await Promise.all(used.map((limiter) => limiter.close()));
       await Promise.all(opened.map((store) => store.close()));
     },
     [Symbol.asyncDispose]: () => rateSync.close(),

@@ -1,9 +1,9 @@
 import { type Alarm, createAlarm } from "./alarm.ts";
 import { earliestStart, earliestStartBehind, type Obstacle, obstacle, type Parts, takeAll } from "./decide.ts";
 import { StoreUnavailableError } from "./errors.ts";
+import { createHoldings, type Holdings } from "./holdings.ts";
 import type { Identity, Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
-import { type Holders, renewPermits } from "./rules/concurrency.ts";
 import type { Demand, Rule, RuleState } from "./rules/rule.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
 import { shiftParts, type State, withRecentEpoch } from "./state.ts";
@@ -27,7 +27,8 @@ export interface Grant {
 export type Outcome =
   | { readonly kind: "granted"; readonly grant: Grant; readonly attempts: number }
   | ({ readonly kind: "refused"; readonly state: State; readonly attempts: number } & Obstacle)
-  | { readonly kind: "failed"; readonly cause: unknown; readonly attempts: number };
+  | { readonly kind: "failed"; readonly cause: unknown; readonly attempts: number }
+  | { readonly kind: "closed"; readonly attempts: number };
 
 /** What a {@link Cell} needs. */
 export interface CellOptions {
@@ -53,11 +54,15 @@ interface Waiter {
   readonly patient: boolean;
   readonly since: number;
   attempts: number;
+  /** Whether it is to be decided. */
+  queued: boolean;
   settled: boolean;
   /** Set when the store failed the request, so that what it gets after all is not given back: it may have been used. */
   failed: boolean;
   metFull: boolean;
-  settle(outcome: Outcome): void;
+  resolve(outcome: Outcome): void;
+  /** Does not listen to the caller's signal any more. */
+  unlisten(): void;
 }
 
 interface Planned {
@@ -68,6 +73,7 @@ interface Planned {
 interface Plan {
   readonly state: State;
   readonly changed: boolean;
+  readonly decidedAt: number;
   /** The waiters that got something, in order. */
   readonly granted: readonly Planned[];
   /** How many waiters from the head of the queue are dealt with. */
@@ -82,7 +88,6 @@ interface Plan {
 
 interface Undo {
   readonly grant: Grant;
-  readonly since: number;
   readonly resolve: () => void;
   /** Whether the request never started: then everything comes back, and else only the permit. */
   readonly unused: boolean;
@@ -95,10 +100,10 @@ const MOST_TURNS = 1_000;
 const STEPS_PER_RESERVE = 32;
 /** A waiter for a permit looks by itself after this long, should the hint be lost. */
 const LOOK_AGAIN_MS = 1_000;
-/** A store that has not answered for this long, although the caller's time is up, counts as down for that caller. */
+/** Who waits for less gets this long: a store that is only slower than the caller is no failure. */
 const GRACE_MS = 40;
-/** How long to wait before what could not be undone is tried again. */
-const UNDO_AGAIN_MS = 500;
+/** How long to wait after a failure before the store is told again which permits are held. */
+const TELL_AGAIN_MS = 500;
 
 /**
  * One key: its queue of requests, and the loop that decides them. Everything that is waiting goes into one
@@ -117,20 +122,22 @@ export class Cell {
   #undo: Undo[] = [];
   #peeks: { resolve(state: State): void; reject(error: unknown): void }[] = [];
   /** The permits that this process holds and renews. */
-  readonly #held = new Set<number>();
-  #renewAt = Infinity;
+  readonly #holdings: Holdings;
+  #closed = false;
   #driving = false;
-  #flightSince = Infinity;
+  /** Settles when nothing is being written any more. */
+  #running: Promise<void> | undefined;
   /** Whether nobody else can have written since this process last did, as that was just now. */
   #fresh = false;
   #resumeAt = -Infinity;
-  #undoAt = -Infinity;
+  /** What everything that is not decided yet costs. */
+  #queuedCost = 0;
   #soonestDeadline = Infinity;
   #served = false;
   /** Whether a hint came while a plan was being written: then its pause does not count. */
   #nudged = false;
-  /** How much later than the decision a grant starts: what the last compare-and-sets took, if that was long. */
-  #lead = 0;
+  /** How long the last two compare-and-sets took, in milliseconds. */
+  #trips: readonly [before: number, last: number] | undefined;
   #hints: Promise<AsyncDisposable> | undefined;
 
   constructor(options: CellOptions) {
@@ -138,13 +145,14 @@ export class Cell {
     this.#rules = options.rules;
     this.#concurrency = options.rules.findIndex((rule) => rule.kind === "concurrency");
     this.#tolerance = Math.min(...options.rules.map((rule) => rule.toleranceMs));
+    this.#holdings = createHoldings(this.#concurrency, options.identity.id, options.leaseMs);
     this.#alarm = createAlarm(options.store.clock, () => this.#wake());
   }
 
   /** Whether nobody waits here and nothing is held: then it may be forgotten. */
   get idle(): boolean {
     return !this.#driving && this.#queue.length === 0 && this.#schedule.size === 0 && this.#undo.length === 0 &&
-      this.#held.size === 0;
+      this.#holdings.renewAt === Infinity;
   }
 
   /**
@@ -153,43 +161,63 @@ export class Cell {
    */
   request(cost: number, now: number, deadline: number, signal?: AbortSignal): Promise<Outcome> {
     const { identity, ledger } = this.#options;
+    if (this.#closed) return Promise.resolve({ kind: "closed", attempts: 0 });
+    if (signal?.aborted) return Promise.reject(signal.reason);
     const demand: Demand = { cost, owner: identity.id, permit: this.#concurrency < 0 ? 0 : identity.next() };
     const known = ledger.known;
     const parked = this.#resumeAt > now;
     if (known && (parked || deadline <= now)) {
-      if (this.#startsTooLate(known, now, this.#queuedCost(), demand, deadline)) {
+      if (this.#startsTooLate(known, now, this.#queuedCost, demand, deadline)) {
         return Promise.resolve(this.#refusal(known, now, demand, 0));
       }
       // Somebody waits for a permit, and one may have been released: who cannot wait makes everybody look.
       if (deadline <= now) this.#resumeAt = -Infinity;
     }
     return new Promise((resolve, reject) => {
+      const leave = () => {
+        this.#settled(waiter);
+        waiter.unlisten();
+        this.#leave(waiter);
+        reject(signal?.reason);
+      };
       const waiter: Waiter = {
         demand,
         deadline,
         patient: deadline > now,
         since: now,
         attempts: 0,
+        queued: false,
         settled: false,
         failed: false,
         metFull: false,
-        settle(outcome) {
-          waiter.settled = true;
-          signal?.removeEventListener("abort", abort);
-          resolve(outcome);
-        },
+        resolve,
+        unlisten: () => signal?.removeEventListener("abort", leave),
       };
-      const abort = () => {
-        waiter.settled = true;
-        signal?.removeEventListener("abort", abort);
-        this.#leave(waiter);
-        reject(signal?.reason);
-      };
-      signal?.addEventListener("abort", abort);
+      signal?.addEventListener("abort", leave);
+      this.#enter(waiter);
       this.#queue.push(waiter);
-      if (waiter.patient && deadline < this.#soonestDeadline) this.#soonestDeadline = deadline;
       this.#proceed(now);
     });
+  }
+
+  /** Answers everybody who waits, and gives back what is held or was reserved. Nothing can be requested afterwards. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const waiter of this.#queue) {
+      if (!waiter.settled) this.#settle(waiter, { kind: "closed", attempts: waiter.attempts });
+    }
+    while (this.#schedule.size > 0) {
+      const { waiter, grant } = this.#schedule.take();
+      this.#settle(waiter, { kind: "closed", attempts: waiter.attempts });
+      void this.giveBack(grant, true);
+    }
+    const now = this.#options.store.clock.now();
+    if (this.#holdings.size > 0) {
+      this.#holdings.dropAll();
+      this.#holdings.doubt(now, now);
+    }
+    this.#proceed(now);
+    await this.#running;
   }
 
   /** What stands in the store now. */
@@ -202,16 +230,14 @@ export class Cell {
 
   /**
    * Takes back what was granted: the permit alone, or if the request never started everything. Resolves when that is
-   * written, or when the store has failed to: then it is tried again until the lease has run out anyway.
+   * written, or when the store has failed: then it hears later which permits are held, until their lease has run out anyway.
    */
   giveBack(grant: Grant, unused: boolean): Promise<void> {
-    const now = this.#options.store.clock.now();
-    this.#held.delete(grant.demand.permit);
+    this.#holdings.drop(grant.demand.permit);
     return new Promise((resolve) => {
-      this.#undo.push({ grant, unused, since: now, resolve });
-      this.#undoAt = -Infinity;
+      this.#undo.push({ grant, unused, resolve });
       this.#resumeAt = -Infinity;
-      this.#proceed(now);
+      this.#proceed(this.#options.store.clock.now());
     });
   }
 
@@ -222,8 +248,29 @@ export class Cell {
     return start > Math.max(deadline, now);
   }
 
-  #queuedCost(): number {
-    return this.#queue.reduce((sum, waiter) => waiter.settled ? sum : sum + waiter.demand.cost, 0);
+  /** The waiter is to be decided. */
+  #enter(waiter: Waiter): void {
+    waiter.queued = true;
+    this.#queuedCost += waiter.demand.cost;
+    if (waiter.patient) this.#soonestDeadline = Math.min(this.#soonestDeadline, waiter.deadline);
+  }
+
+  /** The waiter needs no decision any more. */
+  #exit(waiter: Waiter): void {
+    if (!waiter.queued) return;
+    waiter.queued = false;
+    this.#queuedCost -= waiter.demand.cost;
+  }
+
+  #settled(waiter: Waiter): void {
+    waiter.settled = true;
+    this.#exit(waiter);
+  }
+
+  #settle(waiter: Waiter, outcome: Outcome): void {
+    this.#settled(waiter);
+    waiter.unlisten();
+    waiter.resolve(outcome);
   }
 
   #refusal(state: State, now: number, demand: Demand, attempts: number): Outcome {
@@ -232,12 +279,12 @@ export class Cell {
   }
 
   #hasWork(now: number): boolean {
-    return (this.#queue.length > 0 && now >= this.#resumeAt) || (this.#undo.length > 0 && now >= this.#undoAt) ||
-      this.#peeks.length > 0 || now >= this.#renewAt;
+    return (this.#queue.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 ||
+      this.#peeks.length > 0 || now >= this.#holdings.renewAt;
   }
 
   #proceed(now: number): void {
-    if (!this.#driving && this.#hasWork(now)) void this.#drive();
+    if (!this.#driving && this.#hasWork(now)) this.#running = this.#drive();
     this.#setAlarm();
   }
 
@@ -247,7 +294,6 @@ export class Cell {
     this.#fresh = false;
     while (this.#hasWork(clock.now())) {
       await this.#gather();
-      this.#flightSince = clock.now();
       try {
         await this.#round();
       } catch (error) {
@@ -286,7 +332,9 @@ export class Cell {
         await this.#read();
         plan = this.#plan(true);
       }
+      const sent = clock.now();
       if (!plan.changed || await ledger.write(plan.state)) {
+        if (plan.changed) this.#measure(clock.now() - sent);
         this.#fresh = plan.changed;
         this.#commit(plan);
         return;
@@ -322,11 +370,12 @@ export class Cell {
   #plan(fresh: boolean): Plan {
     const { ledger, reserveAheadMs, store: { clock } } = this.#options;
     const rules = this.#rules;
-    const now = clock.now() + this.#lead;
+    const decidedAt = clock.now();
+    const now = decidedAt + this.#lead();
     const base = withRecentEpoch(rules, ledger.base(now), now);
     const { epoch } = base;
     const time = now - epoch;
-    let parts = this.#renewed(this.#withoutUndone(base), time);
+    let parts = this.#holdings.renewed(this.#withoutUndone(base), time, decidedAt);
 
     this.#nudged = false;
     this.#queue = this.#queue.filter((waiter) => !waiter.settled);
@@ -343,8 +392,8 @@ export class Cell {
       }
       waiter.attempts++;
       if (at === Infinity) this.#meetFull(waiter);
-      if (at === Infinity ? waiter.deadline <= now : start > Math.max(waiter.deadline, now)) {
-        waiter.settle(this.#refusal({ ...base, parts }, now, waiter.demand, waiter.attempts));
+      if (at === Infinity ? !waiter.patient : start > Math.max(waiter.deadline, now)) {
+        this.#settle(waiter, this.#refusal({ ...base, parts }, now, waiter.demand, waiter.attempts));
       } else if (start > now + reserveAheadMs) {
         resumeAt = this.#whenToResume(at === Infinity, { ...base, parts }, now, waiter.demand);
         break;
@@ -357,7 +406,8 @@ export class Cell {
     }
     const state = { ...base, parts };
     if (resumeAt > -Infinity) this.#refuseBehind(dealtWith, state, now);
-    return { state, changed: parts !== base.parts, granted, dealtWith, undone: this.#undo.length, resumeAt, doubtful };
+    const changed = parts !== base.parts;
+    return { state, changed, decidedAt, granted, dealtWith, undone: this.#undo.length, resumeAt, doubtful };
   }
 
   #meetFull(waiter: Waiter): void {
@@ -371,8 +421,8 @@ export class Cell {
     let ahead = this.#queue[head]!.demand.cost;
     for (const waiter of this.#queue.slice(head + 1)) {
       if (waiter.settled) continue;
-      if (waiter.deadline <= now || this.#startsTooLate(state, now, ahead, waiter.demand, waiter.deadline)) {
-        waiter.settle(this.#refusal(state, now, waiter.demand, waiter.attempts + 1));
+      if (!waiter.patient || this.#startsTooLate(state, now, ahead, waiter.demand, waiter.deadline)) {
+        this.#settle(waiter, this.#refusal(state, now, waiter.demand, waiter.attempts + 1));
       } else ahead += waiter.demand.cost;
     }
   }
@@ -403,55 +453,53 @@ export class Cell {
     }, parts);
   }
 
-  /** The states of the rules after this process has renewed its lease, if that is due. */
-  #renewed(parts: Parts, time: number): Parts {
-    const { store: { clock }, identity, leaseMs } = this.#options;
-    if (clock.now() < this.#renewAt) return parts;
-    return replaced(parts, (part, i) => {
-      if (i !== this.#concurrency) return part;
-      return renewPermits(part as Holders, identity.id, [...this.#held], time + leaseMs); // it is that rule's state
-    });
+  #measure(trip: number): void {
+    this.#trips = [this.#trips?.[1] ?? trip, trip];
+  }
+
+  /**
+   * By how much a grant is dated later than its decision. A store whose answers take longer than a start may be late gets
+   * grants for when its answer will be here; twice in a row, as once may be chance.
+   */
+  #lead(): number {
+    const trip = this.#trips ? Math.min(...this.#trips) : 0;
+    return trip > this.#tolerance / 2 ? trip : 0;
   }
 
   /** Tells everybody what was written. */
   #commit(plan: Plan): void {
-    const { store: { clock, kv }, ledger, leaseMs } = this.#options;
+    const { store: { clock, kv }, ledger } = this.#options;
     const now = clock.now();
     const undone = this.#undo.splice(0, plan.undone);
-    for (const { resolve } of undone) resolve();
     this.#queue = this.#queue.slice(plan.dealtWith);
     this.#resumeAt = this.#nudged ? -Infinity : plan.resumeAt;
-    let latest = 0;
+    this.#holdings.written(plan.decidedAt, now);
     const late: Waiter[] = [];
     for (const { waiter, grant } of plan.granted) {
       const lateness = now - grant.at;
-      if (waiter.settled) {
-        if (!waiter.failed) void this.giveBack(grant, true);
-      } else if (lateness > this.#tolerance) {
-        latest = Math.max(latest, lateness);
+      if (waiter.failed) this.#holdings.doubt(now, now);
+      else if (waiter.settled) void this.giveBack(grant, true);
+      else if (lateness > this.#tolerance) {
         void this.giveBack(grant, true);
         late.push(waiter);
       } else {
-        if (this.#concurrency >= 0) this.#held.add(grant.demand.permit);
+        if (this.#concurrency >= 0) this.#holdings.hold(grant.demand.permit, now);
         if (lateness >= 0) this.#serve(waiter, grant);
-        else this.#schedule.add(waiter, grant);
+        else {
+          this.#exit(waiter);
+          this.#schedule.add(waiter, grant);
+        }
       }
     }
-    // A store this slow is slow the next time too: then what is granted is granted for when its answer will be here.
-    this.#lead = latest > 0
-      ? Math.max(2 * this.#lead, 1.25 * (latest + this.#lead))
-      : this.#lead < 1
-      ? 0
-      : this.#lead * 0.9;
     if (late.length > 0) this.#queue = [...late, ...this.#queue];
-    if (this.#held.size === 0) this.#renewAt = Infinity;
-    else if (plan.granted.length > 0 || this.#renewAt <= now) this.#renewAt = now + leaseMs / 3;
-    if (undone.some(({ grant }) => grant.demand.permit > 0)) kv.announce?.(ledger.key);
+    for (const { resolve } of undone) resolve();
+    if (this.#concurrency >= 0 && undone.length > 0) kv.announce?.(ledger.key);
+    this.#setAlarm();
   }
 
   #serve(waiter: Waiter, grant: Grant): void {
     this.#served = true;
-    waiter.settle({ kind: "granted", grant, attempts: waiter.attempts });
+    this.#settle(waiter, { kind: "granted", grant, attempts: waiter.attempts });
   }
 
   /** The alarm has rung: looks at everything that may be due. */
@@ -469,6 +517,7 @@ export class Cell {
         late.unshift(waiter);
       }
     }
+    for (const waiter of late) this.#enter(waiter);
     if (late.length > 0) {
       if (this.#driving) this.#queue.push(...late);
       else this.#queue.unshift(...late);
@@ -485,16 +534,16 @@ export class Cell {
     for (const waiter of this.#queue) {
       if (waiter.settled || !waiter.patient) continue;
       const storeIsSilent = this.#driving && ledger.answeredAt < waiter.since;
-      const until = storeIsSilent ? Math.max(waiter.deadline, this.#flightSince + GRACE_MS) : waiter.deadline;
+      const until = storeIsSilent ? Math.max(waiter.deadline, waiter.since + GRACE_MS) : waiter.deadline;
       if (until > now) soonest = Math.min(soonest, until);
-      else if (storeIsSilent) this.#failOne(waiter, this.#silence());
-      else waiter.settle(this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts));
+      else if (storeIsSilent) this.#failOne(waiter, this.#silence(waiter));
+      else this.#settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts));
     }
     this.#soonestDeadline = soonest;
   }
 
-  #silence(): StoreUnavailableError {
-    const ms = Math.round(this.#options.store.clock.now() - this.#flightSince);
+  #silence(waiter: Waiter): StoreUnavailableError {
+    const ms = Math.round(this.#options.store.clock.now() - waiter.since);
     return new StoreUnavailableError(
       `no answer for ${ms} ms, when the caller's own timeout ended. Check that the server is up and reachable.`,
       { store: this.#options.storeId },
@@ -503,7 +552,7 @@ export class Cell {
 
   #failOne(waiter: Waiter, cause: unknown): void {
     waiter.failed = true;
-    waiter.settle({ kind: "failed", cause, attempts: waiter.attempts });
+    this.#settle(waiter, { kind: "failed", cause, attempts: waiter.attempts });
   }
 
   /** Nobody who wants an answer in a certain time loses races for ever. */
@@ -518,19 +567,20 @@ export class Cell {
     }
   }
 
-  /** The store failed: everybody who waits for it hears so, and what must not be lost is kept for later. */
+  /** The store failed: everybody who waits for it hears so. */
   #fail(cause: unknown): void {
-    const { store: { clock }, leaseMs } = this.#options;
-    const now = clock.now();
+    const now = this.#options.store.clock.now();
     for (const waiter of this.#queue) if (!waiter.settled) this.#failOne(waiter, cause);
     for (const peek of this.#peeks.splice(0)) peek.reject(cause);
     this.#queue = [];
+    this.#queuedCost = 0;
     this.#fresh = false;
     this.#resumeAt = -Infinity;
-    for (const { resolve } of this.#undo) resolve();
-    this.#undo = this.#undo.filter(({ grant, since }) => grant.demand.permit > 0 && now - since < leaseMs);
-    this.#undoAt = now + UNDO_AGAIN_MS;
-    if (this.#renewAt <= now) this.#renewAt = now + Math.min(UNDO_AGAIN_MS, leaseMs / 6);
+    // What was to be undone may have been: to do it again could give back what is somebody else's by now. A permit is
+    // safe, as the store hears which ones are held.
+    for (const { resolve } of this.#undo.splice(0)) resolve();
+    this.#holdings.doubt(now, now);
+    this.#holdings.failed(now, now + TELL_AGAIN_MS);
   }
 
   /** A waiter has gone: if there was a slot for it, that is given back. */
@@ -545,30 +595,38 @@ export class Cell {
 
   /** Hears of released permits from now on, where the store can tell. */
   #listen(): void {
-    const { store: { kv }, ledger } = this.#options;
-    this.#hints ??= kv.wake?.(ledger.key, () => {
+    const { store: { kv, clock }, ledger } = this.#options;
+    if (this.#hints || !kv.wake) return;
+    const hints = this.#hints = kv.wake(ledger.key, () => {
       this.#nudged = true;
       this.#resumeAt = -Infinity;
-      this.#fresh = false;
-      this.#proceed(this.#options.store.clock.now());
+      this.#proceed(clock.now());
     });
     // Without hints a waiter still looks by itself: see LOOK_AGAIN_MS.
-    this.#hints?.catch(() => this.#hints = undefined);
+    hints.catch(() => {
+      if (this.#hints === hints) this.#hints = undefined;
+    });
+  }
+
+  /** Nobody waits for a permit any more. */
+  #unlisten(): void {
+    this.#hints?.then((hints) => hints[Symbol.asyncDispose]()).catch(() => {});
+    this.#hints = undefined;
   }
 
   #setAlarm(): void {
-    if (this.#queue.length === 0) this.#soonestDeadline = Infinity;
+    if (this.#queue.length === 0 && !this.#driving) this.#soonestDeadline = Infinity;
     const start = this.#schedule.next;
     if (this.#driving) {
       if (start < Infinity) this.#alarm.set(start);
       if (this.#soonestDeadline < Infinity) this.#alarm.glance(this.#soonestDeadline);
       return;
     }
-    let at = Math.min(start, this.#soonestDeadline, this.#renewAt);
+    let at = Math.min(start, this.#soonestDeadline, this.#holdings.renewAt);
     if (this.#queue.length > 0) at = Math.min(at, this.#resumeAt);
-    if (this.#undo.length > 0) at = Math.min(at, this.#undoAt);
     if (at < Infinity) this.#alarm.set(at);
     else this.#alarm.clear();
+    if (this.#queue.length === 0) this.#unlisten();
   }
 }
 

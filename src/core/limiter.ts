@@ -112,8 +112,14 @@ export interface LimiterContext {
   readonly localLimiter: () => Limiter;
 }
 
+/** A {@link Limiter}, as the registry holds it. */
+export interface ClosableLimiter extends Limiter {
+  /** Answers everybody who waits, and gives back what is held. The store stays open. */
+  close(): Promise<void>;
+}
+
 /** A {@link Limiter} that opens its store at the first use. */
-export function createLimiter(config: LimiterConfig, context: LimiterContext): Limiter {
+export function createLimiter(config: LimiterConfig, context: LimiterContext): ClosableLimiter {
   const rules = rulesOf(config, context.timingMarginMs);
   const shared: Shared = { config, context, rules, codec: stateCodec(rules), most: maximumCost(rules) };
   const keyed = new Map<string, KeyLimiter>();
@@ -127,14 +133,18 @@ export function createLimiter(config: LimiterConfig, context: LimiterContext): L
     }
   }
 
-  return createKeyLimiter(shared, undefined, (key) => {
-    checkKey(key);
-    const limiter = keyed.get(key) ?? createKeyLimiter(shared, key);
-    // A map keeps the order of insertion: what is used moves to its end, and what is idle to its start.
-    keyed.delete(key);
-    keyed.set(key, limiter);
-    if (keyed.size > context.mostKeys) evict();
-    return limiter;
+  return createKeyLimiter(shared, undefined, {
+    get(key) {
+      const limiter = keyed.get(checkKey(key)) ?? createKeyLimiter(shared, key);
+      // A map keeps the order of insertion: what is used moves to its end, and what is idle to its start.
+      keyed.delete(key);
+      keyed.set(key, limiter);
+      if (keyed.size > context.mostKeys) evict();
+      return limiter;
+    },
+    async close() {
+      await Promise.all([...keyed.values()].map((limiter) => limiter.close()));
+    },
   });
 }
 
@@ -150,18 +160,24 @@ interface Shared {
   readonly most: { readonly maximum: number; readonly rule: Rule };
 }
 
-interface KeyLimiter extends Limiter {
+interface KeyLimiter extends ClosableLimiter {
   /** Whether nobody waits and nothing is held. */
   readonly idle: boolean;
 }
 
+/** The keyed limiters of a limiter. */
+interface Keys {
+  get(key: string): Limiter;
+  close(): Promise<void>;
+}
+
 interface Answer {
-  readonly outcome: Outcome;
+  readonly outcome: Exclude<Outcome, { readonly kind: "closed" }>;
   readonly waitedMs: number;
   readonly timeoutMs: number;
 }
 
-function createKeyLimiter(shared: Shared, key: string | undefined, forKey?: (key: string) => Limiter): KeyLimiter {
+function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys): KeyLimiter {
   const { config, context, rules, most } = shared;
   const { store, localClock } = context;
   const { clock } = store;
@@ -170,6 +186,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, forKey?: (key
   let cell: Cell | undefined;
   let opening: Promise<Cell> | undefined;
   let failing = false;
+  let closed = false;
 
   /** The cell, once the store is open. Concurrent first uses open it once. */
   function open(): Promise<Cell> {
@@ -207,6 +224,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, forKey?: (key
     let openedAfterMs = 0;
     try {
       signal?.throwIfAborted();
+      if (closed) throw closedError();
       if (!cell) {
         const since = localClock.now();
         await openWithin(
@@ -218,11 +236,14 @@ function createKeyLimiter(shared: Shared, key: string | undefined, forKey?: (key
       const since = clock.now();
       const deadline = since + Math.max(0, timeoutMs - openedAfterMs);
       const outcome = await cell!.request(cost, since, deadline, signal);
+      if (outcome.kind === "closed") throw closedError();
       if (outcome.kind !== "failed") noteAnswer();
-      return { outcome, waitedMs: Math.max(0, clock.now() - since) + openedAfterMs, timeoutMs };
+      // Who does not want to wait does not, however long the store takes to answer.
+      const waitedMs = timeoutMs === 0 ? 0 : Math.max(0, clock.now() - since) + openedAfterMs;
+      return { outcome, waitedMs, timeoutMs };
     } catch (error) {
       if (signal?.aborted) meter.count("aborted");
-      else if (!(error instanceof ConfigValidationError)) {
+      else if (!(error instanceof ConfigValidationError || error instanceof RateLimiterAcquisitionError)) {
         return { outcome: { kind: "failed", cause: error, attempts: 0 }, waitedMs: openedAfterMs, timeoutMs };
       }
       throw error;
@@ -242,6 +263,13 @@ function createKeyLimiter(shared: Shared, key: string | undefined, forKey?: (key
   function noteAnswer(): void {
     if (failing) context.logger.info(`Limiter '${config.id}': its store answers again.`);
     failing = false;
+  }
+
+  function closedError(): RateLimiterAcquisitionError {
+    return new RateLimiterAcquisitionError(
+      `Limiter '${id}' was closed while the request waited. Ask the registry for it again with getLimiter().`,
+      { limiterId: id, attempts: 0, reason: "closed" },
+    );
   }
 
   function failure(cause: unknown, attempts: number): RateLimiterAcquisitionError {
@@ -413,10 +441,14 @@ function createKeyLimiter(shared: Shared, key: string | undefined, forKey?: (key
         currentUsage: Math.max(...usages.map(({ limit, remaining }) => limit - remaining)),
       });
     },
+    async close() {
+      closed = true;
+      await Promise.all([cell?.close(), keys?.close()]);
+    },
     getMetrics: () => meter.snapshot(),
     getConfig: () => config,
     key(name) {
-      if (forKey) return forKey(name);
+      if (keys) return keys.get(name);
       throw new InvalidArgumentError(`Limiter '${id}' counts for one key already`, {
         field: "key",
         expected: `a call of key() on '${config.id}'`,

@@ -1,5 +1,7 @@
 import type { NatsConnection } from "@nats-io/nats-core";
 
+export type { NatsConnection };
+
 /**
  * How to reach a NATS server, and which JetStream Key-Value bucket on it holds the limits. In TOML the names are the
  * same in snake_case, and durations are in seconds.

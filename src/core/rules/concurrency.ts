@@ -83,9 +83,10 @@ export function releasePermit(holders: Holders, owner: string, permit: number): 
   return permits.length === 0 ? others : [...others, { ...own, permits }];
 }
 
-/** The holders after `owner` has said that it still holds exactly `permits`, until `until`. */
+/** The holders after `owner` has said that it holds exactly `permits`, until `until`. */
 export function renewPermits(holders: Holders, owner: string, permits: readonly number[], until: number): Holders {
   const others = holders.filter((holder) => holder.owner !== owner);
+  if (permits.length === 0 && others.length === holders.length) return holders;
   return permits.length === 0 ? others : [...others, { owner, until, permits }];
 }
 

@@ -11,10 +11,9 @@ export interface RateLimit {
 }
 
 /**
- * The part of the burst tolerance by which a start may be late. The rest is for the error of clocks: in any window of
- * length `w` there are then still at most `burst + rate * w` starts, as between a late start and the next slot lies the
- * interval that it was late in. No timer keeps less than half of the timing margin, so at high rates a window is that
- * much longer.
+ * The part of the burst tolerance by which a start may be late; the rest is for the error of clocks. With starts that are
+ * late by up to `l`, any window of length `w` has at most `burst + rate * (w + l)` starts, which for a window of whole
+ * intervals is still at most `burst + rate * w`. No timer keeps less than half of the timing margin.
  */
 const LATENESS = 0.8;
 
