@@ -11,7 +11,9 @@ import type { Store } from "./store.ts";
 
 /** A request that was granted. */
 export interface Grant {
-  /** The moment that it was granted for, in milliseconds since the Unix epoch. */
+  /** From when on it may start, in milliseconds since the Unix epoch. */
+  readonly from: number;
+  /** The moment that it counts for; it may start later by the rules' tolerance. */
   readonly at: number;
   /** The epoch of the states. */
   readonly epoch: number;
@@ -136,8 +138,6 @@ export class Cell {
   #served = false;
   /** Whether a hint came while a plan was being written: then its pause does not count. */
   #nudged = false;
-  /** How long the last two compare-and-sets took, in milliseconds. */
-  #trips: readonly [before: number, last: number] | undefined;
   #hints: Promise<AsyncDisposable> | undefined;
 
   constructor(options: CellOptions) {
@@ -332,9 +332,7 @@ export class Cell {
         await this.#read();
         plan = this.#plan(true);
       }
-      const sent = clock.now();
       if (!plan.changed || await ledger.write(plan.state)) {
-        if (plan.changed) this.#measure(clock.now() - sent);
         this.#fresh = plan.changed;
         this.#commit(plan);
         return;
@@ -370,12 +368,12 @@ export class Cell {
   #plan(fresh: boolean): Plan {
     const { ledger, reserveAheadMs, store: { clock } } = this.#options;
     const rules = this.#rules;
-    const decidedAt = clock.now();
-    const now = decidedAt + this.#lead();
+    const now = clock.now();
+    const lead = this.#lead();
     const base = withRecentEpoch(rules, ledger.base(now), now);
     const { epoch } = base;
     const time = now - epoch;
-    let parts = this.#holdings.renewed(this.#withoutUndone(base), time, decidedAt);
+    let parts = this.#holdings.renewed(this.#withoutUndone(base), time, now);
 
     this.#nudged = false;
     this.#queue = this.#queue.filter((waiter) => !waiter.settled);
@@ -398,8 +396,10 @@ export class Cell {
         resumeAt = this.#whenToResume(at === Infinity, { ...base, parts }, now, waiter.demand);
         break;
       } else {
-        const after = takeAll(rules, parts, at, time, waiter.demand);
-        granted.push({ waiter, grant: { at: start, epoch, before: parts, after, demand: waiter.demand } });
+        const { demand } = waiter;
+        const counted = at < time + lead ? earliestStart(rules, parts, time + lead, demand) : at;
+        const after = takeAll(rules, parts, counted, time, demand);
+        granted.push({ waiter, grant: { from: start, at: counted + epoch, epoch, before: parts, after, demand } });
         parts = after;
       }
       dealtWith++;
@@ -407,7 +407,7 @@ export class Cell {
     const state = { ...base, parts };
     if (resumeAt > -Infinity) this.#refuseBehind(dealtWith, state, now);
     const changed = parts !== base.parts;
-    return { state, changed, decidedAt, granted, dealtWith, undone: this.#undo.length, resumeAt, doubtful };
+    return { state, changed, decidedAt: now, granted, dealtWith, undone: this.#undo.length, resumeAt, doubtful };
   }
 
   #meetFull(waiter: Waiter): void {
@@ -453,17 +453,13 @@ export class Cell {
     }, parts);
   }
 
-  #measure(trip: number): void {
-    this.#trips = [this.#trips?.[1] ?? trip, trip];
-  }
-
   /**
-   * By how much a grant is dated later than its decision. A store whose answers take longer than a start may be late gets
-   * grants for when its answer will be here; twice in a row, as once may be chance.
+   * By how much a grant counts for later than it is decided. With a store whose answers take longer than a start may be
+   * late, it counts for when the answer will be here.
    */
   #lead(): number {
-    const trip = this.#trips ? Math.min(...this.#trips) : 0;
-    return trip > this.#tolerance / 2 ? trip : 0;
+    const { tripMs } = this.#options.ledger;
+    return tripMs > this.#tolerance / 2 ? tripMs : 0;
   }
 
   /** Tells everybody what was written. */
@@ -476,15 +472,14 @@ export class Cell {
     this.#holdings.written(plan.decidedAt, now);
     const late: Waiter[] = [];
     for (const { waiter, grant } of plan.granted) {
-      const lateness = now - grant.at;
       if (waiter.failed) this.#holdings.doubt(now, now);
       else if (waiter.settled) void this.giveBack(grant, true);
-      else if (lateness > this.#tolerance) {
+      else if (now - grant.at > this.#tolerance) {
         void this.giveBack(grant, true);
         late.push(waiter);
       } else {
         if (this.#concurrency >= 0) this.#holdings.hold(grant.demand.permit, now);
-        if (lateness >= 0) this.#serve(waiter, grant);
+        if (grant.from <= now) this.#serve(waiter, grant);
         else {
           this.#exit(waiter);
           this.#schedule.add(waiter, grant);

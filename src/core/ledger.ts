@@ -1,5 +1,5 @@
 import { StoreUnavailableError } from "./errors.ts";
-import type { KvEntry } from "./kv.ts";
+import type { CasResult, KvEntry } from "./kv.ts";
 import type { Rule } from "./rules/rule.ts";
 import {
   type Codec,
@@ -53,6 +53,8 @@ export interface Ledger {
   base(now: number): State;
   /** When the store answered last; `-Infinity` if it never did. */
   readonly answeredAt: number;
+  /** How long a compare-and-set takes: the shorter of the last two that were answered, in milliseconds. */
+  readonly tripMs: number;
   /** Asks the store what stands there. */
   read(): Promise<void>;
   /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
@@ -72,6 +74,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   let revision = 0;
   let needsRead = false; // A key that this process never touched most likely does not exist: no need to ask.
   let answeredAt = -Infinity;
+  let trips: readonly [before: number, last: number] = [Infinity, Infinity];
 
   function late(): StoreUnavailableError {
     return new StoreUnavailableError(
@@ -122,6 +125,14 @@ export function createLedger(options: LedgerOptions): Ledger {
     return known;
   }
 
+  /** A compare-and-set for which the store may take half of its time: the other half is for asking again. */
+  async function compareAndSet(value: Uint8Array, expected: number, ttlMs: number | undefined): Promise<CasResult> {
+    const sent = clock.now();
+    const result = await bounded(kv.compareAndSet(key, value, expected, ttlMs), backendTimeoutMs / 2);
+    trips = [trips[1], answeredAt - sent];
+    return result;
+  }
+
   async function exchange(next: State, writer: Writer): Promise<boolean> {
     const value = codec.encode(next);
     const ttl = next.foreign.length > 0
@@ -130,12 +141,11 @@ export function createLedger(options: LedgerOptions): Ledger {
     const expected = revision;
     let result;
     try {
-      // The other half is for finding out what happened, should no answer come.
-      result = await bounded(kv.compareAndSet(key, value, expected, ttl), backendTimeoutMs / 2);
+      result = await compareAndSet(value, expected, ttl);
     } catch (error) {
       if (error instanceof StoreUnavailableError && error.outcome === "not_applied") throw error;
       // At most one write can follow a revision: if this one is accepted the first was not, and never will be.
-      result = await bounded(kv.compareAndSet(key, value, expected, ttl), backendTimeoutMs / 2);
+      result = await compareAndSet(value, expected, ttl);
       if (!result.ok) {
         return wasWritten(adopt(await bounded(kv.get(key))), writer);
       }
@@ -154,6 +164,10 @@ export function createLedger(options: LedgerOptions): Ledger {
     },
     get needsRead() {
       return needsRead;
+    },
+    get tripMs() {
+      const shorter = Math.min(...trips);
+      return shorter < Infinity ? shorter : 0;
     },
     get answeredAt() {
       return answeredAt;

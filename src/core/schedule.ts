@@ -2,7 +2,7 @@ import type { Demand } from "./rules/rule.ts";
 
 /** A moment that was granted. */
 interface Slot {
-  readonly at: number;
+  readonly from: number;
   readonly demand: Demand;
 }
 
@@ -42,14 +42,14 @@ export function createSchedule<Waiter extends Scheduled, Grant extends Slot>(): 
 
   return {
     get next() {
-      return grants[0]?.at ?? Infinity;
+      return grants[0]?.from ?? Infinity;
     },
     get size() {
       return grants.length;
     },
     add(waiter, grant) {
       let place = grants.length;
-      while (place > 0 && grants[place - 1]!.at > grant.at) place--;
+      while (place > 0 && grants[place - 1]!.from > grant.from) place--;
       waiters.splice(place, 0, waiter);
       grants.splice(place, 0, grant);
     },
@@ -59,7 +59,7 @@ export function createSchedule<Waiter extends Scheduled, Grant extends Slot>(): 
       const missed = grants.shift()!;
       let waiter = waiters.shift()!;
       for (let place = 0; place < end - 1; place++) {
-        if (waiter.deadline < grants[place]!.at) continue;
+        if (waiter.deadline < grants[place]!.from) continue;
         [waiters[place], waiter] = [waiter, waiters[place]!];
       }
       return { missed, waiter };
