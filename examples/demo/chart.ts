@@ -26,8 +26,8 @@ export interface Grid {
 }
 
 const SLICES_MS = [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000];
-/** How wide the bars are together. */
-export const PLOT_COLUMNS = 60;
+/** How wide all bars may be together. */
+const PLOT_COLUMNS = 60;
 const MOST_SLICES = 30;
 const LEAST_SLICES = 10;
 /** With fewer in a slice, one more or less looks like much. */
@@ -72,9 +72,9 @@ export function chart(options: ChartOptions): string[] {
     const paint = row > rateRow ? style.burst : style.steady;
     const atRate = row === rateRow;
     const cells = counts.map((count) => cell(count / perRow - (row - 1), { atRate, columns, paint, style })).join("");
-    const mark = atRate ? number(steady) : row === rows ? number(steady + burst) : "";
+    const mark = atRate ? short(steady) : row === rows ? short(steady + burst) : "";
     const axis = style.faint(label(mark) + (mark === "" ? "│" : "┤"));
-    lines.push(axis + (atRate ? cells + style.faint(` ${number(ratePerSecond)}/s`) : cells.trimEnd()));
+    lines.push(axis + (atRate ? cells + style.faint(` ${short(ratePerSecond)}/s`) : cells.trimEnd()));
   }
   lines.push(style.faint(`${label("0")}└${"─".repeat(columns * slices)}`));
   lines.push(style.faint(`${label("")} ${timeAxis(durationMs, grid)}`));
@@ -111,6 +111,13 @@ function timeAxis(durationMs: number, { sliceMs, slices, columns }: Grid): strin
     if (slice * columns + tick.length < room) line = line.padEnd(slice * columns) + tick;
   }
   return line.padEnd(room) + end;
+}
+
+/** A number that fits a label: `12,345`, `1.2M`. */
+function short(value: number): string {
+  const text = number(value);
+  if (text.length < LABEL_COLUMNS) return text;
+  return value.toLocaleString("en-US", { notation: "compact", maximumFractionDigits: 1 });
 }
 
 function seconds(ms: number): string {

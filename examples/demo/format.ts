@@ -5,7 +5,7 @@ export function number(value: number): string {
 
 /** A duration for people: `480 ms`, `1.25 s`. */
 export function duration(ms: number): string {
-  return ms < 1_000 ? `${number(ms < 10 ? ms : Math.round(ms))} ms` : `${number(ms / 1_000)} s`;
+  return Math.round(ms) < 1_000 ? `${number(ms < 10 ? ms : Math.round(ms))} ms` : `${number(ms / 1_000)} s`;
 }
 
 /** A part of a whole; never rounded up to all of it, nor down to nothing. */

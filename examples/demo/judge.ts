@@ -12,6 +12,9 @@ export interface Judgement {
   readonly held: boolean;
   /** The most that was admitted in any window of one second. */
   readonly mostInASecond: number;
+  /** The rate and the burst. */
+  readonly promisedInASecond: number;
+  /** The same, and what may come with it because timers are late. */
   readonly allowedInASecond: number;
   readonly admitted: number;
   /** How much could have been admitted in the whole time. */
@@ -23,7 +26,7 @@ export interface Judgement {
 const SECOND_MS = 1_000;
 
 /** By how many milliseconds a start may always be late: the library's default of `timing_margin_ms`. */
-const TIMING_MARGIN_MS = 10;
+export const TIMING_MARGIN_MS = 10;
 
 /** Judges admissions, given by their moments in milliseconds, that could happen during `durationMs`. */
 export function judge(moments: readonly number[], promised: Promised, durationMs: number): Judgement {
@@ -33,6 +36,7 @@ export function judge(moments: readonly number[], promised: Promised, durationMs
   return {
     held: mostInASecond <= allowedInASecond,
     mostInASecond,
+    promisedInASecond: Math.floor(allowedIn(SECOND_MS, promised)),
     allowedInASecond,
     admitted: moments.length,
     allowedInAll,

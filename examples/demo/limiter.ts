@@ -19,17 +19,26 @@ export class UnsuitableLimiter extends Error {
   override name = "UnsuitableLimiter";
 }
 
+/** What a {@link DemoLimiter} is made from. */
+export interface LoadOptions {
+  readonly options: DemoOptions;
+  /** The run: each has a limit of its own, in which nothing is left of an earlier one. */
+  readonly run: string;
+  readonly onWarning: (text: string) => void;
+}
+
 /**
  * Loads the configuration file and takes the limiter that is meant from it. Opens nothing.
  *
  * @throws {ConfigValidationError} if anything in the file, or the URL, is wrong.
  */
-export async function loadLimiter(options: DemoOptions, onWarning: (text: string) => void): Promise<DemoLimiter> {
+export async function loadLimiter({ options, run, onWarning }: LoadOptions): Promise<DemoLimiter> {
   // The file asks for it: it is really the file that decides, as in any other program.
   if (options.url !== undefined) process.env.NATS_URL = options.url;
   const rateSync = createRateSync({ logger: loggerTo(onWarning) });
   await rateSync.loadConfig(fileURLToPath(new URL(`../${CONFIGURATION}`, import.meta.url)));
-  const id = adjusted(rateSync, options.url === undefined ? "demo" : "demo-shared", options);
+  const id = options.url === undefined ? "demo" : "demo-shared";
+  replaceLimit(rateSync, id, options);
   const limiter = rateSync.getLimiter(id);
   const { ratePerSecond, burst, storeId } = limiter.getConfig();
   if (ratePerSecond === null) {
@@ -37,21 +46,23 @@ export async function loadLimiter(options: DemoOptions, onWarning: (text: string
   }
   const store = rateSync.listStores()[storeId];
   return {
-    limiter,
+    limiter: limiter.key(run),
     promised: { ratePerSecond, burst },
     store: String(store?.url ?? store?.engine ?? storeId),
     [Symbol.asyncDispose]: () => rateSync.close(),
   };
 }
 
-/** Other limits get an id of their own, and so a key of their own: what an earlier run has stored does not count for them. */
-function adjusted(rateSync: RateSync, id: string, { rate, burst }: DemoOptions): string {
-  if (rate === undefined && burst === undefined) return id;
-  const { storeId, ratePerSecond, burst: burstOfFile, failClosed } = rateSync.getLimiter(id).getConfig();
-  const limit = { ratePerSecond: rate ?? ratePerSecond ?? 1, burst: burst ?? burstOfFile };
-  const adjustedId = `${id}-${limit.ratePerSecond}-${limit.burst}`;
-  rateSync.configureLimiter(adjustedId, { store: storeId, ...limit, failClosed });
-  return adjustedId;
+function replaceLimit(rateSync: RateSync, id: string, { rate, burst }: DemoOptions): void {
+  if (rate === undefined && burst === undefined) return;
+  const ofFile = rateSync.getLimiter(id).getConfig();
+  rateSync.configureLimiter(id, {
+    store: ofFile.storeId,
+    ratePerSecond: rate ?? ofFile.ratePerSecond ?? undefined,
+    burst: burst ?? ofFile.burst,
+    failClosed: ofFile.failClosed,
+    replace: true,
+  });
 }
 
 function loggerTo(onWarning: (text: string) => void): Logger {

@@ -10,6 +10,8 @@ import { createScreen, type Screen, thisTerminal } from "./screen.ts";
 import { judgementOf, type View } from "./words.ts";
 
 const FRAME_MS = 100;
+/** Two interruptions within this time are one. */
+const SAME_KEY_MS = 500;
 
 const EXIT = { held: 0, notHeld: 1, failed: 1, wrongOption: 2, interrupted: 130 } as const;
 
@@ -53,14 +55,15 @@ function isExpected(error: unknown): error is Error {
 async function runDemo(options: DemoOptions, args: readonly string[], screen: Screen): Promise<number> {
   const recorder = createRecorder(options.processes);
   const warnings: string[] = [];
-  await using demo = await loadLimiter(options, (text) => warnings.push(text));
+  const run = crypto.randomUUID();
+  await using demo = await loadLimiter({ options, run, onWarning: (text) => warnings.push(text) });
   let startAt: number | undefined;
   let interruptedAt: number | undefined;
 
   const view = (): View => ({
     options,
     promised: demo.promised,
-    limiter: demo.limiter.id,
+    limiter: demo.limiter.getConfig().id,
     store: demo.store,
     records: recorder,
     startAt: startAt ?? now(),
@@ -79,8 +82,9 @@ async function runDemo(options: DemoOptions, args: readonly string[], screen: Sc
 
   const interruption = new AbortController();
   const interrupt = () => {
-    // Whoever asks twice does not want to wait for anything.
-    if (interruptedAt !== undefined) process.exit(EXIT.interrupted);
+    // Whoever asks twice does not want to wait for anything; but some parents pass on what the terminal sends as well.
+    if (interruptedAt !== undefined && now() - interruptedAt > SAME_KEY_MS) process.exit(EXIT.interrupted);
+    if (interruptedAt !== undefined) return;
     interruptedAt = now();
     interruption.abort();
   };
@@ -89,7 +93,7 @@ async function runDemo(options: DemoOptions, args: readonly string[], screen: Sc
   try {
     const { signal } = interruption;
     if (options.url === undefined) await runHere({ options, limiter: demo.limiter, signal }, events);
-    else await runInProcesses({ options, args, signal }, events);
+    else await runInProcesses({ options, args: [run, ...args], signal }, events);
   } finally {
     clearInterval(frames);
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt).off("exit", screen.restore);

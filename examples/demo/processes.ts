@@ -79,6 +79,7 @@ function launch(index: number, args: readonly string[], { onReport, onWarning, o
         return answer(undefined);
       case "unable":
         told = true;
+        onWarning(`Process ${index + 1}: ${message.text}`);
         return answer(message.text);
       case "warning":
         return onWarning(message.text);

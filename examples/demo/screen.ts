@@ -2,7 +2,7 @@ import process from "node:process";
 import { chart } from "./chart.ts";
 import { allAdmissions } from "./records.ts";
 import { COLOURED, PLAIN, type Style } from "./style.ts";
-import { COLUMNS, headerLines, progressLine, progressLines, summaryLines, verdictLine, type View } from "./words.ts";
+import { COLUMNS, headerLines, progressLine, progressLines, summaryLines, verdictLines, type View } from "./words.ts";
 
 /** Shows a run while it goes on, and then what came of it. */
 export interface Screen {
@@ -101,5 +101,5 @@ function chartLines({ records, options, promised, startAt }: View, style: Style)
 }
 
 function ending(view: View, style: Style): string[] {
-  return [...summaryLines(view, style), "", verdictLine(view, style)];
+  return [...summaryLines(view, style), "", ...verdictLines(view, style)];
 }

@@ -1,6 +1,6 @@
-import { LABEL_COLUMNS, PLOT_COLUMNS } from "./chart.ts";
+import { gridOf, LABEL_COLUMNS } from "./chart.ts";
 import { counted, duration, fit, number, percent, wrap } from "./format.ts";
-import { judge, type Judgement, type Promised } from "./judge.ts";
+import { judge, type Judgement, type Promised, TIMING_MARGIN_MS } from "./judge.ts";
 import type { DemoOptions } from "./options.ts";
 import { allAdmissions, type Records, sumOfCounts } from "./records.ts";
 import { percentile } from "./statistics.ts";
@@ -26,6 +26,7 @@ export interface View {
 
 export const COLUMNS = 80;
 const INDENT = "  ";
+const NAME_COLUMNS = 10;
 const MOST_SHARES = 8;
 /** By how much the newest reports may be behind. */
 const REPORTS_LAG_MS = 150;
@@ -50,8 +51,10 @@ export function headerLines({ options, promised, limiter, store }: View, style: 
 
 /** How far it is, on a terminal: below the chart, and as wide. */
 export function progressLines(view: View, style: Style): string[] {
-  const filled = Math.round(Math.min(1, view.elapsedMs / (view.options.seconds * 1_000)) * PLOT_COLUMNS);
-  const bar = style.steady("━".repeat(filled)) + style.faint("─".repeat(PLOT_COLUMNS - filled));
+  const durationMs = view.options.seconds * 1_000;
+  const { slices, columns } = gridOf({ ...view.promised, durationMs });
+  const filled = Math.round(Math.min(1, view.elapsedMs / durationMs) * slices * columns);
+  const bar = style.steady("━".repeat(filled)) + style.faint("─".repeat(slices * columns - filled));
   const margin = LABEL_COLUMNS + 1;
   return [time(view).padStart(margin - 2) + INDENT + bar, fit(" ".repeat(margin) + progress(view), COLUMNS)];
 }
@@ -82,43 +85,45 @@ function progress({ records, elapsedMs, startAt }: View): string {
 /** What happened. */
 export function summaryLines(view: View, style: Style): string[] {
   const { records, promised, options } = view;
-  const { admitted, allowedInAll, mostInASecond, allowedInASecond, usedShare } = judgementOf(view);
+  const judgement = judgementOf(view);
   const { refusedAtOnce, refusedInTime, failed, casFailures } = sumOfCounts(records);
   const waits = allAdmissions(records).map(({ waitedMs }) => waitedMs);
   const shares = records.processes.map(({ admissions }) => admissions.length);
-  const line = (name: string, text: string) => `${INDENT}${style.faint(name.padEnd(10))}${text}`;
-  const lines = [
-    line("admitted", `${number(admitted)} of the ${number(allowedInAll)} that are possible (${percent(usedShare)})`),
-    line(
-      "busiest",
-      `${number(mostInASecond)} in one second, of ${number(allowedInASecond)} allowed (${
-        allowance(promised, allowedInASecond)
-      })`,
-    ),
-    line("waited", `p50 ${wait(percentile(waits, 0.5))}, p99 ${wait(percentile(waits, 0.99))}`),
-    line(
-      "refused",
-      `${number(refusedAtOnce + refusedInTime)}: ${number(refusedAtOnce)} would not wait, ${
-        number(refusedInTime)
-      } had no slot within ${duration(options.timeout * 1_000)}`,
-    ),
+  const refusals = `${number(refusedAtOnce)} would not wait, ${number(refusedInTime)} had no slot within`;
+  const entries: [name: string, text: string][] = [
+    ["admitted", admittedText(judgement)],
+    ["busiest", busiestText(judgement, promised)],
+    ["waited", `p50 ${wait(percentile(waits, 0.5))}, p99 ${wait(percentile(waits, 0.99))}`],
+    ["refused", `${number(refusedAtOnce + refusedInTime)}: ${refusals} ${duration(options.timeout * 1_000)}`],
+    ...(shares.length > 1 ? [["processes", sharesText(shares)] satisfies [string, string]] : []),
+    ["CAS", `${counted(casFailures, "failure", "failures")}: compare-and-sets that another process beat`],
   ];
-  if (shares.length > 1) lines.push(line("processes", sharesText(shares)));
-  lines.push(line("CAS", `${counted(casFailures, "failure", "failures")}: compare-and-sets that another process beat`));
   if (failed > 0) {
-    lines.push(line("store", `${counted(failed, "request", "requests")} without an answer; none was admitted`));
+    entries.push(["store", `${counted(failed, "request", "requests")} failed by the store; none was admitted`]);
   }
-  for (const warning of new Set(view.warnings)) {
-    lines.push(...wrap(warning, COLUMNS - 12).map((text, i) => line(i === 0 ? "note" : "", text)));
-  }
-  return lines;
+  for (const warning of distinct(view.warnings)) entries.push(["note", warning]);
+  return entries.flatMap(([name, text]) =>
+    wrap(text, COLUMNS - NAME_COLUMNS - INDENT.length).map((part, index) =>
+      INDENT + style.faint((index === 0 ? name : "").padEnd(NAME_COLUMNS)) + part
+    )
+  );
 }
 
-function allowance({ ratePerSecond, burst }: Promised, allowedInASecond: number): string {
-  const timers = allowedInASecond - Math.floor(ratePerSecond + burst);
-  return `rate ${number(ratePerSecond)} + burst ${number(burst)}${
-    timers > 0 ? ` + ${number(timers)} for late timers` : ""
-  }`;
+/** Every process warns of the same thing, with numbers of its own. */
+function distinct(warnings: readonly string[]): string[] {
+  const byText = new Map(warnings.toReversed().map((warning) => [warning.replace(/ \d[\d.,]* /g, " n "), warning]));
+  return [...byText.values()].reverse();
+}
+
+function admittedText({ admitted, allowedInAll, usedShare }: Judgement): string {
+  return `${number(admitted)} of the ${number(allowedInAll)} that are possible (${percent(usedShare)})`;
+}
+
+function busiestText({ mostInASecond, promisedInASecond, allowedInASecond }: Judgement, promised: Promised): string {
+  const sum = `rate ${number(promised.ratePerSecond)} + burst ${number(promised.burst)}`;
+  const timers = allowedInASecond - promisedInASecond;
+  const late = timers > 0 ? `, and ${number(timers)} for timers up to ${TIMING_MARGIN_MS} ms late` : "";
+  return `${number(mostInASecond)} in one second, of ${number(promisedInASecond)} allowed (${sum})${late}`;
 }
 
 function wait(ms: number | undefined): string {
@@ -127,24 +132,26 @@ function wait(ms: number | undefined): string {
 
 function sharesText(shares: readonly number[]): string {
   if (shares.length <= MOST_SHARES) return shares.map(number).join(" + ");
-  return `${number(Math.min(...shares))} to ${number(Math.max(...shares))} each, p50 ${
-    number(percentile(shares, 0.5)!)
-  }`;
+  return `${number(Math.min(...shares))} to ${number(Math.max(...shares))} each`;
 }
 
 /** What follows from it, in one sentence. */
-export function verdictLine(view: View, style: Style): string {
-  const { held, admitted, mostInASecond, allowedInASecond, usedShare } = judgementOf(view);
-  if (admitted === 0) return style.bad(`${INDENT}✘ Nothing was admitted, so nothing can be said about the limit.`);
-  const part = view.interrupted ? `Stopped after ${duration(view.elapsedMs)}: the` : "The";
-  if (!held) {
-    return style.bad(
-      `${INDENT}✘ ${part} limit was exceeded: ${number(mostInASecond)} in one second, ${
-        number(allowedInASecond)
-      } allowed.`,
-    );
-  }
-  return style.good(`${INDENT}✔ ${part} limit was never exceeded, and ${percent(usedShare)} of it was used.`);
+export function verdictLines(view: View, style: Style): string[] {
+  const { held, admitted } = judgementOf(view);
+  const good = held && admitted > 0;
+  const paint = good ? style.good : style.bad;
+  return wrap(`${good ? "✔" : "✘"} ${verdict(view)}`, COLUMNS - INDENT.length).map((line) => INDENT + paint(line));
+}
+
+function verdict(view: View): string {
+  const { held, admitted, mostInASecond, promisedInASecond, usedShare } = judgementOf(view);
+  if (admitted === 0) return "Nothing was admitted, so nothing can be said about the limit.";
+  const stopped = view.interrupted ? `Stopped after ${duration(view.elapsedMs)}. ` : "";
+  const busiest = `${number(mostInASecond)} in one second, where ${number(promisedInASecond)} are allowed`;
+  if (!held) return `${stopped}The limit was exceeded: ${busiest}.`;
+  const used = `${percent(usedShare)} of it was used`;
+  if (mostInASecond <= promisedInASecond) return `${stopped}The limit was never exceeded, and ${used}.`;
+  return `${stopped}The limit held as well as timers are precise (${busiest}), and ${used}.`;
 }
 
 export function judgementOf({ records, promised, elapsedMs }: View): Judgement {

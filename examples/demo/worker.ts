@@ -1,7 +1,9 @@
-// One of several processes that share the limit. It reads the same arguments as the demo, and from its standard input one
-// line: when to start. When that input ends, because it shall stop or because the demo is gone, so does this process.
+// One of several processes that share the limit. Its arguments are the run and then those of the demo. From its standard
+// input it reads one line: when to start. When that input ends, because it shall stop or because the demo is gone, so does
+// this process.
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { RateLimiterAcquisitionError } from "../../mod.ts";
 import { runCallers } from "./callers.ts";
 import { loadLimiter } from "./limiter.ts";
 import { encodeMessage, type Message } from "./messages.ts";
@@ -24,6 +26,12 @@ function stop(): void {
   setTimeout(() => process.exit(1), PATIENCE_MS).unref();
 }
 
+/** What the store says is why the limiter could not ask it. */
+function explain(error: unknown): string {
+  const reason = error instanceof RateLimiterAcquisitionError ? error.cause ?? error : error;
+  return reason instanceof Error ? reason.message : String(reason);
+}
+
 const input = createInterface({ input: process.stdin });
 input.on("line", (line) => begin(Number(line)));
 input.on("close", stop);
@@ -32,10 +40,11 @@ process.stdout.on("error", () => process.exit(1));
 process.on("SIGINT", () => {});
 
 try {
-  const commandLine = parseCommandLine(process.argv.slice(2));
+  const [run = "", ...args] = process.argv.slice(2);
+  const commandLine = parseCommandLine(args);
   if (commandLine.kind !== "run") throw new TypeError("The demo was started with other arguments than its process.");
   const { options } = commandLine;
-  await using demo = await loadLimiter(options, (text) => tell({ kind: "warning", text }));
+  await using demo = await loadLimiter({ options, run, onWarning: (text) => tell({ kind: "warning", text }) });
   await demo.limiter.initialize();
   tell({ kind: "ready" });
   await runCallers({
@@ -49,7 +58,7 @@ try {
   });
   tell({ kind: "done" });
 } catch (error) {
-  tell({ kind: "unable", text: error instanceof Error ? error.message : String(error) });
+  tell({ kind: "unable", text: explain(error) });
 }
 input.off("close", stop);
 input.close();
