@@ -38,8 +38,8 @@ export function windowRule({ limit, windowMs, reserveAheadMs, timingMarginMs }: 
 
   /** The first moment from `now` on at which no more than `allowed` of the log is inside the window. */
   function fits(log: WindowLog, now: number, allowed: number): number {
-    const last = log.length === 0 ? now : log[log.length - 2]! - margin - quantum;
-    let at = Math.max(now, last);
+    // Not before the last grant, or by no more than rounding up has made of it.
+    let at = log.length === 0 ? now : Math.max(now, log[log.length - 2]! - margin - quantum);
     let used = 0;
     let oldest = log.length;
     while (oldest > 0 && log[oldest - 2]! > at - windowMs) {
@@ -67,31 +67,31 @@ export function windowRule({ limit, windowMs, reserveAheadMs, timingMarginMs }: 
       return fits(log, now, limit * (windows + 1) - ahead - cost) + windows * windowMs;
     },
     take(log, at, now, { cost }) {
-      const moment = logged(at);
       let expired = 0;
       while (expired < log.length && log[expired]! <= now - windowMs) expired += 2;
       const kept = log.slice(expired);
       const last = kept.length - 2;
+      // The log stays in order.
+      const moment = last < 0 ? logged(at) : Math.max(kept[last]!, logged(at));
       const sameBucket = last >= 0 && (kept[last] === moment ||
         (bucket > 0 && Math.floor(kept[last]! / bucket) === Math.floor(moment / bucket)));
       if (sameBucket) {
-        kept[last] = Math.max(kept[last]!, moment);
+        kept[last] = moment;
         kept[last + 1]! += cost;
       } else kept.push(moment, cost);
       return kept;
     },
     giveBack(log, { at, demand: { cost } }) {
       const moment = logged(at);
-      for (let i = log.length - 2; i >= 0; i -= 2) {
-        const shared = bucket > 0 && Math.floor(log[i]! / bucket) === Math.floor(moment / bucket);
-        if (log[i] !== moment && !(shared && log[i]! > moment)) continue;
-        if (log[i + 1]! < cost) break;
-        const rest = log.slice();
-        if (log[i + 1] === cost) rest.splice(i, 2);
-        else rest[i + 1]! -= cost;
-        return rest;
-      }
-      return log;
+      // It was logged at its own moment, or with others at the latest of theirs.
+      const latest = moment + Math.max(bucket, quantum);
+      let i = 0;
+      while (i < log.length && log[i]! < moment) i += 2;
+      if (i === log.length || log[i]! > latest || log[i + 1]! < cost) return log;
+      const rest = log.slice();
+      if (log[i + 1] === cost) rest.splice(i, 2);
+      else rest[i + 1]! -= cost;
+      return rest;
     },
     retryAt: (log, now, { cost }) => fits(log, now, limit - cost),
     usage(log, now) {

@@ -71,6 +71,7 @@ test("windowRule() never lets more than its limit start in any window, whenever 
           if (at > now + RESERVE_AHEAD_MS) break;
           starts.push(startAt(at + late * rule.toleranceMs, asked));
           log = rule.take(log, at, now, demand(asked));
+          assertEquals(rule.decode(JSON.parse(JSON.stringify(log))), log);
         }
       }
       assertEquals(windowExcess(starts, limit), undefined);
@@ -192,6 +193,18 @@ for (const limit of [129, 1_000, 123_456]) {
     });
   }
 }
+
+test("windowRule() grants several reservations in order, each at the moment of the one before it or later", () => {
+  const rule = ruleOf({ limit: 3, windowMs: 200 });
+  let log = rule.take(rule.initial, 0, 0, demand(3));
+  const at: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    at.push(rule.earliest(log, 9, demand()));
+    log = rule.take(log, at[i] ?? 0, 9, demand());
+  }
+  assertEquals(at, at.toSorted((a, b) => a - b));
+  assertEquals(rule.decode(JSON.parse(JSON.stringify(log))), log);
+});
 
 test("windowRule().giveBack() restores the state when what was taken last is cancelled", () => {
   fc.assert(
