@@ -1,0 +1,198 @@
+import { assertEquals, assertLessOrEqual } from "@std/assert";
+import fc from "fast-check";
+import { test } from "node:test";
+import { concurrencyRule, type Holders, releasePermit, renewPermits } from "../../../src/core/rules/concurrency.ts";
+
+const LEASE_MS = 1_000;
+const ruleOf = (maxConcurrent: number) => concurrencyRule({ maxConcurrent, leaseMs: LEASE_MS });
+const demand = (owner: string, permit: number, cost = 1) => ({ cost, owner, permit });
+
+test("concurrencyRule() grants up to its maximum and then nothing that time alone would bring [CON-1]", () => {
+  const rule = ruleOf(3);
+  let holders = rule.initial;
+  for (let i = 0; i < 3; i++) {
+    assertEquals(rule.earliest(holders, 5, demand("a", i)), 5);
+    holders = rule.take(holders, 5, 5, demand("a", i));
+  }
+  assertEquals(rule.earliest(holders, 5, demand("b", 0)), Infinity);
+  assertEquals(rule.usage(holders, 5).remaining, 0);
+});
+
+test("concurrencyRule() takes one permit whatever the cost", () => {
+  const rule = ruleOf(2);
+  const holders = rule.take(rule.initial, 0, 0, demand("a", 1, 100));
+  assertEquals(rule.usage(holders, 0), { limit: 2, remaining: 1, resetAt: LEASE_MS });
+});
+
+test("releasePermit() frees only the owner's own permit, and once [CON-5]", () => {
+  const rule = ruleOf(3);
+  let holders = rule.initial;
+  for (const owner of ["a", "b"]) holders = rule.take(holders, 0, 0, demand(owner, 7));
+  const released = releasePermit(holders, "a", 7);
+  assertEquals(rule.usage(released, 0).remaining, 2);
+  assertEquals(releasePermit(released, "a", 7), released);
+  assertEquals(releasePermit(released, "b", 8), released);
+  assertEquals(releasePermit(released, "nobody", 7), released);
+  assertEquals(rule.usage(releasePermit(released, "b", 7), 0).remaining, 3);
+});
+
+test("concurrencyRule() gets the permits of a crashed holder back when its lease has run out [CON-6]", () => {
+  const rule = ruleOf(1);
+  const holders = rule.take(rule.initial, 100, 100, demand("crashed", 1));
+  assertEquals(rule.earliest(holders, 100 + LEASE_MS - 0.001, demand("next", 1)), Infinity);
+  assertEquals(rule.retryAt(holders, 500, demand("next", 1)), 100 + LEASE_MS);
+  assertEquals(rule.earliest(holders, 100 + LEASE_MS, demand("next", 1)), 100 + LEASE_MS);
+  const next = rule.take(holders, 100 + LEASE_MS, 100 + LEASE_MS, demand("next", 1));
+  assertEquals(next.map(({ owner }) => owner), ["next"]);
+});
+
+test("concurrencyRule() keeps a permit for a slot that is still to come until its lease after that", () => {
+  const rule = ruleOf(1);
+  const holders = rule.take(rule.initial, 700, 100, demand("a", 1));
+  assertEquals(rule.earliest(holders, 100, demand("b", 1)), Infinity);
+  assertEquals(rule.earliest(holders, 1_600, demand("b", 1)), Infinity);
+  assertEquals(rule.earliest(holders, 1_700, demand("b", 1)), 1_700);
+});
+
+test("renewPermits() says exactly what its owner holds, and touches nobody else", () => {
+  const rule = ruleOf(9);
+  let holders = rule.initial;
+  for (const permit of [1, 2, 3]) holders = rule.take(holders, 0, 0, demand("a", permit));
+  holders = rule.take(holders, 0, 0, demand("b", 1));
+  const renewed = renewPermits(holders, "a", [2], 5_000);
+  assertEquals(renewed.find(({ owner }) => owner === "a"), { owner: "a", until: 5_000, permits: [2] });
+  assertEquals(renewed.find(({ owner }) => owner === "b"), holders.find(({ owner }) => owner === "b"));
+  assertEquals(renewPermits(holders, "a", [], 5_000).map(({ owner }) => owner), ["b"]);
+  assertEquals(renewPermits([], "a", [], 5_000), []);
+});
+
+/** What concurrency with leases is, as plainly as can be said: a set of permits, and until when each owner's count. */
+class Model {
+  readonly permits = new Map<string, Set<number>>();
+  readonly until = new Map<string, number>();
+
+  constructor(readonly max: number) {}
+
+  expire(now: number): void {
+    for (const [owner, until] of this.until) if (until <= now) this.drop(owner);
+  }
+
+  drop(owner: string): void {
+    this.permits.delete(owner);
+    this.until.delete(owner);
+  }
+
+  get held(): number {
+    return [...this.permits.values()].reduce((sum, { size }) => sum + size, 0);
+  }
+}
+
+test("concurrencyRule() does what a set of permits with leases does, whatever happens [CON-1, CON-5, CON-6, CON-7]", () => {
+  const owners = fc.constantFrom("a", "b", "c");
+  const steps = fc.array(
+    fc.oneof(
+      {
+        weight: 4,
+        arbitrary: fc.record({ kind: fc.constant("take"), owner: owners, ahead: fc.constantFrom(0, 0, 300) }),
+      },
+      { weight: 3, arbitrary: fc.record({ kind: fc.constant("release"), owner: owners, which: fc.nat({ max: 5 }) }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant("renew"), owner: owners }) },
+      { weight: 3, arbitrary: fc.record({ kind: fc.constant("wait"), ms: fc.constantFrom(1, 100, 400, 999, 1_000) }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant("shift"), ms: fc.constantFrom(1, 500, 4_000_000) }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant("store") }) },
+    ),
+    { maxLength: 100, size: "max" },
+  );
+  fc.assert(
+    fc.property(fc.constantFrom(1, 2, 4), steps, (max, steps) => {
+      const rule = ruleOf(max);
+      const model = new Model(max);
+      let holders: Holders = rule.initial;
+      let now = 10;
+      let epoch = 0;
+      let next = 0;
+      for (const step of steps) {
+        model.expire(now);
+        const time = now - epoch;
+        if (step.kind === "wait") now += step.ms;
+        else if (step.kind === "take") {
+          const asked = demand(step.owner, ++next);
+          const fits = rule.earliest(holders, time, asked);
+          assertEquals(fits, model.held < max ? time : Infinity);
+          if (fits === Infinity) continue;
+          holders = rule.take(holders, time + step.ahead, time, asked);
+          const own = model.permits.get(step.owner) ?? new Set();
+          model.permits.set(step.owner, own.add(next));
+          const until = now + step.ahead + LEASE_MS;
+          model.until.set(step.owner, Math.max(model.until.get(step.owner) ?? 0, until));
+        } else if (step.kind === "release") {
+          const own = [...model.permits.get(step.owner) ?? []];
+          const permit = own[step.which] ?? 1_000;
+          holders = releasePermit(holders, step.owner, permit);
+          model.permits.get(step.owner)?.delete(permit);
+          if (model.permits.get(step.owner)?.size === 0) model.drop(step.owner);
+        } else if (step.kind === "renew") {
+          const own = [...model.permits.get(step.owner) ?? []];
+          holders = renewPermits(holders, step.owner, own, time + LEASE_MS);
+          if (own.length > 0) model.until.set(step.owner, now + LEASE_MS);
+        } else if (step.kind === "shift") {
+          holders = rule.shift(holders, step.ms);
+          epoch += step.ms;
+        } else {
+          const decoded = rule.decode(JSON.parse(JSON.stringify(holders)));
+          assertEquals(decoded, holders);
+        }
+        model.expire(now);
+        assertEquals(rule.usage(holders, now - epoch).remaining, max - model.held);
+        assertLessOrEqual(model.held, max);
+        const soonest = Math.min(...model.until.values());
+        const retryAt = rule.retryAt(holders, now - epoch, demand("x", 0));
+        assertEquals(retryAt + epoch, model.held < max ? now : soonest);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("concurrencyRule() leaves nothing in the exhausted state, and everything a lease later", () => {
+  const rule = ruleOf(5);
+  const holders = rule.exhausted(100);
+  assertEquals(rule.usage(holders, 100).remaining, 0);
+  assertEquals(rule.earliest(holders, 100, demand("a", 1)), Infinity);
+  assertEquals(rule.usage(holders, 100 + LEASE_MS).remaining, 5);
+  assertEquals(rule.idleFrom(holders), 100 + LEASE_MS);
+  assertEquals(rule.idleFrom(rule.initial), -Infinity);
+});
+
+test("concurrencyRule() counts more than its maximum as none left, when another process allows more [TB-13]", () => {
+  const wide = ruleOf(5);
+  let holders = wide.initial;
+  for (let i = 0; i < 5; i++) holders = wide.take(holders, 0, 0, demand("a", i));
+  assertEquals(ruleOf(2).usage(holders, 0).remaining, 0);
+  assertEquals(ruleOf(2).earliest(holders, 0, demand("b", 1)), Infinity);
+});
+
+const holder = { owner: "a", until: 5, permits: [1] };
+for (
+  const json of [
+    null,
+    undefined,
+    1,
+    "[]",
+    {},
+    [null],
+    [[]],
+    [1],
+    [{ ...holder, owner: 1 }],
+    [{ ...holder, until: "5" }],
+    [{ ...holder, until: null }],
+    [{ ...holder, permits: 1 }],
+    [{ ...holder, permits: [1.5] }],
+    [{ ...holder, permits: ["1"] }],
+    [holder, { owner: "b" }],
+  ]
+) {
+  test(`concurrencyRule().decode() does not take ${JSON.stringify(json)} for a state`, () => {
+    assertEquals(ruleOf(1).decode(json), undefined);
+  });
+}
