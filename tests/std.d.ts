@@ -1,5 +1,5 @@
 // npm:deno-std holds the sources of @std without their types: what the project uses is declared here.
-declare module "npm:deno-std@1.4.0/assert/mod.js" {
+declare module "@std/assert" {
   export function assert(condition: unknown, message?: string): asserts condition;
   export function assertEquals<T>(actual: T, expected: T, message?: string): void;
   export function assertNotEquals<T>(actual: T, expected: T, message?: string): void;
@@ -37,6 +37,6 @@ declare module "npm:deno-std@1.4.0/assert/mod.js" {
   export function fail(message?: string): never;
 }
 
-declare module "npm:deno-std@1.4.0/toml/mod.js" {
+declare module "@std/toml" {
   export function parse(text: string): Record<string, unknown>;
 }

@@ -39,7 +39,7 @@ const NATS_FIELDS = {
   replace,
   connection: {
     toml: undefined,
-    read: objectWith<NonNullable<NatsStoreOptions["connection"]>>("request", "subscribe"),
+    read: objectWith<NonNullable<NatsStoreOptions["connection"]>>("isClosed", "closed", "getServer"),
   },
   url: { toml: "url", emptyIsAbsent: true, read: text() },
   token: { toml: "token", emptyIsAbsent: true, read: text() },

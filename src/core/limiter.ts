@@ -237,7 +237,8 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       const deadline = since + Math.max(0, timeoutMs - openedAfterMs);
       const outcome = await cell!.request(cost, since, deadline, signal);
       if (outcome.kind === "closed") throw closedError();
-      if (outcome.kind !== "failed") noteAnswer();
+      // A refusal may come from what was known before the store failed.
+      if (outcome.kind === "granted") noteAnswer();
       // Who does not want to wait does not, however long the store takes to answer.
       const waitedMs = timeoutMs === 0 ? 0 : Math.max(0, clock.now() - since) + openedAfterMs;
       return { outcome, waitedMs, timeoutMs };

@@ -12,7 +12,7 @@ const unset = () => undefined;
 const valid = "[stores.local]\nengine = 'memory'\n[limiters.api]\nstore = 'local'\nrate_per_second = 1\n";
 
 /** Runs `body` with a fresh current directory that holds these files. */
-async function inDirectory(files: Readonly<Record<string, string>>, body: (directory: string) => Promise<void>) {
+async function inDirectory(files: Readonly<Record<string, string>>, body: (directory: string) => void | Promise<void>) {
   const before = process.cwd();
   const directory = await mkdtemp(join(tmpdir(), "ratesync-config-"));
   try {
@@ -42,7 +42,7 @@ test("findConfigurationFile() takes RATE_SYNC_CONFIG, then ./rate-sync.toml, the
 });
 
 test("findConfigurationFile() asks for no other variable than RATE_SYNC_CONFIG [CFG-1]", async () => {
-  await inDirectory({}, async () => {
+  await inDirectory({}, () => {
     const asked: string[] = [];
     findConfigurationFile({ logger: recordingLogger().logger, environment: (name) => void asked.push(name) });
     assertEquals(asked, ["RATE_SYNC_CONFIG"]);
@@ -50,7 +50,7 @@ test("findConfigurationFile() asks for no other variable than RATE_SYNC_CONFIG [
 });
 
 test("findConfigurationFile() warns about a missing RATE_SYNC_CONFIG and goes on [CFG-2]", async () => {
-  await inDirectory({ "rate-sync.toml": "" }, async () => {
+  await inDirectory({ "rate-sync.toml": "" }, () => {
     const { logger, lines } = recordingLogger();
     assertEquals(findConfigurationFile({ logger, environment: () => "missing.toml" }), "./rate-sync.toml");
     assertEquals(lines.length, 1);
@@ -59,7 +59,7 @@ test("findConfigurationFile() warns about a missing RATE_SYNC_CONFIG and goes on
 });
 
 test("findConfigurationFile() finds nothing without an error [CFG-4]", async () => {
-  await inDirectory({}, async () => {
+  await inDirectory({}, () => {
     const { logger, lines } = recordingLogger();
     assertEquals(findConfigurationFile({ logger, environment: unset }), undefined);
     assertEquals(lines, []);
@@ -67,7 +67,7 @@ test("findConfigurationFile() finds nothing without an error [CFG-4]", async () 
 });
 
 test("findConfigurationFile() goes on when the environment may not be read [CFG-4]", async () => {
-  await inDirectory({ "rate-sync.toml": "" }, async () => {
+  await inDirectory({ "rate-sync.toml": "" }, () => {
     const forbidden = () => {
       throw new Error("no permission");
     };
@@ -79,7 +79,7 @@ test("findConfigurationFile() goes on when the environment may not be read [CFG-
 });
 
 test("readConfiguration() reads a file, with the variables of the process by default [CFG-3]", async () => {
-  await inDirectory({ "rate-sync.toml": valid.replace("= 1", '= "${RATESYNC_TEST_RATE}"') }, async () => {
+  await inDirectory({ "rate-sync.toml": valid.replace("= 1", '= "${RATESYNC_TEST_RATE}"') }, () => {
     process.env["RATESYNC_TEST_RATE"] = "5";
     try {
       const { limiters } = readConfiguration("rate-sync.toml");
@@ -91,14 +91,14 @@ test("readConfiguration() reads a file, with the variables of the process by def
 });
 
 test("readConfiguration() accepts a limiter on a store that is known already [CFG-11]", async () => {
-  await inDirectory({ "a.toml": "[limiters.api]\nstore = 'nats'\nrate_per_second = 1" }, async () => {
+  await inDirectory({ "a.toml": "[limiters.api]\nstore = 'nats'\nrate_per_second = 1" }, () => {
     const { limiters } = readConfiguration("a.toml", { environment: unset, knownStores: ["nats"] });
     assertEquals(limiters.size, 1);
   });
 });
 
 test("readConfiguration() names the path in every error about the content [CFG-3, CFG-5]", async () => {
-  await inDirectory({ "bad.toml": "a = ", "wrong.toml": "[stores.a]" }, async () => {
+  await inDirectory({ "bad.toml": "a = ", "wrong.toml": "[stores.a]" }, () => {
     const bad = assertThrows(
       () => readConfiguration("bad.toml"),
       ConfigValidationError,
@@ -111,7 +111,7 @@ test("readConfiguration() names the path in every error about the content [CFG-3
 });
 
 test("readConfiguration() says that a file was not found, and what to do [CFG-5]", async () => {
-  await inDirectory({}, async () => {
+  await inDirectory({}, () => {
     const error = assertThrows(() => readConfiguration("no/such.toml"), ConfigValidationError);
     assertStringIncludes(error.message, "Configuration file not found: no/such.toml");
     assertStringIncludes(error.message, "Create it, or correct the path.");

@@ -1,3 +1,4 @@
+import type { NatsConnection } from "@nats-io/nats-core";
 import { type NatsStore, natsStore } from "../../src/adapters/nats/store.ts";
 import type { NatsStoreOptions } from "../../src/adapters/nats/options.ts";
 import type { Logger } from "../../src/core/logger.ts";
@@ -55,4 +56,9 @@ export function testStore(
     log: { value: logger },
     [Symbol.asyncDispose]: { value: () => store.close() },
   });
+}
+
+/** The connection of a store, with all that a test needs of it. */
+export async function connectionOf(store: NatsStore): Promise<NatsConnection> {
+  return await store.connection() as NatsConnection; // it was opened here, with the tests' own copy of nats-core
 }

@@ -8,6 +8,7 @@ import { connectNats } from "./connect.ts";
 import { type Circumstances, toStoreError } from "./errors.ts";
 import { createNatsKv, type NatsKv } from "./kv.ts";
 import { createLink } from "./link.ts";
+import type { NatsConnectionLike } from "./options.ts";
 import type { ConnectionPlan } from "./plan.ts";
 
 /** Everything that opening a store needs to know. */
@@ -15,7 +16,7 @@ export interface OpenRequest {
   /** The id of the store. */
   readonly store: string;
   /** A connection that is ready, or how to make one. */
-  readonly source: NatsConnection | ConnectionPlan;
+  readonly source: NatsConnectionLike | ConnectionPlan;
   /** The bucket. */
   readonly bucket: BucketWish;
   /** How long all of it may take, and every request afterwards. */
@@ -75,7 +76,8 @@ export function openNats(request: OpenRequest): Promise<OpenedNats> {
 async function openInTurn(request: OpenRequest, at: Circumstances): Promise<OpenedNats> {
   const { source, store, logger, timeoutMs } = request;
   const owned = isPlan(source);
-  const connection = owned ? await connectNats(source, timeoutMs) : source;
+  // What was handed in is a NatsConnection, though maybe of another copy of nats-core than this one.
+  const connection = owned ? await connectNats(source, timeoutMs) : source as NatsConnection;
   const link = createLink(connection, at, logger);
   const close = async () => {
     link.release();
@@ -116,11 +118,11 @@ async function closeConnection(connection: NatsConnection, timeoutMs: number): P
   await connection.close().catch(() => {});
 }
 
-function isPlan(source: NatsConnection | ConnectionPlan): source is ConnectionPlan {
+function isPlan(source: NatsConnectionLike | ConnectionPlan): source is ConnectionPlan {
   return "servers" in source;
 }
 
-function serverOf(source: NatsConnection | ConnectionPlan): string {
+function serverOf(source: NatsConnectionLike | ConnectionPlan): string {
   if (!isPlan(source)) return source.getServer() || "the server";
   return source.servers.map((server) => server.replace(/^wss?:\/\/([^/]*).*$/s, "$1")).join(", ");
 }

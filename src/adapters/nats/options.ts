@@ -1,6 +1,24 @@
-import type { NatsConnection } from "@nats-io/nats-core";
-
-export type { NatsConnection };
+/**
+ * A connection that the caller opened: any `NatsConnection` of `@nats-io/transport-deno`, `@nats-io/transport-node` or
+ * `wsconnect`. Its own type is not named, as the caller's copy of it may be another one than this package's.
+ *
+ * @example
+ * ```ts no-eval
+ * import { connect } from "@nats-io/transport-node";
+ * import { configureStore } from "@ratesync/core";
+ *
+ * const connection = await connect({ servers: "nats://localhost:4222" });
+ * configureStore("nats", { engine: "nats", connection });
+ * ```
+ */
+export interface NatsConnectionLike {
+  /** Whether it was closed. */
+  isClosed(): boolean;
+  /** Settles when it is closed. */
+  closed(): Promise<void | Error>;
+  /** The server that it is connected to. */
+  getServer(): string;
+}
 
 /**
  * How to reach a NATS server, and which JetStream Key-Value bucket on it holds the limits. In TOML the names are the
@@ -22,7 +40,7 @@ export interface NatsStoreOptions {
    */
   readonly url?: string | undefined;
   /** A connection that the caller has opened and will close. Then `url` and everything about connecting must be absent. */
-  readonly connection?: NatsConnection | undefined;
+  readonly connection?: NatsConnectionLike | undefined;
   /** The token to authenticate with. */
   readonly token?: string | undefined;
   /** The user to authenticate as; goes with `password`. */

@@ -1,4 +1,3 @@
-import type { NatsConnection } from "@nats-io/nats-core";
 import type { Clock } from "../../core/clock.ts";
 import { StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
@@ -6,7 +5,7 @@ import type { Store } from "../../core/store.ts";
 import { systemClock } from "../system_clock.ts";
 import type { NatsKv } from "./kv.ts";
 import type { OpenedNats } from "./open.ts";
-import type { NatsStoreOptions } from "./options.ts";
+import type { NatsConnectionLike, NatsStoreOptions } from "./options.ts";
 import { connectionPlan } from "./plan.ts";
 
 const DAY_MS = 86_400_000;
@@ -61,7 +60,7 @@ export interface NatsStore extends Store {
   /** Whether the bucket forgets a value when its own time is over, once the store is open. */
   readonly allowMsgTtl: boolean | undefined;
   /** The connection that the store uses; opens it first. */
-  connection(): Promise<NatsConnection>;
+  connection(): Promise<NatsConnectionLike>;
 }
 
 /**

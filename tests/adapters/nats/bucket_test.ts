@@ -5,7 +5,7 @@ import { isAtLeast } from "../../../src/adapters/nats/bucket.ts";
 import { isMarker, subjectOf, ttlHeader } from "../../../src/adapters/nats/kv.ts";
 import { InvalidArgumentError, StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer, LIMIT, natsServers, startCluster } from "../../support/nats_server.ts";
-import { freshBucket, testStore } from "../../support/nats_store.ts";
+import { connectionOf, freshBucket, testStore } from "../../support/nats_store.ts";
 
 const text = (value: string) => new TextEncoder().encode(value);
 
@@ -60,7 +60,7 @@ await forEachServer((server) => {
     const bucketName = freshBucket();
     await using store = testStore({ url, bucketName, storage: "file" });
     await store.open();
-    const config = await configOf(await store.connection(), bucketName);
+    const config = await configOf(await connectionOf(store), bucketName);
     assertEquals(config["max_msgs_per_subject"], 1);
     assertEquals(config["max_age"], 86_400 * 1e9);
     assertEquals(config["num_replicas"], 1);
@@ -79,7 +79,7 @@ await forEachServer((server) => {
     await store.open();
     assertEquals(store.allowMsgTtl, modern);
     await store.kv.compareAndSet("a", text("1"), 0, 1_500);
-    const { message } = await api(await store.connection(), `STREAM.MSG.GET.KV_${bucketName}`, {
+    const { message } = await api(await connectionOf(store), `STREAM.MSG.GET.KV_${bucketName}`, {
       last_by_subj: `$KV.${bucketName}.a`,
     });
     const { hdrs } = message as { hdrs: string }; // every compare-and-set carries headers
@@ -111,7 +111,7 @@ await forEachServer((server) => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     await using admin = testStore({ url });
-    await api(await admin.connection(), `STREAM.CREATE.KV_${bucketName}`, {
+    await api(await connectionOf(admin), `STREAM.CREATE.KV_${bucketName}`, {
       name: `KV_${bucketName}`,
       subjects: [`$KV.${bucketName}.>`],
       storage: "memory",
@@ -133,7 +133,7 @@ await forEachServer((server) => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     await using admin = testStore({ url });
-    await api(await admin.connection(), `STREAM.CREATE.KV_${bucketName}`, {
+    await api(await connectionOf(admin), `STREAM.CREATE.KV_${bucketName}`, {
       name: `KV_${bucketName}`,
       subjects: [`$KV.${bucketName}.>`],
       max_msgs_per_subject: 1,
@@ -161,7 +161,7 @@ await forEachServer((server) => {
     await using store = testStore({ url, bucketName });
     const { Kvm } = await import("@nats-io/kv");
     await store.open();
-    const theirs = await new Kvm(await store.connection()).open(bucketName);
+    const theirs = await new Kvm(await connectionOf(store)).open(bucketName);
     for (const remove of ["delete", "purge"] as const) {
       await theirs.put("a", "theirs");
       await theirs[remove]("a");
@@ -179,7 +179,7 @@ await forEachServer((server) => {
     await using store = testStore({ url, bucketName });
     const { Kvm } = await import("@nats-io/kv");
     await store.kv.compareAndSet("api", text("{}"), 0);
-    const theirs = await new Kvm(await store.connection()).open(bucketName);
+    const theirs = await new Kvm(await connectionOf(store)).open(bucketName);
     assertEquals((await theirs.get("api"))?.string(), "{}");
     const revision = await theirs.put("b", "x");
     assertEquals(await store.kv.get("b"), { value: text("x"), revision });
@@ -216,7 +216,7 @@ for (const server of servers) {
       await using wanted = testStore(replicated);
       await assertRejects(() => wanted.open(), StoreUnavailableError, "breaks compare-and-set on replicated buckets");
       await untilElected(async () => {
-        await api(await admin.connection(), `STREAM.CREATE.KV_${bucketName}`, {
+        await api(await connectionOf(admin), `STREAM.CREATE.KV_${bucketName}`, {
           name: `KV_${bucketName}`,
           subjects: [`$KV.${bucketName}.>`],
           num_replicas: 3,

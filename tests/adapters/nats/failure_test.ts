@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { StoreUnavailableError } from "../../../src/core/errors.ts";
 import type { CasResult } from "../../../src/core/kv.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { freshBucket, testStore } from "../../support/nats_store.ts";
+import { connectionOf, freshBucket, testStore } from "../../support/nats_store.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
@@ -86,7 +86,7 @@ await forEachServer((server) => {
     const bucketName = freshBucket();
     await using store = testStore({ url, bucketName });
     await store.open();
-    await (await store.connection()).request(`$JS.API.STREAM.DELETE.KV_${bucketName}`, "");
+    await (await connectionOf(store)).request(`$JS.API.STREAM.DELETE.KV_${bucketName}`, "");
     await assertRejects(() => store.kv.get("a"), StoreUnavailableError, `KV bucket '${bucketName}' not found`);
     assertEquals(await outcomeOf(store.kv.compareAndSet("a", bytes("1"), 0)), "not_applied");
   });

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { natsStore } from "../../../src/adapters/nats/store.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer, LIMIT, startServer } from "../../support/nats_server.ts";
-import { freshBucket, logBook, testStore } from "../../support/nats_store.ts";
+import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
 
 const one = new Uint8Array([1]);
 const context = { id: "nats", logger: logBook() };
@@ -72,7 +72,7 @@ await forEachServer((server) => {
     await using _server = running;
     const store = testStore({ url: running.url });
     await store.kv.compareAndSet("a", one, 0);
-    const connection = await store.connection();
+    const connection = await connectionOf(store);
     await Promise.all([store.close(), store.close()]);
     await store.close();
     assert(connection.isClosed());
@@ -116,11 +116,11 @@ await forEachServer((server) => {
   server.test("STO-6 a connection that is handed in is used and stays open", async () => {
     const { url } = await server.shared();
     await using owner = testStore({ url });
-    const connection = await owner.connection();
+    const connection = await connectionOf(owner);
     const bucketName = freshBucket();
     const store = testStore({ connection, bucketName });
     assert((await store.kv.compareAndSet("a", one, 0)).ok);
-    assertEquals(await store.connection(), connection);
+    assertEquals(await connectionOf(store), connection);
     await store.close();
     assert(!connection.isClosed());
     await using again = testStore({ connection, bucketName });
@@ -130,11 +130,11 @@ await forEachServer((server) => {
   server.test("STO-6 a connection that was handed in and then closed by its owner is a clear error", async () => {
     const { url } = await server.shared();
     await using owner = testStore({ url });
-    await using store = testStore({ connection: await owner.connection() });
+    await using store = testStore({ connection: await connectionOf(owner) });
     await store.open();
     await owner.close();
     await assertRejects(() => store.kv.get("a"), StoreUnavailableError, "closed");
-    await using late = testStore({ connection: await owner.connection().catch(() => store.connection()) });
+    await using late = testStore({ connection: await connectionOf(owner).catch(() => store.connection()) });
     await assertRejects(() => late.open(), StoreUnavailableError, "closed");
   });
 

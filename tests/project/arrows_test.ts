@@ -1,0 +1,69 @@
+import { assert, assertEquals } from "@std/assert";
+import { dirname, join } from "node:path/posix";
+import { test } from "node:test";
+import { importsOf, readText, sourcesIn } from "../support/project.ts";
+
+/** Rooms and what each may import from: arrows go one way. */
+const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  core: ["core"],
+  adapters: ["adapters", "core"],
+  // The options of an adapter stand beside the adapter: types alone.
+  config: ["config", "adapters", "core"],
+  testing: ["testing", "core"],
+  registry: ["adapters", "config", "core"],
+  shared: ["registry", "config", "core"],
+};
+
+function roomOf(path: string): string {
+  return path.replace(/^src\//, "").split("/")[0]!.replace(/\.ts$/, "");
+}
+
+test("every source file is in a room, and imports only from the rooms that come after it", () => {
+  const wrong: string[] = [];
+  for (const file of sourcesIn("src")) {
+    const allowed = ROOMS[roomOf(file)];
+    assert(allowed, `${file} is in no room that this test knows`);
+    for (const { name } of importsOf(file)) {
+      if (!name.startsWith(".")) continue;
+      const target = join(dirname(file), name);
+      if (!allowed.includes(roomOf(target))) wrong.push(`${file} imports ${target}`);
+    }
+  }
+  assertEquals(wrong, []);
+});
+
+test("the core imports nothing from outside itself", () => {
+  const outside = sourcesIn("src/core").flatMap((file) =>
+    importsOf(file).filter(({ name }) => !name.startsWith(".")).map(({ name }) => `${file} imports ${name}`)
+  );
+  assertEquals(outside, []);
+});
+
+test("the configuration loads no adapter: it knows their options by type alone", () => {
+  const loaded = sourcesIn("src/config").flatMap((file) =>
+    importsOf(file).filter(({ name, typeOnly }) => name.includes("/adapters/") && !typeOnly).map(({ name }) =>
+      `${file} loads ${name}`
+    )
+  );
+  assertEquals(loaded, []);
+});
+
+test("only the NATS adapter imports @nats-io", () => {
+  const importers = sourcesIn("src").filter((file) => importsOf(file).some(({ name }) => name.startsWith("@nats-io/")));
+  assert(importers.length > 0, "the NATS adapter imports @nats-io, so this test sees nothing");
+  assertEquals(importers.filter((file) => !file.startsWith("src/adapters/nats/")), []);
+});
+
+test("the core uses no global that tells the time, starts a timer, draws a random number or does I/O", () => {
+  const impure =
+    /\b(Date|performance|crypto|console|process|Deno|Bun|setTimeout|setInterval|fetch|Math\.random)(?:\(|\.\w)/g;
+  const found: string[] = [];
+  for (const file of sourcesIn("src/core")) {
+    for (const [, global] of codeOf(file).matchAll(impure)) found.push(`${file} uses ${global}`);
+  }
+  assertEquals(found, []);
+});
+
+function codeOf(file: string): string {
+  return readText(file).replace(/\/\*[\s\S]*?\*\//g, "").replace(/\/\/.*$/gm, "");
+}

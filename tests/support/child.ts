@@ -1,0 +1,24 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { join } from "node:path";
+import process from "node:process";
+import { ROOT } from "./project.ts";
+
+/** Starts a TypeScript file of the repository in a process of its own, on the runtime that runs the test. */
+export function startChild(file: string, ...args: string[]): ChildProcess {
+  const runtime = "Bun" in globalThis
+    ? ["--preload", join(ROOT, "tests/support/bun_preload.ts")]
+    : ["run", "-A", "--no-check", "--config", join(ROOT, "deno.json")];
+  return spawn(process.execPath, [...runtime, join(ROOT, file), ...args], {
+    cwd: ROOT,
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+}
+
+/** What a process prints until it ends. */
+export async function outputOf(child: ChildProcess): Promise<string> {
+  let output = "";
+  child.stdout?.on("data", (data) => output += data);
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  if (code !== 0) throw new Error(`the process ended with ${code} after printing: ${output}`);
+  return output;
+}

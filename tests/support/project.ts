@@ -1,0 +1,43 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join, relative, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The top folder of the repository. */
+export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+/** What a file of the repository says. */
+export function readText(path: string): string {
+  return readFileSync(join(ROOT, path), "utf8");
+}
+
+/** What a JSON file of the repository says. */
+export function readJson(path: string): Record<string, unknown> {
+  return JSON.parse(readText(path));
+}
+
+/** All TypeScript files in a folder of the repository, with `/` between the names. */
+export function sourcesIn(folder: string): string[] {
+  return readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+    .map((entry) => relative(ROOT, join(entry.parentPath, entry.name)).split(sep).join("/"))
+    .sort();
+}
+
+/** A name that a file imports, statically or not, for its value or for its type alone. */
+export interface Import {
+  readonly name: string;
+  readonly typeOnly: boolean;
+}
+
+/** What a file imports or re-exports. Examples in comments do not count. */
+export function importsOf(path: string): Import[] {
+  const code = readText(path).replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+  const found: Import[] = [];
+  for (const [, keyword, , name] of code.matchAll(/\b(import|export)\s+(type\s+)?[^;]*?from\s+"([^"]+)"/g)) {
+    const statement = code.slice(0, code.indexOf(`from "${name}"`)).split(/;/).at(-1) ?? "";
+    found.push({ name: name!, typeOnly: new RegExp(`${keyword}\\s+type\\b`).test(statement) });
+  }
+  for (const [, name] of code.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g)) found.push({ name: name!, typeOnly: false });
+  for (const [, name] of code.matchAll(/^import\s+"([^"]+)"/gm)) found.push({ name: name!, typeOnly: false });
+  return found;
+}
