@@ -146,7 +146,7 @@ export function verdictLines(view: View, style: Style): string[] {
 function verdict(view: View): string {
   const { held, admitted, mostInASecond, promisedInASecond, usedShare } = judgementOf(view);
   if (admitted === 0) return "Nothing was admitted, so nothing can be said about the limit.";
-  const stopped = view.interrupted ? `Stopped after ${duration(view.elapsedMs)}. ` : "";
+  const stopped = view.interrupted ? `Stopped at ${duration(view.elapsedMs)}. ` : "";
   const busiest = `${number(mostInASecond)} in one second, where ${number(promisedInASecond)} are allowed`;
   if (!held) return `${stopped}The limit was exceeded: ${busiest}.`;
   const used = `${percent(usedShare)} of it was used`;
