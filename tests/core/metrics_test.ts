@@ -1,0 +1,64 @@
+import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { test } from "node:test";
+import { createMeter } from "../../src/core/metrics.ts";
+
+test("createMeter() starts at zero and with no last acquisition [MET-1]", () => {
+  assertEquals(createMeter().snapshot(), {
+    totalAcquisitions: 0,
+    totalWaitTimeMs: 0,
+    avgWaitTimeMs: 0,
+    maxWaitTimeMs: 0,
+    casFailures: 0,
+    timeouts: 0,
+    aborted: 0,
+    lastAcquisitionAt: null,
+    currentConcurrent: 0,
+    maxConcurrentReached: 0,
+    totalReleases: 0,
+    degradedAcquisitions: 0,
+    backendFailures: 0,
+  });
+});
+
+test("createMeter() sums, averages and keeps the longest wait [MET-2]", () => {
+  const meter = createMeter();
+  for (const [i, waited] of [0, 30, 12].entries()) meter.granted(5_000 + i, waited);
+  const { totalAcquisitions, totalWaitTimeMs, avgWaitTimeMs, maxWaitTimeMs, lastAcquisitionAt } = meter.snapshot();
+  assertEquals([totalAcquisitions, totalWaitTimeMs, maxWaitTimeMs, lastAcquisitionAt], [3, 42, 30, 5.002]);
+  assertAlmostEquals(avgWaitTimeMs, 14, 0.01);
+});
+
+test("createMeter() counts permits, never below 0, and releases apart from what was given back unused [MET-3]", () => {
+  const meter = createMeter();
+  meter.permit(1);
+  meter.permit(1);
+  meter.permit("released");
+  assertEquals([meter.snapshot().currentConcurrent, meter.snapshot().totalReleases], [1, 1]);
+  meter.permit(-1);
+  meter.permit(-1);
+  assertEquals([meter.snapshot().currentConcurrent, meter.snapshot().totalReleases], [0, 1]);
+});
+
+for (const what of ["casFailures", "timeouts", "aborted", "maxConcurrentReached", "backendFailures"] as const) {
+  test(`createMeter() counts ${what} and nothing else with it [MET-5]`, () => {
+    const meter = createMeter();
+    const before = meter.snapshot();
+    meter.count(what);
+    meter.count(what);
+    assertEquals(meter.snapshot(), { ...before, [what]: 2 });
+  });
+}
+
+test("createMeter() counts degraded grants by themselves [MET-7]", () => {
+  const meter = createMeter();
+  meter.degraded();
+  assertEquals(meter.snapshot().degradedAcquisitions, 1);
+});
+
+test("createMeter().snapshot() does not change any more [MET-6]", () => {
+  const meter = createMeter();
+  const snapshot = meter.snapshot();
+  meter.granted(1, 1);
+  assertEquals(snapshot.totalAcquisitions, 0);
+  assertThrows(() => Object.assign(snapshot, { totalAcquisitions: 5 }), TypeError);
+});
