@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { test } from "node:test";
-import { createAlarm } from "../../src/core/alarm.ts";
+import { createAlarm, GLANCE_MS } from "../../src/core/alarm.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 
 function setUp() {
@@ -77,4 +77,48 @@ test("createAlarm() that is cleared in the turn in which its timer ends does not
   alarm.set(1_500);
   await clock.advance(1_000);
   assertEquals(rung, []);
+});
+
+test("glance() rings at its time or sooner, again and again if it is set again", async () => {
+  const clock = createVirtualClock(0);
+  const rung: number[] = [];
+  const alarm = createAlarm(clock, () => {
+    rung.push(clock.now());
+    if (clock.now() < 50) alarm.glance(50);
+  });
+  alarm.glance(50);
+  await clock.advance(1_000);
+  assertEquals(rung, [20, 40, 50]);
+  assertEquals(clock.sleepers, 0);
+});
+
+test("glance() never makes a timer that was set ring later", async () => {
+  const { clock, rung, alarm } = setUp();
+  alarm.set(1_005);
+  alarm.glance(1_500);
+  await clock.advance(10);
+  assertEquals(rung, [1_005]);
+});
+
+test("set() during a glance rings at its time at the latest", async () => {
+  const clock = createVirtualClock(0);
+  const due = [7, 33];
+  const met: number[] = [];
+  const alarm = createAlarm(clock, () => {
+    if (due[0] !== undefined && clock.now() >= due[0]) met.push(due.shift() ?? 0, clock.now());
+    if (due[0] !== undefined) alarm.set(due[0]);
+  });
+  alarm.glance(100);
+  alarm.set(7);
+  await clock.advance(100);
+  assertEquals(met, [7, 7, 33, 33]);
+  assertEquals(clock.sleepers, 0);
+});
+
+test("a glance that nobody needs any more leaves its timer for a moment only [TMO-7]", async () => {
+  const { clock, alarm } = setUp();
+  alarm.glance(60_000);
+  alarm.clear();
+  await clock.advance(GLANCE_MS);
+  assertEquals(clock.sleepers, 0);
 });
