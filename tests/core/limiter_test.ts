@@ -1,0 +1,785 @@
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertGreater,
+  assertGreaterOrEqual,
+  assertLess,
+  assertLessOrEqual,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { test } from "node:test";
+import {
+  ImpossibleCostError,
+  InvalidArgumentError,
+  RateLimiterAcquisitionError,
+  RateLimiterError,
+} from "../../src/core/errors.ts";
+import { rateExcess, type Start } from "../support/oracles.ts";
+import { createSimulation, LIMITER_ID } from "../support/simulated_process.ts";
+
+/** Timers of something that was short are gone after this long. */
+const MOMENT_MS = 50;
+
+// Waiting and refusing
+
+test("acquire() starts the first request at once and the next an interval later [TB-1]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 5 });
+  const begun = clock.now();
+  const waits: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    const { waitedMs, degraded } = await run(limiter.acquire());
+    waits.push(waitedMs);
+    assertEquals(degraded, false);
+  }
+  assertEquals(waits, [0, 200, 200, 200]);
+  assertEquals(clock.now() - begun, 600);
+});
+
+test("tryAcquire() is true and then false at 1/s, and says when to try again [TB-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1 });
+  assertEquals((await run(limiter.tryAcquire())).allowed, true);
+  await clock.advance(400);
+  const refused = await run(limiter.tryAcquire());
+  assertEquals([refused.allowed, refused.retryAfterMs], [false, 600]);
+  await clock.advance(599);
+  assertEquals((await run(limiter.tryAcquire())).allowed, false);
+  await clock.advance(1);
+  assertEquals((await run(limiter.tryAcquire())).allowed, true);
+});
+
+test("tryAcquire() with a timeout waits for a slot within it [TB-3]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 10 });
+  await run(limiter.acquire());
+  const begun = clock.now();
+  const result = await run(limiter.tryAcquire({ timeoutMs: 500 }));
+  assertEquals([result.allowed, clock.now() - begun], [true, 100]);
+});
+
+test("acquire() with timeout 0 makes one attempt and no waiting [TMO-1, LIM-13]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 1 }, { latencyMs: 4 });
+  await run(limiter.acquire({ timeoutMs: 0 }));
+  const begun = clock.now();
+  const error = await assertRejects(() => run(limiter.acquire({ timeoutMs: 0 })), RateLimiterAcquisitionError);
+  assertEquals([error.reason, error.limiterId, error.rule], ["timeout", LIMITER_ID, "1/s, burst 1"]);
+  assertMatch(error.message, /limiter 'api' at once/);
+  assertLessOrEqual(clock.now() - begun, 4);
+  assertLessOrEqual(link.sent.total, 2);
+});
+
+test("acquire() whose wait cannot succeed in time is told at once [TMO-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1 });
+  await run(limiter.acquire());
+  const begun = clock.now();
+  const error = await assertRejects(() => run(limiter.acquire({ timeoutMs: 999 })), RateLimiterAcquisitionError);
+  assertEquals([clock.now() - begun, error.retryAfterMs], [0, 1_000]);
+  assertStringIncludes(error.message, "within 0.999 s");
+  await run(limiter.acquire({ timeoutMs: 1_000 }));
+  assertEquals(clock.now() - begun, 1_000);
+});
+
+test("acquire() behind others whose turn takes longer than its timeout is told at once [TMO-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1 });
+  const ahead = Array.from({ length: 11 }, () => limiter.acquire());
+  const begun = clock.now();
+  await clock.advance(1);
+  await assertRejects(() => run(limiter.acquire({ timeoutMs: 10_900 })), RateLimiterAcquisitionError);
+  assertLessOrEqual(clock.now() - begun, 1);
+  await run(limiter.acquire({ timeoutMs: 11_000 }));
+  assertEquals(clock.now() - begun, 11_000);
+  await Promise.all(ahead);
+});
+
+test("acquire() without a timeout waits as long as it takes [TB-10]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 0.001 }, { maxRetries: 2 });
+  const begun = clock.now();
+  await run(Promise.all(Array.from({ length: 6 }, () => limiter.acquire())), 1e9);
+  assertAlmostEquals(clock.now() - begun, 5_000_000, 1);
+});
+
+test("acquire() uses the limiter's own timeout if it gets none, and tryAcquire() does not [LIM-13, LIM-14]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1, timeoutMs: 300 });
+  await run(limiter.acquire());
+  const error = await assertRejects(() => run(limiter.acquire()), RateLimiterAcquisitionError);
+  assertStringIncludes(error.message, "within 0.3 s");
+  assertEquals((await run(limiter.tryAcquire())).allowed, false);
+  await run(limiter.acquire({ timeoutMs: Infinity }));
+  assertEquals(clock.sleepers, 0);
+});
+
+for (const timeoutMs of [-1, -0.001, NaN, -Infinity]) {
+  test(`acquire() and tryAcquire() refuse a timeout of ${timeoutMs}, and use nothing up [TMO-3]`, async () => {
+    const { start, run } = createSimulation();
+    const { limiter, link } = start({ ratePerSecond: 1 });
+    for (const ask of [() => limiter.acquire({ timeoutMs }), () => limiter.tryAcquire({ timeoutMs })]) {
+      const error = await assertRejects(() => run<unknown>(ask()), InvalidArgumentError);
+      assertEquals([error.field, error instanceof RateLimiterError], ["timeoutMs", true]);
+    }
+    assertEquals(link.sent.total, 0);
+    assertEquals(limiter.getMetrics().timeouts, 0);
+  });
+}
+
+for (const cost of [0, -1, NaN, Infinity]) {
+  test(`acquire() refuses a cost of ${cost}`, async () => {
+    const { start, run } = createSimulation();
+    const { limiter } = start({ ratePerSecond: 1 });
+    assertEquals((await assertRejects(() => run(limiter.acquire({ cost })), InvalidArgumentError)).field, "cost");
+  });
+}
+
+test("acquire() of more than the limit ever allows says so instead of waiting for ever", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({
+    ratePerSecond: 1,
+    burst: 3,
+    rates: [{ limit: 2, windowMs: 500, algorithm: "sliding_window" }],
+  });
+  const error = await assertRejects(() => run(limiter.acquire({ cost: 3 })), ImpossibleCostError);
+  assertEquals([error.cost, error.maximum, error.rule], [3, 2, "2 in any 0.5 s"]);
+  await assertRejects(() => run(limiter.tryAcquire({ cost: 3 })), ImpossibleCostError);
+  await assertRejects(() => run(limiter.check({ cost: 3, consume: false })), ImpossibleCostError);
+});
+
+test("a request that is refused uses nothing up, weighted or not [CMB-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1, burst: 5 });
+  await run(limiter.acquire({ cost: 3 }));
+  for (let i = 0; i < 20; i++) assertEquals((await run(limiter.tryAcquire({ cost: 4 }))).allowed, false);
+  assertEquals((await run(limiter.tryAcquire({ cost: 2 }))).allowed, true);
+  await clock.advance(4_000);
+  assertEquals((await run(limiter.tryAcquire({ cost: 4 }))).allowed, true);
+});
+
+test("a request that a permit refuses uses up neither rate nor window [CMB-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({
+    ratePerSecond: 1,
+    burst: 2,
+    maxConcurrent: 1,
+    rates: [{ limit: 2, windowMs: 60_000, algorithm: "sliding_window" }],
+  });
+  const permit = await run(limiter.acquire());
+  for (let i = 0; i < 10; i++) assertEquals((await run(limiter.tryAcquire())).allowed, false);
+  await run(permit.release());
+  assertEquals((await run(limiter.tryAcquire())).allowed, true);
+  assertGreater(clock.now(), 0);
+});
+
+test("a timeout while waiting for a permit gives the rate's slot back [CMB-3]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 0.1, burst: 2, maxConcurrent: 1 });
+  const permit = await run(limiter.acquire());
+  await assertRejects(() => run(limiter.acquire({ timeoutMs: 500 })), RateLimiterAcquisitionError);
+  await run(permit.release());
+  const begun = clock.now();
+  await run(limiter.acquire({ timeoutMs: 0 }));
+  assertEquals(clock.now(), begun);
+});
+
+// Ends by a signal
+
+test("acquire() with a signal that was aborted before asks nobody [TMO-7]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 1 });
+  const reason = new RangeError("enough");
+  await assertRejects(() => run(limiter.acquire({ signal: AbortSignal.abort(reason) })), RangeError, "enough");
+  assertEquals(link.sent.total, 0);
+  assertEquals([limiter.getMetrics().aborted, limiter.getMetrics().timeouts], [1, 0]);
+});
+
+for (
+  const [when, afterMs] of [["in flight", 1], ["scheduled", 40], ["in the queue of its process", 40]] as const
+) {
+  test(`acquire() that is aborted while it is ${when} leaves no slot, timer or listener behind [TMO-7]`, async () => {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start({ ratePerSecond: 2, reserveAheadMs: when === "scheduled" ? 5_000 : 100 }, {
+      latencyMs: 8,
+    });
+    await run(limiter.acquire());
+    const begun = clock.now();
+    const controller = new AbortController();
+    const counted = countListeners(controller.signal);
+    const asked = limiter.acquire({ signal: controller.signal });
+    void clock.sleep(afterMs).then(() => controller.abort(new RangeError("enough")));
+    await assertRejects(() => run(asked), RangeError, "enough");
+    assertAlmostEquals(clock.now() - begun, afterMs, 1e-6);
+    assertEquals(counted(), 0);
+    // The slot is free: the next one gets it, and not the one after it.
+    await run(limiter.acquire());
+    assertLessOrEqual(clock.now() - begun, 500 + 8);
+    await clock.advance(MOMENT_MS);
+    assertEquals(clock.sleepers, 0);
+  });
+}
+
+test("acquire() that succeeds does not listen to its signal any more [TMO-7]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 10 }, { latencyMs: 2 });
+  const controller = new AbortController();
+  const counted = countListeners(controller.signal);
+  for (let i = 0; i < 3; i++) await run(limiter.acquire({ signal: controller.signal }));
+  await run(limiter.tryAcquire({ signal: controller.signal }));
+  assertEquals(counted(), 0);
+});
+
+/** How many listeners were added and not removed. */
+function countListeners(signal: AbortSignal): () => number {
+  const listeners = new Set<unknown>();
+  const add = signal.addEventListener.bind(signal);
+  const remove = signal.removeEventListener.bind(signal);
+  signal.addEventListener = (type: string, listener: EventListener, options?: AddEventListenerOptions) => {
+    if (!options?.signal) listeners.add(listener);
+    add(type, listener, options);
+  };
+  signal.removeEventListener = (type: string, listener: EventListener) => {
+    listeners.delete(listener);
+    remove(type, listener);
+  };
+  return () => listeners.size;
+}
+
+test("the slot of somebody who leaves goes to those behind, in order [TMO-7, TB-9]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 10, reserveAheadMs: 10_000 });
+  await run(limiter.acquire());
+  const begun = clock.now();
+  const served: [number, number][] = [];
+  const controllers = Array.from({ length: 6 }, () => new AbortController());
+  const waiting = controllers.map(({ signal }, i) =>
+    limiter.acquire({ signal }).then(() => served.push([i, clock.now() - begun]), () => {})
+  );
+  await clock.advance(50);
+  controllers[1]?.abort();
+  controllers[3]?.abort();
+  await run(Promise.all(waiting));
+  assertEquals(served, [[0, 100], [2, 200], [4, 300], [5, 400]]);
+  await run(limiter.acquire());
+  assertEquals(clock.now() - begun, 500);
+});
+
+test("an abort in the turn in which the store has been opened counts [TMO-7]", async () => {
+  for (let turns = 0; turns < 12; turns++) {
+    const { clock, start, run } = createSimulation();
+    const controller = new AbortController();
+    const { limiter } = start({ ratePerSecond: 1 }, {
+      store: {
+        async open() {
+          await clock.sleep(10);
+          void (async () => {
+            for (let turn = 0; turn < turns; turn++) await undefined;
+            controller.abort(new RangeError("enough"));
+          })();
+        },
+      },
+    });
+    const asked = limiter.acquire({ signal: controller.signal });
+    const outcome = await run(asked.then(() => "granted", (error) => String(error)), 10_000);
+    if (outcome !== "granted") assertEquals(outcome, "RangeError: enough");
+    // Who was granted in that turn is served; nobody waits for ever.
+    const next = limiter.acquire({ timeoutMs: 2_000 });
+    await run(next);
+  }
+});
+
+// Order, fairness and rate
+
+test("waiting callers of one process are served in order of arrival [TB-9, CON-11]", async () => {
+  for (const options of [{ ratePerSecond: 50 }, { maxConcurrent: 2 }, { ratePerSecond: 50, maxConcurrent: 3 }]) {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start(options, { latencyMs: 3 });
+    const served: number[] = [];
+    const callers = Array.from({ length: 60 }, async (_, i) => {
+      await clock.sleep(i % 7 === 0 ? 0 : i / 100);
+      const number = i % 7 === 0 ? -1 : i;
+      const permit = await limiter.acquire();
+      if (number > 0) served.push(number);
+      await clock.sleep(5);
+      await permit.release();
+    });
+    await run(Promise.all(callers));
+    assertEquals(served, served.toSorted((a, b) => a - b));
+    assertGreater(served.length, 40);
+  }
+});
+
+test("10,000 waiting callers reserve at most reserveAheadMs ahead, and leave the rest to others [TB-9]", async () => {
+  const { clock, start, run } = createSimulation();
+  const crowd = start({ ratePerSecond: 100, reserveAheadMs: 500 }, { latencyMs: 2 });
+  const other = start({ ratePerSecond: 100, reserveAheadMs: 500 }, { latencyMs: 2 });
+  const controller = new AbortController();
+  const waiting = Array.from(
+    { length: 10_000 },
+    () => crowd.limiter.acquire({ signal: controller.signal }).catch(() => {}),
+  );
+  await clock.advance(1_000);
+  const { resetAt } = await run(other.limiter.getState());
+  assertLessOrEqual(resetAt - clock.now(), 500 + 20);
+  const { waitedMs } = await run(other.limiter.acquire());
+  assertLessOrEqual(waitedMs, 600);
+  assertLess(crowd.link.sent.total, 100);
+  controller.abort();
+  await run(Promise.all(waiting));
+  await clock.advance(1_000);
+  assertEquals(clock.sleepers, 0);
+});
+
+for (
+  const { processes, callers, latencyMs, burst } of [
+    { processes: 1, callers: 1, latencyMs: 0, burst: 1 },
+    { processes: 1, callers: 1, latencyMs: 3, burst: 1 },
+    { processes: 1, callers: 50, latencyMs: 3, burst: 1 },
+    { processes: 4, callers: 1, latencyMs: 2, burst: 1 },
+    { processes: 3, callers: 20, latencyMs: 2, burst: 10 },
+  ]
+) {
+  const what = `${processes} processes with ${callers} callers, burst ${burst} and ${latencyMs} ms to the store`;
+  test(`the rate is reached and never exceeded by ${what} [TB-5, TB-6, TB-7]`, async () => {
+    const { clock, start, run } = createSimulation();
+    const rate = { ratePerSecond: 100, burst };
+    const begun = clock.now();
+    const starts: Start[] = [];
+    const all = Array.from({ length: processes }, () => start(rate, { latencyMs }).limiter);
+    await run(Promise.all(all.flatMap((limiter) =>
+      Array.from({ length: callers }, async () => {
+        while (clock.now() - begun < 20_000) {
+          await limiter.acquire();
+          starts.push({ at: clock.now() - begun, cost: 1, until: Infinity });
+        }
+      })
+    )));
+    const inTime = starts.filter(({ at }) => at < 20_000).length;
+    assertGreaterOrEqual(inTime, 0.98 * 2_000);
+    assertLessOrEqual(inTime, 2_000 + burst);
+    assertEquals(rateExcess(starts.slice(0, 600), rate, 3 * latencyMs), undefined);
+  });
+}
+
+test("work between two acquisitions does not make the next slot later [TB-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 2 });
+  await run(limiter.acquire());
+  const begun = clock.now();
+  for (let i = 1; i <= 10; i++) {
+    await clock.advance(300);
+    await run(limiter.acquire());
+    assertAlmostEquals(clock.now() - begun, i * 500, 1e-6);
+  }
+});
+
+// What the store hears
+
+test("everything that waits goes into one compare-and-set [TB-11]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 1_000_000, burst: 5_000 }, { latencyMs: 5 });
+  await run(limiter.acquire());
+  const before = link.sent;
+  const all = Array.from({ length: 1_000 }, () => limiter.acquire());
+  await clock.advance(1);
+  all.push(...Array.from({ length: 1_000 }, () => limiter.acquire()));
+  await run(Promise.all(all));
+  assertEquals(link.sent, { get: before.get, compareAndSet: before.compareAndSet + 2, total: before.total + 2 });
+});
+
+test("one tryAcquire() after another costs one message each, and no read [TB-11]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 1_000, burst: 1_000 }, { latencyMs: 1 });
+  for (let i = 1; i <= 50; i++) {
+    assertEquals((await run(limiter.tryAcquire())).allowed, true);
+    assertEquals(link.sent, { get: 0, compareAndSet: i, total: i });
+  }
+});
+
+test("a refusal that is certain costs no message [TB-11]", async () => {
+  const { start, run } = createSimulation();
+  for (const options of [{ ratePerSecond: 1 }, { algorithm: "sliding_window", limit: 1, windowMs: 1_000 } as const]) {
+    const { limiter, link } = start(options, { latencyMs: 1 });
+    await run(limiter.tryAcquire({ key: options.ratePerSecond ? "rate" : "window" }));
+    const { total } = link.sent;
+    for (let i = 0; i < 100; i++) {
+      const result = await run(limiter.tryAcquire({ key: options.ratePerSecond ? "rate" : "window" }));
+      assertEquals(result.allowed, false);
+    }
+    assertEquals(link.sent.total, total);
+  }
+});
+
+test("a refusal that a release may have turned is checked first [CON-2]", async () => {
+  const { start, run } = createSimulation();
+  const first = start({ maxConcurrent: 1 }, { latencyMs: 2 });
+  const second = start({ maxConcurrent: 1 }, { latencyMs: 2 });
+  const permit = await run(first.limiter.acquire());
+  assertEquals((await run(second.limiter.tryAcquire())).allowed, false);
+  await run(permit.release());
+  assertEquals((await run(second.limiter.tryAcquire())).allowed, true);
+});
+
+test("lost races are tried again and counted [MET-1]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 100, burst: 10 }, { latencyMs: 1 });
+  await run(limiter.acquire());
+  let conflicts = 3;
+  link.faults = ({ kind }) => kind === "compareAndSet" && conflicts-- > 0 ? { kind: "conflict" } : undefined;
+  await run(limiter.acquire());
+  const { casFailures, totalAcquisitions, timeouts } = limiter.getMetrics();
+  assertEquals([casFailures, totalAcquisitions, timeouts], [3, 2, 0]);
+});
+
+test("more lost races than are allowed end a request with a timeout, and not one without [TB-10]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 100, onFailure: "closed" }, { maxRetries: 5, latencyMs: 1 });
+  await run(limiter.acquire());
+  await clock.advance(100);
+  link.faults = ({ kind }) => kind === "compareAndSet" ? { kind: "conflict" } : undefined;
+  const patient = limiter.acquire();
+  const error = await assertRejects(() => run(limiter.acquire({ timeoutMs: 60_000 })), RateLimiterAcquisitionError);
+  assertEquals(error.reason, "backend");
+  assertStringIncludes(error.message, "races in a row");
+  link.faults = () => undefined;
+  await run(patient);
+  assertGreaterOrEqual(limiter.getMetrics().casFailures, 6);
+});
+
+// Permits of a concurrency limit
+
+test("at most maxConcurrent hold a permit, over all processes, at any moment [CON-1]", async () => {
+  const { clock, start, run } = createSimulation();
+  const limiters = [1, 2, 3].map((latencyMs) => start({ maxConcurrent: 5 }, { latencyMs }).limiter);
+  let holding = 0;
+  let most = 0;
+  const begun = clock.now();
+  await run(Promise.all(limiters.flatMap((limiter) =>
+    Array.from({ length: 50 }, async () => {
+      const permit = await limiter.acquire();
+      most = Math.max(most, ++holding);
+      await clock.sleep(20);
+      holding--;
+      await permit.release();
+    })
+  )));
+  assertEquals(most, 5);
+  // 150 callers of 20 ms on 5 permits need 600 ms, and some messages.
+  assertLess(clock.now() - begun, 2_000);
+});
+
+test("tryAcquire() of 10 at the same time on 3 permits gives exactly 3 [CON-1, CON-10]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 3 }, { latencyMs: 2 });
+  const results = await run(Promise.all(Array.from({ length: 10 }, () => limiter.tryAcquire())));
+  assertEquals(results.filter(({ allowed }) => allowed).length, 3);
+});
+
+test("release() wakes who waits for the permit, here and in another process [CON-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const first = start({ maxConcurrent: 1 }, { latencyMs: 2 });
+  const second = start({ maxConcurrent: 1 }, { latencyMs: 2 });
+  for (const waiter of [first, second]) {
+    const permit = await run(first.limiter.acquire());
+    const waiting = waiter.limiter.acquire();
+    await clock.advance(100);
+    const released = clock.now();
+    void permit.release();
+    const next = await run(waiting);
+    assertLessOrEqual(clock.now() - released, 10);
+    await run(next.release());
+  }
+});
+
+test("a waiter looks by itself when the hint of a release is lost [CON-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const first = start({ maxConcurrent: 1 }, { latencyMs: 2 });
+  const second = start({ maxConcurrent: 1 }, { latencyMs: 2 });
+  first.link.announce = () => {};
+  const permit = await run(first.limiter.acquire());
+  const waiting = second.limiter.acquire();
+  await clock.advance(100);
+  await run(permit.release());
+  const released = clock.now();
+  await run(waiting);
+  assertLessOrEqual(clock.now() - released, 1_100);
+});
+
+test("release() again, or of nothing, is harmless and adds no capacity [CON-3, CON-5]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 2 }, { latencyMs: 1 });
+  const [first, second] = [await run(limiter.acquire()), await run(limiter.acquire())];
+  await run(Promise.all([first.release(), first.release(), first[Symbol.asyncDispose]()]));
+  await run(first.release());
+  assertEquals((await run(limiter.getState())).currentUsage, 1);
+  assertEquals(limiter.getMetrics().totalReleases, 1);
+  const third = await run(limiter.tryAcquire());
+  assertEquals(third.allowed, true);
+  await run(first.release());
+  assertEquals((await run(limiter.tryAcquire())).allowed, false);
+  await run(Promise.all([second.release(), third.release()]));
+  assertEquals((await run(limiter.getState())).remaining, 2);
+});
+
+test("release() without a limit of concurrency does nothing, any number of times [CON-3]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 10 });
+  const permit = await run(limiter.acquire());
+  const { total } = link.sent;
+  for (let i = 0; i < 5; i++) await run(permit.release());
+  assertEquals([link.sent.total, limiter.getMetrics().totalReleases], [total, 0]);
+});
+
+test("a scope releases its permit on return and on an exception [CON-4, LIM-12]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 1 });
+  const work = async (fails: boolean) => {
+    await using _permit = await limiter.acquire();
+    if (fails) throw new RangeError("the work failed");
+  };
+  await run(work(false));
+  await assertRejects(() => run(work(true)), RangeError, "the work failed");
+  assertEquals((await run(limiter.getState())).remaining, 1);
+});
+
+test("the permits of a crashed process come back within the lease [CON-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const crashed = start({ maxConcurrent: 3, leaseMs: 5_000 }, { latencyMs: 2 });
+  const other = start({ maxConcurrent: 3, leaseMs: 5_000 }, { latencyMs: 2 });
+  await run(Promise.all([1, 2, 3].map(() => crashed.limiter.acquire())));
+  crashed.link.down = true;
+  const begun = clock.now();
+  await run(Promise.all([1, 2, 3].map(() => other.limiter.acquire())));
+  assertLessOrEqual(clock.now() - begun, 5_000 + 1_100);
+  assertGreater(clock.now() - begun, 1_000);
+});
+
+test("living holders keep their permits for any length of time [CON-6, CON-7]", async () => {
+  const { clock, start, run } = createSimulation();
+  const holder = start({ maxConcurrent: 2, leaseMs: 3_000, ratePerSecond: 100 }, { latencyMs: 2 });
+  const other = start({ maxConcurrent: 2, leaseMs: 3_000, ratePerSecond: 100 }, { latencyMs: 2 });
+  const permits = await run(Promise.all([holder.limiter.acquire(), holder.limiter.acquire()]));
+  for (let hour = 0; hour < 3; hour++) {
+    for (let i = 0; i < 60; i++) {
+      await clock.advance(60_000);
+      assertEquals((await run(other.limiter.tryAcquire())).allowed, false);
+    }
+  }
+  assertEquals((await run(other.limiter.getState())).currentUsage, 2);
+  await run(Promise.all(permits.map((permit) => permit.release())));
+  assertEquals((await run(other.limiter.tryAcquire())).allowed, true);
+  assertLess(holder.link.sent.total, 3 * 3_600 * 1.1 + 20);
+});
+
+test("300 acquires that are cancelled at any moment leak nothing [CON-8]", async () => {
+  const { clock, start, run } = createSimulation();
+  const first = start({ maxConcurrent: 4, ratePerSecond: 1_000, burst: 5 }, { latencyMs: 3 });
+  const second = start({ maxConcurrent: 4, ratePerSecond: 1_000, burst: 5 }, { latencyMs: 5 });
+  let granted = 0;
+  const callers = Array.from({ length: 300 }, async (_, i) => {
+    await clock.sleep((i * 37) % 200);
+    const controller = new AbortController();
+    const limiter = i % 2 === 0 ? first.limiter : second.limiter;
+    void clock.sleep((i * 13) % 40).then(() => controller.abort());
+    try {
+      const permit = await limiter.acquire({
+        signal: controller.signal,
+        ...(i % 3 === 0 ? { timeoutMs: i % 11 } : {}),
+      });
+      granted++;
+      await clock.sleep(i % 9);
+      await permit.release();
+    } catch (error) {
+      assert(controller.signal.aborted || error instanceof RateLimiterAcquisitionError);
+    }
+  });
+  await run(Promise.all(callers));
+  await clock.advance(100);
+  assertGreater(granted, 10);
+  for (const { limiter } of [first, second]) {
+    assertEquals((await run(limiter.getState())).currentUsage, 0);
+    assertEquals(limiter.getMetrics().currentConcurrent, 0);
+  }
+});
+
+test("10 callers at 100/s and 3 at the same time: both limits hold at every start [CMB-4]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 100, maxConcurrent: 3 }, { latencyMs: 1 });
+  let active = 0;
+  let most = 0;
+  const starts: Start[] = [];
+  await run(Promise.all(Array.from({ length: 10 }, async () => {
+    const permit = await limiter.acquire();
+    starts.push({ at: clock.now(), cost: 1, until: Infinity });
+    most = Math.max(most, ++active);
+    await clock.sleep(50);
+    active--;
+    await permit.release();
+  })));
+  assertEquals(most, 3);
+  assertEquals(rateExcess(starts, { ratePerSecond: 100, burst: 1 }, 1), undefined);
+});
+
+// State and metrics
+
+test("getState() and check() that does not consume use nothing up [STA-4, CHK-3]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ algorithm: "sliding_window", limit: 4, windowMs: 1_000, maxConcurrent: 9 });
+  for (let i = 0; i < 10; i++) {
+    await run(limiter.getState());
+    const peek = await run(limiter.check({ consume: false }));
+    assertEquals([peek.allowed, peek.remaining, peek.limit], [true, 4, 4]);
+    await run(peek.release());
+  }
+  assertEquals(limiter.getMetrics().totalAcquisitions, 0);
+  for (let left = 3; left >= 0; left--) assertEquals((await run(limiter.check())).remaining, left);
+  const full = await run(limiter.check({ consume: false }));
+  assertEquals([full.allowed, full.remaining], [false, 0]);
+  assertGreater(full.retryAfterMs, 999);
+});
+
+test("getState() of a sliding window counts what was used, in any process [STA-5, STA-9]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { algorithm: "sliding_window", limit: 3, windowMs: 1_000 } as const;
+  const [one, two] = [start(options), start(options)];
+  const fresh = await run(two.limiter.getState());
+  assertEquals([fresh.allowed, fresh.remaining, fresh.currentUsage], [true, 3, 0]);
+  assertGreater(fresh.resetAt, clock.now());
+  for (let used = 1; used <= 3; used++) {
+    await run(one.limiter.acquire());
+    const state = await run(two.limiter.getState());
+    assertEquals([state.allowed, state.remaining, state.currentUsage], [used < 3, 3 - used, used]);
+  }
+});
+
+test("getState() of permits counts those who hold one, and of several rules the worst [STA-6]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 3, ratePerSecond: 1, burst: 10 });
+  const permits = await run(Promise.all([limiter.acquire(), limiter.acquire()]));
+  const state = await run(limiter.getState());
+  assertEquals([state.allowed, state.remaining, state.currentUsage], [true, 1, 2]);
+  await run(Promise.all(permits.map((permit) => permit.release())));
+  const after = await run(limiter.getState());
+  assertEquals([after.remaining, after.currentUsage], [3, 2]);
+});
+
+test("getState() says allowed exactly if a tryAcquire() now succeeds, and resets in the future [STA-7, STA-8]", async () => {
+  for (
+    const options of [{ ratePerSecond: 10 }, { ratePerSecond: 0.5 }, { ratePerSecond: 7, burst: 3, maxConcurrent: 2 }]
+  ) {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start(options);
+    for (let i = 0; i < 60; i++) {
+      const { allowed, resetAt, remaining } = await run(limiter.getState());
+      assertGreaterOrEqual(resetAt, clock.now());
+      assertEquals(remaining >= 1, allowed);
+      const result = await run(limiter.tryAcquire());
+      assertEquals(result.allowed, allowed, `after ${i}`);
+      await clock.advance((i * 41) % 160);
+      await run(result.release());
+    }
+  }
+});
+
+test("getState() at the same time as others is answered by one read [STA-11]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 10 }, { latencyMs: 2 });
+  const states = await run(Promise.all(Array.from({ length: 50 }, () => limiter.getState())));
+  assertEquals(states.length, 50);
+  assertEquals(link.sent.total, 1);
+});
+
+test("metrics count grants, waits, refusals and permits of this process [MET-2, MET-3, MET-5]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 10, maxConcurrent: 2 });
+  const first = await run(limiter.acquire());
+  const second = await run(limiter.acquire());
+  await clock.advance(100);
+  await run(limiter.tryAcquire());
+  const busy = limiter.getMetrics();
+  assertEquals([busy.totalAcquisitions, busy.currentConcurrent, busy.timeouts, busy.totalReleases], [2, 2, 1, 0]);
+  assertAlmostEquals(busy.totalWaitTimeMs, 100, 1e-6);
+  assertAlmostEquals(busy.avgWaitTimeMs, 50, 0.01);
+  assertAlmostEquals(busy.maxWaitTimeMs, 100, 1e-6);
+  assertEquals(busy.lastAcquisitionAt, (clock.now() - 100) / 1_000);
+  assertGreaterOrEqual(busy.maxConcurrentReached, 1);
+  await run(Promise.all([first.release(), second.release()]));
+  const idle = limiter.getMetrics();
+  assertEquals([idle.currentConcurrent, idle.totalReleases, idle.totalAcquisitions], [0, 2, 2]);
+});
+
+test("an acquire that waits for a permit counts once that it met a full limiter [MET-4]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 1 }, { latencyMs: 2 });
+  const permit = await run(limiter.acquire());
+  const waiting = limiter.acquire();
+  await clock.advance(30_000);
+  await run(permit.release());
+  await run(waiting);
+  assertEquals(limiter.getMetrics().maxConcurrentReached, 1);
+});
+
+test("tryAcquire() without a timeout records no waiting [MET-8]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 10 }, { latencyMs: 20 });
+  await run(limiter.tryAcquire());
+  assertEquals(limiter.getMetrics().totalWaitTimeMs, 0);
+});
+
+// Keyed limiters
+
+test("keys count for themselves, and have a key of their own in the store [LIM-16]", async () => {
+  const { server, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1 });
+  for (const key of ["a", "b", "", "a.b", "*"]) {
+    assertEquals((await run(limiter.tryAcquire({ key }))).allowed, true);
+    const refused = await run(limiter.key(key).tryAcquire());
+    assertEquals([refused.allowed, refused.limiterId], [false, `${LIMITER_ID}:${key}`]);
+  }
+  assertEquals((await run(limiter.tryAcquire())).allowed, true);
+  for (const place of ["api.a", "api.b", "api.==", "api.a=2Eb", "api.=2A", "api"]) assert(server.text(place), place);
+});
+
+test("key() of a limiter for one key is refused, and a key that is no text too", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1 });
+  await assertRejects(async () => await run(limiter.key("a").acquire({ key: "b" })), InvalidArgumentError);
+  const untyped: { acquire(options: { key: unknown }): Promise<unknown> } = limiter as never; // as JavaScript sees it
+  await assertRejects(() => run(untyped.acquire({ key: 42 })), InvalidArgumentError);
+});
+
+test("100,000 keys leave no more limiters than may be kept, and no timers [LIM-17]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1 }, { mostKeys: 500 });
+  const first = limiter.key("user0");
+  for (let i = 0; i < 100_000; i += 500) {
+    await run(Promise.all(Array.from({ length: 500 }, (_, j) => limiter.tryAcquire({ key: `user${i + j}` }))));
+    await clock.advance(1);
+  }
+  assert(limiter.key("user0") !== first, "the first one was forgotten");
+  assertEquals(limiter.key("user99999"), limiter.key("user99999"));
+  assertEquals((await run(limiter.tryAcquire({ key: "user0" }))).allowed, false);
+  await clock.advance(MOMENT_MS);
+  assertEquals(clock.sleepers, 0);
+});
+
+test("a key that is busy is never forgotten, however many others come [LIM-17]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 1, leaseMs: 2_000 }, { mostKeys: 20 });
+  const held = await run(limiter.acquire({ key: "held" }));
+  const holding = limiter.key("held");
+  const waiting = limiter.acquire({ key: "held" });
+  for (let i = 0; i < 500; i++) {
+    const permit = await run(limiter.acquire({ key: `other${i}` }));
+    await run(permit.release());
+    if (i % 100 === 0) await clock.advance(1_500);
+  }
+  assertEquals(limiter.key("held"), holding);
+  assertEquals((await run(limiter.key("held").getState())).currentUsage, 1);
+  await run(held.release());
+  await run((await run(waiting)).release());
+});
