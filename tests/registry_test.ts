@@ -1,0 +1,417 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import * as front from "../mod.ts";
+import { memoryKv } from "../src/adapters/memory.ts";
+import type { LimiterOptions, StoreOptions } from "../src/config/options.ts";
+import {
+  ConfigValidationError,
+  LimiterNotFoundError,
+  RateLimiterAcquisitionError,
+  RateLimiterAlreadyConfiguredError,
+  RateLimiterError,
+  StoreNotFoundError,
+} from "../src/core/errors.ts";
+import type { Kv } from "../src/core/kv.ts";
+import { createRateSync, type RateSync } from "../src/registry.ts";
+import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
+
+interface Bench {
+  readonly clock: VirtualClock;
+  readonly rateSync: RateSync;
+  readonly lines: string[];
+}
+
+function setUp(): Bench {
+  const clock = createVirtualClock();
+  const lines: string[] = [];
+  const log = (level: string) => (message: string) => void lines.push(`${level}: ${message}`);
+  const logger = { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };
+  return { clock, rateSync: createRateSync({ clock, logger }), lines };
+}
+
+/** A Kv that fails at everything, and how often it was asked. */
+function brokenKv(): Kv & { asked: number } {
+  const fail = () => {
+    kv.asked++;
+    return Promise.reject(new Error("the disk is on fire"));
+  };
+  const kv = {
+    asked: 0,
+    get: fail,
+    compareAndSet: fail,
+    delete: fail,
+    async *keys() {
+      await fail();
+      yield "";
+    },
+  };
+  return kv;
+}
+
+/** What untyped code may call. */
+function untyped(rateSync: RateSync) {
+  return {
+    configureLimiter: (id: string, options: unknown) => rateSync.configureLimiter(id, options as LimiterOptions), // on purpose
+    configureStore: (id: string, options: unknown) => rateSync.configureStore(id, options as StoreOptions), // on purpose
+  };
+}
+
+// Stores
+
+test("configureStore() refuses an unknown engine and names those that there are [STO-1]", () => {
+  const { configureStore } = untyped(setUp().rateSync);
+  const error = assertThrows(() => configureStore("s", { engine: "redis" }), ConfigValidationError);
+  assertStringIncludes(error.message, "Unknown engine 'redis'");
+  assertStringIncludes(error.message, "memory, nats");
+});
+
+test("configureStore() refuses a store without what its engine needs [STO-1]", () => {
+  const { configureStore } = untyped(setUp().rateSync);
+  for (const [options, missing] of [[{ engine: "nats" }, "url"], [{}, "engine"]] as const) {
+    assertStringIncludes(assertThrows(() => configureStore("s", options), ConfigValidationError).message, missing);
+  }
+});
+
+test("many limiters share one store, and one connection [STO-2, STO-7]", async () => {
+  const { clock, rateSync } = setUp();
+  const kv = memoryKv(clock);
+  rateSync.configureStore("shared", { kv, clock });
+  for (const id of ["a", "b", "c"]) rateSync.configureLimiter(id, { store: "shared", ratePerSecond: 1 });
+  for (const id of ["a", "b", "c"]) await rateSync.acquire(id);
+  const keys: string[] = [];
+  for await (const key of kv.keys()) keys.push(key);
+  assertEquals(keys.sort(), ["a", "b", "c"]);
+});
+
+test("listStores() tells every option but the secrets, and whether the store is in use [STO-4, STO-5]", async () => {
+  const { clock, rateSync } = setUp();
+  rateSync.configureStore("n", { engine: "nats", url: "nats://joe:hunter2@h:4222", bucketName: "b" });
+  rateSync.configureStore("t", { engine: "nats", url: "nats://h:4222", token: "s3cret" });
+  rateSync.configureStore("c", { kv: memoryKv(clock), clock });
+  rateSync.configureLimiter("l", { store: "c", ratePerSecond: 1 });
+  const before = rateSync.listStores();
+  assertEquals(Object.keys(before), ["n", "t", "c"]);
+  assertEquals([before["n"]?.engine, before["c"]?.engine, before["n"]?.bucketName], ["nats", "custom", "b"]);
+  assertEquals(before["t"]?.token, "***");
+  assertEquals(JSON.stringify(before).match(/hunter2|s3cret|joe/), null);
+  assertEquals(Object.values(before).map(({ initialized }) => initialized), [false, false, false]);
+  await rateSync.acquire("l");
+  assertEquals(rateSync.listStores()["c"]?.initialized, true);
+  assertEquals(rateSync.listStores()["n"]?.initialized, false);
+});
+
+test("configureStore() with the same values again changes nothing, and with others needs replace [STO-8]", async () => {
+  const { clock, rateSync } = setUp();
+  const kv = memoryKv(clock);
+  rateSync.configureStore("s", { kv, clock });
+  rateSync.configureLimiter("l", { store: "s", ratePerSecond: 1 });
+  await rateSync.acquire("l");
+  rateSync.configureStore("s", { kv, clock });
+  assertEquals((await rateSync.tryAcquire("l")).allowed, false);
+  const error = assertThrows(
+    () => rateSync.configureStore("s", { engine: "memory" }),
+    RateLimiterAlreadyConfiguredError,
+  );
+  assertEquals(error.id, "s");
+  assertStringIncludes(error.message, "replace: true");
+  rateSync.configureStore("s", { engine: "memory", replace: true });
+  assertEquals((await rateSync.tryAcquire("l")).allowed, true);
+  assertEquals(rateSync.listStores()["s"]?.engine, "memory");
+});
+
+// Limiters
+
+test("configureLimiter() refuses a store that is not there [LIM-1]", () => {
+  const { rateSync } = setUp();
+  const error = assertThrows(
+    () => rateSync.configureLimiter("l", { store: "zz", ratePerSecond: 1 }),
+    StoreNotFoundError,
+    "Store 'zz' not found. Configure it first",
+  );
+  assertEquals(error.storeId, "zz");
+  assertEquals(rateSync.listLimiters(), {});
+});
+
+for (
+  const [what, options, message] of [
+    ["nothing to limit", {}, "at least one of"],
+    ["a rate of 0", { ratePerSecond: 0 }, "ratePerSecond"],
+    ["a negative rate", { ratePerSecond: -1 }, "ratePerSecond"],
+    ["a rate that is NaN", { ratePerSecond: NaN }, "ratePerSecond"],
+    ["half a permit", { maxConcurrent: 2.5 }, "maxConcurrent"],
+    ["a window without a limit", { algorithm: "sliding_window", windowMs: 1_000 }, "limit"],
+    ["a limit without a window", { algorithm: "sliding_window", limit: 5 }, "windowMs"],
+    ["a window of 0", { algorithm: "sliding_window", limit: 5, windowMs: 0 }, "windowMs"],
+    [
+      "both algorithms",
+      { algorithm: "sliding_window", limit: 5, windowMs: 9, ratePerSecond: 1 },
+      "Cannot specify both",
+    ],
+    ["an unknown algorithm", { algorithm: "leaky", ratePerSecond: 1 }, "algorithm"],
+    ["an unknown option", { ratePerSecnd: 1 }, "ratePerSecnd"],
+    ["a negative timeout", { ratePerSecond: 1, timeoutMs: -1 }, "timeoutMs"],
+    ["a contradiction about failures", { ratePerSecond: 1, failClosed: true, onFailure: "open" }, "failClosed"],
+  ] as const
+) {
+  test(`configureLimiter() refuses ${what}, and nothing is configured [LIM-2, LIM-4, LIM-6]`, () => {
+    const { rateSync } = setUp();
+    const error = assertThrows(() => untyped(rateSync).configureLimiter("l", options), ConfigValidationError);
+    assertStringIncludes(error.message, message);
+    assertStringIncludes(error.field, "limiters.l");
+    assertThrows(() => rateSync.getLimiter("l"), LimiterNotFoundError);
+  });
+}
+
+for (const ratePerSecond of [0.001, 0.5, 42.5, 10_000]) {
+  test(`a rate of ${ratePerSecond} is valid and read back unchanged [LIM-3, STA-1]`, () => {
+    const { rateSync } = setUp();
+    rateSync.configureLimiter("l", { ratePerSecond, maxConcurrent: 10_000 });
+    const config = rateSync.getLimiter("l").getConfig();
+    assertEquals([config.ratePerSecond, config.maxConcurrent, config.storeId], [ratePerSecond, 10_000, "memory"]);
+    assertThrows(() => Object.assign(config, { ratePerSecond: 1 }), TypeError);
+  });
+}
+
+test("a window and a limit of concurrency hold together [LIM-5, SW-6]", async () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("l", { algorithm: "sliding_window", limit: 3, windowMs: 1_000, maxConcurrent: 1 });
+  assertEquals(rateSync.getLimiter("l").getConfig().maxConcurrent, 1);
+  const permit = await rateSync.acquire("l");
+  assertEquals((await rateSync.tryAcquire("l")).allowed, false);
+  await permit.release();
+  for (let i = 0; i < 2; i++) await (await rateSync.acquire("l")).release();
+  assertEquals((await rateSync.tryAcquire("l")).allowed, false);
+});
+
+test("configureLimiter() with the same values again changes nothing, and with others needs replace [LIM-7]", async () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("l", { ratePerSecond: 1, rates: [{ limit: 5, windowMs: 60_000 }] });
+  const limiter = rateSync.getLimiter("l");
+  await rateSync.acquire("l");
+  rateSync.configureLimiter("l", { rates: [{ windowMs: 60_000, limit: 5, burst: 1 }], ratePerSecond: 1, burst: 1 });
+  assert(rateSync.getLimiter("l") === limiter);
+  const error = assertThrows(
+    () => rateSync.configureLimiter("l", { ratePerSecond: 2 }),
+    RateLimiterAlreadyConfiguredError,
+    "ratePerSecond",
+  );
+  assertStringIncludes(error.message, "Limiter 'l'");
+  assertEquals(rateSync.getLimiter("l").getConfig().ratePerSecond, 1);
+  rateSync.configureLimiter("l", { ratePerSecond: 2, replace: true });
+  assertEquals(rateSync.getLimiter("l").getConfig().ratePerSecond, 2);
+  // What was used stays used: the state is in the store.
+  assertEquals((await rateSync.tryAcquire("l")).allowed, false);
+});
+
+test("getLimiter() is always the same one, and may not be initialized yet [LIM-8]", async () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("l", { ratePerSecond: 1 });
+  const limiter = rateSync.getLimiter("l");
+  assertEquals([limiter.initialized, limiter.id], [false, "l"]);
+  await limiter.acquire();
+  assert(rateSync.getLimiter("l") === limiter);
+  assertEquals(limiter.initialized, true);
+});
+
+test("a limiter that is not there is an error that says what there is, when it is awaited [LIM-8, LIM-13, CHK-2]", async () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("known", { ratePerSecond: 1 });
+  const missing = assertThrows(() => rateSync.getLimiter("x"), LimiterNotFoundError, "Limiter 'x' not found");
+  assertEquals(missing.limiterId, "x");
+  assertStringIncludes(missing.message, "'known'");
+  const calls = [
+    rateSync.acquire("x"),
+    rateSync.tryAcquire("x"),
+    rateSync.checkLimiter("x"),
+    rateSync.initializeLimiter("x"),
+  ];
+  for (const call of calls) await assertRejects(() => call, LimiterNotFoundError);
+});
+
+test("ids that mean something to JavaScript are ids like others [LIM-16]", async () => {
+  const { rateSync } = setUp();
+  assertThrows(() => rateSync.getLimiter("__proto__"), LimiterNotFoundError);
+  assertThrows(() => rateSync.configureLimiter("__proto__", { ratePerSecond: 1 }), ConfigValidationError);
+  for (const id of ["constructor", "toString", "hasOwnProperty"]) {
+    assertThrows(() => rateSync.getLimiter(id), LimiterNotFoundError);
+    rateSync.configureLimiter(id, { ratePerSecond: 1 });
+    assertEquals((await rateSync.tryAcquire(id)).allowed, true);
+    assertEquals((await rateSync.tryAcquire(id)).allowed, false);
+  }
+  assertEquals(Object.keys(rateSync.listLimiters()), ["constructor", "toString", "hasOwnProperty"]);
+});
+
+test("initializeLimiter() and initializeAllLimiters() open early, and again do nothing [LIM-9]", async () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("a", { ratePerSecond: 1 });
+  rateSync.configureLimiter("b", { maxConcurrent: 1 });
+  await rateSync.initializeLimiter("a");
+  assertEquals([rateSync.getLimiter("a").initialized, rateSync.getLimiter("b").initialized], [true, false]);
+  await rateSync.initializeAllLimiters();
+  await rateSync.initializeAllLimiters();
+  assertEquals(rateSync.getLimiter("b").initialized, true);
+  assertEquals(rateSync.getLimiter("a").getMetrics().totalAcquisitions, 0);
+});
+
+test("listLimiters() shows the configuration, and metrics once there are some [LIM-15]", async () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("l", { ratePerSecond: 10, timeoutMs: 500 });
+  const before = rateSync.listLimiters()["l"];
+  assertEquals([before?.initialized, before?.metrics, before?.ratePerSecond, before?.timeoutMs, before?.limit], [
+    false,
+    null,
+    10,
+    500,
+    null,
+  ]);
+  await rateSync.acquire("l");
+  const after = rateSync.listLimiters()["l"];
+  assertEquals([after?.initialized, after?.metrics?.totalAcquisitions, after?.storeId], [true, 1, "memory"]);
+});
+
+test("registries share nothing, unless they share a Kv [LIM-16]", async () => {
+  const { clock } = setUp();
+  const kv = memoryKv(clock);
+  const apart = [createRateSync({ clock }), createRateSync({ clock })];
+  const together = [createRateSync({ clock }), createRateSync({ clock })];
+  for (const rateSync of together) rateSync.configureStore("memory", { kv, clock });
+  const allowed: boolean[] = [];
+  for (const rateSync of [...apart, ...together]) {
+    rateSync.configureLimiter("l", { ratePerSecond: 1 });
+    allowed.push((await rateSync.tryAcquire("l")).allowed);
+  }
+  assertEquals(allowed, [true, true, true, false]);
+});
+
+test("checkLimiter() takes one slot, and with consume: false none [CHK-2, CHK-3]", async () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("l", { algorithm: "sliding_window", limit: 2, windowMs: 1_000 });
+  for (let i = 0; i < 5; i++) assertEquals((await rateSync.checkLimiter("l", { consume: false })).remaining, 2);
+  assertEquals((await rateSync.checkLimiter("l")).remaining, 1);
+  assertEquals((await rateSync.checkLimiter("l")).remaining, 0);
+  assertEquals((await rateSync.checkLimiter("l")).allowed, false);
+});
+
+// Errors
+
+test("every error that is thrown on purpose has one base class [ERR-1]", () => {
+  for (const [name, value] of Object.entries(front)) {
+    if (!name.endsWith("Error") || name === "RateLimiterError") continue;
+    assert(typeof value === "function" && value.prototype instanceof RateLimiterError, name);
+  }
+});
+
+test("a failed acquisition says which limiter, how long it was tried, and what refused [ERR-2]", async () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("one", { ratePerSecond: 0.5 });
+  await rateSync.acquire("one");
+  const error = await assertRejects(() => rateSync.acquire("one", { timeoutMs: 50 }), RateLimiterAcquisitionError);
+  assertStringIncludes(error.message, "Unable to acquire slot for limiter 'one' within 0.05 s");
+  assertStringIncludes(error.message, "0.5/s, burst 1");
+  assertEquals([error.name, error.limiterId, error.reason, error.rule], [
+    "RateLimiterAcquisitionError",
+    "one",
+    "timeout",
+    "0.5/s, burst 1",
+  ]);
+  assertEquals(error.retryAfterMs, 2_000);
+});
+
+test("initializeAllLimiters() reports every limiter that cannot be, and opens the others [LIM-9]", async () => {
+  const { clock, rateSync } = setUp();
+  const retention = { store: "short", algorithm: "sliding_window", limit: 1, windowMs: 1_000 } as const;
+  rateSync.configureStore("short", { kv: brokenKv(), clock });
+  rateSync.configureLimiter("fine", { ratePerSecond: 1 });
+  rateSync.configureLimiter("closed", { ...retention, failClosed: true });
+  await rateSync.initializeAllLimiters();
+  assertEquals(rateSync.getLimiter("fine").initialized, true);
+  // A Kv that was handed in needs no opening: what is wrong with it shows when it is used.
+  const error = await assertRejects(() => rateSync.acquire("closed"), RateLimiterAcquisitionError);
+  assertEquals(error.reason, "backend");
+  assertInstanceOf(error.cause, Error);
+});
+
+// Loading and closing
+
+async function inDirectory(toml: string, body: (path: string) => Promise<void>): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), "ratesync-"));
+  try {
+    const path = join(directory, "rate-sync.toml");
+    await writeFile(path, toml);
+    await body(path);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+test("createRateSync() looks for no file by itself, and loads one when it is told to [CFG-3]", async () => {
+  await inDirectory(
+    '[stores.m]\nengine = "memory"\n[limiters.api]\nstore = "m"\nrate_per_second = 2\n',
+    async (path) => {
+      const { rateSync } = setUp();
+      assertThrows(() => rateSync.getLimiter("api"), LimiterNotFoundError);
+      await rateSync.loadConfig(path);
+      assertEquals(rateSync.getLimiter("api").getConfig().ratePerSecond, 2);
+      assertEquals((await rateSync.tryAcquire("api")).allowed, true);
+    },
+  );
+});
+
+test("loadConfig() of a file with one mistake applies nothing of it [CFG-14]", async () => {
+  const toml =
+    '[stores.m]\nengine = "memory"\n[limiters.ok]\nstore = "m"\nrate_per_second = 2\n[limiters.bad]\nstore = "m"\n';
+  await inDirectory(toml, async (path) => {
+    const { rateSync } = setUp();
+    rateSync.configureLimiter("mine", { ratePerSecond: 1 });
+    const error = await assertRejects(() => rateSync.loadConfig(path), ConfigValidationError);
+    assertStringIncludes(error.message, path);
+    assertEquals(Object.keys(rateSync.listLimiters()), ["mine"]);
+    assertEquals(Object.keys(rateSync.listStores()), ["memory"]);
+  });
+});
+
+test("close() is idempotent, and the next use opens everything again [LIM-18]", async () => {
+  const { rateSync } = setUp();
+  await rateSync.close();
+  rateSync.configureLimiter("l", { ratePerSecond: 1 });
+  const before = rateSync.getLimiter("l");
+  await rateSync.acquire("l");
+  await rateSync.close();
+  await rateSync.close();
+  assertEquals(rateSync.listLimiters()["l"]?.initialized, false);
+  assertNotEquals(rateSync.getLimiter("l"), before);
+  // The memory of a store that was closed is gone.
+  assertEquals((await rateSync.tryAcquire("l")).allowed, true);
+  await using disposable = rateSync;
+  assertEquals(disposable, rateSync);
+});
+
+test("close() answers those who wait, with a reason of its own, and leaves no timer behind [LIM-18]", async () => {
+  const { clock, rateSync } = setUp();
+  rateSync.configureLimiter("rate", { ratePerSecond: 0.1, reserveAheadMs: 15_000 });
+  rateSync.configureLimiter("permits", { maxConcurrent: 1 });
+  await rateSync.acquire("rate");
+  const permit = await rateSync.acquire("permits");
+  const waiting = ["rate", "rate", "rate", "permits"].map((id) => rateSync.acquire(id));
+  const reasons = Promise.all(waiting.map(async (call) => {
+    const error = await assertRejects(() => call, RateLimiterAcquisitionError);
+    return error.reason;
+  }));
+  await clock.advance(10);
+  await rateSync.close();
+  assertEquals(await reasons, ["closed", "closed", "closed", "closed"]);
+  await permit.release();
+  await clock.advance(50);
+  assertEquals(clock.sleepers, 0);
+});
