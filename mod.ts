@@ -18,12 +18,17 @@
  * ```
  *
  * @example Many processes: the same limit through a NATS bucket
- * ```ts no-eval
+ * ```ts
  * import { acquire, configureLimiter, configureStore } from "@ratesync/core";
  *
  * configureStore("nats", { engine: "nats", url: "nats://localhost:4222", autoCreate: true });
  * configureLimiter("partner-api", { store: "nats", ratePerSecond: 100, burst: 20, timeoutMs: 30_000 });
- * await using permit = await acquire("partner-api");
+ *
+ * async function callPartner(): Promise<Response> {
+ *   await acquire("partner-api");
+ *   return await fetch("https://partner.example.com/");
+ * }
+ * console.log(typeof callPartner);
  * ```
  *
  * @example From `rate-sync.toml`, which the first use finds by itself

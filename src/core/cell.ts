@@ -441,7 +441,9 @@ export class Cell {
 
   /** The states of the rules after everything that was given back is undone. */
   #withoutUndone({ epoch, parts }: State): Parts {
-    return this.#undo.reduce((parts, { grant, unused }) => {
+    // The latest first: a rate gives back only what nothing later depends on.
+    const latestLast = this.#undo.toSorted((a, b) => a.grant.at - b.grant.at);
+    return latestLast.reduceRight((parts, { grant, unused }) => {
       const before = shiftParts(this.#rules, grant.before, epoch - grant.epoch);
       const after = shiftParts(this.#rules, grant.after, epoch - grant.epoch);
       const at = grant.at - epoch;
@@ -459,7 +461,7 @@ export class Cell {
    */
   #lead(): number {
     const { tripMs } = this.#options.ledger;
-    return tripMs > this.#tolerance / 2 ? tripMs : 0;
+    return tripMs > this.#tolerance / 4 ? tripMs : 0;
   }
 
   /** Tells everybody what was written. */
@@ -470,23 +472,19 @@ export class Cell {
     this.#queue = this.#queue.slice(plan.dealtWith);
     this.#resumeAt = this.#nudged ? -Infinity : plan.resumeAt;
     this.#holdings.written(plan.decidedAt, now);
-    const late: Waiter[] = [];
     for (const { waiter, grant } of plan.granted) {
       if (waiter.failed) this.#holdings.doubt(now, now);
       else if (waiter.settled) void this.giveBack(grant, true);
-      else if (now - grant.at > this.#tolerance) {
-        void this.giveBack(grant, true);
-        late.push(waiter);
-      } else {
+      else {
         if (this.#concurrency >= 0) this.#holdings.hold(grant.demand.permit, now);
-        if (grant.from <= now) this.#serve(waiter, grant);
+        if (grant.from <= now && now - grant.at <= this.#tolerance) this.#serve(waiter, grant);
         else {
           this.#exit(waiter);
           this.#schedule.add(waiter, grant);
         }
       }
     }
-    if (late.length > 0) this.#queue = [...late, ...this.#queue];
+    this.#queue.unshift(...this.#serveDue(now));
     for (const { resolve } of undone) resolve();
     if (this.#concurrency >= 0 && undone.length > 0) kv.announce?.(ledger.key);
     this.#setAlarm();
@@ -497,25 +495,32 @@ export class Cell {
     this.#settle(waiter, { kind: "granted", grant, attempts: waiter.attempts });
   }
 
-  /** The alarm has rung: looks at everything that may be due. */
-  #wake(): void {
-    const now = this.#options.store.clock.now();
-    const late: Waiter[] = [];
+  /** Serves those whose moment has come. Returns those who are left without a slot, as it was missed. */
+  #serveDue(now: number): Waiter[] {
+    const left: Waiter[] = [];
     while (this.#schedule.next <= now) {
       if (now - this.#schedule.next <= this.#tolerance) {
         const { waiter, grant } = this.#schedule.take();
         this.#serve(waiter, grant);
       } else {
-        // This process slept through a slot: to start now could be too close to those after it.
+        // To start this late could be too close to the slots after it.
         const { waiter, missed } = this.#schedule.miss();
         void this.giveBack(missed, true);
-        late.unshift(waiter);
+        this.#enter(waiter);
+        left.unshift(waiter);
       }
     }
-    for (const waiter of late) this.#enter(waiter);
-    if (late.length > 0) {
-      if (this.#driving) this.#queue.push(...late);
-      else this.#queue.unshift(...late);
+    return left;
+  }
+
+  /** The alarm has rung: looks at everything that may be due. */
+  #wake(): void {
+    const now = this.#options.store.clock.now();
+    const left = this.#serveDue(now);
+    if (left.length > 0) {
+      // What is being written is about the head of the queue: that must stay as it is.
+      if (this.#driving) this.#queue.push(...left);
+      else this.#queue.unshift(...left);
       this.#resumeAt = -Infinity;
     }
     if (now >= this.#soonestDeadline) this.#expire(now);

@@ -14,7 +14,11 @@ export const kvStub: Kv = {
 export const clockStub: Clock = { now: () => 0, sleep: () => Promise.resolve() };
 
 /** The methods by which a NatsConnection is recognised. */
-export const connectionStub = { request: () => {}, subscribe: () => {} };
+export const connectionStub = {
+  isClosed: () => false,
+  closed: () => Promise.resolve(),
+  getServer: () => "nats.example.com:4222",
+};
 
 /** A logger, and the lines that it was given. */
 export function recordingLogger(): { readonly logger: Logger; readonly lines: string[] } {

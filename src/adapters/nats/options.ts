@@ -3,12 +3,13 @@
  * `wsconnect`. Its own type is not named, as the caller's copy of it may be another one than this package's.
  *
  * @example
- * ```ts no-eval
- * import { connect } from "@nats-io/transport-node";
- * import { configureStore } from "@ratesync/core";
+ * ```ts
+ * import { configureStore, type NatsConnectionLike } from "@ratesync/core";
  *
- * const connection = await connect({ servers: "nats://localhost:4222" });
- * configureStore("nats", { engine: "nats", connection });
+ * function share(connection: NatsConnectionLike): void {
+ *   configureStore("nats", { engine: "nats", connection });
+ * }
+ * console.log(typeof share);
  * ```
  */
 export interface NatsConnectionLike {

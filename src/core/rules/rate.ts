@@ -11,9 +11,9 @@ export interface RateLimit {
 }
 
 /**
- * The part of the burst tolerance by which a start may be late; the rest is for the error of clocks. With starts that are
- * late by up to `l`, any window of length `w` has at most `burst + rate * (w + l)` starts, which for a window of whole
- * intervals is still at most `burst + rate * w`. No timer keeps less than half of the timing margin.
+ * The part of an interval by which a start may be late; the rest is for the error of clocks. With starts that are late by
+ * up to `l`, any window of length `w` has at most `burst + rate * (w + l)` starts: while `l` is less than an interval, a
+ * window of whole intervals has at most `burst + rate * w`. No timer keeps less than half of the timing margin.
  */
 const LATENESS = 0.8;
 
@@ -30,7 +30,7 @@ export function rateRule({ ratePerSecond, burst, timingMarginMs }: RateLimit): R
     kind: "rate",
     label: `${ratePerSecond}/s, burst ${burst}`,
     maximumCost: burst,
-    toleranceMs: Math.max(LATENESS * tolerance, timingMarginMs / 2),
+    toleranceMs: Math.max(LATENESS * interval, timingMarginMs / 2),
     horizonMs: tolerance,
     initial: 0,
     earliest,
