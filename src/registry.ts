@@ -272,8 +272,8 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
     acquire: async (id, options) => await rateSync.getLimiter(id).acquire(options),
     tryAcquire: async (id, options) => await rateSync.getLimiter(id).tryAcquire(options),
     checkLimiter: async (id, options) => await rateSync.getLimiter(id).check(options),
-    configureStore(id, { replace = false, ...given }) {
-      const options = checkStoreOptions(id, given);
+    configureStore(id, given) {
+      const { replace = false, ...options }: StoreOptions & Replace = checkStoreOptions(id, given);
       const old = stores.get(id);
       const differing = old ? differences(old.options, options) : [];
       if (differing.length > 0 && !replace) throw new RateLimiterAlreadyConfiguredError("store", id, differing);

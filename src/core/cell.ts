@@ -72,12 +72,18 @@ interface Planned {
   readonly grant: Grant;
 }
 
+interface Refused {
+  readonly waiter: Waiter;
+  readonly outcome: Outcome;
+}
+
 interface Plan {
   readonly state: State;
   readonly changed: boolean;
   readonly decidedAt: number;
-  /** The waiters that got something, in order. */
+  /** The waiters that get something if the state is written, in order. */
   readonly granted: readonly Planned[];
+  readonly refused: readonly Refused[];
   /** How many waiters from the head of the queue are dealt with. */
   readonly dealtWith: number;
   /** How many of the things to undo were undone. */
@@ -362,8 +368,8 @@ export class Cell {
   }
 
   /**
-   * Decides as much of the queue as can be decided now, on what is known to be stored. Refuses what is certain to be
-   * refused, and leaves everything else to {@link Cell.#commit}. `fresh`: what is known cannot have changed since.
+   * Decides as much of the queue as can be decided now, on what is known to be stored, and tells nobody: that is for
+   * {@link Cell.#commit}. `fresh`: what is known cannot have changed since.
    */
   #plan(fresh: boolean): Plan {
     const { ledger, reserveAheadMs, store: { clock } } = this.#options;
@@ -375,9 +381,12 @@ export class Cell {
     const time = now - epoch;
     let parts = this.#holdings.renewed(this.#withoutUndone(base), time, now);
 
+    // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere.
+    const horizon = now + reserveAheadMs * (this.#resumeAt === -Infinity ? 1 - 1 / STEPS_PER_RESERVE : 1);
     this.#nudged = false;
     this.#queue = this.#queue.filter((waiter) => !waiter.settled);
     const granted: Planned[] = [];
+    const refused: Refused[] = [];
     let resumeAt = -Infinity;
     let doubtful = false;
     let dealtWith = 0;
@@ -391,8 +400,8 @@ export class Cell {
       waiter.attempts++;
       if (at === Infinity) this.#meetFull(waiter);
       if (at === Infinity ? !waiter.patient : start > Math.max(waiter.deadline, now)) {
-        this.#settle(waiter, this.#refusal({ ...base, parts }, now, waiter.demand, waiter.attempts));
-      } else if (start > now + reserveAheadMs) {
+        refused.push({ waiter, outcome: this.#refusal({ ...base, parts }, now, waiter.demand, waiter.attempts) });
+      } else if (start > horizon) {
         resumeAt = this.#whenToResume(at === Infinity, { ...base, parts }, now, waiter.demand);
         break;
       } else {
@@ -405,9 +414,18 @@ export class Cell {
       dealtWith++;
     }
     const state = { ...base, parts };
-    if (resumeAt > -Infinity) this.#refuseBehind(dealtWith, state, now);
     const changed = parts !== base.parts;
-    return { state, changed, decidedAt: now, granted, dealtWith, undone: this.#undo.length, resumeAt, doubtful };
+    return {
+      state,
+      changed,
+      decidedAt: now,
+      granted,
+      refused,
+      dealtWith,
+      undone: this.#undo.length,
+      resumeAt,
+      doubtful,
+    };
   }
 
   #meetFull(waiter: Waiter): void {
@@ -417,11 +435,11 @@ export class Cell {
   }
 
   /** Those who stand behind one who has to wait, and who cannot or do not want to wait so long, hear so now. */
-  #refuseBehind(head: number, state: State, now: number): void {
-    let ahead = this.#queue[head]!.demand.cost;
-    for (const waiter of this.#queue.slice(head + 1)) {
+  #refuseBehind(state: State, now: number): void {
+    let ahead = 0;
+    for (const waiter of this.#queue) {
       if (waiter.settled) continue;
-      if (!waiter.patient || this.#startsTooLate(state, now, ahead, waiter.demand, waiter.deadline)) {
+      if (ahead > 0 && (!waiter.patient || this.#startsTooLate(state, now, ahead, waiter.demand, waiter.deadline))) {
         this.#settle(waiter, this.#refusal(state, now, waiter.demand, waiter.attempts + 1));
       } else ahead += waiter.demand.cost;
     }
@@ -484,6 +502,8 @@ export class Cell {
         }
       }
     }
+    for (const { waiter, outcome } of plan.refused) if (!waiter.settled) this.#settle(waiter, outcome);
+    if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
     this.#queue.unshift(...this.#serveDue(now));
     for (const { resolve } of undone) resolve();
     if (this.#concurrency >= 0 && undone.length > 0) kv.announce?.(ledger.key);

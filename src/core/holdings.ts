@@ -41,7 +41,10 @@ export function createHoldings(index: number, owner: string, leaseMs: number): H
       held.add(permit);
       renewAt = Math.min(renewAt, next(now));
     },
-    drop: (permit) => void held.delete(permit),
+    drop(permit) {
+      held.delete(permit);
+      if (held.size === 0 && doubtfulUntil === -Infinity) renewAt = Infinity;
+    },
     dropAll: () => held.clear(),
     doubt(now, at) {
       if (index < 0) return;
