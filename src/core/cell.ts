@@ -169,7 +169,7 @@ export class Cell {
     const { identity, ledger } = this.#options;
     if (this.#closed) return Promise.resolve({ kind: "closed", attempts: 0 });
     if (signal?.aborted) return Promise.reject(signal.reason);
-    const demand: Demand = { cost, owner: identity.id, permit: this.#concurrency < 0 ? 0 : identity.next() };
+    const demand: Demand = { cost, owner: identity.id, permit: 0 };
     const known = ledger.known;
     const parked = this.#resumeAt > now;
     if (known && (parked || deadline <= now)) {
@@ -372,7 +372,7 @@ export class Cell {
    * {@link Cell.#commit}. `fresh`: what is known cannot have changed since.
    */
   #plan(fresh: boolean): Plan {
-    const { ledger, reserveAheadMs, store: { clock } } = this.#options;
+    const { identity, ledger, reserveAheadMs, store: { clock } } = this.#options;
     const rules = this.#rules;
     const now = clock.now();
     const lead = this.#lead();
@@ -405,7 +405,8 @@ export class Cell {
         resumeAt = this.#whenToResume(at === Infinity, { ...base, parts }, now, waiter.demand);
         break;
       } else {
-        const { demand } = waiter;
+        // A number for every grant and not for every waiter: waiters may exchange what they were granted.
+        const demand = this.#concurrency < 0 ? waiter.demand : { ...waiter.demand, permit: identity.next() };
         const counted = at < time + lead ? earliestStart(rules, parts, time + lead, demand) : at;
         const after = takeAll(rules, parts, counted, time, demand);
         granted.push({ waiter, grant: { from: start, at: counted + epoch, epoch, before: parts, after, demand } });
