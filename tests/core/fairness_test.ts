@@ -1,0 +1,42 @@
+import { assertGreater, assertLess } from "@std/assert";
+import { test } from "node:test";
+import { createSimulation } from "../support/simulated_process.ts";
+
+test("two processes with 100 waiting callers each get about the same, and neither starves [TB-9]", async () => {
+  const { clock, start, run } = createSimulation();
+  const processes = [start({ ratePerSecond: 100 }, { latencyMs: 2 }), start({ ratePerSecond: 100 }, { latencyMs: 2 })];
+  const served = [0, 0];
+  const longest = [0, 0];
+  const begun = clock.now();
+  const until = begun + 20_000;
+  const callers = processes.flatMap(({ limiter }, process) =>
+    Array.from({ length: 100 }, async () => {
+      while (clock.now() < until) {
+        const { waitedMs } = await limiter.acquire();
+        served[process] = (served[process] ?? 0) + 1;
+        longest[process] = Math.max(longest[process] ?? 0, waitedMs);
+      }
+    })
+  );
+  await run(Promise.all(callers));
+  const [first = 0, second = 0] = served;
+  assertGreater(Math.min(first, second) / Math.max(first, second), 0.7, `${served}`);
+  // With 200 callers at 100/s everybody's turn comes every two seconds.
+  assertLess(Math.max(...longest), 5_000, `${longest}`);
+});
+
+test("a process with one caller gets its turn beside one with 100 that never stop asking [TB-9]", async () => {
+  const { clock, start, run } = createSimulation();
+  const crowd = start({ ratePerSecond: 100 }, { latencyMs: 1 });
+  const single = start({ ratePerSecond: 100 }, { latencyMs: 6 });
+  const until = clock.now() + 20_000;
+  const waits: number[] = [];
+  const ask = async (limiter: typeof crowd.limiter, note: (ms: number) => void) => {
+    while (clock.now() < until) note((await limiter.acquire()).waitedMs);
+  };
+  const callers = Array.from({ length: 100 }, () => ask(crowd.limiter, () => {}));
+  await run(Promise.all([...callers, ask(single.limiter, (ms) => waits.push(ms))]));
+  // 101 callers at 100/s: everybody's turn comes about every second.
+  assertLess(Math.max(...waits), 4_000, `${waits}`);
+  assertGreater(waits.length, 5, `${waits}`);
+});
