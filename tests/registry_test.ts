@@ -83,6 +83,12 @@ test("configureStore() refuses a store without what its engine needs [STO-1]", (
   }
 });
 
+test("configureStore() refuses what are no options with an error of this package's own [ERR-1]", () => {
+  for (const options of [undefined, null, 1, "memory", []]) {
+    assertThrows(() => untyped(setUp().rateSync).configureStore("s", options), RateLimiterError);
+  }
+});
+
 test("many limiters share one store, and one connection [STO-2, STO-7]", async () => {
   const { clock, rateSync } = setUp();
   const kv = memoryKv(clock);

@@ -470,3 +470,69 @@ test("a process that was stopped for a while does not start what it slept throug
   assertEquals(rateExcess(starts, rate, 90), undefined);
   assertGreaterOrEqual(clock.now() - begun, 5_800);
 });
+
+// What is left behind, and what was once wrong
+
+test("no timer is left when the last permit was released [TMO-7]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 2, leaseMs: 10_000 }, { latencyMs: 2 });
+  const permits = await run(Promise.all([limiter.acquire(), limiter.acquire()]));
+  await run(Promise.all(permits.map((permit) => permit.release())));
+  await clock.advance(50);
+  assertEquals(clock.sleepers, 0);
+});
+
+test("a limiter that waited for permits does not listen for hints any more when it is idle [LIM-17, TMO-7]", async () => {
+  const { clock, server, start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 1, leaseMs: 1_000 }, { latencyMs: 2, mostKeys: 2 });
+  for (let i = 0; i < 50; i++) {
+    const permit = await run(limiter.acquire({ key: `key${i}` }));
+    const waiting = limiter.acquire({ key: `key${i}` });
+    await clock.advance(10);
+    await run(permit.release());
+    await run((await run(waiting)).release());
+  }
+  await clock.advance(10_000);
+  assertEquals(server.listeners, 0);
+});
+
+test("a request with timeout 0 that comes while others are being written is answered with them [TMO-1, TMO-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { algorithm: "sliding_window", limit: 1, windowMs: 5_000 } as const;
+  const { limiter } = start(options, { latencyMs: 10 });
+  const first = limiter.acquire();
+  const waiting = limiter.acquire();
+  await clock.advance(4);
+  const begun = clock.now();
+  const results = await run(Promise.all([limiter.tryAcquire(), limiter.tryAcquire({ timeoutMs: 1_000 })]));
+  assertEquals(results.map(({ allowed }) => allowed), [false, false]);
+  assertLessOrEqual(clock.now() - begun, 30);
+  await run(Promise.all([first, waiting]));
+});
+
+test("what nobody could write is not refused as if the limit were full [FAIL-5]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 10, burst: 2, backendTimeoutMs: 500 }, { latencyMs: 2 });
+  link.down = true;
+  const results = await run(Promise.all(Array.from({ length: 10 }, () => limiter.tryAcquire())));
+  assertEquals(results.map(({ allowed, degraded }) => allowed && degraded), Array.from({ length: 10 }, () => true));
+});
+
+test("a permit has a number of its own, whoever comes too late for a slot [CON-1, CMB-1]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({
+    ratePerSecond: 100,
+    maxConcurrent: 5,
+    rates: [{ limit: 10, windowMs: 200, algorithm: "sliding_window" }],
+  }, { latencyMs: 4 });
+  let running = 0;
+  let most = 0;
+  await run(Promise.all(Array.from({ length: 8 }, async () => {
+    const permit = await limiter.acquire({ cost: 0.5 });
+    most = Math.max(most, ++running);
+    await clock.sleep(100);
+    running--;
+    await permit.release();
+  })));
+  assertEquals(most, 5);
+});
