@@ -46,6 +46,8 @@ export interface CellOptions {
   readonly leaseMs: number;
   readonly retryIntervalMs: number;
   readonly maxRetries: number;
+  /** Called with every permit that is lost: its lease ran out before it was renewed. */
+  readonly onLost: (permit: number) => void;
 }
 
 interface Waiter {
@@ -108,6 +110,8 @@ const MOST_TURNS = 1_000;
 const STEPS_PER_RESERVE = 32;
 /** A waiter for a permit looks by itself after this long, should the hint be lost. */
 const LOOK_AGAIN_MS = 1_000;
+/** Others hear that somebody waits here for a permit only after this long: most waits are over by then. */
+const MARK_AFTER_MS = 500;
 /** Who waits for less gets this long: a store that is only slower than the caller is no failure. */
 const GRACE_MS = 40;
 /** How long to wait after a failure before the store is told again which permits are held. */
@@ -138,7 +142,8 @@ export class Cell {
   /** Whether nobody else can have written since this process last did, as that was just now. */
   #fresh = false;
   #resumeAt = -Infinity;
-  /** What everything that is not decided yet costs. */
+  /** How many are not decided yet, and what they cost together. */
+  #waiting = 0;
   #queuedCost = 0;
   #soonestDeadline = Infinity;
   #served = false;
@@ -151,14 +156,19 @@ export class Cell {
     this.#rules = options.rules;
     this.#concurrency = options.rules.findIndex((rule) => rule.kind === "concurrency");
     this.#tolerance = Math.min(...options.rules.map((rule) => rule.toleranceMs));
-    this.#holdings = createHoldings(this.#concurrency, options.identity.id, options.leaseMs);
+    this.#holdings = createHoldings({
+      index: this.#concurrency,
+      owner: options.identity.id,
+      leaseMs: options.leaseMs,
+      onLost: options.onLost,
+    });
     this.#alarm = createAlarm(options.store.clock, () => this.#wake());
   }
 
   /** Whether nobody waits here and nothing is held: then it may be forgotten. */
   get idle(): boolean {
     return !this.#driving && this.#queue.length === 0 && this.#schedule.size === 0 && this.#undo.length === 0 &&
-      this.#holdings.renewAt === Infinity;
+      this.#holdings.dueAt === Infinity;
   }
 
   /**
@@ -257,6 +267,7 @@ export class Cell {
   /** The waiter is to be decided. */
   #enter(waiter: Waiter): void {
     waiter.queued = true;
+    this.#waiting++;
     this.#queuedCost += waiter.demand.cost;
     if (waiter.patient) this.#soonestDeadline = Math.min(this.#soonestDeadline, waiter.deadline);
   }
@@ -265,7 +276,9 @@ export class Cell {
   #exit(waiter: Waiter): void {
     if (!waiter.queued) return;
     waiter.queued = false;
-    this.#queuedCost -= waiter.demand.cost;
+    this.#waiting--;
+    // Fractions that are added and taken away do not always leave nothing.
+    this.#queuedCost = this.#waiting === 0 ? 0 : this.#queuedCost - waiter.demand.cost;
   }
 
   #settled(waiter: Waiter): void {
@@ -286,7 +299,7 @@ export class Cell {
 
   #hasWork(now: number): boolean {
     return (this.#queue.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 ||
-      this.#peeks.length > 0 || now >= this.#holdings.renewAt;
+      this.#peeks.length > 0 || this.#holdings.isDue(now) || (this.#holdings.isMarked && this.#waiting === 0);
   }
 
   #proceed(now: number): void {
@@ -376,6 +389,7 @@ export class Cell {
     const rules = this.#rules;
     const now = clock.now();
     const lead = this.#lead();
+    this.#holdings.check(ledger.known, now);
     const base = withRecentEpoch(rules, ledger.base(now), now);
     const { epoch } = base;
     const time = now - epoch;
@@ -390,11 +404,13 @@ export class Cell {
     let resumeAt = -Infinity;
     let doubtful = false;
     let dealtWith = 0;
+    let waits = false;
     for (const waiter of this.#queue) {
       const at = earliestStart(rules, parts, time, waiter.demand);
       const start = at + epoch;
       if (at === Infinity && !fresh) {
         doubtful = true;
+        waits = this.#holdings.isMarked;
         break;
       }
       waiter.attempts++;
@@ -402,18 +418,20 @@ export class Cell {
       if (at === Infinity ? !waiter.patient : start > Math.max(waiter.deadline, now)) {
         refused.push({ waiter, outcome: this.#refusal({ ...base, parts }, now, waiter.demand, waiter.attempts) });
       } else if (start > horizon) {
+        waits = at === Infinity && now - waiter.since >= MARK_AFTER_MS;
         resumeAt = this.#whenToResume(at === Infinity, { ...base, parts }, now, waiter.demand);
         break;
       } else {
         // A number for every grant and not for every waiter: waiters may exchange what they were granted.
         const demand = this.#concurrency < 0 ? waiter.demand : { ...waiter.demand, permit: identity.next() };
-        const counted = at < time + lead ? earliestStart(rules, parts, time + lead, demand) : at;
+        const counted = at < time + lead ? earliestStart(rules, parts, time, demand, time + lead) : at;
         const after = takeAll(rules, parts, counted, time, demand);
         granted.push({ waiter, grant: { from: start, at: counted + epoch, epoch, before: parts, after, demand } });
         parts = after;
       }
       dealtWith++;
     }
+    parts = this.#holdings.marked(parts, time, waits);
     const state = { ...base, parts };
     const changed = parts !== base.parts;
     return {
@@ -490,7 +508,6 @@ export class Cell {
     const undone = this.#undo.splice(0, plan.undone);
     this.#queue = this.#queue.slice(plan.dealtWith);
     this.#resumeAt = this.#nudged ? -Infinity : plan.resumeAt;
-    this.#holdings.written(plan.decidedAt, now);
     for (const { waiter, grant } of plan.granted) {
       if (waiter.failed) this.#holdings.doubt(now, now);
       else if (waiter.settled) void this.giveBack(grant, true);
@@ -503,12 +520,18 @@ export class Cell {
         }
       }
     }
+    this.#holdings.written(plan.state, plan.decidedAt, now);
     for (const { waiter, outcome } of plan.refused) if (!waiter.settled) this.#settle(waiter, outcome);
     if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
     this.#queue.unshift(...this.#serveDue(now));
     for (const { resolve } of undone) resolve();
-    if (this.#concurrency >= 0 && undone.length > 0) kv.announce?.(ledger.key);
+    if (undone.length > 0 && this.#hasFreePermits(plan.state, now)) kv.announce?.(ledger.key);
     this.#setAlarm();
+  }
+
+  #hasFreePermits({ epoch, parts }: State, now: number): boolean {
+    const rule = this.#rules[this.#concurrency];
+    return rule !== undefined && rule.usage(parts[this.#concurrency]!, now - epoch).remaining > 0;
   }
 
   #serve(waiter: Waiter, grant: Grant): void {
@@ -516,11 +539,16 @@ export class Cell {
     this.#settle(waiter, { kind: "granted", grant, attempts: waiter.attempts });
   }
 
+  /** Whether the permit of a grant is gone before its moment has come. */
+  #isLost(grant: Grant | undefined): boolean {
+    return this.#concurrency >= 0 && grant !== undefined && !this.#holdings.has(grant.demand.permit);
+  }
+
   /** Serves those whose moment has come. Returns those who are left without a slot, as it was missed. */
   #serveDue(now: number): Waiter[] {
     const left: Waiter[] = [];
     while (this.#schedule.next <= now) {
-      if (now - this.#schedule.next <= this.#tolerance) {
+      if (now - this.#schedule.next <= this.#tolerance && !this.#isLost(this.#schedule.nextGrant)) {
         const { waiter, grant } = this.#schedule.take();
         this.#serve(waiter, grant);
       } else {
@@ -536,7 +564,9 @@ export class Cell {
 
   /** The alarm has rung: looks at everything that may be due. */
   #wake(): void {
-    const now = this.#options.store.clock.now();
+    const { ledger, store: { clock } } = this.#options;
+    const now = clock.now();
+    this.#holdings.check(ledger.known, now);
     const left = this.#serveDue(now);
     if (left.length > 0) {
       // What is being written is about the head of the queue: that must stay as it is.
@@ -594,7 +624,6 @@ export class Cell {
     for (const waiter of this.#queue) if (!waiter.settled) this.#failOne(waiter, cause);
     for (const peek of this.#peeks.splice(0)) peek.reject(cause);
     this.#queue = [];
-    this.#queuedCost = 0;
     this.#fresh = false;
     this.#resumeAt = -Infinity;
     // What was to be undone may have been: to do it again could give back what is somebody else's by now. A permit is
@@ -643,7 +672,7 @@ export class Cell {
       if (this.#soonestDeadline < Infinity) this.#alarm.glance(this.#soonestDeadline);
       return;
     }
-    let at = Math.min(start, this.#soonestDeadline, this.#holdings.renewAt);
+    let at = Math.min(start, this.#soonestDeadline, this.#holdings.dueAt);
     if (this.#queue.length > 0) at = Math.min(at, this.#resumeAt);
     if (at < Infinity) this.#alarm.set(at);
     else this.#alarm.clear();

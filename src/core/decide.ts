@@ -4,17 +4,22 @@ import type { Demand, Rule, RuleState, Usage } from "./rules/rule.ts";
 export type Parts = readonly RuleState[];
 
 /**
- * The first moment from `now` on at which every rule lets the request start, or `Infinity` if time alone does not bring
+ * The first moment from `from` on at which every rule lets the request start, or `Infinity` if time alone does not bring
  * it. Rules only get fuller with time, so the moment at which the last of them agrees is found by asking round.
  */
-export function earliestStart(rules: readonly Rule[], parts: Parts, now: number, demand: Demand): number {
-  let at = now;
+export function earliestStart(
+  rules: readonly Rule[],
+  parts: Parts,
+  now: number,
+  demand: Demand,
+  from: number = now,
+): number {
+  let at = from;
   for (let asked = 0, agreed = 0; agreed < rules.length; asked++) {
     const index = asked % rules.length;
     const rule = rules[index]!;
     // Who holds a permit is known for now only: nobody knows who will hold one at a later moment.
-    const from = rule.kind === "concurrency" ? now : at;
-    const next = rule.earliest(parts[index]!, from, demand);
+    const next = rule.earliest(parts[index]!, rule.kind === "concurrency" ? now : at, demand);
     if (next === Infinity) return Infinity;
     agreed = next > at ? 1 : agreed + 1;
     at = Math.max(at, next);

@@ -1,62 +1,135 @@
 import type { Parts } from "./decide.ts";
-import { type Holders, renewPermits } from "./rules/concurrency.ts";
-import type { RuleState } from "./rules/rule.ts";
+import { holderOf, markWaiting, type Permits, renewPermits } from "./rules/concurrency.ts";
+import { lostWrite, type State } from "./state.ts";
 
 /** The permits of a concurrency limit that this process holds on one key, and when to say so in the store. */
 export interface Holdings {
-  /** When the store has to hear what is held; `Infinity` if nothing is. */
-  readonly renewAt: number;
+  /** When something is to be done about them; `Infinity` if nothing is held. */
+  readonly dueAt: number;
+  /** Whether the store has to hear what is held. */
+  isDue(now: number): boolean;
   readonly size: number;
+  has(permit: number): boolean;
   hold(permit: number, now: number): void;
   /** The permit is not held any more. To write that is up to the caller. */
   drop(permit: number): void;
   dropAll(): void;
   /** The store may count permits that are not held, as it is not known what was written: it has to hear at `at`. */
   doubt(now: number, at: number): void;
+  /** Finds out what was lost: to others, as `known` shows, or as the lease was not renewed in time. */
+  check(known: State | undefined, now: number): void;
   /** The states of the rules after the store has heard, if that is due. `time` is `now` since the epoch. */
   renewed(parts: Parts, time: number, now: number): Parts;
-  /** What {@link Holdings.renewed} returned at `plannedAt` has been written. */
-  written(plannedAt: number, now: number): void;
+  /** The states of the rules after the others have heard whether somebody waits here. */
+  marked(parts: Parts, time: number, waits: boolean): Parts;
+  /** Whether the others believe that somebody waits here. */
+  readonly isMarked: boolean;
+  /** A state that was planned at `plannedAt` stands in the store. */
+  written(state: State, plannedAt: number, now: number): void;
   /** The store failed: it is tried again at `at`, for as long as it can matter. */
   failed(now: number, at: number): void;
 }
 
-/** A third of the lease: so two renewals can be lost. */
-const RENEWALS_PER_LEASE = 3;
+/** What {@link createHoldings} needs. */
+export interface HoldingsOptions {
+  /** Which of the rules limits concurrency; -1: none does. */
+  readonly index: number;
+  readonly owner: string;
+  readonly leaseMs: number;
+  /** Called with every permit that this process held and does not hold any more, without having released it. */
+  readonly onLost: (permit: number) => void;
+}
 
-/** No holdings yet, of the process `owner` in the rule at `index` (-1: there is none). */
-export function createHoldings(index: number, owner: string, leaseMs: number): Holdings {
+/** So two renewals can fail. */
+const RENEWALS_PER_LEASE = 3;
+/** For how long the others believe that somebody waits here, unless it is said again. */
+const MARK_MS = 3_000;
+
+/** Nothing held yet. */
+export function createHoldings({ index, owner, leaseMs, onLost }: HoldingsOptions): Holdings {
   const held = new Set<number>();
   let renewAt = Infinity;
+  let leaseUntil = Infinity;
   let doubtfulUntil = -Infinity;
+  let isMarked = false;
+  let checked: State | undefined;
+  let lastWrite = 0;
   const next = (now: number) => held.size > 0 ? now + leaseMs / RENEWALS_PER_LEASE : Infinity;
+  const permitsIn = (parts: Parts) => parts[index] as Permits; // the state of the rule at that place
+  const withPermits = (parts: Parts, permits: Permits): Parts =>
+    permits === parts[index] ? parts : parts.map((part, i) => i === index ? permits : part);
+
+  function drop(permit: number): void {
+    held.delete(permit);
+    if (held.size > 0) return;
+    leaseUntil = Infinity;
+    if (doubtfulUntil === -Infinity) renewAt = Infinity;
+  }
+
+  function lose(permit: number): void {
+    drop(permit);
+    onLost(permit);
+  }
+
   return {
-    get renewAt() {
-      return renewAt;
+    get dueAt() {
+      return Math.min(renewAt, leaseUntil);
     },
+    isDue: (now) => now >= renewAt,
     get size() {
       return held.size;
     },
+    get isMarked() {
+      return isMarked;
+    },
+    has: (permit) => held.has(permit),
     hold(permit, now) {
       held.add(permit);
       renewAt = Math.min(renewAt, next(now));
     },
-    drop(permit) {
-      held.delete(permit);
-      if (held.size === 0 && doubtfulUntil === -Infinity) renewAt = Infinity;
+    drop,
+    dropAll() {
+      for (const permit of [...held]) drop(permit);
     },
-    dropAll: () => held.clear(),
     doubt(now, at) {
       if (index < 0) return;
       doubtfulUntil = now + leaseMs;
       renewAt = Math.min(renewAt, at);
     },
+    check(known, now) {
+      if (index < 0) return;
+      if (now >= leaseUntil) {
+        // Nobody has to believe any more that these are held. To say that they are could be one too many.
+        for (const permit of [...held]) lose(permit);
+        doubtfulUntil = now + leaseMs;
+        renewAt = now;
+        return;
+      }
+      if (known === undefined || known === checked) return;
+      checked = known;
+      const lostData = lostWrite(known, [owner, lastWrite]);
+      lastWrite = known.writers.find(([id]) => id === owner)?.[1] ?? lastWrite;
+      const counted = holderOf(permitsIn(known.parts), owner)?.permits ?? [];
+      const missing = [...held].filter((permit) => !counted.includes(permit));
+      if (missing.length === 0) return;
+      // Nobody took what a store has lost: it is said to be held again.
+      if (lostData) renewAt = now;
+      else for (const permit of missing) lose(permit);
+    },
     renewed(parts, time, now) {
       if (now < renewAt) return parts;
-      const holders = renewPermits(parts[index] as Holders, owner, [...held], time + leaseMs); // the state of that rule
-      return holders === parts[index] ? parts : parts.map((part, i): RuleState => i === index ? holders : part);
+      return withPermits(parts, renewPermits(permitsIn(parts), owner, [...held], time + leaseMs));
     },
-    written(plannedAt, now) {
+    marked(parts, time, waits) {
+      return index < 0 ? parts : withPermits(parts, markWaiting(permitsIn(parts), owner, waits, time, MARK_MS));
+    },
+    written(state, plannedAt, now) {
+      if (index < 0) return;
+      const permits = permitsIn(state.parts);
+      const until = holderOf(permits, owner)?.until;
+      checked = state;
+      isMarked = permits.waiting.some((mark) => mark.owner === owner);
+      leaseUntil = until === undefined || held.size === 0 ? Infinity : until + state.epoch;
       if (plannedAt < renewAt) return;
       doubtfulUntil = -Infinity;
       renewAt = next(now);

@@ -11,6 +11,7 @@ import {
 } from "./errors.ts";
 import { type Digest, storeKey } from "./key.ts";
 import { createLedger, type Finding, type Identity } from "./ledger.ts";
+import { createLease, type Lease, type LosableLease, NO_LEASE } from "./lease.ts";
 import type { LimiterConfig } from "./limiter_config.ts";
 import type { Logger } from "./logger.ts";
 import { createMeter, type Meter, type RateLimiterMetrics } from "./metrics.ts";
@@ -185,12 +186,15 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   const meter = createMeter();
   let cell: Cell | undefined;
   let opening: Promise<Cell> | undefined;
+  const leases = new Map<number, LosableLease>();
   let failing = false;
   let closed = false;
 
   /** The cell, once the store is open. Concurrent first uses open it once. */
   function open(): Promise<Cell> {
-    return opening ??= openCell(shared, key, meter).then((opened) => cell = opened).finally(() => opening = undefined);
+    return opening ??= openCell(shared, key, meter, onLost).then((opened) => cell = opened).finally(() =>
+      opening = undefined
+    );
   }
 
   /** As {@link open}, for as long as the caller and the store may take. */
@@ -287,61 +291,84 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     const { outcome, waitedMs, timeoutMs } = answer;
     noteFailure(cause);
     if (config.onFailure === "closed") throw failure(cause, outcome.attempts);
-    const result = config.onFailure === "local"
-      ? await localLimiter().tryAcquire({ ...options, timeoutMs: Math.max(0, timeoutMs - waitedMs) })
-      : grantedResult(freshState(rules, 0), 0, waitedMs, releaseNothing);
-    if (result.allowed) meter.degraded();
-    return { ...result, limiterId: id, degraded: true };
+    if (config.onFailure === "open") {
+      meter.degraded();
+      return grantedResult(freshState(rules, 0), 0, permitOf(NO_LEASE, waitedMs, true));
+    }
+    const left = timeoutMs === 0 ? 0 : Math.max(0, timeoutMs - waitedMs);
+    const result = await localLimiter().tryAcquire({ ...options, timeoutMs: left });
+    if (!result.allowed) return { ...result, limiterId: id, degraded: true };
+    meter.degraded();
+    const permit = permitOf(result.permit, waitedMs + result.waitedMs, true);
+    return { ...result, limiterId: id, degraded: true, waitedMs: permit.waitedMs, permit };
   }
 
   function localLimiter(): Limiter {
     return key === undefined ? context.localLimiter() : context.localLimiter().key(key);
   }
 
-  function releaser(grant: Grant): () => Promise<void> {
-    if (config.maxConcurrent === null) return releaseNothing;
-    meter.permit(1);
-    let released: Promise<void> | undefined;
-    return () => {
-      if (!released) {
-        meter.permit("released");
-        released = cell!.giveBack(grant, false); // it was granted by the cell
-      }
-      return released;
-    };
+  function onLost(permit: number): void {
+    leases.get(permit)?.lose();
+    leases.delete(permit);
   }
 
-  function facts(usage: Usage, time: number, release: () => Promise<void>): RateLimitFacts {
+  /** What the caller holds from now on. */
+  function leaseOf(grant: Grant): Lease {
+    if (config.maxConcurrent === null) return NO_LEASE;
+    const { permit } = grant.demand;
+    meter.permit(1);
+    const lease = createLease(id, config.leaseMs, {
+      release() {
+        leases.delete(permit);
+        meter.permit("released");
+        return cell!.giveBack(grant, false); // it was granted by the cell
+      },
+      lost: () => meter.permit(-1),
+    });
+    leases.set(permit, lease);
+    return lease;
+  }
+
+  function facts(usage: Usage, time: number, degraded: boolean, release: () => Promise<void>): RateLimitFacts {
     return {
       limiterId: id,
       limit: usage.limit,
       remaining: usage.remaining,
       resetInMs: Math.max(0, usage.resetAt - time),
-      degraded: false,
+      degraded,
       release,
       [Symbol.asyncDispose]: release,
     };
   }
 
-  function grantedResult(
-    state: Snapshot,
-    now: number,
-    waitedMs: number,
-    release: () => Promise<void>,
-  ): RateLimitResult {
+  function grantedResult(state: Snapshot, now: number, permit: Permit): RateLimitResult {
     const time = now - state.epoch;
-    return { ...facts(scarcest(rules, state.parts, time), time, release), allowed: true, waitedMs, retryAfterMs: 0 };
+    const usage = scarcest(rules, state.parts, time);
+    const { waitedMs, degraded, release } = permit;
+    return { ...facts(usage, time, degraded, release), allowed: true, waitedMs, retryAfterMs: 0, permit };
   }
 
-  function refusedResult(state: Snapshot, now: number, { retryAt, rule }: Obstacle): RateLimitResult {
+  function refusedResult(state: Snapshot, now: number, { retryAt, rule }: Obstacle, degraded = false): RateLimitResult {
     const time = now - state.epoch;
     const usage = scarcest(rules, state.parts, time);
     const retryAfterMs = Math.max(0, retryAt - now);
-    return { ...facts(usage, time, releaseNothing), allowed: false, retryAfterMs, rule: rule.label };
+    return { ...facts(usage, time, degraded, releaseNothing), allowed: false, retryAfterMs, rule: rule.label };
   }
 
-  function permitOf(release: () => Promise<void>, waitedMs: number, degraded: boolean): Permit {
-    return { limiterId: id, waitedMs, degraded, release, [Symbol.asyncDispose]: release };
+  function permitOf(lease: Lease, waitedMs: number, degraded: boolean): Permit {
+    return {
+      limiterId: id,
+      waitedMs,
+      degraded,
+      get lost() {
+        return lease.lost;
+      },
+      get signal() {
+        return lease.signal;
+      },
+      release: lease.release,
+      [Symbol.asyncDispose]: lease.release,
+    };
   }
 
   /** The state of the store, or if it failed what the limiter goes by instead. */
@@ -363,9 +390,9 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     const now = clock.now();
     const demand = { cost, owner: "", permit: 0 };
     const start = earliestStart(rules, state.parts, now - state.epoch, demand) + state.epoch;
-    if (start <= now) return { ...grantedResult(state, now, 0, releaseNothing), degraded };
+    if (start <= now) return grantedResult(state, now, permitOf(NO_LEASE, 0, degraded));
     const { rule, retryAt } = obstacle(rules, state.parts, now - state.epoch, demand);
-    return refusedResult(state, now, { rule, retryAt: retryAt + state.epoch });
+    return refusedResult(state, now, { rule, retryAt: retryAt + state.epoch }, degraded);
   }
 
   const limiter: KeyLimiter = {
@@ -391,13 +418,13 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       const { outcome, waitedMs } = answer;
       if (outcome.kind === "granted") {
         meter.granted(clock.now(), waitedMs);
-        return permitOf(releaser(outcome.grant), waitedMs, false);
+        return permitOf(leaseOf(outcome.grant), waitedMs, false);
       }
       if (outcome.kind === "failed") {
         const result = await withoutStore(outcome.cause, options, answer);
         if (result.allowed) {
-          meter.granted(localClock.now(), waitedMs + result.waitedMs);
-          return permitOf(result.release, waitedMs + result.waitedMs, true);
+          meter.granted(localClock.now(), result.waitedMs);
+          return result.permit;
         }
         meter.count("timeouts");
         throw timedOut(id, answer, result.retryAfterMs, result.rule);
@@ -416,10 +443,9 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         : grantedResult(
           { epoch: outcome.grant.epoch, parts: outcome.grant.after },
           clock.now(),
-          waitedMs,
-          releaser(outcome.grant),
+          permitOf(leaseOf(outcome.grant), waitedMs, false),
         );
-      if (result.allowed) meter.granted(localClock.now(), waitedMs);
+      if (result.allowed) meter.granted(localClock.now(), result.waitedMs);
       else meter.count("timeouts");
       return result;
     },
@@ -475,6 +501,7 @@ async function openCell(
   { config, context, rules, codec }: Shared,
   key: string | undefined,
   meter: Meter,
+  onLost: (permit: number) => void,
 ): Promise<Cell> {
   const { store, logger } = context;
   await store.open();
@@ -491,7 +518,7 @@ async function openCell(
     backendTimeoutMs: config.backendTimeoutMs,
     onFinding: (finding) => logger.warn(`Limiter '${config.id}': ${describe(finding)}`),
   });
-  return new Cell({ ...context, ...config, ledger, rules, identity, meter });
+  return new Cell({ ...context, ...config, ledger, rules, identity, meter, onLost });
 }
 
 /** A store that forgets a limit before it has run out would admit too much. */

@@ -21,6 +21,13 @@ export interface Permit extends AsyncDisposable {
   readonly waitedMs: number;
   /** Whether it was granted although the store was down, so that the limit may have been exceeded. */
   readonly degraded: boolean;
+  /**
+   * Whether a permit of a concurrency limit is not held any more although it was not released: this process was paused, or
+   * cut off from the store, for longer than the lease, so that somebody else may hold it now.
+   */
+  readonly lost: boolean;
+  /** Aborts when the permit is lost. Pass it on to what must not go on without. */
+  readonly signal: AbortSignal;
   /** Gives the permit of a concurrency limit back. Repeated calls do nothing. Never throws. */
   release(): Promise<void>;
 }
@@ -77,6 +84,8 @@ export type RateLimitResult =
       readonly waitedMs: number;
       /** Always 0: there is nothing to retry. */
       readonly retryAfterMs: 0;
+      /** What was granted: says when a permit of a concurrency limit is lost. */
+      readonly permit: Permit;
     }
     | {
       /** Refused; nothing was used up. */

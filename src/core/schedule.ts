@@ -16,6 +16,8 @@ interface Scheduled {
 export interface Schedule<Waiter extends Scheduled, Grant extends Slot> {
   /** The next moment; `Infinity` if there is none. */
   readonly next: number;
+  /** What was granted for the next moment. */
+  readonly nextGrant: Grant | undefined;
   readonly size: number;
   add(waiter: Waiter, grant: Grant): void;
   /** Whose moment is the next one, with that moment. To be called only if there is one. */
@@ -43,6 +45,9 @@ export function createSchedule<Waiter extends Scheduled, Grant extends Slot>(): 
   return {
     get next() {
       return grants[0]?.from ?? Infinity;
+    },
+    get nextGrant() {
+      return grants[0];
     },
     get size() {
       return grants.length;

@@ -60,6 +60,12 @@ export function wasWritten(state: State, [id, operation]: Writer): boolean {
   return state.writers.some((writer) => writer[0] === id && writer[1] === operation);
 }
 
+/** Whether a write of `id` is missing from the state because the store lost it, and not because others wrote since. */
+export function lostWrite({ writers }: State, [id, operation]: Writer): boolean {
+  const own = writers.find((writer) => writer[0] === id);
+  return own ? own[1] < operation : writers.length < REMEMBERED_WRITERS;
+}
+
 /** From when on the state says no more than no state at all. */
 export function idleFrom(rules: readonly Rule[], state: State): number {
   return rules.reduce((last, rule, i) => Math.max(last, rule.idleFrom(state.parts[i]!)), 0) + state.epoch;
@@ -81,7 +87,6 @@ export type Decoded =
   | { readonly kind: "newer"; readonly version: number }
   | { readonly kind: "damaged"; readonly problem: string };
 
-const FIELDS = { rate: "rate", window: "window", concurrency: "holders" } as const;
 const OWN_FIELDS = new Set(["v", "rules", "epoch", "writers"]);
 
 /** The codec for a list of rules. */
@@ -137,7 +142,7 @@ function fieldNames(rules: readonly Rule[]): string[] {
   return rules.map((rule) => {
     const count = (seen.get(rule.kind) ?? 0) + 1;
     seen.set(rule.kind, count);
-    return FIELDS[rule.kind] + (count > 1 ? count : "");
+    return count > 1 ? `${rule.kind}${count}` : rule.kind;
   });
 }
 

@@ -62,21 +62,19 @@ test("earliestStart() with a free permit and an exhausted window waits for the w
   assertLessOrEqual(start, 1_005);
 });
 
+/** The same states, so that any change throws. */
+function frozen(parts: Parts): Parts {
+  const freeze = (value: unknown): void => {
+    if (typeof value !== "object" || value === null) return;
+    Object.values(value).forEach(freeze);
+    Object.freeze(value);
+  };
+  freeze(parts);
+  return parts;
+}
+
 test("asking and being refused change nothing: states are never written to [CMB-2]", () => {
   const rules: Rule[] = [rate(1, 2), window(2, 1_000), permits(1)];
-  const frozen = (parts: Parts): Parts => {
-    for (const part of parts) {
-      if (typeof part !== "object") continue;
-      for (const entry of part) {
-        if (typeof entry === "object") {
-          Object.freeze(entry.permits);
-          Object.freeze(entry);
-        }
-      }
-      Object.freeze(part);
-    }
-    return Object.freeze(parts);
-  };
   let parts = frozen(initial(rules));
   for (let i = 0; i < 2; i++) {
     const before = JSON.stringify(parts);
@@ -161,12 +159,13 @@ test("earliestStartBehind() is never later than what those in front and the requ
 
 test("obstacle() is the rule that takes longest", () => {
   const slow = window(1, 5_000);
-  const rules: Rule[] = [rate(10), slow, permits(1)];
+  const single = permits(1);
+  const rules: Rule[] = [rate(10), slow, single];
   const parts = takeAll(rules, initial(rules), 0, 0, demand());
   const { rule, retryAt } = obstacle(rules, parts, 0, demand(1, 2));
   assertEquals(rule.label, "1 at the same time");
   assertEquals(retryAt, 10_000);
-  const free: Parts = [parts[0] ?? 0, parts[1] ?? [], []];
+  const free: Parts = [parts[0] ?? 0, parts[1] ?? [], single.initial];
   assertEquals(obstacle(rules, free, 0, demand(1, 2)).rule, slow);
   assertGreater(obstacle(rules, free, 0, demand(1, 2)).retryAt, 4_999);
 });

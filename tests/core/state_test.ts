@@ -38,13 +38,15 @@ function stateIn(decoded: Decoded): State {
 const times = fc.double({ min: -1e7, max: 1e7, noNaN: true }).map((time) => time + 0); // JSON has no -0
 const logs = fc.array(fc.tuple(times, fc.double({ min: 0.01, max: 1e6, noNaN: true })), { maxLength: 10 })
   .map((entries) => entries.sort(([a], [b]) => a - b).flat());
+const waiting = fc.array(fc.record({ owner: fc.string(), since: times, until: times }), { maxLength: 4 });
 const holders = fc.array(fc.record({ owner: fc.string(), until: times, permits: fc.array(fc.maxSafeNat()) }), {
   maxLength: 4,
 });
+const held = fc.record({ holders, waiting });
 const writers = fc.array(fc.tuple(fc.string(), fc.maxSafeNat()), { maxLength: 8 });
 const states: fc.Arbitrary<State> = fc.record({
   epoch: fc.integer({ min: 0, max: 2 ** 43 }),
-  parts: fc.tuple(times, times, logs, holders),
+  parts: fc.tuple(times, times, logs, held),
   writers,
   foreign: fc.constant([]),
 });
@@ -70,7 +72,7 @@ test("stateCodec() writes JSON that a person can read", () => {
     rate: 107,
     rate2: 10_007,
     window: [9.5, 1],
-    holders: [{ owner: "p", until: 5_007, permits: [4] }],
+    concurrency: { holders: [{ owner: "p", until: 5_007, permits: [4] }], waiting: [] },
     writers: [["p", 9]],
   });
 });
@@ -92,7 +94,7 @@ test("stateCodec().decode() never throws, and what it takes can be used, whateve
     rate: fc.oneof<fc.Arbitrary<unknown>[]>(times, fc.jsonValue()),
     rate2: fc.oneof<fc.Arbitrary<unknown>[]>(times, fc.jsonValue()),
     window: fc.oneof<fc.Arbitrary<unknown>[]>(logs, fc.jsonValue()),
-    holders: fc.oneof<fc.Arbitrary<unknown>[]>(holders, fc.jsonValue()),
+    concurrency: fc.oneof<fc.Arbitrary<unknown>[]>(held, fc.jsonValue()),
     writers: fc.oneof<fc.Arbitrary<unknown>[]>(writers, writers, writers, fc.jsonValue()),
     more: fc.jsonValue(),
   }, { requiredKeys: [] });
@@ -119,7 +121,16 @@ test("stateCodec().decode() never throws, and what it takes can be used, whateve
   assert(taken > 10, `only ${taken} were taken`);
 });
 
-const good = { v: STATE_VERSION, rules: "", epoch: NOW, rate: 0, rate2: 0, window: [], holders: [], writers: [] };
+const good = {
+  v: STATE_VERSION,
+  rules: "",
+  epoch: NOW,
+  rate: 0,
+  rate2: 0,
+  window: [],
+  concurrency: { holders: [], waiting: [] },
+  writers: [],
+};
 
 for (
   const [what, json, problem] of [
@@ -141,7 +152,7 @@ for (
     ["a rate beyond all numbers", JSON.stringify(good).replace('"rate":0', '"rate":1e999'), "'rate'"],
     ["a second rate that is null", { ...good, rate2: null }, "'rate2'"],
     ["half a window entry", { ...good, window: [1] }, "'window'"],
-    ["holders that are a number", { ...good, holders: 3 }, "'holders'"],
+    ["permits that are a number", { ...good, concurrency: 3 }, "'concurrency'"],
   ] as const
 ) {
   test(`stateCodec().decode() reports a value with ${what} as damaged`, () => {
@@ -162,8 +173,8 @@ test("stateCodec().decode() says so when a newer version wrote the value, whatev
 });
 
 test("stateCodec().decode() takes a rule that is not in the value yet for unused", () => {
-  const { rate2: _, holders: __, ...older } = good;
-  assertEquals(stateIn(codec.decode(encode(older))).parts, [0, 0, [], []]);
+  const { rate2: _, concurrency: __, ...older } = good;
+  assertEquals(stateIn(codec.decode(encode(older))).parts, [0, 0, [], { holders: [], waiting: [] }]);
 });
 
 test("stateCodec() keeps the fields of other processes' rules as they are [TB-13]", () => {

@@ -18,19 +18,39 @@ export interface Holder {
   readonly permits: readonly number[];
 }
 
-/** Everybody who holds permits. */
-export type Holders = readonly Holder[];
+/** A process that waits for permits which others hold. */
+export interface Waiting {
+  /** Who it is. */
+  readonly owner: string;
+  /** Since when it waits, or when it last got one. */
+  readonly since: number;
+  /** Until when the others shall believe that it still does. */
+  readonly until: number;
+}
+
+/** Everybody who holds permits, and everybody who waits for some. */
+export interface Permits {
+  readonly holders: readonly Holder[];
+  readonly waiting: readonly Waiting[];
+}
+
+/**
+ * After this long, a waiting process is left the next free permit. Before that whoever is first takes it, as it costs less
+ * to hand a permit on within a process than to another one.
+ */
+const FAIR_AFTER_MS = 50;
 
 /**
  * Concurrency by leases: at most `maxConcurrent` permits at a time. A permit belongs to an owner and comes back when it
- * is released, or when its owner has not renewed its lease for `leaseMs`. Any cost takes one permit.
+ * is released, or when its owner has not renewed its lease for `leaseMs`. Any cost takes one permit. A process that has
+ * waited for longer than another one comes first.
  */
-export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): Rule<Holders> {
-  const alive = (holders: Holders, now: number) =>
-    holders.every((holder) => holder.until > now) ? holders : holders.filter((holder) => holder.until > now);
-  const held = (holders: Holders, now: number) =>
-    holders.reduce((sum, holder) => holder.until > now ? sum + holder.permits.length : sum, 0);
-  const firstExpiry = (holders: Holders, now: number) =>
+export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): Rule<Permits> {
+  const held = ({ holders }: Permits, now: number) =>
+    holders.reduce((sum, { until, permits }) => until > now ? sum + permits.length : sum, 0);
+  const isFree = (state: Permits, now: number, owner: string) =>
+    held(state, now) + rivals(state.waiting, now, owner) < maxConcurrent;
+  const firstExpiry = ({ holders }: Permits, now: number) =>
     holders.reduce((first, { until }) => until > now ? Math.min(first, until) : first, Infinity);
   return {
     kind: "concurrency",
@@ -38,56 +58,104 @@ export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): R
     maximumCost: Infinity,
     toleranceMs: Infinity,
     horizonMs: leaseMs,
-    initial: [],
-    earliest: (holders, now) => held(holders, now) < maxConcurrent ? now : Infinity,
-    earliestBehind: (_holders, now) => now,
-    take(holders, at, now, { owner, permit }) {
+    initial: { holders: [], waiting: [] },
+    earliest: (state, now, { owner }) => isFree(state, now, owner) ? now : Infinity,
+    earliestBehind: (_state, now) => now,
+    take({ holders, waiting }, at, now, { owner, permit }) {
       const living = alive(holders, now);
       const own = living.find((holder) => holder.owner === owner);
-      const until = Math.max(own?.until ?? -Infinity, at + leaseMs);
+      const until = Math.max(own?.until ?? 0, at + leaseMs);
       const permits = own ? [...own.permits, permit] : [permit];
-      return [...living.filter((holder) => holder !== own), { owner, until, permits }];
+      return {
+        holders: [...living.filter((holder) => holder !== own), { owner, until, permits }],
+        waiting: waiting.length === 0 ? waiting : alive(waiting, now).filter((other) => other.owner !== owner),
+      };
     },
-    giveBack: (holders, { demand: { owner, permit } }) => releasePermit(holders, owner, permit),
-    retryAt: (holders, now) => held(holders, now) < maxConcurrent ? now : firstExpiry(holders, now),
-    usage(holders, now) {
-      const free = Math.max(0, maxConcurrent - held(holders, now));
+    giveBack: (state, { demand: { owner, permit } }) => releasePermit(state, owner, permit),
+    retryAt: (state, now, { owner }) =>
+      isFree(state, now, owner) ? now : Math.min(firstExpiry(state, now), now + leaseMs),
+    usage(state, now) {
+      const free = Math.max(0, maxConcurrent - held(state, now));
       return { limit: maxConcurrent, remaining: free, resetAt: now + leaseMs };
     },
-    exhausted: (now) => [{
-      owner: "unknown",
-      until: now + leaseMs,
-      permits: Array.from({ length: maxConcurrent }, (_, permit) => permit),
-    }],
-    idleFrom: (holders) => holders.reduce((last, { until }) => Math.max(last, until), -Infinity),
-    shift: (holders, ms) => holders.map((holder) => ({ ...holder, until: holder.until - ms })),
+    exhausted: (now) => ({
+      holders: [{
+        owner: "unknown",
+        until: now + leaseMs,
+        permits: Array.from({ length: maxConcurrent }, (_, permit) => permit),
+      }],
+      waiting: [],
+    }),
+    idleFrom: ({ holders }) => holders.reduce((last, { until }) => Math.max(last, until), -Infinity),
+    shift: ({ holders, waiting }, ms) => ({
+      holders: holders.map((holder) => ({ ...holder, until: holder.until - ms })),
+      waiting: waiting.map((mark) => ({ ...mark, since: mark.since - ms, until: mark.until - ms })),
+    }),
     decode(json) {
-      if (!Array.isArray(json)) return undefined;
-      const holders: Holder[] = [];
-      for (const entry of json) {
-        const holder = decodeHolder(entry);
-        if (!holder) return undefined;
-        holders.push(holder);
-      }
-      return holders;
+      if (typeof json !== "object" || json === null) return undefined;
+      const { holders, waiting }: { holders?: unknown; waiting?: unknown } = json;
+      const decodedHolders = decodeAll(holders, decodeHolder);
+      const decodedWaiting = decodeAll(waiting, decodeWaiting);
+      return decodedHolders && decodedWaiting && { holders: decodedHolders, waiting: decodedWaiting };
     },
   };
 }
 
-/** The holders without the permit; the same ones if it is not held. */
-export function releasePermit(holders: Holders, owner: string, permit: number): Holders {
-  const own = holders.find((holder) => holder.owner === owner);
-  if (!own?.permits.includes(permit)) return holders;
-  const permits = own.permits.filter((other) => other !== permit);
-  const others = holders.filter((holder) => holder !== own);
-  return permits.length === 0 ? others : [...others, { ...own, permits }];
+function alive<T extends { readonly until: number }>(entries: readonly T[], now: number): readonly T[] {
+  return entries.every(({ until }) => until > now) ? entries : entries.filter(({ until }) => until > now);
 }
 
-/** The holders after `owner` has said that it holds exactly `permits`, until `until`. */
-export function renewPermits(holders: Holders, owner: string, permits: readonly number[], until: number): Holders {
-  const others = holders.filter((holder) => holder.owner !== owner);
-  if (permits.length === 0 && others.length === holders.length) return holders;
-  return permits.length === 0 ? others : [...others, { owner, until, permits }];
+/** How many other processes have waited for longer. */
+function rivals(waiting: readonly Waiting[], now: number, owner: string): number {
+  if (waiting.length === 0) return 0;
+  const since = waiting.find((mark) => mark.owner === owner)?.since ?? now;
+  return waiting.filter((mark) =>
+    mark.owner !== owner && mark.until > now && mark.since < since && now - mark.since >= FAIR_AFTER_MS
+  ).length;
+}
+
+/** The permits without this one; the same ones if it is not held. */
+export function releasePermit(state: Permits, owner: string, permit: number): Permits {
+  const own = state.holders.find((holder) => holder.owner === owner);
+  if (!own?.permits.includes(permit)) return state;
+  const permits = own.permits.filter((other) => other !== permit);
+  const others = state.holders.filter((holder) => holder !== own);
+  return { ...state, holders: permits.length === 0 ? others : [...others, { ...own, permits }] };
+}
+
+/** The permits after `owner` has said that it holds exactly these, until `until`. */
+export function renewPermits(state: Permits, owner: string, permits: readonly number[], until: number): Permits {
+  const others = state.holders.filter((holder) => holder.owner !== owner);
+  if (permits.length === 0 && others.length === state.holders.length) return state;
+  return { ...state, holders: permits.length === 0 ? others : [...others, { owner, until, permits }] };
+}
+
+/** The permits that `owner` holds as far as the state knows, and until when. */
+export function holderOf(state: Permits, owner: string): Holder | undefined {
+  return state.holders.find((holder) => holder.owner === owner);
+}
+
+/** The permits after `owner` has said whether it waits: for `ms`, if others are there who need to know. */
+export function markWaiting(state: Permits, owner: string, waits: boolean, now: number, ms: number): Permits {
+  const own = state.waiting.find((mark) => mark.owner === owner);
+  const othersAreThere = [...state.holders, ...state.waiting].some((entry) => entry.owner !== owner);
+  if (waits && othersAreThere) {
+    if (own && own.until - now > ms / 2) return state;
+    const others = state.waiting.filter((mark) => mark !== own);
+    return { ...state, waiting: [...others, { owner, since: own?.since ?? now, until: now + ms }] };
+  }
+  return own ? { ...state, waiting: state.waiting.filter((mark) => mark !== own) } : state;
+}
+
+function decodeAll<T>(json: unknown, decode: (entry: unknown) => T | undefined): T[] | undefined {
+  if (!Array.isArray(json)) return undefined;
+  const all: T[] = [];
+  for (const entry of json) {
+    const decoded = decode(entry);
+    if (decoded === undefined) return undefined;
+    all.push(decoded);
+  }
+  return all;
 }
 
 function decodeHolder(entry: unknown): Holder | undefined {
@@ -96,4 +164,11 @@ function decodeHolder(entry: unknown): Holder | undefined {
   if (typeof owner !== "string" || typeof until !== "number" || !Number.isFinite(until)) return undefined;
   if (!Array.isArray(permits) || !permits.every((permit) => Number.isSafeInteger(permit))) return undefined;
   return { owner, until, permits };
+}
+
+function decodeWaiting(entry: unknown): Waiting | undefined {
+  if (typeof entry !== "object" || entry === null) return undefined;
+  const { owner, since, until }: { owner?: unknown; since?: unknown; until?: unknown } = entry;
+  if (typeof owner !== "string" || typeof since !== "number" || typeof until !== "number") return undefined;
+  return Number.isFinite(since) && Number.isFinite(until) ? { owner, since, until } : undefined;
 }

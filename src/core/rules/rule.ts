@@ -1,8 +1,8 @@
-import type { Holders } from "./concurrency.ts";
+import type { Permits } from "./concurrency.ts";
 import type { WindowLog } from "./window.ts";
 
 /** What a rule keeps between two decisions. All times in it are milliseconds since the state's epoch. */
-export type RuleState = number | WindowLog | Holders;
+export type RuleState = number | WindowLog | Permits;
 
 /** What a request asks for, as a rule sees it. */
 export interface Demand {

@@ -59,7 +59,7 @@ export function windowRule({ limit, windowMs, reserveAheadMs, timingMarginMs }: 
     label: `${limit} in any ${windowMs / 1_000} s`,
     maximumCost: limit,
     toleranceMs: margin,
-    horizonMs: windowMs + margin,
+    horizonMs: windowMs,
     initial: [],
     earliest: (log, now, { cost }) => fits(log, now, limit - cost),
     earliestBehind(log, now, ahead, { cost }) {

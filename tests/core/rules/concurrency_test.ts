@@ -1,7 +1,13 @@
 import { assertEquals, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { concurrencyRule, type Holders, releasePermit, renewPermits } from "../../../src/core/rules/concurrency.ts";
+import {
+  concurrencyRule,
+  markWaiting,
+  type Permits,
+  releasePermit,
+  renewPermits,
+} from "../../../src/core/rules/concurrency.ts";
 
 const LEASE_MS = 1_000;
 const ruleOf = (maxConcurrent: number) => concurrencyRule({ maxConcurrent, leaseMs: LEASE_MS });
@@ -43,7 +49,7 @@ test("concurrencyRule() gets the permits of a crashed holder back when its lease
   assertEquals(rule.retryAt(holders, 500, demand("next", 1)), 100 + LEASE_MS);
   assertEquals(rule.earliest(holders, 100 + LEASE_MS, demand("next", 1)), 100 + LEASE_MS);
   const next = rule.take(holders, 100 + LEASE_MS, 100 + LEASE_MS, demand("next", 1));
-  assertEquals(next.map(({ owner }) => owner), ["next"]);
+  assertEquals(next.holders.map(({ owner }) => owner), ["next"]);
 });
 
 test("concurrencyRule() keeps a permit for a slot that is still to come until its lease after that", () => {
@@ -60,10 +66,10 @@ test("renewPermits() says exactly what its owner holds, and touches nobody else"
   for (const permit of [1, 2, 3]) holders = rule.take(holders, 0, 0, demand("a", permit));
   holders = rule.take(holders, 0, 0, demand("b", 1));
   const renewed = renewPermits(holders, "a", [2], 5_000);
-  assertEquals(renewed.find(({ owner }) => owner === "a"), { owner: "a", until: 5_000, permits: [2] });
-  assertEquals(renewed.find(({ owner }) => owner === "b"), holders.find(({ owner }) => owner === "b"));
-  assertEquals(renewPermits(holders, "a", [], 5_000).map(({ owner }) => owner), ["b"]);
-  assertEquals(renewPermits([], "a", [], 5_000), []);
+  assertEquals(renewed.holders.find(({ owner }) => owner === "a"), { owner: "a", until: 5_000, permits: [2] });
+  assertEquals(renewed.holders.find(({ owner }) => owner === "b"), holders.holders.find(({ owner }) => owner === "b"));
+  assertEquals(renewPermits(holders, "a", [], 5_000).holders.map(({ owner }) => owner), ["b"]);
+  assertEquals(renewPermits(rule.initial, "a", [], 5_000), rule.initial);
 });
 
 /** What concurrency with leases is, as plainly as can be said: a set of permits, and until when each owner's count. */
@@ -107,8 +113,8 @@ test("concurrencyRule() does what a set of permits with leases does, whatever ha
     fc.property(fc.constantFrom(1, 2, 4), steps, (max, steps) => {
       const rule = ruleOf(max);
       const model = new Model(max);
-      let holders: Holders = rule.initial;
-      let now = 10;
+      let holders: Permits = rule.initial;
+      let now = 1e9;
       let epoch = 0;
       let next = 0;
       for (const step of steps) {
@@ -147,7 +153,7 @@ test("concurrencyRule() does what a set of permits with leases does, whatever ha
         assertLessOrEqual(model.held, max);
         const soonest = Math.min(...model.until.values());
         const retryAt = rule.retryAt(holders, now - epoch, demand("x", 0));
-        assertEquals(retryAt + epoch, model.held < max ? now : soonest);
+        assertEquals(retryAt + epoch, model.held < max ? now : Math.min(soonest, now + LEASE_MS));
       }
     }),
     { numRuns: 500 },
@@ -172,11 +178,44 @@ test("concurrencyRule() counts more than its maximum as none left, when another 
   assertEquals(ruleOf(2).earliest(holders, 0, demand("b", 1)), Infinity);
 });
 
+test("a process that has waited for a while is left the next free permit [CON-2]", () => {
+  const rule = ruleOf(1);
+  let state = rule.take(rule.initial, 0, 0, demand("holder", 1));
+  state = markWaiting(state, "waiter", true, 10, 5_000);
+  state = releasePermit(state, "holder", 1);
+  // For a moment whoever is first takes it, and then nobody but who waits.
+  assertEquals(rule.earliest(state, 20, demand("holder", 2)), 20);
+  assertEquals(rule.earliest(state, 500, demand("holder", 2)), Infinity);
+  assertEquals(rule.earliest(state, 500, demand("waiter", 1)), 500);
+  const taken = rule.take(state, 500, 500, demand("waiter", 1));
+  assertEquals(taken.waiting, []);
+});
+
+test("a process that waits no more, or has crashed, keeps nobody from a permit", () => {
+  const rule = ruleOf(1);
+  const held = rule.take(rule.initial, 0, 0, demand("holder", 1));
+  const waiting = releasePermit(markWaiting(held, "waiter", true, 10, 2_000), "holder", 1);
+  assertEquals(rule.earliest(waiting, 500, demand("holder", 2)), Infinity);
+  assertEquals(rule.earliest(markWaiting(waiting, "waiter", false, 400, 2_000), 500, demand("holder", 2)), 500);
+  assertEquals(rule.earliest(waiting, 2_010, demand("holder", 2)), 2_010);
+  const shifted = rule.shift(waiting, 100);
+  assertEquals(rule.earliest(shifted, 1_909, demand("holder", 2)), Infinity);
+  assertEquals(rule.earliest(shifted, 1_910, demand("holder", 2)), 1_910);
+});
+
+test("markWaiting() writes nothing where nobody else is there to read it", () => {
+  const rule = ruleOf(1);
+  const alone = rule.take(rule.initial, 0, 0, demand("me", 1));
+  assertEquals(markWaiting(alone, "me", true, 10, 2_000), alone);
+  assertEquals(markWaiting(alone, "me", false, 10, 2_000), alone);
+});
+
 const holder = { owner: "a", until: 5, permits: [1] };
+const mark = { owner: "a", since: 1, until: 5 };
+const states: unknown[] = [null, undefined, 1, "{}", [], [holder], {}, { holders: [] }, { waiting: [] }];
 for (
-  const json of [
+  const holders of [
     null,
-    undefined,
     1,
     "[]",
     {},
@@ -192,6 +231,12 @@ for (
     [holder, { owner: "b" }],
   ]
 ) {
+  states.push({ holders, waiting: [] });
+}
+for (const waiting of [null, {}, [1], [{ ...mark, owner: 1 }], [{ ...mark, since: "1" }], [mark, { owner: "b" }]]) {
+  states.push({ holders: [], waiting });
+}
+for (const json of states) {
   test(`concurrencyRule().decode() does not take ${JSON.stringify(json)} for a state`, () => {
     assertEquals(ruleOf(1).decode(json), undefined);
   });

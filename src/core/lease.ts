@@ -1,0 +1,67 @@
+import { RateLimiterError } from "./errors.ts";
+
+/** What the holder of a permit has of it. */
+export interface Lease {
+  readonly lost: boolean;
+  readonly signal: AbortSignal;
+  release(): Promise<void>;
+}
+
+/** The lease of a request that holds nothing: there is nothing to lose or to release. */
+export const NO_LEASE: Lease = {
+  lost: false,
+  get signal() {
+    // One for each who asks: what listens to it goes with it.
+    return new AbortController().signal;
+  },
+  release: () => Promise.resolve(),
+};
+
+/** A lease, as who granted it has it. */
+export interface LosableLease extends Lease {
+  /** It has ended without having been released. */
+  lose(): void;
+}
+
+/** What happens at the end of a lease. */
+export interface LeaseEnd {
+  /** Called once, at the first release. */
+  release(): Promise<void>;
+  /** Called once, when it is lost before it was released. */
+  lost(): void;
+}
+
+/** A lease on a permit of the limiter `limiterId`. */
+export function createLease(limiterId: string, leaseMs: number, end: LeaseEnd): LosableLease {
+  // Most holders never ask for the signal.
+  let controller: AbortController | undefined;
+  let lost = false;
+  let released: Promise<void> | undefined;
+  const reason = () =>
+    new RateLimiterError(
+      `The permit of limiter '${limiterId}' was lost: its lease of ${
+        leaseMs / 1_000
+      } s ran out before it was renewed, as ` +
+        `this process was paused or cut off from the store. Somebody else may hold it now.`,
+    );
+  return {
+    get lost() {
+      return lost;
+    },
+    get signal() {
+      controller ??= new AbortController();
+      if (lost && !controller.signal.aborted) controller.abort(reason());
+      return controller.signal;
+    },
+    release() {
+      if (lost) return Promise.resolve();
+      return released ??= end.release();
+    },
+    lose() {
+      if (lost || released) return;
+      lost = true;
+      end.lost();
+      controller?.abort(reason());
+    },
+  };
+}
