@@ -9,6 +9,7 @@ import { maskStoreOptions } from "./config/secrets.ts";
 import { checkStoreOptions } from "./config/stores.ts";
 import type { Clock } from "./core/clock.ts";
 import {
+  ConfigValidationError,
   LimiterNotFoundError,
   RateLimiterAlreadyConfiguredError,
   RateLimiterError,
@@ -201,6 +202,7 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
 
   function load(path: string): void {
     const { stores: newStores, limiters: newLimiters } = readConfiguration(path, { knownStores: stores.keys() });
+    for (const [id, options] of newStores) createStore(id, options, path);
     // What comes later wins, so nothing from here on can be refused.
     for (const [id, options] of newStores) putStore(id, options);
     for (const [id, options] of newLimiters) putLimiter(id, options);
@@ -230,9 +232,10 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
     return entry.store ??= createStore(id, entry.options);
   }
 
-  function createStore(id: string, options: StoreOptions): Store {
+  /** Opens nothing; but what is wrong with a URL, for example, shows. */
+  function createStore(id: string, options: StoreOptions, file?: string): Store {
     if (options.engine === "memory") return memoryStore(clock);
-    if (options.engine === "nats") return natsStore(options, { id, logger, clock });
+    if (options.engine === "nats") return inStore(id, file, () => natsStore(options, { id, logger, clock }));
     const nothing = () => Promise.resolve();
     return { kv: options.kv, clock: options.clock ?? clock, open: nothing, close: nothing };
   }
@@ -274,6 +277,7 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
     checkLimiter: async (id, options) => await rateSync.getLimiter(id).check(options),
     configureStore(id, given) {
       const { replace = false, ...options }: StoreOptions & Replace = checkStoreOptions(id, given);
+      createStore(id, options);
       const old = stores.get(id);
       const differing = old ? differences(old.options, options) : [];
       if (differing.length > 0 && !replace) throw new RateLimiterAlreadyConfiguredError("store", id, differing);
@@ -339,6 +343,22 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
     [Symbol.asyncDispose]: () => rateSync.close(),
   };
   return rateSync;
+}
+
+/** Says in an error about an option which store it belongs to. */
+function inStore(id: string, file: string | undefined, create: () => Store): Store {
+  try {
+    return create();
+  } catch (error) {
+    if (!(error instanceof ConfigValidationError)) throw error;
+    const { problem, field, expected, received } = error;
+    throw new ConfigValidationError(`Failed to configure store '${id}': ${problem}`, {
+      field: `stores.${id}.${field}`,
+      expected,
+      received,
+      ...(file === undefined ? {} : { file }),
+    });
+  }
 }
 
 function natsOptions(entry: StoreEntry | undefined): Partial<Extract<StoreOptions, { engine: "nats" }>> {

@@ -117,7 +117,7 @@ function refuseStore(section: Section, id: string, known: ReadonlySet<string>): 
   const hint = typeof store === "string" ? suggestion(store, ids) : "";
   return refuse(
     section,
-    `Limiter '${id}' references unknown store ${shown}. Define [stores.<id>] in the same file, or configure the store in code before.${hint}`,
+    `It references unknown store ${shown}. Define [stores.<id>] in the same file, or configure the store in code before.${hint}`,
     {
       field: `${section.path}.store`,
       expected: ids.length === 0

@@ -67,6 +67,8 @@ export class ConfigValidationError extends RateLimiterError implements Mismatch 
   readonly received: string;
   /** The configuration file, if the value came from one. */
   readonly file: string | undefined;
+  /** What is wrong, in a sentence: the message without the file and the facts. */
+  readonly problem: string;
 
   /** The message is completed with the file, if there is one, and with the facts of `mismatch`. */
   constructor(message: string, mismatch: Mismatch & { readonly file?: string }, options?: ErrorOptions) {
@@ -75,6 +77,7 @@ export class ConfigValidationError extends RateLimiterError implements Mismatch 
     this.expected = mismatch.expected;
     this.received = mismatch.received;
     this.file = mismatch.file;
+    this.problem = message;
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Clock } from "../../core/clock.ts";
-import { StoreUnavailableError } from "../../core/errors.ts";
+import { ConfigValidationError, StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { Store } from "../../core/store.ts";
 import { systemClock } from "../system_clock.ts";
@@ -98,7 +98,17 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
   async function connect(): Promise<OpenedNats> {
     if (source === undefined) throw closedError();
     // only a store that is used loads the NATS client
-    const { openNats } = await import("./open.ts");
+    const { openNats } = await import("./open.ts").catch((cause) => {
+      // A broken installation is no outage: it does not pass.
+      throw new ConfigValidationError(
+        `The NATS client could not be loaded: ${
+          cause instanceof Error ? cause.message : cause
+        }. Install the dependencies ` +
+          `of @ratesync/core again`,
+        { field: "engine", expected: "a NATS client that can be imported", received: "an import that failed" },
+        { cause },
+      );
+    });
     const result = await openNats({
       store: id,
       source,
