@@ -27,7 +27,7 @@ export interface Grant {
 
 /** How a request ended. */
 export type Outcome =
-  | { readonly kind: "granted"; readonly grant: Grant; readonly attempts: number }
+  | { readonly kind: "granted"; readonly grant: Grant; readonly servedAt: number; readonly attempts: number }
   | ({ readonly kind: "refused"; readonly state: State; readonly attempts: number } & Obstacle)
   | { readonly kind: "failed"; readonly cause: unknown; readonly attempts: number }
   | { readonly kind: "closed"; readonly attempts: number };
@@ -513,7 +513,7 @@ export class Cell {
       else if (waiter.settled) void this.giveBack(grant, true);
       else {
         if (this.#concurrency >= 0) this.#holdings.hold(grant.demand.permit, now);
-        if (grant.from <= now && now - grant.at <= this.#tolerance) this.#serve(waiter, grant);
+        if (grant.from <= now && now - grant.at <= this.#tolerance) this.#serve(waiter, grant, now);
         else {
           this.#exit(waiter);
           this.#schedule.add(waiter, grant);
@@ -534,9 +534,9 @@ export class Cell {
     return rule !== undefined && rule.usage(parts[this.#concurrency]!, now - epoch).remaining > 0;
   }
 
-  #serve(waiter: Waiter, grant: Grant): void {
+  #serve(waiter: Waiter, grant: Grant, now: number): void {
     this.#served = true;
-    this.#settle(waiter, { kind: "granted", grant, attempts: waiter.attempts });
+    this.#settle(waiter, { kind: "granted", grant, servedAt: now, attempts: waiter.attempts });
   }
 
   /** Whether the permit of a grant is gone before its moment has come. */
@@ -550,7 +550,7 @@ export class Cell {
     while (this.#schedule.next <= now) {
       if (now - this.#schedule.next <= this.#tolerance && !this.#isLost(this.#schedule.nextGrant)) {
         const { waiter, grant } = this.#schedule.take();
-        this.#serve(waiter, grant);
+        this.#serve(waiter, grant, now);
       } else {
         // To start this late could be too close to the slots after it.
         const { waiter, missed } = this.#schedule.miss();

@@ -1,10 +1,11 @@
 import { RateLimiterError } from "./errors.ts";
+import type { Permit } from "./result.ts";
 
 /** What the holder of a permit has of it. */
 export interface Lease {
   readonly lost: boolean;
   readonly signal: AbortSignal;
-  release(): Promise<void>;
+  readonly release: () => Promise<void>;
 }
 
 /** The lease of a request that holds nothing: there is nothing to lose or to release. */
@@ -21,6 +22,32 @@ export const NO_LEASE: Lease = {
 export interface LosableLease extends Lease {
   /** It has ended without having been released. */
   lose(): void;
+}
+
+/**
+ * A {@link Permit} on a lease. A class, as every acquisition makes one, and an object with accessors of its own costs as
+ * much as all the rest of it.
+ */
+export class LeasedPermit implements Permit {
+  readonly release: () => Promise<void>;
+  readonly #lease: Lease;
+
+  constructor(readonly limiterId: string, readonly waitedMs: number, readonly degraded: boolean, lease: Lease) {
+    this.#lease = lease;
+    this.release = lease.release;
+  }
+
+  get lost(): boolean {
+    return this.#lease.lost;
+  }
+
+  get signal(): AbortSignal {
+    return this.#lease.signal;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release();
+  }
 }
 
 /** What happens at the end of a lease. */

@@ -11,7 +11,7 @@ import {
 } from "./errors.ts";
 import { type Digest, storeKey } from "./key.ts";
 import { createLedger, type Finding, type Identity } from "./ledger.ts";
-import { createLease, type Lease, type LosableLease, NO_LEASE } from "./lease.ts";
+import { createLease, type Lease, LeasedPermit, type LosableLease, NO_LEASE } from "./lease.ts";
 import type { LimiterConfig } from "./limiter_config.ts";
 import type { Logger } from "./logger.ts";
 import { createMeter, type Meter, type RateLimiterMetrics } from "./metrics.ts";
@@ -244,7 +244,8 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       // A refusal may come from what was known before the store failed.
       if (outcome.kind === "granted") noteAnswer();
       // Who does not want to wait does not, however long the store takes to answer.
-      const waitedMs = timeoutMs === 0 ? 0 : Math.max(0, clock.now() - since) + openedAfterMs;
+      const now = outcome.kind === "granted" ? outcome.servedAt : clock.now();
+      const waitedMs = timeoutMs === 0 ? 0 : Math.max(0, now - since) + openedAfterMs;
       return { outcome, waitedMs, timeoutMs };
     } catch (error) {
       if (signal?.aborted) meter.count("aborted");
@@ -356,19 +357,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   }
 
   function permitOf(lease: Lease, waitedMs: number, degraded: boolean): Permit {
-    return {
-      limiterId: id,
-      waitedMs,
-      degraded,
-      get lost() {
-        return lease.lost;
-      },
-      get signal() {
-        return lease.signal;
-      },
-      release: lease.release,
-      [Symbol.asyncDispose]: lease.release,
-    };
+    return new LeasedPermit(id, waitedMs, degraded, lease);
   }
 
   /** The state of the store, or if it failed what the limiter goes by instead. */
@@ -417,7 +406,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       const answer = await request(options, config.timeoutMs ?? Infinity);
       const { outcome, waitedMs } = answer;
       if (outcome.kind === "granted") {
-        meter.granted(clock.now(), waitedMs);
+        meter.granted(outcome.servedAt, waitedMs);
         return permitOf(leaseOf(outcome.grant), waitedMs, false);
       }
       if (outcome.kind === "failed") {

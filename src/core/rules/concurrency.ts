@@ -64,7 +64,7 @@ export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): R
     take({ holders, waiting }, at, now, { owner, permit }) {
       const living = alive(holders, now);
       const own = living.find((holder) => holder.owner === owner);
-      const until = Math.max(own?.until ?? 0, at + leaseMs);
+      const until = Math.max(own?.until ?? -Infinity, at + leaseMs);
       const permits = own ? [...own.permits, permit] : [permit];
       return {
         holders: [...living.filter((holder) => holder !== own), { owner, until, permits }],
