@@ -1,34 +1,28 @@
 import { type Alarm, createAlarm } from "./alarm.ts";
-import { earliestStart, earliestStartBehind, type Obstacle, obstacle, type Parts, takeAll } from "./decide.ts";
+import {
+  type Batch,
+  decideBatch,
+  type Grant,
+  type Refusal,
+  refusalOf,
+  type Request,
+  type Undo,
+  withoutUndone,
+} from "./batch.ts";
+import { earliestStart, earliestStartBehind, obstacle } from "./decide.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
 import type { Identity, Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
-import type { Demand, Rule, RuleState } from "./rules/rule.ts";
+import type { Demand, Rule } from "./rules/rule.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
-import { shiftParts, type State, withRecentEpoch } from "./state.ts";
+import { type State, withRecentEpoch } from "./state.ts";
 import type { Store } from "./store.ts";
-
-/** A request that was granted. */
-export interface Grant {
-  /** From when on it may start, in milliseconds since the Unix epoch. */
-  readonly from: number;
-  /** The moment that it counts for; it may start later by the rules' tolerance. */
-  readonly at: number;
-  /** The epoch of the states. */
-  readonly epoch: number;
-  /** The states of the rules that it was granted in. */
-  readonly before: Parts;
-  /** The states of the rules that it left. */
-  readonly after: Parts;
-  /** What was asked for. */
-  readonly demand: Demand;
-}
 
 /** How a request ended. */
 export type Outcome =
   | { readonly kind: "granted"; readonly grant: Grant; readonly servedAt: number; readonly attempts: number }
-  | ({ readonly kind: "refused"; readonly state: State; readonly attempts: number } & Obstacle)
+  | ({ readonly kind: "refused"; readonly attempts: number } & Refusal)
   | { readonly kind: "failed"; readonly cause: unknown; readonly attempts: number }
   | { readonly kind: "closed"; readonly attempts: number };
 
@@ -50,12 +44,7 @@ export interface CellOptions {
   readonly onLost: (permit: number) => void;
 }
 
-interface Waiter {
-  readonly demand: Demand;
-  /** The latest moment to start at. */
-  readonly deadline: number;
-  /** Whether the deadline has to be watched: who does not want to wait is answered with the next decision anyway. */
-  readonly patient: boolean;
+interface Waiter extends Request {
   readonly since: number;
   attempts: number;
   /** Whether it is to be decided. */
@@ -69,38 +58,19 @@ interface Waiter {
   unlisten(): void;
 }
 
-interface Planned {
-  readonly waiter: Waiter;
-  readonly grant: Grant;
-}
-
-interface Refused {
-  readonly waiter: Waiter;
-  readonly outcome: Outcome;
-}
-
 interface Plan {
+  readonly batch: Batch<Waiter>;
   readonly state: State;
   readonly changed: boolean;
   readonly decidedAt: number;
-  /** The waiters that get something if the state is written, in order. */
-  readonly granted: readonly Planned[];
-  readonly refused: readonly Refused[];
-  /** How many waiters from the head of the queue are dealt with. */
-  readonly dealtWith: number;
   /** How many of the things to undo were undone. */
   readonly undone: number;
   /** When the head of the queue can be decided, if it was not. */
   readonly resumeAt: number;
-  /** Whether somebody was held up by permits that may have been released since the state was read. */
-  readonly doubtful: boolean;
 }
 
-interface Undo {
-  readonly grant: Grant;
+interface PendingUndo extends Undo {
   readonly resolve: () => void;
-  /** Whether the request never started: then everything comes back, and else only the permit. */
-  readonly unused: boolean;
 }
 
 /** How many turns of the microtask queue without a new request end the wait for those who were just served. */
@@ -131,7 +101,7 @@ export class Cell {
   #queue: Waiter[] = [];
   /** Granted for a moment that is still to come, in order of the moments. */
   readonly #schedule: Schedule<Waiter, Grant> = createSchedule();
-  #undo: Undo[] = [];
+  #undo: PendingUndo[] = [];
   #peeks: { resolve(state: State): void; reject(error: unknown): void }[] = [];
   /** The permits that this process holds and renews. */
   readonly #holdings: Holdings;
@@ -293,8 +263,7 @@ export class Cell {
   }
 
   #refusal(state: State, now: number, demand: Demand, attempts: number): Outcome {
-    const { rule, retryAt } = obstacle(this.#rules, state.parts, now - state.epoch, demand);
-    return { kind: "refused", rule, retryAt: retryAt + state.epoch, state, attempts };
+    return { kind: "refused", attempts, ...refusalOf(this.#rules, state, now, demand) };
   }
 
   #hasWork(now: number): boolean {
@@ -347,7 +316,7 @@ export class Cell {
         fresh = true;
       }
       let plan = this.#plan(fresh);
-      if (plan.doubtful && !plan.changed) {
+      if (plan.batch.held === "doubt" && !plan.changed) {
         await this.#read();
         plan = this.#plan(true);
       }
@@ -384,67 +353,37 @@ export class Cell {
    * Decides as much of the queue as can be decided now, on what is known to be stored, and tells nobody: that is for
    * {@link Cell.#commit}. `fresh`: what is known cannot have changed since.
    */
-  #plan(fresh: boolean): Plan {
+  #plan(isFresh: boolean): Plan {
     const { identity, ledger, reserveAheadMs, store: { clock } } = this.#options;
     const rules = this.#rules;
     const now = clock.now();
-    const lead = this.#lead();
     this.#holdings.check(ledger.known, now);
     const base = withRecentEpoch(rules, ledger.base(now), now);
-    const { epoch } = base;
-    const time = now - epoch;
-    let parts = this.#holdings.renewed(this.#withoutUndone(base), time, now);
-
-    // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere.
-    const horizon = now + reserveAheadMs * (this.#resumeAt === -Infinity ? 1 - 1 / STEPS_PER_RESERVE : 1);
+    const time = now - base.epoch;
+    const kept = this.#holdings.renewed(withoutUndone(rules, base, this.#undo), time, now);
     this.#nudged = false;
     this.#queue = this.#queue.filter((waiter) => !waiter.settled);
-    const granted: Planned[] = [];
-    const refused: Refused[] = [];
-    let resumeAt = -Infinity;
-    let doubtful = false;
-    let dealtWith = 0;
-    let waits = false;
-    for (const waiter of this.#queue) {
-      const at = earliestStart(rules, parts, time, waiter.demand);
-      const start = at + epoch;
-      if (at === Infinity && !fresh) {
-        doubtful = true;
-        waits = this.#holdings.isMarked;
-        break;
-      }
-      waiter.attempts++;
-      if (at === Infinity) this.#meetFull(waiter);
-      if (at === Infinity ? !waiter.patient : start > Math.max(waiter.deadline, now)) {
-        refused.push({ waiter, outcome: this.#refusal({ ...base, parts }, now, waiter.demand, waiter.attempts) });
-      } else if (start > horizon) {
-        waits = at === Infinity && now - waiter.since >= MARK_AFTER_MS;
-        resumeAt = this.#whenToResume(at === Infinity, { ...base, parts }, now, waiter.demand);
-        break;
-      } else {
-        // A number for every grant and not for every waiter: waiters may exchange what they were granted.
-        const demand = this.#concurrency < 0 ? waiter.demand : { ...waiter.demand, permit: identity.next() };
-        const counted = at < time + lead ? earliestStart(rules, parts, time, demand, time + lead) : at;
-        const after = takeAll(rules, parts, counted, time, demand);
-        granted.push({ waiter, grant: { from: start, at: counted + epoch, epoch, before: parts, after, demand } });
-        parts = after;
-      }
-      dealtWith++;
-    }
-    parts = this.#holdings.marked(parts, time, waits);
+    const batch = decideBatch({
+      rules,
+      state: { ...base, parts: kept },
+      now,
+      lead: this.#lead(),
+      // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere.
+      horizon: now + reserveAheadMs * (this.#resumeAt === -Infinity ? 1 - 1 / STEPS_PER_RESERVE : 1),
+      isFresh,
+      requests: this.#queue,
+      nextPermit: identity.next,
+    });
+    const head = this.#queue[batch.dealtWith];
+    const waits = batch.held === "permit" && head !== undefined && now - head.since >= MARK_AFTER_MS;
+    const parts = this.#holdings.marked(
+      batch.parts,
+      time,
+      waits || (batch.held === "doubt" && this.#holdings.isMarked),
+    );
     const state = { ...base, parts };
-    const changed = parts !== base.parts;
-    return {
-      state,
-      changed,
-      decidedAt: now,
-      granted,
-      refused,
-      dealtWith,
-      undone: this.#undo.length,
-      resumeAt,
-      doubtful,
-    };
+    const resumeAt = head && batch.held !== "doubt" ? this.#whenToResume(batch.held, state, now, head) : -Infinity;
+    return { batch, state, changed: parts !== base.parts, decidedAt: now, undone: this.#undo.length, resumeAt };
   }
 
   #meetFull(waiter: Waiter): void {
@@ -464,32 +403,18 @@ export class Cell {
     }
   }
 
-  #whenToResume(permitsAreFull: boolean, state: State, now: number, demand: Demand): number {
+  #whenToResume(held: Batch<Waiter>["held"], state: State, now: number, head: Waiter): number {
     const { random, reserveAheadMs } = this.#options;
-    const { retryAt } = obstacle(this.#rules, state.parts, now - state.epoch, demand);
-    if (permitsAreFull) {
+    const time = now - state.epoch;
+    if (held === "permit") {
+      this.#meetFull(head);
       this.#listen();
+      const { retryAt } = obstacle(this.#rules, state.parts, time, head.demand);
       return Math.min(retryAt + state.epoch, now + LOOK_AGAIN_MS * (0.5 + random() / 2));
     }
-    const start = earliestStart(this.#rules, state.parts, now - state.epoch, demand) + state.epoch;
+    const start = earliestStart(this.#rules, state.parts, time, head.demand) + state.epoch;
     // Somewhat later than possible, so that several are decided at once, and not all processes at the same moment.
     return Math.min(start, start - reserveAheadMs + (reserveAheadMs / STEPS_PER_RESERVE) * (0.5 + random()));
-  }
-
-  /** The states of the rules after everything that was given back is undone. */
-  #withoutUndone({ epoch, parts }: State): Parts {
-    // The latest first: a rate gives back only what nothing later depends on.
-    const latestLast = this.#undo.toSorted((a, b) => a.grant.at - b.grant.at);
-    return latestLast.reduceRight((parts, { grant, unused }) => {
-      const before = shiftParts(this.#rules, grant.before, epoch - grant.epoch);
-      const after = shiftParts(this.#rules, grant.after, epoch - grant.epoch);
-      const at = grant.at - epoch;
-      return replaced(parts, (part, i) => {
-        const rule = this.#rules[i]!;
-        if (!unused && rule.kind !== "concurrency") return part;
-        return rule.giveBack(part, { at, before: before[i]!, after: after[i]!, demand: grant.demand });
-      });
-    }, parts);
   }
 
   /**
@@ -506,9 +431,11 @@ export class Cell {
     const { store: { clock, kv }, ledger } = this.#options;
     const now = clock.now();
     const undone = this.#undo.splice(0, plan.undone);
-    this.#queue = this.#queue.slice(plan.dealtWith);
+    const decided = plan.batch.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
+    for (const waiter of this.#queue.slice(0, decided)) waiter.attempts++;
+    this.#queue = this.#queue.slice(plan.batch.dealtWith);
     this.#resumeAt = this.#nudged ? -Infinity : plan.resumeAt;
-    for (const { waiter, grant } of plan.granted) {
+    for (const { request: waiter, grant } of plan.batch.granted) {
       if (waiter.failed) this.#holdings.doubt(now, now);
       else if (waiter.settled) void this.giveBack(grant, true);
       else {
@@ -521,7 +448,10 @@ export class Cell {
       }
     }
     this.#holdings.written(plan.state, plan.decidedAt, now);
-    for (const { waiter, outcome } of plan.refused) if (!waiter.settled) this.#settle(waiter, outcome);
+    for (const { request: waiter, refusal } of plan.batch.refused) {
+      if (refusal.rule.kind === "concurrency") this.#meetFull(waiter);
+      if (!waiter.settled) this.#settle(waiter, { kind: "refused", attempts: waiter.attempts, ...refusal });
+    }
     if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
     this.#queue.unshift(...this.#serveDue(now));
     for (const { resolve } of undone) resolve();
@@ -678,10 +608,4 @@ export class Cell {
     else this.#alarm.clear();
     if (this.#queue.length === 0) this.#unlisten();
   }
-}
-
-/** The parts with some of them replaced; the same ones if all stay as they are. */
-function replaced(parts: Parts, replace: (part: RuleState, index: number) => RuleState): Parts {
-  const next = parts.map(replace);
-  return next.every((part, i) => part === parts[i]) ? parts : next;
 }

@@ -1,5 +1,6 @@
 import { checkCost, checkKey, checkTimeout, shown } from "./arguments.ts";
-import { Cell, type Grant, type Outcome } from "./cell.ts";
+import type { Grant } from "./batch.ts";
+import { Cell, type Outcome } from "./cell.ts";
 import type { Clock } from "./clock.ts";
 import { earliestStart, maximumCost, type Obstacle, obstacle, scarcest } from "./decide.ts";
 import {

@@ -1,0 +1,140 @@
+import { earliestStart, type Obstacle, obstacle, type Parts, takeAll } from "./decide.ts";
+import type { Demand, Rule, RuleState } from "./rules/rule.ts";
+import { shiftParts, type State } from "./state.ts";
+
+/** A request that was granted. */
+export interface Grant {
+  /** From when on it may start, in milliseconds since the Unix epoch. */
+  readonly from: number;
+  /** The moment that it counts for; it may start later by the rules' tolerance. */
+  readonly at: number;
+  /** The epoch of the states. */
+  readonly epoch: number;
+  /** The states of the rules that it was granted in. */
+  readonly before: Parts;
+  /** The states of the rules that it left. */
+  readonly after: Parts;
+  /** What was asked for. */
+  readonly demand: Demand;
+}
+
+/** Something that was granted, to be taken back. */
+export interface Undo {
+  readonly grant: Grant;
+  /** Whether the request never started: then everything comes back, and else only the permit. */
+  readonly unused: boolean;
+}
+
+/** A request as a batch sees it. */
+export interface Request {
+  readonly demand: Demand;
+  /** The latest moment to start at. */
+  readonly deadline: number;
+  /** Whether it would wait at all. */
+  readonly patient: boolean;
+}
+
+/** A request that was refused: what stood in its way, in which state. */
+export interface Refusal extends Obstacle {
+  readonly state: State;
+}
+
+/** What a batch is decided on. */
+export interface BatchOptions<R extends Request> {
+  readonly rules: readonly Rule[];
+  /** What is stored, as far as known, after what was given back or renewed. */
+  readonly state: State;
+  readonly now: number;
+  /** By how much a grant counts for later than it is decided, in milliseconds. */
+  readonly lead: number;
+  /** How far ahead moments are granted, as a moment. */
+  readonly horizon: number;
+  /** Whether the state cannot have changed since it was known. */
+  readonly isFresh: boolean;
+  /** In order of arrival. */
+  readonly requests: readonly R[];
+  /** A number for a permit, never the same one twice. */
+  readonly nextPermit: () => number;
+}
+
+/** What became of a batch, if it is written. */
+export interface Batch<R extends Request> {
+  readonly parts: Parts;
+  readonly granted: readonly { readonly request: R; readonly grant: Grant }[];
+  readonly refused: readonly { readonly request: R; readonly refusal: Refusal }[];
+  /** How many requests from the head on are dealt with. */
+  readonly dealtWith: number;
+  /**
+   * Why the request at that place was not decided, if there is one: it has to wait for its time, or for a permit; or a
+   * permit may be free by now, and somebody has to look.
+   */
+  readonly held: "time" | "permit" | "doubt" | undefined;
+}
+
+/**
+ * Decides requests in order, each in the state that the ones before left, until one has to wait. Who cannot get a moment
+ * by its deadline, or a permit without waiting for it, is refused.
+ */
+export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<R> {
+  const { rules, state, now, lead, horizon, isFresh, requests, nextPermit } = options;
+  const { epoch } = state;
+  const time = now - epoch;
+  const limitsConcurrency = rules.some((rule) => rule.kind === "concurrency");
+  const granted: { request: R; grant: Grant }[] = [];
+  const refused: { request: R; refusal: Refusal }[] = [];
+  let parts = state.parts;
+  let held: Batch<R>["held"];
+  let dealtWith = 0;
+  for (const request of requests) {
+    const at = earliestStart(rules, parts, time, request.demand);
+    const from = at + epoch;
+    const permitsAreTaken = at === Infinity;
+    if (permitsAreTaken && !isFresh) {
+      held = "doubt";
+      break;
+    }
+    if (permitsAreTaken ? !request.patient : from > Math.max(request.deadline, now)) {
+      refused.push({ request, refusal: refusalOf(rules, { ...state, parts }, now, request.demand) });
+    } else if (from > horizon) {
+      held = permitsAreTaken ? "permit" : "time";
+      break;
+    } else {
+      // A number for every grant and not for every request: requests may exchange what they were granted.
+      const demand = limitsConcurrency ? { ...request.demand, permit: nextPermit() } : request.demand;
+      const counted = at < time + lead ? earliestStart(rules, parts, time, demand, time + lead) : at;
+      const after = takeAll(rules, parts, counted, time, demand);
+      granted.push({ request, grant: { from, at: counted + epoch, epoch, before: parts, after, demand } });
+      parts = after;
+    }
+    dealtWith++;
+  }
+  return { parts, granted, refused, dealtWith, held };
+}
+
+/** A refusal of the request in this state. */
+export function refusalOf(rules: readonly Rule[], state: State, now: number, demand: Demand): Refusal {
+  const { rule, retryAt } = obstacle(rules, state.parts, now - state.epoch, demand);
+  return { rule, retryAt: retryAt + state.epoch, state };
+}
+
+/** The states of the rules after what was granted is taken back, as far as nothing later depends on it. */
+export function withoutUndone(rules: readonly Rule[], { epoch, parts }: State, undos: readonly Undo[]): Parts {
+  // The latest first: a rate gives back only what nothing later depends on.
+  const latestLast = undos.toSorted((a, b) => a.grant.at - b.grant.at);
+  return latestLast.reduceRight((parts, { grant, unused }) => {
+    const before = shiftParts(rules, grant.before, epoch - grant.epoch);
+    const after = shiftParts(rules, grant.after, epoch - grant.epoch);
+    const at = grant.at - epoch;
+    return replaced(parts, (part, i) => {
+      const rule = rules[i]!;
+      if (!unused && rule.kind !== "concurrency") return part;
+      return rule.giveBack(part, { at, before: before[i]!, after: after[i]!, demand: grant.demand });
+    });
+  }, parts);
+}
+
+/** The parts with some of them replaced; the same ones if all stay as they are. */
+function replaced(parts: Parts, replace: (part: RuleState, index: number) => RuleState): Parts {
+  const next = parts.map(replace);
+  return next.every((part, i) => part === parts[i]) ? parts : next;
+}
