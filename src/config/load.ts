@@ -58,7 +58,7 @@ export function parseConfiguration(text: string, options: ParseConfigurationOpti
   for (const [id, table] of tablesIn(root, "limiters")) {
     const section = sectionOf(document, table, { path: `limiters.${id}`, title: `Limiter '${id}'` }, file);
     const limiter = readLimiter(section);
-    if (limiter.store === undefined || !storeIds.has(limiter.store)) throw refuseStore(section, id, storeIds);
+    if (limiter.store === undefined || !storeIds.has(limiter.store)) throw refuseStore(section, storeIds);
     limiters.set(id, limiter);
   }
 
@@ -109,7 +109,7 @@ function tableOf(root: Section, name: (typeof TOP_LEVEL)[number]): TomlTable | u
   });
 }
 
-function refuseStore(section: Section, id: string, known: ReadonlySet<string>): ConfigValidationError {
+function refuseStore(section: Section, known: ReadonlySet<string>): ConfigValidationError {
   const store = ownValue(section.values, "store");
   const received = describe(store, "store", section);
   const shown = typeof store === "string" && received === JSON.stringify(store) ? `'${store}'` : received;

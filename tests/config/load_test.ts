@@ -299,7 +299,7 @@ test("parseConfiguration() says that a memory store takes no options of nats [CF
 test("parseConfiguration() refuses a limiter whose store is neither in the file nor known [CFG-11]", () => {
   const error = refusal("[stores.a]\nengine = 'memory'\n[limiters.l]\nstore = 'b'\nrate_per_second = 1");
   assertEquals([error.field, error.expected, error.received], ["limiters.l.store", "one of 'a'", '"b"']);
-  assertStringIncludes(error.message, "Limiter 'l' references unknown store 'b'.");
+  assertStringIncludes(error.message, "references unknown store 'b'.");
   const text = "[limiters.l]\nstore = 'b'\nrate_per_second = 1";
   assertEquals(refusal(text).field, "limiters.l.store");
   assertEquals(load(text, {}, ["b"]).limiters.get("l"), { store: "b", ratePerSecond: 1 });
