@@ -16,6 +16,9 @@ export interface Alarm {
 /** To start and stop a timer takes longer than most calls: so it runs on, but not for long. */
 export const GLANCE_MS = 20;
 
+/** Why a sleep ended that nobody waits for any more. Without a reason of its own, an abort makes an error with a stack. */
+const CLEARED = "cleared";
+
 /** An {@link Alarm} that calls `ring`, on an injected clock. */
 export function createAlarm(clock: Clock, ring: () => void): Alarm {
   let armedFor = Infinity;
@@ -23,7 +26,7 @@ export function createAlarm(clock: Clock, ring: () => void): Alarm {
   let glancing = false;
 
   function arm(at: number, now: number): void {
-    timer?.abort();
+    timer?.abort(CLEARED);
     armedFor = at;
     const own = timer = new AbortController();
     clock.sleep(Math.max(0, at - now), own.signal).then(() => {
@@ -52,7 +55,7 @@ export function createAlarm(clock: Clock, ring: () => void): Alarm {
     clear() {
       if (glancing || !timer) return;
       armedFor = Infinity;
-      timer.abort();
+      timer.abort(CLEARED);
       timer = undefined;
     },
   };

@@ -69,6 +69,8 @@ export interface Batch<R extends Request> {
    * permit may be free by now, and somebody has to look.
    */
   readonly held: "time" | "permit" | "doubt" | undefined;
+  /** The moment that it waits for, if it waits for its time. */
+  readonly heldUntil: number;
 }
 
 /**
@@ -84,6 +86,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
   const refused: { request: R; refusal: Refusal }[] = [];
   let parts = state.parts;
   let held: Batch<R>["held"];
+  let heldUntil = Infinity;
   let dealtWith = 0;
   for (const request of requests) {
     const at = earliestStart(rules, parts, time, request.demand);
@@ -97,6 +100,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
       refused.push({ request, refusal: refusalOf(rules, { ...state, parts }, now, request.demand) });
     } else if (from > horizon) {
       held = permitsAreTaken ? "permit" : "time";
+      heldUntil = from;
       break;
     } else {
       // A number for every grant and not for every request: requests may exchange what they were granted.
@@ -108,7 +112,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
     }
     dealtWith++;
   }
-  return { parts, granted, refused, dealtWith, held };
+  return { parts, granted, refused, dealtWith, held, heldUntil };
 }
 
 /** A refusal of the request in this state. */

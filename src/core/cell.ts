@@ -9,7 +9,7 @@ import {
   type Undo,
   withoutUndone,
 } from "./batch.ts";
-import { earliestStart, earliestStartBehind, obstacle } from "./decide.ts";
+import { earliestStartBehind, obstacle } from "./decide.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
 import type { Identity, Ledger } from "./ledger.ts";
@@ -376,13 +376,11 @@ export class Cell {
     });
     const head = this.#queue[batch.dealtWith];
     const waits = batch.held === "permit" && head !== undefined && now - head.since >= MARK_AFTER_MS;
-    const parts = this.#holdings.marked(
-      batch.parts,
-      time,
-      waits || (batch.held === "doubt" && this.#holdings.isMarked),
-    );
+    // Who has come to the front of those who wait keeps its place there until it has been served.
+    const keepsMark = head !== undefined && this.#holdings.isMarked;
+    const parts = this.#holdings.marked(batch.parts, time, waits || keepsMark);
     const state = { ...base, parts };
-    const resumeAt = head && batch.held !== "doubt" ? this.#whenToResume(batch.held, state, now, head) : -Infinity;
+    const resumeAt = head && batch.held !== "doubt" ? this.#whenToResume(batch, state, now, head) : -Infinity;
     return { batch, state, changed: parts !== base.parts, decidedAt: now, undone: this.#undo.length, resumeAt };
   }
 
@@ -403,18 +401,17 @@ export class Cell {
     }
   }
 
-  #whenToResume(held: Batch<Waiter>["held"], state: State, now: number, head: Waiter): number {
+  #whenToResume({ held, heldUntil }: Batch<Waiter>, state: State, now: number, head: Waiter): number {
     const { random, reserveAheadMs } = this.#options;
-    const time = now - state.epoch;
-    if (held === "permit") {
-      this.#meetFull(head);
-      this.#listen();
-      const { retryAt } = obstacle(this.#rules, state.parts, time, head.demand);
-      return Math.min(retryAt + state.epoch, now + LOOK_AGAIN_MS * (0.5 + random() / 2));
+    if (held === "time") {
+      const step = reserveAheadMs / STEPS_PER_RESERVE;
+      // Somewhat later than possible, so that several are decided at once, and not all processes at the same moment.
+      return Math.min(heldUntil, heldUntil - reserveAheadMs + step * (0.5 + random()));
     }
-    const start = earliestStart(this.#rules, state.parts, time, head.demand) + state.epoch;
-    // Somewhat later than possible, so that several are decided at once, and not all processes at the same moment.
-    return Math.min(start, start - reserveAheadMs + (reserveAheadMs / STEPS_PER_RESERVE) * (0.5 + random()));
+    this.#meetFull(head);
+    this.#listen();
+    const { retryAt } = obstacle(this.#rules, state.parts, now - state.epoch, head.demand);
+    return Math.min(retryAt + state.epoch, now + LOOK_AGAIN_MS * (0.5 + random() / 2));
   }
 
   /**

@@ -152,6 +152,8 @@ export function createLimiter(config: LimiterConfig, context: LimiterContext): C
 
 /** How many keys are looked at when one has to go: those that are busy stay. */
 const EVICTION_SCAN = 16;
+/** How many turns of the microtask queue opening may take before a timer is started for it. */
+const FREE_TURNS = 8;
 
 /** What all keys of a limiter have in common. */
 interface Shared {
@@ -200,6 +202,11 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
 
   /** As {@link open}, for as long as the caller and the store may take. */
   async function openWithin(patienceMs: number, signal: AbortSignal | undefined): Promise<Cell> {
+    const opened = open();
+    opened.catch(() => {}); // It is awaited below.
+    // A store that is open already, for another key, shall not cost every new key a timer.
+    for (let turn = 0; turn < FREE_TURNS && !cell; turn++) await undefined;
+    if (cell) return cell;
     const done = new AbortController();
     const late = localClock.sleep(patienceMs, signal ? AbortSignal.any([done.signal, signal]) : done.signal).then(
       () => {
@@ -214,9 +221,9 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       },
     );
     try {
-      return await Promise.race([open(), late]);
+      return await Promise.race([opened, late]);
     } finally {
-      done.abort();
+      done.abort("opened");
       late.catch(() => {}); // Nobody waits for it any more.
     }
   }

@@ -40,3 +40,21 @@ test("a process with one caller gets its turn beside one with 100 that never sto
   assertLess(Math.max(...waits), 4_000, `${waits}`);
   assertGreater(waits.length, 5, `${waits}`);
 });
+
+test("who waits for a permit first and for its time then is served, whoever waits beside it [CMB-1]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ratePerSecond: 1, maxConcurrent: 1, leaseMs: 20_000 };
+  const [crowd, pair] = [start(options, { latencyMs: 1 }), start(options, { latencyMs: 1 })];
+  const holder = await run(crowd.limiter.acquire());
+  const served = Array.from({ length: 8 }, async () => {
+    const permit = await crowd.limiter.acquire();
+    void permit.release();
+  });
+  const impatient = Array.from(
+    { length: 2 },
+    () => pair.limiter.acquire({ cost: 0.5, timeoutMs: 2_000 }).then((permit) => permit.release(), () => {}),
+  );
+  await clock.advance(100);
+  void holder.release();
+  await run(Promise.all([...served, ...impatient]), 60_000);
+});
