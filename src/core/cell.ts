@@ -138,7 +138,7 @@ export class Cell {
   /** Whether nobody waits here and nothing is held: then it may be forgotten. */
   get idle(): boolean {
     return !this.#driving && this.#queue.length === 0 && this.#schedule.size === 0 && this.#undo.length === 0 &&
-      this.#holdings.dueAt === Infinity;
+      this.#holdings.renewAt === Infinity;
   }
 
   /**
@@ -268,7 +268,7 @@ export class Cell {
 
   #hasWork(now: number): boolean {
     return (this.#queue.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 ||
-      this.#peeks.length > 0 || this.#holdings.isDue(now) || (this.#holdings.isMarked && this.#waiting === 0);
+      this.#peeks.length > 0 || now >= this.#holdings.renewAt || (this.#holdings.isMarked && this.#waiting === 0);
   }
 
   #proceed(now: number): void {
@@ -593,13 +593,13 @@ export class Cell {
 
   #setAlarm(): void {
     if (this.#queue.length === 0 && !this.#driving) this.#soonestDeadline = Infinity;
-    const start = this.#schedule.next;
+    const due = Math.min(this.#schedule.next, this.#holdings.leaseUntil);
     if (this.#driving) {
-      if (start < Infinity) this.#alarm.set(start);
+      if (due < Infinity) this.#alarm.set(due);
       if (this.#soonestDeadline < Infinity) this.#alarm.glance(this.#soonestDeadline);
       return;
     }
-    let at = Math.min(start, this.#soonestDeadline, this.#holdings.dueAt);
+    let at = Math.min(due, this.#soonestDeadline, this.#holdings.renewAt);
     if (this.#queue.length > 0) at = Math.min(at, this.#resumeAt);
     if (at < Infinity) this.#alarm.set(at);
     else this.#alarm.clear();

@@ -4,10 +4,10 @@ import { lostWrite, type State } from "./state.ts";
 
 /** The permits of a concurrency limit that this process holds on one key, and when to say so in the store. */
 export interface Holdings {
-  /** When something is to be done about them; `Infinity` if nothing is held. */
-  readonly dueAt: number;
-  /** Whether the store has to hear what is held. */
-  isDue(now: number): boolean;
+  /** When the store has to hear what is held; `Infinity` if nothing is. */
+  readonly renewAt: number;
+  /** When everything that is held will be lost, unless it is renewed before. */
+  readonly leaseUntil: number;
   readonly size: number;
   has(permit: number): boolean;
   hold(permit: number, now: number): void;
@@ -72,10 +72,12 @@ export function createHoldings({ index, owner, leaseMs, onLost }: HoldingsOption
   }
 
   return {
-    get dueAt() {
-      return Math.min(renewAt, leaseUntil);
+    get renewAt() {
+      return renewAt;
     },
-    isDue: (now) => now >= renewAt,
+    get leaseUntil() {
+      return leaseUntil;
+    },
     get size() {
       return held.size;
     },

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertGreater } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import type { Clock } from "../../src/core/clock.ts";
@@ -86,19 +86,25 @@ const stormy: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ kind: fc.constant("look"), process }),
 );
 
-function optionsOf({ rate, window, maxConcurrent }: Limits): LimiterOptions {
+function optionsOf({ rate, window, maxConcurrent }: Limits, leaseMs: number): LimiterOptions {
   return {
     ...rate,
     ...(maxConcurrent === undefined ? {} : { maxConcurrent }),
     rates: window === undefined ? [] : [{ ...window, algorithm: "sliding_window" }],
-    leaseMs: LEASE_MS,
+    leaseMs,
     backendTimeoutMs: BACKEND_TIMEOUT_MS,
     onFailure: "closed",
   };
 }
 
 /** Lets the steps happen, and returns what went wrong. */
-async function happen(limits: Limits, steps: readonly Step[], latencyMs: number, lateMs: number): Promise<string[]> {
+async function happen(
+  limits: Limits,
+  steps: readonly Step[],
+  latencyMs: number,
+  lateMs: number,
+  leaseMs = LEASE_MS,
+): Promise<string[]> {
   const { clock, start, run } = createSimulation();
   const stalledUntil = [-Infinity, -Infinity, -Infinity];
   const processes = [0, 1, 2].map((index) => {
@@ -111,7 +117,7 @@ async function happen(limits: Limits, steps: readonly Step[], latencyMs: number,
         if (left > 0) await clock.sleep(left, signal);
       },
     };
-    return start(optionsOf(limits), { latencyMs, retryIntervalMs: 10, store: { clock: stalling } });
+    return start(optionsOf(limits, leaseMs), { latencyMs, retryIntervalMs: 10, store: { clock: stalling } });
   });
   const at = (index: number): SimulatedProcess => processes[index]!; // there are three
   const begun = clock.now();
@@ -136,8 +142,11 @@ async function happen(limits: Limits, steps: readonly Step[], latencyMs: number,
       const started: Start = { at: clock.now() - begun, cost: Math.min(cost, most), until: Infinity };
       starts.push(started);
       if (controller.signal.aborted) wrong.push(`granted at ${started.at} after it was aborted`);
+      // Who loses a permit stops at once, and until then counts.
+      const stop = () => started.until = Math.min(started.until, clock.now() - begun);
+      permit.signal.addEventListener("abort", stop);
       if (holdMs > 0) await clock.sleep(holdMs);
-      started.until = clock.now() - begun;
+      stop();
       void permit.release();
     } catch (error) {
       const expected = error instanceof RateLimiterAcquisitionError ||
@@ -233,6 +242,29 @@ test("limiters keep every promise while messages are lost, late, doubled and ref
     }),
     { numRuns: 300 },
   );
+});
+
+test("never more run than may, while leases run out in outages and permits are lost [CON-6, CON-7]", async () => {
+  let lost = 0;
+  const leaseMs = 600;
+  const holding = fc.oneof(
+    {
+      weight: 6,
+      arbitrary: request.map((asked): Step => ({ ...asked, holdMs: asked.holdMs * 3 })),
+    },
+    { weight: 4, arbitrary: wait },
+    fc.record({ kind: fc.constant("outage"), process, ms: fc.constantFrom(50, 700, 2_500) }),
+    fc.record({ kind: fc.constant("faults"), process, faults: fc.array(fault, { minLength: 1, maxLength: 4 }) }),
+  );
+  const concurrency = fc.constantFrom(1, 2, 5).map((maxConcurrent): Limits => ({ maxConcurrent }));
+  await fc.assert(
+    fc.asyncProperty(concurrency, fc.array(holding, { maxLength: 60, size: "max" }), async (limits, steps) => {
+      assertEquals(await happen(limits, steps, 2, 0, leaseMs), []);
+      if (steps.some((step) => step.kind === "outage" && step.ms > leaseMs)) lost++;
+    }),
+    { numRuns: 300 },
+  );
+  assertGreater(lost, 0);
 });
 
 /** By how much a start may be later than the moment it was granted for. */
