@@ -198,6 +198,12 @@ export class RateLimiterAcquisitionError extends RateLimiterError {
   readonly retryAfterMs: number | undefined;
   /** The rule that refused, e.g. `100/s, burst 1`, if one did. */
   readonly rule: string | undefined;
+  /** How much the limiter allows at once, if it refused. */
+  readonly limit: number | undefined;
+  /** How much of that is left, if it refused: less than was asked for. */
+  readonly remaining: number | undefined;
+  /** After how many milliseconds all of it is available again, if it refused. */
+  readonly resetInMs: number | undefined;
 
   /** Takes the message and the facts behind it; `cause` is the failure of the store, if that was the reason. */
   constructor(
@@ -208,6 +214,9 @@ export class RateLimiterAcquisitionError extends RateLimiterError {
       readonly reason: AcquisitionFailure;
       readonly retryAfterMs?: number | undefined;
       readonly rule?: string | undefined;
+      readonly limit?: number | undefined;
+      readonly remaining?: number | undefined;
+      readonly resetInMs?: number | undefined;
       readonly cause?: unknown;
     },
   ) {
@@ -217,6 +226,9 @@ export class RateLimiterAcquisitionError extends RateLimiterError {
     this.reason = facts.reason;
     this.retryAfterMs = facts.retryAfterMs;
     this.rule = facts.rule;
+    this.limit = facts.limit;
+    this.remaining = facts.remaining;
+    this.resetInMs = facts.resetInMs;
   }
 }
 

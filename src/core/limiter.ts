@@ -357,7 +357,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     return { ...facts(usage, time, degraded, release), allowed: true, waitedMs, retryAfterMs: 0, permit };
   }
 
-  function refusedResult(state: Snapshot, now: number, { retryAt, rule }: Obstacle, degraded = false): RateLimitResult {
+  function refusedResult(state: Snapshot, now: number, { retryAt, rule }: Obstacle, degraded = false): RefusedResult {
     const time = now - state.epoch;
     const usage = scarcest(rules, state.parts, time);
     const retryAfterMs = Math.max(0, retryAt - now);
@@ -424,10 +424,10 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
           return result.permit;
         }
         meter.count("timeouts");
-        throw timedOut(id, answer, result.retryAfterMs, result.rule);
+        throw timedOut(result, answer);
       }
       meter.count("timeouts");
-      throw timedOut(id, answer, Math.max(0, outcome.retryAt - clock.now()), outcome.rule.label);
+      throw timedOut(refusedResult(outcome.state, clock.now(), outcome), answer);
     },
     async tryAcquire(options = {}) {
       if (options.key !== undefined) return await limiter.key(options.key).tryAcquire({ ...options, key: undefined });
@@ -482,6 +482,8 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   };
   return limiter;
 }
+
+type RefusedResult = Extract<RateLimitResult, { readonly allowed: false }>;
 
 /** As much of a state as says what is left. */
 type Snapshot = Pick<State, "epoch" | "parts">;
@@ -544,17 +546,13 @@ function describe(finding: Finding): string {
     `state, and each process applies its own rules: deploy the same configuration everywhere.`;
 }
 
-function timedOut(
-  id: string,
-  { outcome, timeoutMs }: Answer,
-  retryAfterMs: number,
-  rule: string,
-): RateLimiterAcquisitionError {
+function timedOut(refused: RefusedResult, { outcome, timeoutMs }: Answer): RateLimiterAcquisitionError {
+  const { limiterId, limit, remaining, resetInMs, retryAfterMs, rule } = refused;
   const when = timeoutMs === 0 ? "at once" : `within ${timeoutMs / 1_000} s`;
   return new RateLimiterAcquisitionError(
-    `Unable to acquire slot for limiter '${id}' ${when}: its rule "${rule}" has none before ` +
+    `Unable to acquire slot for limiter '${limiterId}' ${when}: its rule "${rule}" has none before ` +
       `${(Math.ceil(retryAfterMs) / 1_000).toFixed(3)} s from now. Retry then, or allow a longer timeout.`,
-    { limiterId: id, attempts: outcome.attempts, reason: "timeout", retryAfterMs, rule },
+    { limiterId, attempts: outcome.attempts, reason: "timeout", retryAfterMs, rule, limit, remaining, resetInMs },
   );
 }
 

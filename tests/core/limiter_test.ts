@@ -4,6 +4,7 @@ import {
   assertEquals,
   assertGreater,
   assertGreaterOrEqual,
+  assertInstanceOf,
   assertLess,
   assertLessOrEqual,
   assertMatch,
@@ -782,4 +783,21 @@ test("a key that is busy is never forgotten, however many others come [LIM-17]",
   assertEquals((await run(limiter.key("held").getState())).currentUsage, 1);
   await run(held.release());
   await run((await run(waiting)).release());
+});
+
+test("a refused acquire() carries the facts that a refused tryAcquire() does [ERR-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 10, burst: 3 });
+  await run(limiter.acquire({ cost: 2 }));
+  const error = await run(limiter.acquire({ cost: 3, timeoutMs: 0 }).catch((error) => error));
+  assertInstanceOf(error, RateLimiterAcquisitionError);
+  const refused = await run(limiter.tryAcquire({ cost: 3 }));
+  assert(!refused.allowed);
+  assertEquals(
+    [error.limit, error.remaining, error.resetInMs, error.retryAfterMs, error.rule],
+    [refused.limit, refused.remaining, refused.resetInMs, refused.retryAfterMs, refused.rule],
+  );
+  assertEquals([error.limit, error.remaining, error.retryAfterMs], [3, 1, 200]);
+  await clock.advance(200);
+  assertEquals((await run(limiter.tryAcquire({ cost: 3 }))).allowed, true);
 });
