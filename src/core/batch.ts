@@ -1,5 +1,6 @@
 import { earliestStart, type Obstacle, obstacle, type Parts, takeAll } from "./decide.ts";
-import type { Demand, Rule, RuleState } from "./rules/rule.ts";
+import type { Demand, Rule } from "./rules/rule.ts";
+import type { RuleState } from "./rules/states.ts";
 import { shiftParts, type State } from "./state.ts";
 
 /** A request that was granted. */

@@ -1,4 +1,5 @@
-import type { Demand, Rule, RuleState, Usage } from "./rules/rule.ts";
+import type { Demand, Rule, Usage } from "./rules/rule.ts";
+import type { RuleState } from "./rules/states.ts";
 
 /** The states of a limiter's rules, in the order of the rules. */
 export type Parts = readonly RuleState[];

@@ -1,5 +1,6 @@
 import type { Parts } from "./decide.ts";
-import { holderOf, markWaiting, type Permits, renewPermits } from "./rules/concurrency.ts";
+import { holderOf, markWaiting, renewPermits } from "./rules/concurrency.ts";
+import type { Permits } from "./rules/states.ts";
 import { lostWrite, type State } from "./state.ts";
 
 /** The permits of a concurrency limit that this process holds on one key, and when to say so in the store. */

@@ -1,5 +1,6 @@
 import type { Parts } from "./decide.ts";
-import type { Rule, RuleState } from "./rules/rule.ts";
+import type { Rule } from "./rules/rule.ts";
+import type { RuleState } from "./rules/states.ts";
 
 /** The version of the stored value that this code reads and writes. */
 export const STATE_VERSION = 1;

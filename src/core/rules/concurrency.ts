@@ -1,4 +1,5 @@
 import type { Rule } from "./rule.ts";
+import type { Holder, Permits, Waiting } from "./states.ts";
 
 /** The limit of {@link concurrencyRule}. */
 export interface ConcurrencyLimit {
@@ -6,32 +7,6 @@ export interface ConcurrencyLimit {
   readonly maxConcurrent: number;
   /** For how many milliseconds a permit is held without being renewed; finite and > 0. */
   readonly leaseMs: number;
-}
-
-/** A process that holds permits. All of them share one lease, as the process renews them together. */
-export interface Holder {
-  /** Who it is. */
-  readonly owner: string;
-  /** When the lease runs out. */
-  readonly until: number;
-  /** The numbers of its permits. */
-  readonly permits: readonly number[];
-}
-
-/** A process that waits for permits which others hold. */
-export interface Waiting {
-  /** Who it is. */
-  readonly owner: string;
-  /** Since when it waits, or when it last got one. */
-  readonly since: number;
-  /** Until when the others shall believe that it still does. */
-  readonly until: number;
-}
-
-/** Everybody who holds permits, and everybody who waits for some. */
-export interface Permits {
-  readonly holders: readonly Holder[];
-  readonly waiting: readonly Waiting[];
 }
 
 /**

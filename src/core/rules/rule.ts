@@ -1,8 +1,4 @@
-import type { Permits } from "./concurrency.ts";
-import type { WindowLog } from "./window.ts";
-
-/** What a rule keeps between two decisions. All times in it are milliseconds since the state's epoch. */
-export type RuleState = number | WindowLog | Permits;
+import type { RuleState } from "./states.ts";
 
 /** What a request asks for, as a rule sees it. */
 export interface Demand {

@@ -1,4 +1,5 @@
 import type { Rule } from "./rule.ts";
+import type { WindowLog } from "./states.ts";
 
 /** The limit of {@link windowRule}. */
 export interface WindowLimit {
@@ -11,9 +12,6 @@ export interface WindowLimit {
   /** By how many milliseconds a start may be late at the most. */
   readonly timingMarginMs: number;
 }
-
-/** The grants that still count, oldest first: the moment from which each counts no longer less the window, its cost. */
-export type WindowLog = readonly number[];
 
 /** Up to this limit every grant is an entry of its own; above it, grants share {@link BUCKETS} buckets. */
 const EXACT_ENTRIES = 128;

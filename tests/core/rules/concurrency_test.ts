@@ -1,13 +1,8 @@
 import { assertEquals, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import {
-  concurrencyRule,
-  markWaiting,
-  type Permits,
-  releasePermit,
-  renewPermits,
-} from "../../../src/core/rules/concurrency.ts";
+import { concurrencyRule, markWaiting, releasePermit, renewPermits } from "../../../src/core/rules/concurrency.ts";
+import type { Permits } from "../../../src/core/rules/states.ts";
 
 const LEASE_MS = 1_000;
 const ruleOf = (maxConcurrent: number) => concurrencyRule({ maxConcurrent, leaseMs: LEASE_MS });

@@ -2,7 +2,8 @@ import { assertAlmostEquals, assertEquals, assertGreater, assertGreaterOrEqual, 
 import fc from "fast-check";
 import { test } from "node:test";
 import type { Taken } from "../../../src/core/rules/rule.ts";
-import { type WindowLog, windowRule } from "../../../src/core/rules/window.ts";
+import { windowRule } from "../../../src/core/rules/window.ts";
+import type { WindowLog } from "../../../src/core/rules/states.ts";
 import { type Start, windowExcess } from "../../support/oracles.ts";
 
 interface Limit {
