@@ -10,6 +10,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // The options of an adapter stand beside the adapter: types alone.
   config: ["config", "adapters", "core"],
   testing: ["testing", "core"],
+  identifiers: ["core"],
   registry: ["adapters", "config", "core"],
   shared: ["registry", "config", "core"],
 };
