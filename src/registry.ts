@@ -6,6 +6,7 @@ import { findConfigurationFile, readConfiguration } from "./config/files.ts";
 import { checkLimiterOptions, resolveLimiter } from "./config/limiters.ts";
 import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import { maskStoreOptions } from "./config/secrets.ts";
+import { sectionInCode } from "./config/section.ts";
 import { checkStoreOptions } from "./config/stores.ts";
 import type { Clock } from "./core/clock.ts";
 import {
@@ -23,7 +24,7 @@ import {
   type Limiter,
   type LimiterContext,
 } from "./core/limiter.ts";
-import type { LimiterConfig } from "./core/limiter_config.ts";
+import type { Algorithm, LimiterConfig, OnFailure, RateSpec } from "./core/limiter_config.ts";
 import type { Logger } from "./core/logger.ts";
 import type { RateLimiterMetrics } from "./core/metrics.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
@@ -122,6 +123,16 @@ export interface RateSync extends AsyncDisposable {
   configureStore(id: string, options: StoreOptions & Replace): void;
   /** Names a limiter. Nothing is opened. The same options again change nothing; others need `replace: true`. */
   configureLimiter(id: string, options: LimiterOptions): void;
+  /**
+   * Configures the limiter `target` as `source` is, but for the `overrides`. The two share nothing but their store. `target`
+   * must be free.
+   */
+  cloneLimiter(source: string, target: string, overrides?: LimiterOverrides): void;
+  /**
+   * The limiter that counts for `key` alone as the limiter `base` says, opened: `getLimiter(base).key(key)`. Its id is
+   * `base:key`, and its limit is not that of any other base and key, nor of a limiter that was configured with this id.
+   */
+  getOrCloneLimiter(base: string, key: string): Promise<Limiter>;
   /** Reads a `rate-sync.toml` and adds everything in it, or if anything in it is wrong nothing. */
   loadConfig(path?: string): Promise<void>;
   /** The limiter with this id, always the same one. */
@@ -159,12 +170,59 @@ export interface Replace {
   readonly replace?: boolean | undefined;
 }
 
+/**
+ * What {@link RateSync.cloneLimiter} changes: the options of `configureLimiter`, where `null` takes a value away and what is
+ * left out stays as it is.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, type LimiterOverrides } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("api", { ratePerSecond: 10, maxConcurrent: 2 });
+ * const overrides: LimiterOverrides = { ratePerSecond: 500, maxConcurrent: null };
+ * rateSync.cloneLimiter("api", "api:premium", overrides);
+ * console.log(rateSync.getLimiter("api:premium").getConfig().maxConcurrent); // null
+ * ```
+ */
+export interface LimiterOverrides {
+  /** The id of another store; `null`: the in-memory store of this process. */
+  readonly store?: string | null | undefined;
+  /** How it counts; what belongs to the source's algorithm alone needs a `null` then. */
+  readonly algorithm?: Algorithm | null | undefined;
+  /** Requests (or cost) per second; > 0. */
+  readonly ratePerSecond?: number | null | undefined;
+  /** How much of the rate may come at once after a pause; >= 1. */
+  readonly burst?: number | null | undefined;
+  /** How many may run at the same time; an integer >= 1. */
+  readonly maxConcurrent?: number | null | undefined;
+  /** After how many milliseconds the permits of a crashed holder come back. */
+  readonly leaseMs?: number | null | undefined;
+  /** Requests (or cost) in any window; an integer >= 1. */
+  readonly limit?: number | null | undefined;
+  /** The window's length in milliseconds; > 0. */
+  readonly windowMs?: number | null | undefined;
+  /** Further limits that hold at the same time: all of them, in place of the source's. */
+  readonly rates?: readonly RateSpec[] | null | undefined;
+  /** How long an `acquire` without a timeout of its own waits, in milliseconds; `null`: as long as it takes. */
+  readonly timeoutMs?: number | null | undefined;
+  /** Whether a request is refused while the store is down. Takes the place of the source's `onFailure`. */
+  readonly failClosed?: boolean | null | undefined;
+  /** What happens while the store is down. Takes the place of the source's `failClosed`. */
+  readonly onFailure?: OnFailure | null | undefined;
+  /** How long the store may take to answer, in milliseconds, before that counts as a failure. */
+  readonly backendTimeoutMs?: number | null | undefined;
+  /** How far into the future the waiting callers of one process reserve slots, in milliseconds. */
+  readonly reserveAheadMs?: number | null | undefined;
+}
+
 interface StoreEntry {
   readonly options: StoreOptions;
   store: Store | undefined;
 }
 
 interface LimiterEntry {
+  readonly options: LimiterOptions;
   readonly config: LimiterConfig;
   limiter: ClosableLimiter | undefined;
 }
@@ -223,7 +281,7 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
     const config = resolveLimiter(id, options, { backendTimeoutMs });
     const old = limiters.get(id);
     if (old && differences(old.config, config).length === 0) return;
-    limiters.set(id, { config, limiter: undefined });
+    limiters.set(id, { options, config, limiter: undefined });
   }
 
   function openedStore(id: string): Store {
@@ -293,6 +351,16 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
       const differing = old ? differences(old.config, resolveLimiter(id, options, { backendTimeoutMs })) : [];
       if (differing.length > 0 && !replace) throw new RateLimiterAlreadyConfiguredError("limiter", id, differing);
       putLimiter(id, options);
+    },
+    cloneLimiter(source, target, overrides = {}) {
+      const { options } = find(source);
+      if (limiters.has(target)) throw alreadyThere(source, target);
+      rateSync.configureLimiter(target, withOverrides(options, overrides, target));
+    },
+    async getOrCloneLimiter(base, key) {
+      const limiter = rateSync.getLimiter(base).key(key);
+      await limiter.initialize();
+      return limiter;
     },
     // deno-lint-ignore require-await -- what is wrong with the file rejects, and is not thrown
     async loadConfig(path) {
@@ -364,6 +432,53 @@ function inStore(id: string, file: string | undefined, create: () => Store): Sto
 function natsOptions(entry: StoreEntry | undefined): Partial<Extract<StoreOptions, { engine: "nats" }>> {
   return entry?.options.engine === "nats" ? entry.options : {};
 }
+
+function alreadyThere(source: string, target: string): ConfigValidationError {
+  return new ConfigValidationError(
+    `Limiter '${target}' already exists, so limiter '${source}' cannot be cloned to it. Clone to another id, or change ` +
+      `'${target}' with configureLimiter() and replace: true`,
+    { field: `limiters.${target}`, expected: "an id that no limiter has", received: `'${target}'` },
+  );
+}
+
+/** The options of a clone. They are not checked here: together they may be wrong. */
+function withOverrides(source: LimiterOptions, overrides: LimiterOverrides, target: string): LimiterOptions {
+  const title = `The overrides of limiter '${target}'`;
+  const { values } = sectionInCode({ path: `limiters.${target}`, title, example: "{ ratePerSecond: 50 }" }, overrides);
+  const given = Object.entries(values).filter(([, value]) => value !== undefined);
+  const merged = new Map<string, unknown>(Object.entries(source));
+  // Two names for one setting: what is given replaces both.
+  if (given.some(([name]) => name === "failClosed" || name === "onFailure")) {
+    merged.delete("failClosed");
+    merged.delete("onFailure");
+  }
+  for (const [name, value] of given) {
+    if (value !== null || !OVERRIDES.has(name)) merged.set(name, value);
+    else merged.delete(name);
+  }
+  // configureLimiter() checks every value of it.
+  return Object.fromEntries(merged) as unknown as LimiterOptions;
+}
+
+/** What a `null` can clear: with another name it is a mistake that has to show. */
+const OVERRIDES: ReadonlySet<string> = new Set(
+  [
+    "store",
+    "algorithm",
+    "ratePerSecond",
+    "burst",
+    "maxConcurrent",
+    "leaseMs",
+    "limit",
+    "windowMs",
+    "rates",
+    "timeoutMs",
+    "failClosed",
+    "onFailure",
+    "backendTimeoutMs",
+    "reserveAheadMs",
+  ] satisfies (keyof LimiterOverrides)[],
+);
 
 /** The names of the options that are not the same. */
 function differences(before: object, after: object): string[] {

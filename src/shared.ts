@@ -1,7 +1,14 @@
 import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import type { CheckOptions, Limiter } from "./core/limiter.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
-import { createRateSync, type LimiterListing, type RateSync, type Replace, type StoreListing } from "./registry.ts";
+import {
+  createRateSync,
+  type LimiterListing,
+  type LimiterOverrides,
+  type RateSync,
+  type Replace,
+  type StoreListing,
+} from "./registry.ts";
 
 /** The registry behind the functions of the module. Making it reads no file and opens nothing. */
 const shared: RateSync = createRateSync({ autoLoad: true });
@@ -108,6 +115,57 @@ export function configureStore(id: string, options: StoreOptions & Replace): voi
  */
 export function configureLimiter(id: string, options: LimiterOptions): void {
   return shared.configureLimiter(id, options);
+}
+
+/**
+ * Configures the limiter `target` as `source` is, but for the `overrides`: `null` takes a value away, and what is left out
+ * stays as it is. The two share nothing but their store. Works as well after `source` was used.
+ *
+ * For one limit per user or address no clone is needed: see {@link getOrCloneLimiter} and the option `key`.
+ *
+ * @throws {LimiterNotFoundError} if no limiter has the id `source`.
+ * @throws {ConfigValidationError} if there is a limiter `target` already, or an override is wrong, unknown, or contradicts
+ * what is copied.
+ * @throws {StoreNotFoundError} if no store has the id that is named.
+ *
+ * @example
+ * ```ts
+ * import { cloneLimiter, configureLimiter, getLimiter } from "@ratesync/core";
+ *
+ * configureLimiter("cloned", { ratePerSecond: 100, burst: 20, timeoutMs: 5_000 });
+ * cloneLimiter("cloned", "cloned-premium", { ratePerSecond: 500, timeoutMs: null });
+ * const { ratePerSecond, burst, timeoutMs } = getLimiter("cloned-premium").getConfig();
+ * console.log(ratePerSecond, burst, timeoutMs); // 500 20 null
+ * ```
+ */
+export function cloneLimiter(source: string, target: string, overrides?: LimiterOverrides): void {
+  return shared.cloneLimiter(source, target, overrides);
+}
+
+/**
+ * The limiter that counts for `key` alone, as the limiter `base` says; opened. Its id is `base:key`. Any text will do as a
+ * key, and no two keys meet. The same call gives the same object, as long as it is in use: of those that are idle the
+ * 10,000 last used are kept, and their limits are in the store anyway.
+ *
+ * `acquire(base, { key })` does the same in one step.
+ *
+ * @throws {LimiterNotFoundError} if no limiter has the id `base`.
+ * @throws {InvalidArgumentError} if the key is no text.
+ * @throws {ConfigValidationError} if the store cannot keep the limit.
+ * @throws {RateLimiterAcquisitionError} if the store cannot be opened and the limiter fails closed.
+ *
+ * @example
+ * ```ts
+ * import { configureLimiter, getOrCloneLimiter } from "@ratesync/core";
+ *
+ * configureLimiter("per-user", { ratePerSecond: 10, burst: 5 });
+ * const limiter = await getOrCloneLimiter("per-user", "user@example.com");
+ * console.log(limiter.id); // "per-user:user@example.com"
+ * console.log((await limiter.tryAcquire()).remaining); // 4
+ * ```
+ */
+export function getOrCloneLimiter(base: string, key: string): Promise<Limiter> {
+  return shared.getOrCloneLimiter(base, key);
 }
 
 /**
