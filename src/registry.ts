@@ -304,7 +304,7 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
 
   function contextOf(config: LimiterConfig): LimiterContext {
     const options = natsOptions(stores.get(config.storeId));
-    let local: Limiter | undefined;
+    let local: ClosableLimiter | undefined;
     const context: LimiterContext = {
       store: openedStore(config.storeId),
       localClock: clock,

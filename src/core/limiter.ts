@@ -111,11 +111,26 @@ export interface LimiterContext {
   readonly random: () => number;
   readonly digest: Digest;
   /** The same limiter within this process alone, for `onFailure: "local"`. */
-  readonly localLimiter: () => Limiter;
+  readonly localLimiter: () => ClosableLimiter;
+}
+
+/** An answer that is not settled yet: one of its methods has to be called, once. */
+export interface Tentative {
+  readonly result: RateLimitResult;
+  /** Counts it in the metrics. The permit is the caller's. */
+  keep(): void;
+  /**
+   * Gives everything back, the capacity of rates and windows included, as far as nobody builds on it by now. Resolves to
+   * what was left before. Never throws.
+   */
+  cancel(): Promise<RateLimitResult>;
 }
 
 /** A {@link Limiter}, as the registry holds it. */
 export interface ClosableLimiter extends Limiter {
+  /** As {@link Limiter.tryAcquire}, for who may have to take it back. */
+  tryTake(options?: AcquireOptions): Promise<Tentative>;
+  key(key: string): ClosableLimiter;
   /** Answers everybody who waits, and gives back what is held. The store stays open. */
   close(): Promise<void>;
 }
@@ -171,12 +186,15 @@ interface KeyLimiter extends ClosableLimiter {
 
 /** The keyed limiters of a limiter. */
 interface Keys {
-  get(key: string): Limiter;
+  get(key: string): ClosableLimiter;
   close(): Promise<void>;
 }
 
+/** How the store's state decided a request. */
+type Decided = Extract<Outcome, { readonly kind: "granted" | "refused" }>;
+
 interface Answer {
-  readonly outcome: Exclude<Outcome, { readonly kind: "closed" }>;
+  readonly outcome: Decided | Extract<Outcome, { readonly kind: "failed" }>;
   readonly waitedMs: number;
   readonly timeoutMs: number;
 }
@@ -296,23 +314,35 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   }
 
   /** What is granted or refused in place of a store that failed. */
-  async function withoutStore(cause: unknown, options: AcquireOptions, answer: Answer): Promise<RateLimitResult> {
+  async function withoutStore(cause: unknown, options: AcquireOptions, answer: Answer): Promise<Tentative> {
     const { outcome, waitedMs, timeoutMs } = answer;
     noteFailure(cause);
     if (config.onFailure === "closed") throw failure(cause, outcome.attempts);
     if (config.onFailure === "open") {
-      meter.degraded();
-      return grantedResult(freshState(rules, 0), 0, permitOf(NO_LEASE, waitedMs, true));
+      const result = grantedResult(freshState(rules, 0), 0, permitOf(NO_LEASE, waitedMs, true));
+      return { result, keep: () => note(result), cancel: () => Promise.resolve(result) };
     }
     const left = timeoutMs === 0 ? 0 : Math.max(0, timeoutMs - waitedMs);
-    const result = await localLimiter().tryAcquire({ ...options, timeoutMs: left });
+    const local = await localLimiter().tryTake({ ...options, timeoutMs: left });
+    const result = inPlace(local.result, waitedMs);
+    return {
+      result,
+      keep() {
+        local.keep();
+        note(result);
+      },
+      cancel: async () => inPlace(await local.cancel(), waitedMs),
+    };
+  }
+
+  /** The local limiter's answer, as this one's. */
+  function inPlace(result: RateLimitResult, waitedMs: number): RateLimitResult {
     if (!result.allowed) return { ...result, limiterId: id, degraded: true };
-    meter.degraded();
     const permit = permitOf(result.permit, waitedMs + result.waitedMs, true);
     return { ...result, limiterId: id, degraded: true, waitedMs: permit.waitedMs, permit };
   }
 
-  function localLimiter(): Limiter {
+  function localLimiter(): ClosableLimiter {
     return key === undefined ? context.localLimiter() : context.localLimiter().key(key);
   }
 
@@ -368,6 +398,27 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     return new LeasedPermit(id, waitedMs, degraded, lease);
   }
 
+  function resultOf(outcome: Decided, waitedMs: number): RateLimitResult {
+    if (outcome.kind === "refused") return refusedResult(outcome.state, clock.now(), outcome);
+    const { grant } = outcome;
+    const after = { epoch: grant.epoch, parts: grant.after };
+    return grantedResult(after, clock.now(), permitOf(leaseOf(grant), waitedMs, false));
+  }
+
+  function note(result: RateLimitResult): void {
+    if (!result.allowed) return meter.count("timeouts");
+    meter.granted(localClock.now(), result.waitedMs);
+    if (result.degraded) meter.degraded();
+  }
+
+  /** Takes a grant back that nobody used. */
+  async function cancelled(grant: Grant): Promise<RateLimitResult> {
+    if (leases.delete(grant.demand.permit)) meter.permit(-1);
+    await cell!.giveBack(grant, true); // it was granted by the cell
+    const { epoch, before } = grant;
+    return grantedResult({ epoch, parts: before }, clock.now(), permitOf(NO_LEASE, 0, false));
+  }
+
   /** The state of the store, or if it failed what the limiter goes by instead. */
   async function look(): Promise<{ readonly state: State; readonly degraded: boolean }> {
     try {
@@ -418,12 +469,9 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         return permitOf(leaseOf(outcome.grant), waitedMs, false);
       }
       if (outcome.kind === "failed") {
-        const result = await withoutStore(outcome.cause, options, answer);
-        if (result.allowed) {
-          meter.granted(localClock.now(), result.waitedMs);
-          return result.permit;
-        }
-        meter.count("timeouts");
+        const { result, keep } = await withoutStore(outcome.cause, options, answer);
+        keep();
+        if (result.allowed) return result.permit;
         throw timedOut(result, answer);
       }
       meter.count("timeouts");
@@ -433,18 +481,26 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       if (options.key !== undefined) return await limiter.key(options.key).tryAcquire({ ...options, key: undefined });
       const answer = await request(options, 0);
       const { outcome, waitedMs } = answer;
-      const result = outcome.kind === "failed"
-        ? await withoutStore(outcome.cause, options, answer)
-        : outcome.kind === "refused"
-        ? refusedResult(outcome.state, clock.now(), outcome)
-        : grantedResult(
-          { epoch: outcome.grant.epoch, parts: outcome.grant.after },
-          clock.now(),
-          permitOf(leaseOf(outcome.grant), waitedMs, false),
-        );
-      if (result.allowed) meter.granted(localClock.now(), result.waitedMs);
-      else meter.count("timeouts");
+      if (outcome.kind === "failed") {
+        const { result, keep } = await withoutStore(outcome.cause, options, answer);
+        keep();
+        return result;
+      }
+      const result = resultOf(outcome, waitedMs);
+      note(result);
       return result;
+    },
+    async tryTake(options = {}) {
+      if (options.key !== undefined) return await limiter.key(options.key).tryTake({ ...options, key: undefined });
+      const answer = await request(options, 0);
+      const { outcome, waitedMs } = answer;
+      if (outcome.kind === "failed") return await withoutStore(outcome.cause, options, answer);
+      const result = resultOf(outcome, waitedMs);
+      return {
+        result,
+        keep: () => note(result),
+        cancel: () => outcome.kind === "granted" ? cancelled(outcome.grant) : Promise.resolve(result),
+      };
     },
     async check({ consume = true, ...options } = {}) {
       if (options.key !== undefined) {

@@ -801,3 +801,47 @@ test("a refused acquire() carries the facts that a refused tryAcquire() does [ER
   await clock.advance(200);
   assertEquals((await run(limiter.tryAcquire({ cost: 3 }))).allowed, true);
 });
+
+// Taking back
+
+test("what was taken and cancelled comes back whole, and counts nowhere [CHK-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const rates = [{ limit: 5, windowMs: 60_000, algorithm: "sliding_window" }] as const;
+  const { limiter } = start({ ratePerSecond: 1, burst: 3, maxConcurrent: 4, rates });
+  await run(limiter.acquire({ cost: 1 }));
+  await clock.advance(MOMENT_MS);
+  const before = await run(limiter.getState());
+  const metrics = limiter.getMetrics();
+  const { result, cancel } = await run(limiter.tryTake({ cost: 2 }));
+  assertEquals([result.allowed, result.remaining, limiter.getMetrics().currentConcurrent], [true, 0, 2]);
+  const after = await run(cancel());
+  assertEquals([after.allowed, after.remaining], [true, before.remaining]);
+  assertEquals(await run(limiter.getState()), before);
+  assertEquals(limiter.getMetrics(), metrics);
+});
+
+test("what was taken and kept counts as every acquisition does [CHK-6]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1, maxConcurrent: 4 });
+  const taken = await run(limiter.tryTake());
+  assertEquals(limiter.getMetrics().totalAcquisitions, 0);
+  taken.keep();
+  const refused = await run(limiter.tryTake());
+  refused.keep();
+  await run(taken.result.release());
+  const { totalAcquisitions, totalReleases, timeouts, currentConcurrent } = limiter.getMetrics();
+  assertEquals([totalAcquisitions, totalReleases, timeouts, currentConcurrent], [1, 1, 1, 0]);
+  assertEquals((await run(refused.cancel())).allowed, false);
+});
+
+test("what the local limiter granted in the store's place can be cancelled [CHK-6, FAIL-4]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 0.001, onFailure: "local" });
+  link.down = true;
+  const taken = await run(limiter.key("k").tryTake());
+  assertEquals([taken.result.allowed, taken.result.degraded], [true, true]);
+  await run(taken.cancel());
+  await clock.advance(1);
+  assertEquals((await run(limiter.tryAcquire({ key: "k" }))).allowed, true);
+  assertEquals((await run(limiter.tryAcquire({ key: "k" }))).allowed, false);
+});

@@ -1,14 +1,14 @@
 import { memoryStore } from "../../src/adapters/memory.ts";
 import { resolveLimiter } from "../../src/config/limiters.ts";
 import type { LimiterOptions } from "../../src/config/options.ts";
-import { createLimiter, type Limiter, type LimiterContext } from "../../src/core/limiter.ts";
+import { type ClosableLimiter, createLimiter, type LimiterContext } from "../../src/core/limiter.ts";
 import type { Store } from "../../src/core/store.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
 import { createSimulatedServer, type SimulatedLink, type SimulatedServer } from "./simulated_kv.ts";
 
 /** A limiter in a process of its own, with its connection and what it logged. */
 export interface SimulatedProcess {
-  readonly limiter: Limiter;
+  readonly limiter: ClosableLimiter;
   readonly link: SimulatedLink;
   readonly warnings: string[];
   readonly infos: string[];
@@ -64,7 +64,7 @@ export function createSimulation(): Simulation {
     const nothing = () => Promise.resolve();
     const config = resolveLimiter(LIMITER_ID, { store: "simulated", ...options }, { backendTimeoutMs: 2_000 });
     let cells = 0;
-    let local: Limiter | undefined;
+    let local: ClosableLimiter | undefined;
     const context: LimiterContext = {
       store: { kv: link, clock, open: nothing, close: nothing, ...settings.store },
       localClock: clock,
