@@ -29,6 +29,14 @@ import type { Logger } from "./core/logger.ts";
 import type { RateLimiterMetrics } from "./core/metrics.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
 import type { Store } from "./core/store.ts";
+import {
+  checkRequests,
+  isMissingAllowed,
+  type LimiterRequest,
+  type MultiCheckOptions,
+  type MultiLimiterResult,
+  takeAllOrNone,
+} from "./multi.ts";
 
 /**
  * How `createRateSync` makes a registry.
@@ -119,6 +127,14 @@ export interface RateSync extends AsyncDisposable {
   tryAcquire(id: string, options?: AcquireOptions): Promise<RateLimitResult>;
   /** Takes a slot if there is one, or with `consume: false` only looks. See {@link Limiter.check}. */
   checkLimiter(id: string, options?: CheckOptions): Promise<RateLimitResult>;
+  /**
+   * Takes a slot of each of the limiters, in order and once each, or if one of them refuses of none: what was taken until
+   * then is given back, the capacity of rates and windows included.
+   */
+  checkMultiLimiters(
+    limiters: readonly (string | LimiterRequest)[],
+    options?: MultiCheckOptions,
+  ): Promise<MultiLimiterResult>;
   /** Names a store. Nothing is opened. The same options again change nothing; others need `replace: true`. */
   configureStore(id: string, options: StoreOptions & Replace): void;
   /** Names a limiter. Nothing is opened. The same options again change nothing; others need `replace: true`. */
@@ -333,6 +349,15 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
     acquire: async (id, options) => await rateSync.getLimiter(id).acquire(options),
     tryAcquire: async (id, options) => await rateSync.getLimiter(id).tryAcquire(options),
     checkLimiter: async (id, options) => await rateSync.getLimiter(id).check(options),
+    async checkMultiLimiters(given, options = {}) {
+      const skipsMissing = isMissingAllowed(options, "allow");
+      const requests = checkRequests(given);
+      loadIfNothingIsConfigured();
+      const wanted = requests
+        .filter(({ id }) => !skipsMissing || limiters.has(id))
+        .map((request) => ({ limiter: limiterOf(find(request.id)), request }));
+      return await takeAllOrNone(wanted, options, clock);
+    },
     configureStore(id, given) {
       const { replace = false, ...options }: StoreOptions & Replace = checkStoreOptions(id, given);
       createStore(id, options);

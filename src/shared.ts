@@ -1,6 +1,7 @@
 import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import type { CheckOptions, Limiter } from "./core/limiter.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
+import type { LimiterRequest, MultiCheckOptions, MultiLimiterResult } from "./multi.ts";
 import {
   createRateSync,
   type LimiterListing,
@@ -78,6 +79,43 @@ export function tryAcquire(id: string, options?: AcquireOptions): Promise<RateLi
  */
 export function checkLimiter(id: string, options?: CheckOptions): Promise<RateLimitResult> {
   return shared.checkLimiter(id, options);
+}
+
+/**
+ * Asks several limiters together: takes a slot of each, or if one of them refuses of none. They are asked in order, once
+ * each, up to the first that refuses; what was taken until then is given back, the capacity of rates and windows included.
+ * Without a limiter the request is allowed.
+ *
+ * With a timeout the first ones are held while a later one is waited for. Then ask the same limiters in the same order
+ * everywhere, those with a limit of concurrency last: otherwise two callers can wait for each other until their timeout.
+ *
+ * Permits of a concurrency limit must be released: `await using` does it.
+ *
+ * @throws {LimiterNotFoundError} if a limiter is not configured, before anything is taken; unless `onMissing` is `"allow"`.
+ * @throws {RateLimiterAcquisitionError} only if a store failed and its limiter fails closed; nothing is kept then.
+ * @throws {ImpossibleCostError} if a cost is more than its limiter ever grants at once; nothing is kept then.
+ * @throws {InvalidArgumentError} if what is asked for is no list of limiters, or a timeout is wrong.
+ *
+ * @example
+ * ```ts
+ * import { checkMultiLimiters, configureLimiter } from "@ratesync/core";
+ *
+ * configureLimiter("multi-ip", { ratePerSecond: 100, burst: 10 });
+ * configureLimiter("multi-user", { ratePerSecond: 1 });
+ * const limiters = ["multi-ip", { id: "multi-user", key: "alice" }];
+ * {
+ *   await using result = await checkMultiLimiters(limiters);
+ *   console.log(result.allowed, result.remaining); // true 0
+ * }
+ * const { allowed, blockingLimiterId } = await checkMultiLimiters(limiters);
+ * console.log(allowed, blockingLimiterId); // false "multi-user:alice"
+ * ```
+ */
+export function checkMultiLimiters(
+  limiters: readonly (string | LimiterRequest)[],
+  options?: MultiCheckOptions,
+): Promise<MultiLimiterResult> {
+  return shared.checkMultiLimiters(limiters, options);
 }
 
 /**

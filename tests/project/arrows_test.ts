@@ -11,8 +11,9 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   config: ["config", "adapters", "core"],
   testing: ["testing", "core"],
   identifiers: ["core"],
-  registry: ["adapters", "config", "core"],
-  shared: ["registry", "config", "core"],
+  multi: ["core"],
+  registry: ["multi", "adapters", "config", "core"],
+  shared: ["registry", "multi", "config", "core"],
 };
 
 function roomOf(path: string): string {

@@ -1,0 +1,197 @@
+import { checkTimeout, shown } from "./core/arguments.ts";
+import type { Clock } from "./core/clock.ts";
+import { InvalidArgumentError } from "./core/errors.ts";
+import type { ClosableLimiter, Tentative } from "./core/limiter.ts";
+import type { RateLimitResult } from "./core/result.ts";
+
+/**
+ * A request to one of several limiters.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, type LimiterRequest } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("user", { ratePerSecond: 10, burst: 5 });
+ * const request: LimiterRequest = { id: "user", key: "alice", cost: 2 };
+ * console.log((await rateSync.checkMultiLimiters([request])).remaining); // 3
+ * ```
+ */
+export interface LimiterRequest {
+  /** The limiter. */
+  readonly id: string;
+  /** Selects a limit of its own for every key, as in `acquire`. */
+  readonly key?: string | undefined;
+  /**
+   * How much of a rate or a window the request uses.
+   *
+   * @default {1}
+   */
+  readonly cost?: number | undefined;
+  /** How long to wait for this limiter at the most, in milliseconds. The default: what is left of the whole timeout. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/**
+ * What `checkMultiLimiters` may be told.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, type MultiCheckOptions } from "@ratesync/core";
+ *
+ * const options: MultiCheckOptions = { timeoutMs: 100, onMissing: "allow" };
+ * console.log((await createRateSync().checkMultiLimiters(["not-configured"], options)).allowed); // true
+ * ```
+ */
+export interface MultiCheckOptions {
+  /**
+   * How long to wait at the most, for all limiters together, in milliseconds; 0 means one attempt and no waiting.
+   *
+   * @default {0}
+   */
+  readonly timeoutMs?: number | undefined;
+  /** Ends the wait with the signal's reason; what was taken is given back. */
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * What happens if a limiter is not configured: an error before anything is taken, or the others decide without it.
+   *
+   * @default {"throw"}
+   */
+  readonly onMissing?: "throw" | "allow" | undefined;
+}
+
+/**
+ * What several limiters said together.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, type MultiLimiterResult } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("ip", { ratePerSecond: 10, burst: 5 });
+ * rateSync.configureLimiter("uploads", { maxConcurrent: 1 });
+ * await using first: MultiLimiterResult = await rateSync.checkMultiLimiters(["ip", "uploads"]);
+ * const second = await rateSync.checkMultiLimiters(["ip", "uploads"]);
+ * console.log(first.allowed, second.allowed, second.blockingLimiterId); // true false "uploads"
+ * ```
+ */
+export interface MultiLimiterResult extends AsyncDisposable {
+  /** Whether all of them allowed it. If not, nothing was used up. */
+  readonly allowed: boolean;
+  /** The first that refused, and `null` if none did. For a keyed limiter `id:key`. */
+  readonly blockingLimiterId: string | null;
+  /**
+   * What each of them said, in order, up to the first that refused. Of a limiter that was given back what it had taken,
+   * the result says what was left before.
+   */
+  readonly results: readonly RateLimitResult[];
+  /** The limit of the one with the least left. */
+  readonly limit: number;
+  /** The least that any of them has left. */
+  readonly remaining: number;
+  /** After how many milliseconds the last of them has everything available again. */
+  readonly resetInMs: number;
+  /** After how many milliseconds the one that refused could grant the request; 0 if none refused. */
+  readonly retryAfterMs: number;
+  /** Gives the permits of concurrency limits back. Repeated calls do nothing. Never throws. */
+  release(): Promise<void>;
+}
+
+/** A limiter, and what is wanted of it. */
+export interface Wanted {
+  readonly limiter: ClosableLimiter;
+  readonly request: LimiterRequest;
+}
+
+/** What upstream says where there is nothing to check. */
+const UNLIMITED = { limit: 1_000, remaining: 999, resetInMs: 60_000 } as const;
+
+/** Takes from all of them, in order and once each, or in the end from none. */
+export async function takeAllOrNone(
+  wanted: readonly Wanted[],
+  { timeoutMs = 0, signal }: MultiCheckOptions,
+  clock: Clock,
+): Promise<MultiLimiterResult> {
+  const deadline = clock.now() + checkTimeout(timeoutMs);
+  const taken: Tentative[] = [];
+  for (const { limiter, request: { key, cost, timeoutMs = Infinity } } of wanted) {
+    const leftMs = Math.max(0, deadline - clock.now());
+    let answer: Tentative;
+    try {
+      answer = await limiter.tryTake({ key, cost, signal, timeoutMs: Math.min(leftMs, checkTimeout(timeoutMs)) });
+    } catch (error) {
+      await cancelAll(taken);
+      throw error;
+    }
+    if (!answer.result.allowed) {
+      answer.keep();
+      return summary([...await cancelAll(taken), answer.result]);
+    }
+    taken.push(answer);
+  }
+  for (const { keep } of taken) keep();
+  return summary(taken.map(({ result }) => result));
+}
+
+function cancelAll(taken: readonly Tentative[]): Promise<RateLimitResult[]> {
+  return Promise.all(taken.map(({ cancel }) => cancel()));
+}
+
+function summary(results: readonly RateLimitResult[]): MultiLimiterResult {
+  const refused = results.find(({ allowed }) => !allowed);
+  const release = async () => {
+    await Promise.all(results.map((result) => result.release()));
+  };
+  const { limit, remaining } = scarcestOf(results) ?? UNLIMITED;
+  return Object.freeze({
+    allowed: refused === undefined,
+    blockingLimiterId: refused?.limiterId ?? null,
+    results: Object.freeze(results),
+    limit,
+    remaining,
+    resetInMs: results.length === 0 ? UNLIMITED.resetInMs : Math.max(...results.map(({ resetInMs }) => resetInMs)),
+    retryAfterMs: refused?.retryAfterMs ?? 0,
+    release,
+    [Symbol.asyncDispose]: release,
+  });
+}
+
+/** The result with the least left, the first of several. */
+export function scarcestOf(results: readonly RateLimitResult[]): RateLimitResult | undefined {
+  let scarcest: RateLimitResult | undefined;
+  for (const result of results) if (!scarcest || result.remaining < scarcest.remaining) scarcest = result;
+  return scarcest;
+}
+
+/** The requests, if they are some; untyped code may give anything. */
+export function checkRequests(limiters: unknown): LimiterRequest[] {
+  if (Array.isArray(limiters)) return limiters.map((limiter: unknown, i) => checkRequest(limiter, `limiters[${i}]`));
+  throw wrongRequest("limiters", "a list of limiters", limiters);
+}
+
+function checkRequest(limiter: unknown, field: string): LimiterRequest {
+  if (typeof limiter === "string") return { id: limiter };
+  if (typeof limiter !== "object" || limiter === null || !("id" in limiter) || typeof limiter.id !== "string") {
+    throw wrongRequest(field, "the id of a limiter, or { id, key, cost }", limiter);
+  }
+  // The limiter checks the rest of it.
+  return limiter as LimiterRequest;
+}
+
+function wrongRequest(field: string, expected: string, value: unknown): InvalidArgumentError {
+  return new InvalidArgumentError("Several limiters are asked by their ids, such as ['ip', { id: 'user', key }]", {
+    field,
+    expected,
+    received: Array.isArray(value) ? "a list" : typeof value === "object" && value ? "an object" : shown(value),
+  });
+}
+
+/** Whether a limiter that is not configured is an error. */
+export function isMissingAllowed({ onMissing = "throw" }: { readonly onMissing?: unknown }, other: string): boolean {
+  if (onMissing === "throw" || onMissing === other) return onMissing === other;
+  throw new InvalidArgumentError("What shall happen without the limiter is not clear", {
+    field: "onMissing",
+    expected: `"throw" or "${other}"`,
+    received: shown(onMissing),
+  });
+}

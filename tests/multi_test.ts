@@ -1,0 +1,263 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { test } from "node:test";
+import * as front from "../mod.ts";
+import { memoryKv } from "../src/adapters/memory.ts";
+import type { LimiterOptions } from "../src/config/options.ts";
+import {
+  ImpossibleCostError,
+  InvalidArgumentError,
+  LimiterNotFoundError,
+  RateLimiterAcquisitionError,
+} from "../src/core/errors.ts";
+import type { Kv } from "../src/core/kv.ts";
+import { createRateSync, type RateSync } from "../src/registry.ts";
+import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
+
+interface Bench {
+  readonly clock: VirtualClock;
+  readonly rateSync: RateSync;
+  readonly lines: string[];
+}
+
+function setUp(limiters: Readonly<Record<string, LimiterOptions>>): Bench {
+  const clock = createVirtualClock();
+  const lines: string[] = [];
+  const log = (level: string) => (message: string) => void lines.push(`${level}: ${message}`);
+  const logger = { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };
+  const rateSync = createRateSync({ clock, logger });
+  for (const [id, options] of Object.entries(limiters)) rateSync.configureLimiter(id, options);
+  return { clock, rateSync, lines };
+}
+
+async function leftOf(rateSync: RateSync, ...ids: string[]): Promise<number[]> {
+  return await Promise.all(ids.map(async (id) => (await rateSync.getLimiter(id).getState()).remaining));
+}
+
+/** What untyped code may call. */
+function untyped(rateSync: RateSync) {
+  return rateSync.checkMultiLimiters as (limiters: unknown, options?: unknown) => Promise<unknown>; // on purpose
+}
+
+const FIVE = { ratePerSecond: 0.001, burst: 5 } as const;
+const TWO = { algorithm: "sliding_window", limit: 2, windowMs: 60_000 } as const;
+
+test("a result of several limiters speaks of the one with the least left [CHK-5]", async () => {
+  const { rateSync } = setUp({ a: FIVE, b: TWO, c: { ratePerSecond: 0.0001, burst: 9 } });
+  const result = await rateSync.checkMultiLimiters(["a", "b", "c"]);
+  assertEquals([result.allowed, result.blockingLimiterId, result.limit, result.remaining], [true, null, 2, 1]);
+  assertEquals(result.results.map(({ limiterId, remaining }) => [limiterId, remaining]), [["a", 4], ["b", 1], [
+    "c",
+    8,
+  ]]);
+  assertEquals([result.resetInMs, result.retryAfterMs], [10_000_000, 0]);
+  assert(Object.isFrozen(result) && Object.isFrozen(result.results));
+});
+
+test("the first limiter that refuses is named, and says when to try again [CHK-5]", async () => {
+  const { clock, rateSync } = setUp({ a: FIVE, b: TWO, c: TWO });
+  for (const id of ["b", "b", "c", "c"]) await rateSync.acquire(id);
+  await clock.advance(10_000);
+  const result = await rateSync.checkMultiLimiters(["a", "b", "c"]);
+  assertEquals([result.allowed, result.blockingLimiterId, result.limit, result.remaining], [false, "b", 2, 0]);
+  assertEquals(result.results.map(({ limiterId, allowed }) => [limiterId, allowed]), [["a", true], ["b", false]]);
+  const [, refused] = result.results;
+  assertEquals(result.retryAfterMs, refused?.retryAfterMs);
+  assert(result.retryAfterMs > 49_000 && result.retryAfterMs <= 50_100, `${result.retryAfterMs}`);
+});
+
+test("without a limiter there is nothing to refuse [CHK-5]", async () => {
+  const { allowed, limit, remaining, resetInMs, blockingLimiterId, results } = await setUp({}).rateSync
+    .checkMultiLimiters([]);
+  assertEquals([allowed, limit, remaining, resetInMs, blockingLimiterId], [true, 1_000, 999, 60_000, null]);
+  assertEquals(results, []);
+});
+
+test("an allowed request is taken once from each limiter: a limit of 4 allows 4 [CHK-6]", async () => {
+  const { rateSync } = setUp({ a: { ...TWO, limit: 4 }, b: { ratePerSecond: 0.001, burst: 4 } });
+  const verdicts: boolean[] = [];
+  for (let i = 0; i < 6; i++) verdicts.push((await rateSync.checkMultiLimiters(["a", "b"])).allowed);
+  assertEquals(verdicts, [true, true, true, true, false, false]);
+});
+
+test("a refusal leaves every limiter as it was: rates, windows and permits [CHK-6]", async () => {
+  const { rateSync } = setUp({ rate: FIVE, window: TWO, permits: { maxConcurrent: 3 }, both: FIVE, full: TWO });
+  for (const id of ["full", "full", "rate", "window"]) await rateSync.acquire(id);
+  const ids = ["rate", "window", "permits", "both"];
+  const before = await leftOf(rateSync, ...ids);
+  const states = await Promise.all(ids.map((id) => rateSync.getLimiter(id).getState()));
+  for (let i = 0; i < 10; i++) {
+    const result = await rateSync.checkMultiLimiters([...ids, "full"]);
+    assertEquals([result.allowed, result.blockingLimiterId], [false, "full"]);
+    assertEquals(result.results.slice(0, 4).map(({ remaining }) => remaining), before);
+  }
+  assertEquals(await Promise.all(ids.map((id) => rateSync.getLimiter(id).getState())), states);
+  const metrics = ids.map((id) => rateSync.getLimiter(id).getMetrics());
+  assertEquals(metrics.map(({ totalAcquisitions, currentConcurrent }) => [totalAcquisitions, currentConcurrent]), [
+    [1, 0],
+    [1, 0],
+    [0, 0],
+    [0, 0],
+  ]);
+  assertEquals(rateSync.getLimiter("full").getMetrics().timeouts, 10);
+});
+
+test("limiters after the one that refuses are not asked [CHK-6]", async () => {
+  const { rateSync } = setUp({ full: TWO, after: FIVE });
+  for (const id of ["full", "full"]) await rateSync.acquire(id);
+  await rateSync.checkMultiLimiters(["full", "after"]);
+  assertEquals(rateSync.getLimiter("after").initialized, false);
+});
+
+test("permits are the caller's until the result is released [CHK-6]", async () => {
+  const { rateSync } = setUp({ a: { maxConcurrent: 1 }, b: { maxConcurrent: 2 } });
+  const first = await rateSync.checkMultiLimiters(["a", "b"]);
+  assertEquals([first.allowed, await leftOf(rateSync, "a", "b")], [true, [0, 1]]);
+  const second = await rateSync.checkMultiLimiters(["b", "a"]);
+  assertEquals([second.allowed, second.blockingLimiterId, await leftOf(rateSync, "b")], [false, "a", [1]]);
+  await second.release();
+  assertEquals(await leftOf(rateSync, "a", "b"), [0, 1]);
+  await first.release();
+  await first.release();
+  assertEquals(await leftOf(rateSync, "a", "b"), [1, 2]);
+  {
+    await using third = await rateSync.checkMultiLimiters(["a", "b"]);
+    assert(third.allowed);
+  }
+  assertEquals(await leftOf(rateSync, "a", "b"), [1, 2]);
+});
+
+test("keys and costs count for the limiter that they are given for [CHK-6]", async () => {
+  const { rateSync } = setUp({ ip: FIVE, user: FIVE });
+  const requests = [{ id: "ip", key: "1.2.3.4", cost: 3 }, { id: "user", key: "alice" }, "user"];
+  const result = await rateSync.checkMultiLimiters(requests);
+  const left = result.results.map(({ limiterId, remaining }) => [limiterId, remaining]);
+  assertEquals(left, [["ip:1.2.3.4", 2], ["user:alice", 4], ["user", 4]]);
+  const refused = await rateSync.checkMultiLimiters([...requests].reverse());
+  assertEquals([refused.allowed, refused.blockingLimiterId], [false, "ip:1.2.3.4"]);
+  assertEquals((await rateSync.getLimiter("user").key("alice").getState()).remaining, 4);
+});
+
+test("the timeout is for all limiters together [CHK-6]", async () => {
+  const { clock, rateSync } = setUp({ a: { ratePerSecond: 1 }, b: { ratePerSecond: 1 } });
+  await rateSync.acquire("a");
+  await clock.advance(600);
+  await rateSync.acquire("b");
+  const begun = clock.now();
+  const waited = await clock.runUntil(rateSync.checkMultiLimiters(["a", "b"], { timeoutMs: 1_000 }));
+  assertEquals([waited.allowed, clock.now() - begun], [true, 1_000]);
+  await clock.advance(500);
+  // a is free in 0 ms (it was taken 600 ms earlier than b), b in 500 ms.
+  const refused = await clock.runUntil(rateSync.checkMultiLimiters(["a", "b"], { timeoutMs: 499 }));
+  assertEquals([refused.allowed, refused.blockingLimiterId], [false, "b"]);
+  assertEquals((await rateSync.getLimiter("a").getState()).allowed, true);
+});
+
+test("a limiter may have a shorter timeout of its own [CHK-6]", async () => {
+  const { clock, rateSync } = setUp({ a: { ratePerSecond: 1 }, b: { ratePerSecond: 1 } });
+  for (const id of ["a", "b"]) await rateSync.acquire(id);
+  const requests = [{ id: "a" }, { id: "b", timeoutMs: 0 }];
+  const both = await clock.runUntil(rateSync.checkMultiLimiters(requests, { timeoutMs: 2_000 }));
+  assertEquals(both.allowed, true);
+  const refused = await rateSync.checkMultiLimiters([...requests].reverse(), { timeoutMs: 2_000 });
+  assertEquals([refused.allowed, refused.blockingLimiterId], [false, "b"]);
+});
+
+test("an abort while waiting gives everything back [CHK-6]", async () => {
+  const { clock, rateSync } = setUp({ a: FIVE, b: { ratePerSecond: 1 } });
+  await rateSync.acquire("b");
+  const abort = new AbortController();
+  const checking = rateSync.checkMultiLimiters(["a", "b"], { timeoutMs: 5_000, signal: abort.signal });
+  checking.catch(() => {}); // It is awaited below.
+  await clock.advance(100);
+  abort.abort(new RangeError("enough"));
+  await assertRejects(() => checking, RangeError);
+  await clock.advance(900);
+  assertEquals(await leftOf(rateSync, "a", "b"), [5, 1]);
+});
+
+test("an error of a later limiter gives everything back [CHK-6]", async () => {
+  const { clock, rateSync } = setUp({ a: FIVE, b: FIVE });
+  const fail = () => Promise.reject(new Error("the disk is on fire"));
+  const kv: Kv = { ...memoryKv(clock), get: fail, compareAndSet: fail };
+  rateSync.configureStore("broken", { kv, clock });
+  rateSync.configureLimiter("closed", { store: "broken", ratePerSecond: 1, failClosed: true });
+  const error = await assertRejects(() => rateSync.checkMultiLimiters(["a", "closed"]), RateLimiterAcquisitionError);
+  assertEquals(error.reason, "backend");
+  await assertRejects(() => rateSync.checkMultiLimiters(["a", { id: "b", cost: 6 }]), ImpossibleCostError);
+  await assertRejects(() => rateSync.checkMultiLimiters(["a", { id: "b", timeoutMs: -1 }]), InvalidArgumentError);
+  assertEquals(await leftOf(rateSync, "a", "b"), [5, 5]);
+});
+
+test("an unknown limiter is an error before anything is taken [CHK-7]", async () => {
+  const { rateSync } = setUp({ a: FIVE });
+  const error = await assertRejects(() => rateSync.checkMultiLimiters(["a", "nobody"]), LimiterNotFoundError);
+  assertEquals(error.limiterId, "nobody");
+  assertEquals(rateSync.getLimiter("a").initialized, false);
+});
+
+test("with onMissing allow the others decide without the unknown limiter [CHK-7]", async () => {
+  const { rateSync } = setUp({ a: FIVE, full: TWO });
+  for (const id of ["full", "full"]) await rateSync.acquire(id);
+  const result = await rateSync.checkMultiLimiters(["nobody", "a"], { onMissing: "allow" });
+  assertEquals([result.allowed, result.results.map(({ limiterId }) => limiterId)], [true, ["a"]]);
+  assertEquals((await rateSync.checkMultiLimiters(["nobody", "full"], { onMissing: "allow" })).allowed, false);
+  assertEquals((await rateSync.checkMultiLimiters(["nobody"], { onMissing: "allow" })).remaining, 999);
+});
+
+test("what is no list of limiters, and wrong options, are refused before anything is taken [ERR-1]", async () => {
+  const { rateSync } = setUp({ a: FIVE });
+  const wrong: [unknown, unknown][] = [
+    ["a", {}],
+    [undefined, {}],
+    [["a", 5], {}],
+    [["a", { key: "k" }], {}],
+    [["a", null], {}],
+    [["a"], { timeoutMs: -1 }],
+    [["a"], { timeoutMs: NaN }],
+    [["a"], { onMissing: "ignore" }],
+  ];
+  for (const [limiters, options] of wrong) {
+    await assertRejects(() => untyped(rateSync)(limiters, options), InvalidArgumentError);
+  }
+  assertEquals(await leftOf(rateSync, "a"), [5]);
+});
+
+test("whatever is asked for, all is taken or nothing [CHK-6]", async () => {
+  const names = ["a", "b", "c"] as const;
+  const options = fc.oneof(
+    fc.record({ ratePerSecond: fc.constant(0.000_1), burst: fc.integer({ min: 1, max: 4 }) }),
+    fc.record({
+      algorithm: fc.constant("sliding_window" as const),
+      limit: fc.integer({ min: 1, max: 4 }),
+      windowMs: fc.constant(3_600_000),
+    }),
+    fc.record({ maxConcurrent: fc.integer({ min: 1, max: 4 }) }),
+  );
+  const calls = fc.array(fc.array(fc.constantFrom(...names), { maxLength: 4 }), { maxLength: 8 });
+  await fc.assert(fc.asyncProperty(fc.tuple(options, options, options), calls, async ([a, b, c], lists) => {
+    const { rateSync } = setUp({ a, b, c });
+    for (const ids of lists) {
+      const before = await leftOf(rateSync, ...names);
+      const { allowed } = await rateSync.checkMultiLimiters(ids);
+      const wanted = names.map((name) => ids.filter((id) => id === name).length);
+      assertEquals(allowed, wanted.every((count, i) => count <= before[i]!));
+      const after = await leftOf(rateSync, ...names);
+      assertEquals(after, before.map((left, i) => allowed ? left - wanted[i]! : left));
+    }
+  }));
+});
+
+test("a refusal of several limiters logs no key [LOG-2]", async () => {
+  const { rateSync, lines } = setUp({ a: FIVE, full: { ratePerSecond: 0.001 } });
+  const requests = ["a", { id: "full", key: "user@example.com" }];
+  for (let i = 0; i < 3; i++) await rateSync.checkMultiLimiters(requests);
+  assertEquals(lines.filter((line) => line.includes("user@")), []);
+});
+
+test("the module asks several limiters as a registry does [CHK-5]", async () => {
+  front.configureLimiter("multi-front", { ratePerSecond: 1 });
+  assertEquals((await front.checkMultiLimiters(["multi-front"])).allowed, true);
+  assertEquals((await front.checkMultiLimiters(["multi-front"])).allowed, false);
+  assertThrows(() => front.getLimiter("multi-front-unknown"), LimiterNotFoundError);
+});
