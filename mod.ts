@@ -48,6 +48,7 @@
 export * from "./src/adapters/memory.ts";
 export * from "./src/adapters/nats/store.ts";
 export * from "./src/adapters/system_clock.ts";
+export * from "./src/composite.ts";
 export * from "./src/core/errors.ts";
 export * from "./src/identifiers.ts";
 export * from "./src/registry.ts";

@@ -14,6 +14,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   multi: ["core"],
   registry: ["multi", "adapters", "config", "core"],
   shared: ["registry", "multi", "config", "core"],
+  composite: ["shared", "registry", "multi", "core"],
 };
 
 function roomOf(path: string): string {

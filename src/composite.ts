@@ -1,0 +1,299 @@
+import { checkTimeout, shown } from "./core/arguments.ts";
+import { InvalidArgumentError } from "./core/errors.ts";
+import type { RateLimitResult } from "./core/result.ts";
+import { scarcestOf } from "./multi.ts";
+import type { RateSync } from "./registry.ts";
+import * as shared from "./shared.ts";
+
+/**
+ * When a {@link CompositeRateLimiter} allows a request: `most_restrictive` and `all_must_pass` if every limiter does,
+ * `any_must_pass` if one does. After a refusal `all_must_pass` looks no further, and `most_restrictive` says of every
+ * limiter what is left.
+ *
+ * @example
+ * ```ts
+ * import type { CompositeStrategy } from "@ratesync/core";
+ *
+ * const strategy: CompositeStrategy = "any_must_pass";
+ * console.log(strategy);
+ * ```
+ */
+export type CompositeStrategy = "most_restrictive" | "all_must_pass" | "any_must_pass";
+
+/**
+ * What a {@link CompositeRateLimiter} is made of.
+ *
+ * @example
+ * ```ts
+ * import { CompositeRateLimiter, type CompositeRateLimiterOptions } from "@ratesync/core";
+ *
+ * const options: CompositeRateLimiterOptions<"ip" | "user"> = {
+ *   limiters: { ip: "auth_ip", user: "auth_user" },
+ *   strategy: "all_must_pass",
+ * };
+ * console.log(new CompositeRateLimiter(options).strategy); // "all_must_pass"
+ * ```
+ */
+export interface CompositeRateLimiterOptions<Name extends string> {
+  /** The ids of the limiters, by the names that {@link CompositeRateLimiter.check} gives identifiers for; at least one. */
+  readonly limiters: Readonly<Record<Name, string>>;
+  /**
+   * When a request is allowed.
+   *
+   * @default {"most_restrictive"}
+   */
+  readonly strategy?: CompositeStrategy | undefined;
+  /** The registry that has the limiters. The default is the module's. */
+  readonly rateSync?: RateSync | undefined;
+}
+
+/**
+ * What {@link CompositeRateLimiter.check} may be told.
+ *
+ * @example
+ * ```ts
+ * import { type CompositeCheckOptions, CompositeRateLimiter, createRateSync } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("ip", { ratePerSecond: 100 });
+ * const composite = new CompositeRateLimiter({ limiters: { ip: "ip" }, rateSync });
+ * const options: CompositeCheckOptions = { timeoutMs: 500, signal: AbortSignal.timeout(1_000) };
+ * console.log((await composite.check({ ip: "10.0.0.1" }, options)).allowed); // true
+ * ```
+ */
+export interface CompositeCheckOptions {
+  /**
+   * How long to wait at the most, for all limiters together, in milliseconds; 0 means one attempt and no waiting. The
+   * default: each limiter's own `timeoutMs`, and no waiting for a limiter without one.
+   */
+  readonly timeoutMs?: number | undefined;
+  /** Ends the wait with the signal's reason; what was taken is given back. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The answer of a {@link CompositeRateLimiter}.
+ *
+ * @example
+ * ```ts
+ * import { type CompositeResult, CompositeRateLimiter, createRateSync } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("auth_ip", { ratePerSecond: 1, burst: 9 });
+ * rateSync.configureLimiter("auth_user", { ratePerSecond: 1, burst: 3 });
+ * const auth = new CompositeRateLimiter({ limiters: { ip: "auth_ip", user: "auth_user" }, rateSync });
+ * const verdict: CompositeResult<"ip" | "user"> = await auth.check({ ip: "10.0.0.1", user: "alice" });
+ * console.log(verdict.results.ip?.remaining, verdict.mostRestrictive.remaining); // 8 2
+ * ```
+ */
+export interface CompositeResult<Name extends string> extends AsyncDisposable {
+  /** Whether the request is allowed. If not, nothing was used up. */
+  readonly allowed: boolean;
+  /**
+   * What each limiter said. Of a limiter from which nothing was taken in the end, the result says what it has left. With
+   * `all_must_pass` those after the first refusal are absent; with `any_must_pass` those after the one that passed, if
+   * their store cannot say.
+   */
+  readonly results: Readonly<Partial<Record<Name, RateLimitResult>>>;
+  /** The result with the least left; for a refusal by `all_must_pass` the one that refused. */
+  readonly mostRestrictive: RateLimitResult;
+  /** The name of the first that refused, `"all"` if every one did under `any_must_pass`, or `null` if it is allowed. */
+  readonly triggeredBy: Name | "all" | null;
+  /** Gives the permits of concurrency limits back. Repeated calls do nothing. Never throws. */
+  release(): Promise<void>;
+}
+
+interface Part<Name extends string> {
+  readonly name: Name;
+  readonly id: string;
+  readonly key: string;
+  /** How long to wait for this one, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+const STRATEGIES: ReadonlySet<unknown> = new Set<CompositeStrategy>([
+  "most_restrictive",
+  "all_must_pass",
+  "any_must_pass",
+]);
+
+/**
+ * Several limiters that decide together, each with an identifier of its own: so many attempts per address, and so many
+ * per user. A request that is denied uses up nothing, of none of them; so who is blocked by one cannot drain the others.
+ *
+ * @example
+ * ```ts
+ * import { CompositeRateLimiter, configureLimiter } from "@ratesync/core";
+ *
+ * configureLimiter("auth_ip", { algorithm: "sliding_window", limit: 20, windowMs: 60_000 });
+ * configureLimiter("auth_user", { algorithm: "sliding_window", limit: 1, windowMs: 60_000 });
+ * const auth = new CompositeRateLimiter({ limiters: { ip: "auth_ip", user: "auth_user" } });
+ *
+ * await auth.check({ ip: "10.0.0.1", user: "alice" });
+ * const { allowed, triggeredBy, results } = await auth.check({ ip: "10.0.0.1", user: "alice" });
+ * console.log(allowed, triggeredBy, results.ip?.remaining); // false "user" 19
+ * ```
+ */
+export class CompositeRateLimiter<Name extends string> {
+  /** When a request is allowed. */
+  readonly strategy: CompositeStrategy;
+  readonly #limiters: ReadonlyMap<string, string>;
+  readonly #rateSync: Pick<RateSync, "checkLimiter" | "checkMultiLimiters" | "getLimiter" | "tryAcquire">;
+
+  /**
+   * Opens nothing, and does not look for the limiters yet.
+   *
+   * @throws {InvalidArgumentError} if there is no limiter, or the strategy is not known.
+   */
+  constructor(options: CompositeRateLimiterOptions<Name>) {
+    const { limiters, strategy = "most_restrictive", rateSync = shared } = options;
+    this.#limiters = checkLimiters(limiters);
+    if (!STRATEGIES.has(strategy)) {
+      const names = [...STRATEGIES].join(", ");
+      throw new InvalidArgumentError(`A composite limiter has no strategy '${strategy}'. Use one of ${names}`, {
+        field: "strategy",
+        expected: `one of ${names}`,
+        received: shown(strategy),
+      });
+    }
+    this.strategy = strategy;
+    this.#rateSync = rateSync;
+  }
+
+  /**
+   * Takes a slot of the limiters for these identifiers, as the strategy says, or of none of them. The limiters are asked
+   * in the order in which they were given. With `any_must_pass` one slot is taken, from the first that has one; if none
+   * has, it waits for the one that should have one first.
+   *
+   * Permits of a concurrency limit must be released: `await using` does it.
+   *
+   * @param identifiers An identifier for every limiter, by the same names.
+   * @throws {LimiterNotFoundError} if a limiter is not configured, before anything is taken.
+   * @throws {InvalidArgumentError} if the identifiers are not those of the limiters, or no texts, or the timeout is wrong.
+   * @throws {RateLimiterAcquisitionError} only if a store failed and its limiter fails closed; nothing is kept then.
+   */
+  async check(
+    identifiers: Readonly<Record<Name, string>>,
+    options: CompositeCheckOptions = {},
+  ): Promise<CompositeResult<Name>> {
+    const timeoutMs = options.timeoutMs === undefined ? undefined : checkTimeout(options.timeoutMs);
+    const parts = this.#parts(identifiers, timeoutMs);
+    return await (this.strategy === "any_must_pass"
+      ? this.#any(parts, options.signal)
+      : this.#all(parts, timeoutMs, options.signal));
+  }
+
+  async #all(
+    parts: readonly Part<Name>[],
+    timeoutMs = Infinity,
+    signal: AbortSignal | undefined,
+  ): Promise<CompositeResult<Name>> {
+    const verdict = await this.#rateSync.checkMultiLimiters(parts, { timeoutMs, signal });
+    const { allowed, results, release } = verdict;
+    const asked = results.map((result, i) => [parts[i]!.name, result] as const);
+    if (allowed) return composed(asked, null, release);
+    const [triggeredBy, refused] = asked.at(-1)!; // the one that refused is the last that was asked
+    if (this.strategy === "all_must_pass") return composed(asked, triggeredBy, release, refused);
+    const others = await Promise.all(parts.slice(asked.length).map((part) => this.#peek(part)));
+    return composed([...asked, ...others], triggeredBy, release);
+  }
+
+  async #any(parts: readonly Part<Name>[], signal: AbortSignal | undefined): Promise<CompositeResult<Name>> {
+    const refusals: (readonly [Part<Name>, RateLimitResult])[] = [];
+    const asked = () => refusals.map(([{ name }, result]) => [name, result] as const);
+    for (const [i, part] of parts.entries()) {
+      const result = await this.#rateSync.tryAcquire(part.id, { key: part.key, timeoutMs: 0, signal });
+      if (result.allowed) {
+        // It has passed, whatever the others have left, and whether or not they can say so.
+        const others = await Promise.allSettled(parts.slice(i + 1).map((other) => this.#peek(other)));
+        const known = others.flatMap((other) => other.status === "fulfilled" ? [other.value] : []);
+        return composed([...asked(), [part.name, result], ...known], null, result.release);
+      }
+      refusals.push([part, result]);
+    }
+    // None has a slot now: who would have to wait too long for one does not.
+    const hopeful = refusals.filter(([{ timeoutMs }, { retryAfterMs }]) => timeoutMs > 0 && retryAfterMs <= timeoutMs);
+    const [first] = hopeful.sort(([, a], [, b]) => a.retryAfterMs - b.retryAfterMs);
+    if (!first) return composed(asked(), "all", () => Promise.resolve());
+    const [{ id, key, name, timeoutMs }] = first;
+    const result = await this.#rateSync.tryAcquire(id, { key, timeoutMs, signal });
+    const results = asked().map((entry) => entry[0] === name ? [name, result] as const : entry);
+    return composed(results, result.allowed ? null : "all", result.release);
+  }
+
+  /** What the limiter has left. */
+  async #peek({ name, id, key }: Part<Name>): Promise<readonly [Name, RateLimitResult]> {
+    return [name, await this.#rateSync.checkLimiter(id, { key, consume: false })];
+  }
+
+  /** The limiters with their identifiers, if both have the same names and all limiters are known. */
+  #parts(identifiers: Readonly<Record<Name, string>>, timeoutMs: number | undefined): Part<Name>[] {
+    const given = identifiers as unknown; // untyped code may give anything
+    const keys = new Map<string, unknown>(Object.entries(typeof given === "object" && given !== null ? given : {}));
+    const isEach = keys.size === this.#limiters.size && [...this.#limiters.keys()].every((name) => keys.has(name));
+    if (!isEach) {
+      throw new InvalidArgumentError("A composite limiter needs exactly one identifier for each of its limiters", {
+        field: "identifiers",
+        expected: `the names ${list(this.#limiters.keys())}`,
+        received: keys.size === 0 ? "none" : `the names ${list(keys.keys())}`,
+      });
+    }
+    return [...this.#limiters].map(([name, id]) => {
+      const key = keys.get(name);
+      if (typeof key !== "string") {
+        throw new InvalidArgumentError("An identifier must be text; use String(…) for a number", {
+          field: `identifiers.${name}`,
+          expected: "a string",
+          received: key === null ? "null" : `a value of type ${typeof key}`,
+        });
+      }
+      const { timeoutMs: own } = this.#rateSync.getLimiter(id).getConfig();
+      // The map was made of a record with these names.
+      return { name: name as Name, id, key, timeoutMs: timeoutMs ?? own ?? 0 };
+    });
+  }
+}
+
+function composed<Name extends string>(
+  entries: readonly (readonly [Name, RateLimitResult])[],
+  triggeredBy: Name | "all" | null,
+  release: () => Promise<void>,
+  mostRestrictive: RateLimitResult = scarcestOf(entries.map(([, result]) => result))!, // there is at least one limiter
+): CompositeResult<Name> {
+  // Object.fromEntries() does not know the names.
+  const results = Object.freeze(Object.fromEntries(entries)) as Readonly<Partial<Record<Name, RateLimitResult>>>;
+  return Object.freeze({
+    allowed: triggeredBy === null,
+    results,
+    mostRestrictive,
+    triggeredBy,
+    release,
+    [Symbol.asyncDispose]: release,
+  });
+}
+
+/** The limiters by name, if there are some; untyped code may give anything. */
+function checkLimiters(limiters: unknown): ReadonlyMap<string, string> {
+  const entries = typeof limiters === "object" && limiters !== null && !Array.isArray(limiters)
+    ? Object.entries(limiters)
+    : [];
+  const checked = new Map<string, string>();
+  for (const [name, id] of entries) {
+    if (typeof id !== "string") throw wrongLimiters(`limiters.${name}`, "the id of a limiter", shown(id));
+    checked.set(name, id);
+  }
+  if (checked.size > 0) return checked;
+  throw wrongLimiters("limiters", "an object such as { ip: 'auth_ip' }", "no limiter");
+}
+
+function wrongLimiters(field: string, expected: string, received: string): InvalidArgumentError {
+  return new InvalidArgumentError("A composite limiter needs at least one limiter, by a name of its own", {
+    field,
+    expected,
+    received,
+  });
+}
+
+function list(names: Iterable<string>): string {
+  return [...names].map((name) => `'${name}'`).join(", ");
+}
