@@ -109,6 +109,8 @@ interface Part<Name extends string> {
   readonly key: string;
   /** How long to wait for this one, in milliseconds. */
   readonly timeoutMs: number;
+  /** Whether somebody else can give back what is missing. */
+  readonly canBeReleased: boolean;
 }
 
 const STRATEGIES: ReadonlySet<unknown> = new Set<CompositeStrategy>([
@@ -211,8 +213,10 @@ export class CompositeRateLimiter<Name extends string> {
       }
       refusals.push([part, result]);
     }
-    // None has a slot now: who would have to wait too long for one does not.
-    const hopeful = refusals.filter(([{ timeoutMs }, { retryAfterMs }]) => timeoutMs > 0 && retryAfterMs <= timeoutMs);
+    // None has a slot now. Where only time helps it is known whether the wait would be too long.
+    const hopeful = refusals.filter(([{ timeoutMs, canBeReleased }, { retryAfterMs }]) =>
+      timeoutMs > 0 && (canBeReleased || retryAfterMs <= timeoutMs)
+    );
     const [first] = hopeful.sort(([, a], [, b]) => a.retryAfterMs - b.retryAfterMs);
     if (!first) return composed(asked(), "all", () => Promise.resolve());
     const [{ id, key, name, timeoutMs }] = first;
@@ -247,9 +251,14 @@ export class CompositeRateLimiter<Name extends string> {
           received: key === null ? "null" : `a value of type ${typeof key}`,
         });
       }
-      const { timeoutMs: own } = this.#rateSync.getLimiter(id).getConfig();
-      // The map was made of a record with these names.
-      return { name: name as Name, id, key, timeoutMs: timeoutMs ?? own ?? 0 };
+      const config = this.#rateSync.getLimiter(id).getConfig();
+      return {
+        name: name as Name, // the map was made of a record with these names
+        id,
+        key,
+        timeoutMs: timeoutMs ?? config.timeoutMs ?? 0,
+        canBeReleased: config.maxConcurrent !== null,
+      };
     });
   }
 }

@@ -232,6 +232,19 @@ test("any_must_pass waits for the limiter that has a slot first [CMP-6]", async 
   assertEquals(await left(), [0, 0]);
 });
 
+test("any_must_pass waits for a permit where no time helps [CMP-6]", async () => {
+  const { clock, composite, left } = setUp("any_must_pass", window(1), { maxConcurrent: 1 });
+  await composite.check(WHO);
+  const holder = await composite.check(WHO);
+  const waiting = composite.check(WHO, { timeoutMs: 500 });
+  await clock.advance(300);
+  await holder.release();
+  const verdict = await clock.runUntil(waiting);
+  assertEquals([verdict.allowed, verdict.results.user?.allowed], [true, true]);
+  await verdict.release();
+  assertEquals(await left(), [0, 1]);
+});
+
 test("an abort ends the wait and leaves nothing taken [CMP-6]", async () => {
   for (const strategy of STRATEGIES) {
     const { clock, composite, left } = setUp(strategy, window(1), { ratePerSecond: 0.01 });
