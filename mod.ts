@@ -51,6 +51,7 @@ export * from "./src/adapters/system_clock.ts";
 export * from "./src/composite.ts";
 export * from "./src/core/errors.ts";
 export * from "./src/identifiers.ts";
+export * from "./src/rate_limited.ts";
 export * from "./src/registry.ts";
 export * from "./src/shared.ts";
 export type * from "./src/adapters/nats/options.ts";

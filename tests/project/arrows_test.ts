@@ -15,6 +15,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   registry: ["multi", "adapters", "config", "core"],
   shared: ["registry", "multi", "config", "core"],
   composite: ["shared", "registry", "multi", "core"],
+  rate_limited: ["shared", "registry", "multi", "core"],
 };
 
 function roomOf(path: string): string {

@@ -1,0 +1,458 @@
+import { checkTimeout, shown } from "./core/arguments.ts";
+import { InvalidArgumentError, LimiterNotFoundError } from "./core/errors.ts";
+import type { Limiter } from "./core/limiter.ts";
+import { isMissingAllowed, type LimiterRequest } from "./multi.ts";
+import type { RateSync } from "./registry.ts";
+import * as shared from "./shared.ts";
+
+/**
+ * Which limiter a call of a {@link rateLimited} function needs: an id, a template such as `"api:{userId}"`, or a function
+ * of the call's arguments that says so, at once or as a promise. Of a template, the text before the first `:` is the id of
+ * the limiter, and the rest, filled in, is the key.
+ *
+ * @example
+ * ```ts
+ * import type { LimiterSelector } from "@ratesync/core";
+ *
+ * const byPlan: LimiterSelector<[user: { id: string; plan: string }]> = ({ id, plan }) => ({ id: `api-${plan}`, key: id });
+ * console.log(byPlan({ id: "alice", plan: "free" })); // { id: "api-free", key: "alice" }
+ * ```
+ */
+export type LimiterSelector<Args extends readonly unknown[]> =
+  | string
+  | ((...args: Args) => string | LimiterRequest | Promise<string | LimiterRequest>);
+
+/**
+ * How a {@link rateLimited} function waits, and for what.
+ *
+ * @example
+ * ```ts
+ * import { rateLimited, type RateLimitedOptions } from "@ratesync/core";
+ *
+ * const options: RateLimitedOptions<[to: string]> = { key: (to) => to, timeoutMs: 5_000 };
+ * const send = rateLimited("mail", (to: string) => Promise.resolve(`sent to ${to}`), { ...options, mode: "wait" });
+ * console.log(typeof send); // "function"
+ * ```
+ */
+export interface RateLimitedOptions<Args extends readonly unknown[]> {
+  /**
+   * How long a call waits for its slot at the most, in milliseconds; 0 means one attempt and no waiting. The default: the
+   * limiter's `timeoutMs`, or else as long as it takes.
+   */
+  readonly timeoutMs?: number | undefined;
+  /**
+   * What becomes of a call that gets no slot in time: it rejects (`wait`), or it resolves to `null` without having run
+   * (`try`, which needs a `timeoutMs`).
+   *
+   * @default {"wait"}
+   */
+  readonly mode?: "wait" | "try" | undefined;
+  /**
+   * Says what a call's limit is for: the values of a template's placeholders by name, or a text, which is the value of a
+   * template's only placeholder, or for a plain id the key. Without it a template takes its placeholders from the call's
+   * only argument, an object.
+   */
+  readonly key?: ((...args: Args) => string | Readonly<Record<string, unknown>>) | undefined;
+  /**
+   * What happens if the limiter is not configured: the call rejects, or it runs without a limit.
+   *
+   * @default {"throw"}
+   */
+  readonly onMissing?: "throw" | "run" | undefined;
+  /** The registry that has the limiter. The default is the module's. */
+  readonly rateSync?: RateSync | undefined;
+}
+
+/**
+ * {@link RateLimitedOptions} for mode `wait`, the default: a call that gets no slot in time rejects.
+ *
+ * @example
+ * ```ts
+ * import type { RateLimitedWaitOptions } from "@ratesync/core";
+ *
+ * const options: RateLimitedWaitOptions<[]> = { timeoutMs: 5_000 };
+ * console.log(options.mode); // undefined
+ * ```
+ */
+export interface RateLimitedWaitOptions<Args extends readonly unknown[]> extends RateLimitedOptions<Args> {
+  /**
+   * A call that gets no slot in time rejects.
+   *
+   * @default {"wait"}
+   */
+  readonly mode?: "wait" | undefined;
+}
+
+/**
+ * {@link RateLimitedOptions} for mode `try`: a call that gets no slot in time resolves to `null`.
+ *
+ * @example
+ * ```ts
+ * import type { RateLimitedTryOptions } from "@ratesync/core";
+ *
+ * const options: RateLimitedTryOptions<[]> = { mode: "try", timeoutMs: 0 };
+ * console.log(options.timeoutMs); // 0
+ * ```
+ */
+export interface RateLimitedTryOptions<Args extends readonly unknown[]> extends RateLimitedOptions<Args> {
+  /** A call that gets no slot in time resolves to `null`, without having run. */
+  readonly mode: "try";
+  /** How long a call waits for its slot at the most, in milliseconds; 0 means one attempt and no waiting. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * A function that is limited: it takes what the function that it was made of takes.
+ *
+ * @example
+ * ```ts
+ * import { rateLimited, type RateLimitedFunction } from "@ratesync/core";
+ *
+ * const twice = (n: number) => 2 * n;
+ * const limited: RateLimitedFunction<unknown, [n: number], number> = rateLimited("math", twice);
+ * console.log(limited.name); // "twice"
+ * ```
+ */
+export type RateLimitedFunction<This, Args extends readonly unknown[], Result> = (
+  this: This,
+  ...args: Args
+) => Promise<Result>;
+
+/**
+ * A standard (TC39) decorator for methods that return a promise.
+ *
+ * @example
+ * ```ts
+ * import { rateLimited, type RateLimitedDecorator } from "@ratesync/core";
+ *
+ * const limited: RateLimitedDecorator<[], never> = rateLimited("partner-api");
+ * class Client {
+ *   @limited
+ *   fetch(path: string): Promise<string> {
+ *     return Promise.resolve(path);
+ *   }
+ * }
+ * console.log(typeof new Client().fetch); // "function"
+ * ```
+ */
+export type RateLimitedDecorator<Args extends readonly unknown[], Refusal> = <This, Rest extends unknown[], Result>(
+  method: RateLimitedFunction<This, [...Args, ...Rest], Result | Refusal>,
+  context: ClassMethodDecoratorContext<This, RateLimitedFunction<This, [...Args, ...Rest], Result | Refusal>>,
+) => RateLimitedFunction<This, [...Args, ...Rest], Result | Refusal>;
+
+/**
+ * Limits a function: every call waits for a slot of its limiter first, and gives the permit of a concurrency limit back
+ * when the function has settled. What the function returns or throws passes through. The limited function has the same
+ * name and takes the same arguments; it returns a promise, also of a function that does not.
+ *
+ * The limiter is looked up at every call. It is named by its id; by a template such as `"api:{userId}"`, with one limit
+ * for each user; or by a function of the arguments. Of a template the text before the first `:` is the limiter's id, and
+ * the rest its key. Its placeholders come from the call's only argument, an object, or from the option `key`, and may be
+ * paths (`{user.id}`). Default values of parameters are not seen. Different values never share a limit: of several
+ * placeholders each two need a `:` between them, and a `:` or `%` within their values is written as `%3A` or `%25`.
+ *
+ * Without a function it is a decorator for a method: `@rateLimited("api:{userId}")`.
+ *
+ * A call rejects
+ * - with a {@link LimiterNotFoundError} if the limiter is not configured, unless `onMissing` is `"run"`;
+ * - with a {@link RateLimiterAcquisitionError} if there is no slot in time (in mode `try` it resolves to `null` instead),
+ *   or if the store failed and the limiter fails closed;
+ * - with an {@link InvalidArgumentError} if a placeholder has no value.
+ *
+ * @throws {InvalidArgumentError} at once, if the template or an option is wrong, `mode: "try"` is without a timeout, or the
+ * function is a generator: its body would run after the permit was given back.
+ *
+ * @example One limit for each endpoint
+ * ```ts
+ * import { configureLimiter, rateLimited } from "@ratesync/core";
+ *
+ * configureLimiter("webhook", { ratePerSecond: 10, maxConcurrent: 2, timeoutMs: 5_000 });
+ * const send = rateLimited("webhook:{endpoint}", async ({ endpoint, body }: { endpoint: string; body: string }) => {
+ *   return await Promise.resolve(`${body} to ${endpoint}`);
+ * });
+ * console.log(await send({ endpoint: "example.com", body: "hello" })); // "hello to example.com"
+ * ```
+ *
+ * @example Null in place of an error
+ * ```ts
+ * import { configureLimiter, rateLimited } from "@ratesync/core";
+ *
+ * configureLimiter("search", { ratePerSecond: 1 });
+ * const search = rateLimited("search", (_user: string, text: string) => `found ${text}`, {
+ *   key: (user) => user,
+ *   mode: "try",
+ *   timeoutMs: 0,
+ * });
+ * console.log(await search("alice", "this"), await search("alice", "that")); // "found this" null
+ * ```
+ *
+ * @example A method
+ * ```ts
+ * import { configureLimiter, rateLimited } from "@ratesync/core";
+ *
+ * configureLimiter("orders", { ratePerSecond: 100 });
+ * class Shop {
+ *   @rateLimited("orders:{customer.id}")
+ *   async order({ item }: { customer: { id: number }; item: string }): Promise<string> {
+ *     return await Promise.resolve(`one ${item}`);
+ *   }
+ * }
+ * console.log(await new Shop().order({ customer: { id: 7 }, item: "lamp" })); // "one lamp"
+ * ```
+ */
+export function rateLimited<Fn extends (...args: never[]) => unknown>(
+  limiter: LimiterSelector<Parameters<Fn>>,
+  fn: Fn,
+  options: RateLimitedTryOptions<Parameters<Fn>>,
+): RateLimitedFunction<ThisParameterType<Fn>, Parameters<Fn>, Awaited<ReturnType<Fn>> | null>;
+/** Mode `wait`: a call that gets no slot in time rejects. */
+export function rateLimited<Fn extends (...args: never[]) => unknown>(
+  limiter: LimiterSelector<Parameters<Fn>>,
+  fn: Fn,
+  options?: RateLimitedWaitOptions<Parameters<Fn>>,
+): RateLimitedFunction<ThisParameterType<Fn>, Parameters<Fn>, Awaited<ReturnType<Fn>>>;
+/** A decorator in mode `try`: the method's type has to say that it may resolve to `null`. */
+export function rateLimited<Args extends unknown[] = []>(
+  limiter: LimiterSelector<Args>,
+  options: RateLimitedTryOptions<Args>,
+): RateLimitedDecorator<Args, null>;
+/** A decorator in mode `wait`. */
+export function rateLimited<Args extends unknown[] = []>(
+  limiter: LimiterSelector<Args>,
+  options?: RateLimitedWaitOptions<Args>,
+): RateLimitedDecorator<Args, never>;
+export function rateLimited(
+  limiter: LimiterSelector<unknown[]>,
+  ...rest: readonly [unknown?, unknown?]
+): unknown {
+  if (typeof rest[0] === "function") return limited(limiter, rest[0] as Callable, rest[1]);
+  const settings = settingsOf(limiter, rest[0]);
+  return (method: unknown, context: unknown) => {
+    if (typeof method === "function" && isMethodContext(context)) return limitedBy(settings, method as Callable);
+    throw new InvalidArgumentError("rateLimited() limits functions, and as a standard decorator methods", {
+      field: "fn",
+      expected: "a function, or @rateLimited(…) on a method, with TypeScript's experimentalDecorators off",
+      received: typeof method === "function" ? "a decorator of another kind" : shown(method),
+    });
+  };
+}
+
+/** Any function: what its arguments are is between it and its callers. */
+type Callable = (this: unknown, ...args: unknown[]) => unknown;
+
+interface Settings {
+  readonly select: (args: unknown[]) => LimiterRequest | Promise<LimiterRequest>;
+  readonly mode: "wait" | "try";
+  readonly timeoutMs: number | undefined;
+  readonly runsWithout: boolean;
+  readonly rateSync: Pick<RateSync, "getLimiter">;
+}
+
+function limited(limiter: LimiterSelector<unknown[]>, fn: Callable, options: unknown): Callable {
+  return limitedBy(settingsOf(limiter, options), fn);
+}
+
+function limitedBy({ select, mode, timeoutMs, runsWithout, rateSync }: Settings, fn: Callable): Callable {
+  if (Object.prototype.toString.call(fn).endsWith("GeneratorFunction]")) {
+    throw new InvalidArgumentError(
+      "A generator runs after its call has returned, and cannot be limited as a function",
+      {
+        field: "fn",
+        expected: "a function that returns its result or a promise of it",
+        received: `the generator function '${fn.name}'`,
+      },
+    );
+  }
+
+  function find(id: string): Limiter | undefined {
+    try {
+      return rateSync.getLimiter(id);
+    } catch (error) {
+      if (runsWithout && error instanceof LimiterNotFoundError) return undefined;
+      throw error;
+    }
+  }
+
+  async function call(this: unknown, ...args: unknown[]): Promise<unknown> {
+    const { id, ...request } = await select(args);
+    const options = { ...request, timeoutMs: request.timeoutMs ?? timeoutMs };
+    const limiter = find(id);
+    if (!limiter) return await Reflect.apply(fn, this, args);
+    const held = mode === "try" ? await limiter.tryAcquire(options) : await limiter.acquire(options);
+    if ("allowed" in held && !held.allowed) return null;
+    try {
+      return await Reflect.apply(fn, this, args);
+    } finally {
+      await held.release();
+    }
+  }
+
+  return Object.defineProperties(call, {
+    name: { value: fn.name, configurable: true },
+    length: { value: fn.length, configurable: true },
+  });
+}
+
+/** Checks everything that can be checked before the first call; untyped code may give anything. */
+function settingsOf(limiter: unknown, options: unknown = {}): Settings {
+  if (typeof options !== "object" || options === null) {
+    throw wrong("The options of rateLimited() must be an object", "options", "{ timeoutMs, mode, key, … }", options);
+  }
+  const { timeoutMs, mode = "wait", key, rateSync }: RateLimitedOptions<unknown[]> = options;
+  if (mode !== "wait" && mode !== "try") {
+    throw wrong("rateLimited() either waits or tries", "mode", `"wait" or "try"`, mode);
+  }
+  if (mode === "try" && timeoutMs === undefined) {
+    throw wrong(
+      'mode: "try" needs a timeoutMs; 0 is one attempt without waiting',
+      "timeoutMs",
+      "a number of milliseconds >= 0",
+      timeoutMs,
+    );
+  }
+  if (key !== undefined && typeof key !== "function") {
+    throw wrong("The key of a call is found by a function of its arguments", "key", "a function", key);
+  }
+  return {
+    select: selectorOf(limiter, key),
+    mode,
+    timeoutMs: timeoutMs === undefined ? undefined : checkTimeout(timeoutMs),
+    runsWithout: isMissingAllowed(options, "run"),
+    rateSync: rateSync ?? shared,
+  };
+}
+
+type KeyOf = RateLimitedOptions<unknown[]>["key"];
+
+function selectorOf(limiter: unknown, key: KeyOf): Settings["select"] {
+  if (typeof limiter === "string") {
+    return /[{}]/.test(limiter) ? selectByTemplate(parseTemplate(limiter), key) : selectById(limiter, key);
+  }
+  if (typeof limiter !== "function") {
+    throw wrong("rateLimited() needs to know the limiter", "limiter", "an id, a template or a function", limiter);
+  }
+  if (key !== undefined) {
+    throw wrong("A function that names the limiter also names the key: { id, key }", "key", "no key beside it", key);
+  }
+  return async (args) => {
+    const request: unknown = await limiter(...args);
+    if (typeof request === "string") return { id: request };
+    if (typeof request === "object" && request !== null && "id" in request && typeof request.id === "string") {
+      return request as LimiterRequest; // the limiter checks the rest of it
+    }
+    throw wrong("The function that names the limiter named none", "limiter", "an id, or { id, key }", request);
+  };
+}
+
+function selectById(id: string, key: KeyOf): Settings["select"] {
+  if (key === undefined) return () => ({ id });
+  return (args) => {
+    const value: unknown = key(...args);
+    if (typeof value === "string") return { id, key: value };
+    throw wrong(`The key of a call of limiter '${id}' must be text; use String(…) for a number`, "key", "text", value);
+  };
+}
+
+/** `api:{tenant}:{user}` */
+interface Template {
+  readonly text: string;
+  /** `api` */
+  readonly base: string;
+  /** `tenant` and `user`. */
+  readonly placeholders: readonly string[];
+  /** What stands before, between and after them: the empty text, `:` and the empty text. */
+  readonly literals: readonly string[];
+}
+
+function parseTemplate(text: string): Template {
+  const colon = text.indexOf(":");
+  const base = text.slice(0, Math.max(0, colon));
+  if (base === "" || /[{}]/.test(base)) {
+    throw wrongTemplate(text, "the id of a limiter, a ':' and then the placeholders, such as 'api:{userId}'");
+  }
+  // With a group in the pattern, split() gives literals and placeholders in turns.
+  const pieces = text.slice(colon + 1).split(/\{([^{}]*)\}/);
+  const literals = pieces.filter((_, i) => i % 2 === 0);
+  const placeholders = pieces.filter((_, i) => i % 2 === 1);
+  if (literals.some((literal) => /[{}]/.test(literal))) throw wrongTemplate(text, "a '}' for every '{'");
+  if (!placeholders.every((placeholder) => /^[^\s.]+(\.[^\s.]+)*$/.test(placeholder))) {
+    throw wrongTemplate(text, "placeholders that are names or paths, such as '{userId}' or '{user.id}'");
+  }
+  // Otherwise 'x' and 'yz' would share a limit with 'xy' and 'z'.
+  if (!literals.slice(1, -1).every((literal) => literal.includes(":"))) {
+    throw wrongTemplate(text, "a ':' between two placeholders");
+  }
+  return { text, base, placeholders, literals };
+}
+
+function wrongTemplate(text: string, expected: string): InvalidArgumentError {
+  return wrong("The template of a limiter cannot be read", "limiter", expected, text);
+}
+
+function selectByTemplate(template: Template, key: KeyOf): Settings["select"] {
+  const { base, placeholders, literals } = template;
+  return (args) => {
+    const source = sourceOf(template, args, key);
+    const values = placeholders.map((placeholder) => {
+      const value = typeof source === "string" ? source : valueAt(template, source, placeholder);
+      return placeholders.length === 1 ? value : value.replaceAll("%", "%25").replaceAll(":", "%3A");
+    });
+    return { id: base, key: literals.map((literal, i) => literal + (values[i] ?? "")).join("") };
+  };
+}
+
+/** Where a call's placeholders come from; text is the value of the only one. */
+function sourceOf({ text, placeholders }: Template, args: unknown[], key: KeyOf): string | object {
+  if (key === undefined) {
+    const [only] = args;
+    if (args.length === 1 && typeof only === "object" && only !== null) return only;
+    throw new InvalidArgumentError(`Template '${text}' takes its placeholders from a call's only argument, an object`, {
+      field: "args",
+      expected: `an object with ${names(placeholders)}, or the option key: (…args) => ({ … })`,
+      received: args.length === 1 ? only === null ? "null" : `a ${typeof only}` : `${args.length} arguments`,
+    });
+  }
+  const source: unknown = key(...args);
+  if (typeof source === "object" && source !== null) return source;
+  if (typeof source === "string" && placeholders.length === 1) return source;
+  throw new InvalidArgumentError(`The key function of template '${text}' gave no values for its placeholders`, {
+    field: "key",
+    expected: placeholders.length === 1 ? "text, or an object" : `an object with ${names(placeholders)}`,
+    received: source === null ? "null" : `a value of type ${typeof source}`,
+  });
+}
+
+function valueAt({ text }: Template, source: object, placeholder: string): string {
+  let value: unknown = source;
+  for (const name of placeholder.split(".")) {
+    value = typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
+  }
+  if (typeof value === "string") return value;
+  if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean") return String(value);
+  const available = Object.keys(source);
+  throw new InvalidArgumentError(
+    `Template '${text}' has no value for '{${placeholder}}'. Available: ${names(available) || "nothing"}`,
+    {
+      field: placeholder,
+      expected: "a string, number, bigint or boolean",
+      received: value === null ? "null" : value === undefined ? "undefined" : `a value of type ${typeof value}`,
+    },
+  );
+}
+
+function names(list: readonly string[]): string {
+  return list.map((name) => `'${name}'`).join(", ");
+}
+
+function isMethodContext(context: unknown): boolean {
+  return typeof context === "object" && context !== null && "kind" in context && context.kind === "method";
+}
+
+function wrong(problem: string, field: string, expected: string, value: unknown): InvalidArgumentError {
+  const received = typeof value === "function"
+    ? "a function"
+    : typeof value === "object" && value
+    ? "an object"
+    : shown(value);
+  return new InvalidArgumentError(problem, { field, expected, received });
+}
