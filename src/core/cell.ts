@@ -320,7 +320,7 @@ export class Cell {
         await this.#read();
         plan = this.#plan(true);
       }
-      if (!plan.changed || await this.#write(plan)) {
+      if (!plan.changed || await ledger.write(plan.state)) {
         this.#fresh = plan.changed;
         this.#commit(plan);
         return;
@@ -329,21 +329,6 @@ export class Cell {
       if (races >= maxRetries) this.#giveUp(races + 1);
       if (races > 0) await clock.sleep(pause = this.#nextPause(pause));
     }
-  }
-
-  /**
-   * Writes the plan. Who waits for a permit hears of it already now: the hint reaches it while the answer is on its way
-   * here, and what it reads then has been written. Should it be too early, the hint after the answer is not.
-   */
-  async #write(plan: Plan): Promise<boolean> {
-    const writing = this.#options.ledger.write(plan.state);
-    this.#announce(plan);
-    return await writing;
-  }
-
-  #announce({ undone, state, decidedAt }: Plan): void {
-    const { store: { kv }, ledger } = this.#options;
-    if (undone > 0 && this.#hasFreePermits(state, decidedAt)) kv.announce?.(ledger.key);
   }
 
   /** Decorrelated jitter: who lost waits for a random time that grows, so that the losers do not meet again. */
@@ -440,7 +425,8 @@ export class Cell {
 
   /** Tells everybody what was written. */
   #commit(plan: Plan): void {
-    const now = this.#options.store.clock.now();
+    const { store: { clock, kv }, ledger } = this.#options;
+    const now = clock.now();
     const undone = this.#undo.splice(0, plan.undone);
     const decided = plan.batch.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
     for (const waiter of this.#queue.slice(0, decided)) waiter.attempts++;
@@ -466,7 +452,7 @@ export class Cell {
     if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
     this.#queue.unshift(...this.#serveDue(now));
     for (const { resolve } of undone) resolve();
-    this.#announce(plan);
+    if (undone.length > 0 && this.#hasFreePermits(plan.state, now)) kv.announce?.(ledger.key);
     this.#setAlarm();
   }
 
