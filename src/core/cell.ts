@@ -9,7 +9,7 @@ import {
   type Undo,
   withoutUndone,
 } from "./batch.ts";
-import { earliestStartBehind, obstacle } from "./decide.ts";
+import { earliestStartBehind, obstacle, type Parts } from "./decide.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
 import type { Identity, Ledger } from "./ledger.ts";
@@ -52,7 +52,8 @@ interface Waiter extends Request {
   settled: boolean;
   /** Set when the store failed the request, so that what it gets after all is not given back: it may have been used. */
   failed: boolean;
-  metFull: boolean;
+  /** What stood there when all permits were taken, the first time that it was decided. */
+  metFull: Parts | undefined;
   resolve(outcome: Outcome): void;
   /** Does not listen to the caller's signal any more. */
   unlisten(): void;
@@ -78,9 +79,16 @@ const QUIET_TURNS = 8;
 const MOST_TURNS = 1_000;
 /** Waiting callers top up their reservations in steps of about this part of what may be reserved. */
 const STEPS_PER_RESERVE = 32;
-/** A waiter for a permit looks by itself after this long, should the hint be lost. */
+/**
+ * A waiter for a permit looks by itself, should the hint be lost or others pass the permit on among themselves: first after
+ * about this long, then when it has waited for twice as long, and in the end this often.
+ */
+const FIRST_LOOK_MS = 50;
 const LOOK_AGAIN_MS = 1_000;
-/** Others hear that somebody waits here for a permit only after this long: most waits are over by then. */
+/**
+ * Others hear that somebody waits here for a permit when they have taken one since, or after this long: most waits are
+ * over by then.
+ */
 const MARK_AFTER_MS = 500;
 /** Who waits for less gets this long: a store that is only slower than the caller is no failure. */
 const GRACE_MS = 40;
@@ -175,7 +183,7 @@ export class Cell {
         queued: false,
         settled: false,
         failed: false,
-        metFull: false,
+        metFull: undefined,
         resolve,
         unlisten: () => signal?.removeEventListener("abort", leave),
       };
@@ -320,7 +328,7 @@ export class Cell {
         await this.#read();
         plan = this.#plan(true);
       }
-      if (!plan.changed || await ledger.write(plan.state)) {
+      if (!plan.changed || await this.#write(plan)) {
         this.#fresh = plan.changed;
         this.#commit(plan);
         return;
@@ -329,6 +337,21 @@ export class Cell {
       if (races >= maxRetries) this.#giveUp(races + 1);
       if (races > 0) await clock.sleep(pause = this.#nextPause(pause));
     }
+  }
+
+  /**
+   * Writes the plan. Who waits for a permit hears of it already now: the hint reaches it while the answer is on its way
+   * here, and what it reads then has been written. Should it be too early, the hint after the answer is not.
+   */
+  async #write(plan: Plan): Promise<boolean> {
+    const writing = this.#options.ledger.write(plan.state);
+    this.#announce(plan);
+    return await writing;
+  }
+
+  #announce({ undone, state, decidedAt }: Plan): void {
+    const { store: { kv }, ledger } = this.#options;
+    if (undone > 0 && this.#hasFreePermits(state, decidedAt)) kv.announce?.(ledger.key);
   }
 
   /** Decorrelated jitter: who lost waits for a random time that grows, so that the losers do not meet again. */
@@ -375,18 +398,30 @@ export class Cell {
       nextPermit: identity.next,
     });
     const head = this.#queue[batch.dealtWith];
-    const waits = batch.held === "permit" && head !== undefined && now - head.since >= MARK_AFTER_MS;
-    // Who has come to the front of those who wait keeps its place there until it has been served.
-    const keepsMark = head !== undefined && this.#holdings.isMarked;
-    const parts = this.#holdings.marked(batch.parts, time, waits || keepsMark);
+    const parts = this.#holdings.marked(batch.parts, time, this.#waitingSince(batch, head, base.epoch, now));
     const state = { ...base, parts };
     const resumeAt = head && batch.held !== "doubt" ? this.#whenToResume(batch, state, now, head) : -Infinity;
     return { batch, state, changed: parts !== base.parts, decidedAt: now, undone: this.#undo.length, resumeAt };
   }
 
-  #meetFull(waiter: Waiter): void {
+  /** Since when somebody waits here for a permit, if the others shall hear of it. */
+  #waitingSince(
+    { held, parts }: Batch<Waiter>,
+    head: Waiter | undefined,
+    epoch: number,
+    now: number,
+  ): number | undefined {
+    if (!head) return undefined;
+    const { since, metFull } = head;
+    const isPassed = metFull !== undefined && this.#holdings.othersTook(metFull, parts);
+    const waits = held === "permit" && (isPassed || now - since >= MARK_AFTER_MS);
+    // Who has come to the front of those who wait keeps its place there until it has been served.
+    return waits || this.#holdings.isMarked ? since - epoch : undefined;
+  }
+
+  #meetFull(waiter: Waiter, parts: Parts): void {
     if (waiter.metFull) return;
-    waiter.metFull = true;
+    waiter.metFull = parts;
     this.#options.meter.count("maxConcurrentReached");
   }
 
@@ -408,10 +443,11 @@ export class Cell {
       // Somewhat later than possible, so that several are decided at once, and not all processes at the same moment.
       return Math.min(heldUntil, heldUntil - reserveAheadMs + step * (0.5 + random()));
     }
-    this.#meetFull(head);
+    this.#meetFull(head, state.parts);
     this.#listen();
     const { retryAt } = obstacle(this.#rules, state.parts, now - state.epoch, head.demand);
-    return Math.min(retryAt + state.epoch, now + LOOK_AGAIN_MS * (0.5 + random() / 2));
+    const pause = Math.min(Math.max(FIRST_LOOK_MS, now - head.since), LOOK_AGAIN_MS);
+    return Math.min(retryAt + state.epoch, now + pause * (0.5 + random() / 2));
   }
 
   /**
@@ -425,8 +461,7 @@ export class Cell {
 
   /** Tells everybody what was written. */
   #commit(plan: Plan): void {
-    const { store: { clock, kv }, ledger } = this.#options;
-    const now = clock.now();
+    const now = this.#options.store.clock.now();
     const undone = this.#undo.splice(0, plan.undone);
     const decided = plan.batch.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
     for (const waiter of this.#queue.slice(0, decided)) waiter.attempts++;
@@ -446,13 +481,13 @@ export class Cell {
     }
     this.#holdings.written(plan.state, plan.decidedAt, now);
     for (const { request: waiter, refusal } of plan.batch.refused) {
-      if (refusal.rule.kind === "concurrency") this.#meetFull(waiter);
+      if (refusal.rule.kind === "concurrency") this.#meetFull(waiter, plan.state.parts);
       if (!waiter.settled) this.#settle(waiter, { kind: "refused", attempts: waiter.attempts, ...refusal });
     }
     if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
     this.#queue.unshift(...this.#serveDue(now));
     for (const { resolve } of undone) resolve();
-    if (undone.length > 0 && this.#hasFreePermits(plan.state, now)) kv.announce?.(ledger.key);
+    this.#announce(plan);
     this.#setAlarm();
   }
 

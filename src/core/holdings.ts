@@ -1,5 +1,5 @@
 import type { Parts } from "./decide.ts";
-import { holderOf, markWaiting, renewPermits } from "./rules/concurrency.ts";
+import { holderOf, markWaiting, othersTook, renewPermits } from "./rules/concurrency.ts";
 import type { Permits } from "./rules/states.ts";
 import { lostWrite, type State } from "./state.ts";
 
@@ -21,8 +21,10 @@ export interface Holdings {
   check(known: State | undefined, now: number): void;
   /** The states of the rules after the store has heard, if that is due. `time` is `now` since the epoch. */
   renewed(parts: Parts, time: number, now: number): Parts;
-  /** The states of the rules after the others have heard whether somebody waits here. */
-  marked(parts: Parts, time: number, waits: boolean): Parts;
+  /** Whether other processes have taken permits since the states of the rules were these. */
+  othersTook(before: Parts, parts: Parts): boolean;
+  /** The states of the rules after the others have heard since when somebody waits here, or that nobody does. */
+  marked(parts: Parts, time: number, waitingSince: number | undefined): Parts;
   /** Whether the others believe that somebody waits here. */
   readonly isMarked: boolean;
   /** A state that was planned at `plannedAt` stands in the store. */
@@ -123,8 +125,9 @@ export function createHoldings({ index, owner, leaseMs, onLost }: HoldingsOption
       if (now < renewAt) return parts;
       return withPermits(parts, renewPermits(permitsIn(parts), owner, [...held], time + leaseMs));
     },
-    marked(parts, time, waits) {
-      return index < 0 ? parts : withPermits(parts, markWaiting(permitsIn(parts), owner, waits, time, MARK_MS));
+    othersTook: (before, parts) => othersTook(permitsIn(before), permitsIn(parts), owner),
+    marked(parts, time, waitingSince) {
+      return index < 0 ? parts : withPermits(parts, markWaiting(permitsIn(parts), owner, waitingSince, time, MARK_MS));
     },
     written(state, plannedAt, now) {
       if (index < 0) return;

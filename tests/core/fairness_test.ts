@@ -58,3 +58,39 @@ test("who waits for a permit first and for its time then is served, whoever wait
   void holder.release();
   await run(Promise.all([...served, ...impatient]), 60_000);
 });
+
+test("a permit is handed to another process in three round trips of the store [CON-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { maxConcurrent: 1 };
+  const [from, to] = [start(options, { latencyMs: 10 }), start(options, { latencyMs: 10 })];
+  const held = await run(from.limiter.acquire());
+  const next = to.limiter.acquire();
+  await clock.advance(30);
+  const releasedAt = clock.now();
+  void held.release();
+  await run(next);
+  // The hint is there when the write is, and then come a read and a write.
+  assertLess(clock.now() - releasedAt, 31);
+});
+
+test("one caller gets its share of a permit that 20 in another process pass on among themselves [CON-2, TB-9]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { maxConcurrent: 1 };
+  const [crowd, single] = [start(options, { latencyMs: 1 }), start(options, { latencyMs: 1 })];
+  const until = clock.now() + 10_000;
+  const loop = async (limiter: typeof crowd.limiter) => {
+    const waits: number[] = [];
+    while (clock.now() < until) {
+      await using permit = await limiter.acquire();
+      waits.push(permit.waitedMs);
+      await clock.sleep(5);
+    }
+    return waits;
+  };
+  const all = Promise.all([loop(single.limiter), ...Array.from({ length: 20 }, () => loop(crowd.limiter))]);
+  const [own = [], ...others] = await run(all);
+  const total = others.reduce((sum, waits) => sum + waits.length, own.length);
+  assertGreater(own.length, total / 21, `${own.length} of ${total}`);
+  // It sees that others take permits at its first look, and is next then.
+  assertLess(Math.max(...own), 150, `${own}`);
+});

@@ -110,14 +110,32 @@ export function holderOf(state: Permits, owner: string): Holder | undefined {
   return state.holders.find((holder) => holder.owner === owner);
 }
 
-/** The permits after `owner` has said whether it waits: for `ms`, if others are there who need to know. */
-export function markWaiting(state: Permits, owner: string, waits: boolean, now: number, ms: number): Permits {
+/** Whether somebody else has taken a permit since it was like this `before`. */
+export function othersTook(before: Permits, state: Permits, owner: string): boolean {
+  return state.holders.some((holder) => {
+    if (holder.owner === owner) return false;
+    const had = holderOf(before, holder.owner)?.permits ?? [];
+    return holder.permits.some((permit) => !had.includes(permit));
+  });
+}
+
+/**
+ * The permits after `owner` has said that it waits, since then, or with `undefined` that it does not: for `ms`, if others are
+ * there who need to know.
+ */
+export function markWaiting(
+  state: Permits,
+  owner: string,
+  since: number | undefined,
+  now: number,
+  ms: number,
+): Permits {
   const own = state.waiting.find((mark) => mark.owner === owner);
   const othersAreThere = [...state.holders, ...state.waiting].some((entry) => entry.owner !== owner);
-  if (waits && othersAreThere) {
+  if (since !== undefined && othersAreThere) {
     if (own && own.until - now > ms / 2) return state;
     const others = state.waiting.filter((mark) => mark !== own);
-    return { ...state, waiting: [...others, { owner, since: own?.since ?? now, until: now + ms }] };
+    return { ...state, waiting: [...others, { owner, since: own?.since ?? since, until: now + ms }] };
   }
   return own ? { ...state, waiting: state.waiting.filter((mark) => mark !== own) } : state;
 }

@@ -1,7 +1,13 @@
 import { assertEquals, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { concurrencyRule, markWaiting, releasePermit, renewPermits } from "../../../src/core/rules/concurrency.ts";
+import {
+  concurrencyRule,
+  markWaiting,
+  othersTook,
+  releasePermit,
+  renewPermits,
+} from "../../../src/core/rules/concurrency.ts";
 import type { Permits } from "../../../src/core/rules/states.ts";
 
 const LEASE_MS = 1_000;
@@ -176,7 +182,7 @@ test("concurrencyRule() counts more than its maximum as none left, when another 
 test("a process that has waited for a while is left the next free permit [CON-2]", () => {
   const rule = ruleOf(1);
   let state = rule.take(rule.initial, 0, 0, demand("holder", 1));
-  state = markWaiting(state, "waiter", true, 10, 5_000);
+  state = markWaiting(state, "waiter", 10, 10, 5_000);
   state = releasePermit(state, "holder", 1);
   // For a moment whoever is first takes it, and then nobody but who waits.
   assertEquals(rule.earliest(state, 20, demand("holder", 2)), 20);
@@ -189,20 +195,32 @@ test("a process that has waited for a while is left the next free permit [CON-2]
 test("a process that waits no more, or has crashed, keeps nobody from a permit", () => {
   const rule = ruleOf(1);
   const held = rule.take(rule.initial, 0, 0, demand("holder", 1));
-  const waiting = releasePermit(markWaiting(held, "waiter", true, 10, 2_000), "holder", 1);
+  const waiting = releasePermit(markWaiting(held, "waiter", 10, 10, 2_000), "holder", 1);
   assertEquals(rule.earliest(waiting, 500, demand("holder", 2)), Infinity);
-  assertEquals(rule.earliest(markWaiting(waiting, "waiter", false, 400, 2_000), 500, demand("holder", 2)), 500);
+  assertEquals(rule.earliest(markWaiting(waiting, "waiter", undefined, 400, 2_000), 500, demand("holder", 2)), 500);
   assertEquals(rule.earliest(waiting, 2_010, demand("holder", 2)), 2_010);
   const shifted = rule.shift(waiting, 100);
   assertEquals(rule.earliest(shifted, 1_909, demand("holder", 2)), Infinity);
   assertEquals(rule.earliest(shifted, 1_910, demand("holder", 2)), 1_910);
 });
 
+test("othersTook() tells permits that others have taken from those that were there, were released, or are one's own", () => {
+  const rule = ruleOf(3);
+  const before = rule.take(rule.initial, 0, 0, demand("other", 1));
+  assertEquals(othersTook(before, before, "me"), false);
+  assertEquals(othersTook(before, rule.take(before, 1, 1, demand("me", 1)), "me"), false);
+  assertEquals(othersTook(before, releasePermit(before, "other", 1), "me"), false);
+  assertEquals(othersTook(before, renewPermits(before, "other", [1], 5_000), "me"), false);
+  const passedOn = rule.take(releasePermit(before, "other", 1), 1, 1, demand("other", 2));
+  assertEquals(othersTook(before, passedOn, "me"), true);
+  assertEquals(othersTook(before, rule.take(before, 1, 1, demand("third", 1)), "me"), true);
+});
+
 test("markWaiting() writes nothing where nobody else is there to read it", () => {
   const rule = ruleOf(1);
   const alone = rule.take(rule.initial, 0, 0, demand("me", 1));
-  assertEquals(markWaiting(alone, "me", true, 10, 2_000), alone);
-  assertEquals(markWaiting(alone, "me", false, 10, 2_000), alone);
+  assertEquals(markWaiting(alone, "me", 10, 10, 2_000), alone);
+  assertEquals(markWaiting(alone, "me", undefined, 10, 2_000), alone);
 });
 
 const holder = { owner: "a", until: 5, permits: [1] };
