@@ -1,14 +1,16 @@
 import { consoleLogger } from "./adapters/console_logger.ts";
+import { createIdentities, sha256 } from "./adapters/host.ts";
 import { memoryStore } from "./adapters/memory.ts";
 import { natsStore } from "./adapters/nats/store.ts";
 import { systemClock } from "./adapters/system_clock.ts";
 import { findConfigurationFile, readConfiguration } from "./config/files.ts";
-import { checkLimiterOptions, resolveLimiter } from "./config/limiters.ts";
+import { checkLimiterOptions } from "./config/limiters.ts";
 import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import { maskStoreOptions } from "./config/secrets.ts";
 import { sectionInCode } from "./config/section.ts";
 import { checkStoreOptions } from "./config/stores.ts";
 import type { Clock } from "./core/clock.ts";
+import { DEFAULTS, resolveLimiter } from "./core/defaults.ts";
 import {
   ConfigValidationError,
   LimiterNotFoundError,
@@ -16,7 +18,6 @@ import {
   RateLimiterError,
   StoreNotFoundError,
 } from "./core/errors.ts";
-import type { Identity } from "./core/ledger.ts";
 import {
   type CheckOptions,
   type ClosableLimiter,
@@ -245,9 +246,6 @@ interface LimiterEntry {
 
 /** The store that a limiter without one uses. */
 const DEFAULT_STORE = "memory";
-const DEFAULT_BACKEND_TIMEOUT_MS = 2_000;
-/** How many idle keyed limiters each limiter keeps. */
-const MOST_KEYS = 10_000;
 
 /**
  * An isolated registry of stores and limiters, for tests and for libraries that shall not meet the application's names.
@@ -293,7 +291,7 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
   }
 
   function putLimiter(id: string, options: LimiterOptions): void {
-    const { backendTimeoutMs = DEFAULT_BACKEND_TIMEOUT_MS } = natsOptions(stores.get(options.store ?? DEFAULT_STORE));
+    const { backendTimeoutMs = DEFAULTS.backendTimeoutMs } = natsOptions(stores.get(options.store ?? DEFAULT_STORE));
     const config = resolveLimiter(id, options, { backendTimeoutMs });
     const old = limiters.get(id);
     if (old && differences(old.config, config).length === 0) return;
@@ -324,10 +322,10 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
     const context: LimiterContext = {
       store: openedStore(config.storeId),
       localClock: clock,
-      retryIntervalMs: options.retryIntervalMs ?? 50,
-      maxRetries: options.maxRetries ?? 100,
-      timingMarginMs: options.timingMarginMs ?? 10,
-      mostKeys: MOST_KEYS,
+      retryIntervalMs: options.retryIntervalMs ?? DEFAULTS.retryIntervalMs,
+      maxRetries: options.maxRetries ?? DEFAULTS.maxRetries,
+      timingMarginMs: options.timingMarginMs ?? DEFAULTS.timingMarginMs,
+      mostKeys: DEFAULTS.mostKeys,
       logger,
       identity,
       random: Math.random,
@@ -371,7 +369,7 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
       const storeId = options.store ?? DEFAULT_STORE;
       if (options.store === undefined && !stores.has(DEFAULT_STORE)) putStore(DEFAULT_STORE, { engine: "memory" });
       if (!stores.has(storeId)) throw new StoreNotFoundError(storeId, [...stores.keys()]);
-      const { backendTimeoutMs = DEFAULT_BACKEND_TIMEOUT_MS } = natsOptions(stores.get(storeId));
+      const { backendTimeoutMs = DEFAULTS.backendTimeoutMs } = natsOptions(stores.get(storeId));
       const old = limiters.get(id);
       const differing = old ? differences(old.config, resolveLimiter(id, options, { backendTimeoutMs })) : [];
       if (differing.length > 0 && !replace) throw new RateLimiterAlreadyConfiguredError("limiter", id, differing);
@@ -517,20 +515,4 @@ function same(before: unknown, after: unknown): boolean {
   if (Object.is(before, after)) return true;
   if (!Array.isArray(before) || !Array.isArray(after)) return false;
   return JSON.stringify(before) === JSON.stringify(after);
-}
-
-/** Names for writers that nobody else has, on any machine. */
-function createIdentities(): () => Identity {
-  const [random = 0, more = 0] = crypto.getRandomValues(new Uint32Array(2));
-  const name = random.toString(36).padStart(7, "0") + more.toString(36).padStart(7, "0");
-  let cells = 0;
-  return () => {
-    let last = 0;
-    return { id: `${name}-${(cells++).toString(36)}`, next: () => ++last };
-  };
-}
-
-async function sha256(text: string): Promise<string> {
-  const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,4 +1,4 @@
-import type { LimiterConfig, RateSpec } from "../core/limiter_config.ts";
+import type { RateSpec } from "../core/limiter_config.ts";
 import type { LimiterOptions } from "./options.ts";
 import {
   choice,
@@ -88,47 +88,6 @@ export function readLimiter(section: Section): LimiterOptions {
     ...(ratePerSecond === undefined ? {} : { ratePerSecond }),
     ...(burst === undefined ? {} : { burst }),
   };
-}
-
-/**
- * Completes checked options with the defaults.
- *
- * @param id The id of the limiter.
- * @param options What {@link checkLimiterOptions} or a configuration file gave.
- * @param defaults `backendTimeoutMs`: how long the limiter's store may take to answer, in milliseconds, unless the limiter says it.
- * @returns The frozen configuration.
- */
-export function resolveLimiter(
-  id: string,
-  options: LimiterOptions,
-  defaults: { readonly backendTimeoutMs: number },
-): LimiterConfig {
-  const algorithm = options.algorithm ?? "token_bucket";
-  const onFailure = options.onFailure ?? (options.failClosed === true ? "closed" : "open");
-  return Object.freeze({
-    id,
-    storeId: options.store ?? "memory",
-    algorithm,
-    ratePerSecond: options.ratePerSecond ?? null,
-    burst: options.burst ?? 1,
-    maxConcurrent: options.maxConcurrent ?? null,
-    leaseMs: options.leaseMs ?? 10_000,
-    limit: options.limit ?? null,
-    windowMs: options.windowMs ?? null,
-    rates: Object.freeze((options.rates ?? []).map((rate) => resolveRate(rate, algorithm))),
-    timeoutMs: options.timeoutMs ?? null,
-    failClosed: onFailure === "closed",
-    onFailure,
-    backendTimeoutMs: options.backendTimeoutMs ?? defaults.backendTimeoutMs,
-    reserveAheadMs: options.reserveAheadMs ?? 1_000,
-  });
-}
-
-function resolveRate(rate: RateSpec, limiterAlgorithm: LimiterConfig["algorithm"]): RateSpec {
-  const { limit, windowMs, algorithm = limiterAlgorithm, burst = 1 } = rate;
-  return Object.freeze(
-    algorithm === "token_bucket" ? { limit, windowMs, algorithm, burst } : { limit, windowMs, algorithm },
-  );
 }
 
 /** The bounds keep the interval between two slots a number of milliseconds that can be added to the time. */

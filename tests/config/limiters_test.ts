@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { checkLimiterOptions, resolveLimiter } from "../../src/config/limiters.ts";
+import { checkLimiterOptions } from "../../src/config/limiters.ts";
+import { resolveLimiter } from "../../src/core/defaults.ts";
 import { ConfigValidationError } from "../../src/core/errors.ts";
 
 function refusal(options: unknown, id = "a"): ConfigValidationError {

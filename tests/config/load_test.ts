@@ -2,8 +2,8 @@ import { assertEquals, assertInstanceOf, assertStringIncludes, assertThrows } fr
 import fc from "fast-check";
 import { test } from "node:test";
 import { parseConfiguration } from "../../src/config/load.ts";
-import { resolveLimiter } from "../../src/config/limiters.ts";
 import type { LimiterOptions } from "../../src/config/options.ts";
+import { resolveLimiter } from "../../src/core/defaults.ts";
 import { ConfigValidationError, RateLimiterError } from "../../src/core/errors.ts";
 
 type Variables = Readonly<Record<string, string>>;

@@ -1,6 +1,6 @@
 import { memoryStore } from "../../src/adapters/memory.ts";
-import { resolveLimiter } from "../../src/config/limiters.ts";
 import type { LimiterOptions } from "../../src/config/options.ts";
+import { resolveLimiter } from "../../src/core/defaults.ts";
 import { type ClosableLimiter, createLimiter, type LimiterContext } from "../../src/core/limiter.ts";
 import type { Store } from "../../src/core/store.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";

@@ -1,0 +1,18 @@
+import type { Identity } from "../core/ledger.ts";
+
+/** Names for writers that nobody else has, on any machine. */
+export function createIdentities(): () => Identity {
+  const [random = 0, more = 0] = crypto.getRandomValues(new Uint32Array(2));
+  const name = random.toString(36).padStart(7, "0") + more.toString(36).padStart(7, "0");
+  let cells = 0;
+  return () => {
+    let last = 0;
+    return { id: `${name}-${(cells++).toString(36)}`, next: () => ++last };
+  };
+}
+
+/** The hash by which long identifiers are stored. */
+export async function sha256(text: string): Promise<string> {
+  const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,70 @@
+import type { Algorithm, LimiterConfig, OnFailure, RateSpec } from "./limiter_config.ts";
+
+/** A limiter's options, checked: what is left out gets its default from {@link resolveLimiter}. */
+export interface LimiterSettings {
+  readonly store?: string | undefined;
+  readonly algorithm?: Algorithm | undefined;
+  readonly ratePerSecond?: number | undefined;
+  readonly burst?: number | undefined;
+  readonly maxConcurrent?: number | undefined;
+  readonly leaseMs?: number | undefined;
+  readonly limit?: number | undefined;
+  readonly windowMs?: number | undefined;
+  readonly rates?: readonly RateSpec[] | undefined;
+  readonly timeoutMs?: number | undefined;
+  readonly failClosed?: boolean | undefined;
+  readonly onFailure?: OnFailure | undefined;
+  readonly backendTimeoutMs?: number | undefined;
+  readonly reserveAheadMs?: number | undefined;
+}
+
+/** What counts where neither a store nor a limiter says otherwise. */
+export const DEFAULTS = {
+  backendTimeoutMs: 2_000,
+  retryIntervalMs: 50,
+  maxRetries: 100,
+  timingMarginMs: 10,
+  /** How many idle keyed limiters each limiter keeps. */
+  mostKeys: 10_000,
+} as const;
+
+/**
+ * Completes checked options with the defaults.
+ *
+ * @param id The id of the limiter.
+ * @param options What was given, checked.
+ * @param defaults `backendTimeoutMs`: how long the limiter's store may take to answer, in milliseconds, unless the limiter says it.
+ * @returns The frozen configuration.
+ */
+export function resolveLimiter(
+  id: string,
+  options: LimiterSettings,
+  defaults: { readonly backendTimeoutMs: number } = DEFAULTS,
+): LimiterConfig {
+  const algorithm = options.algorithm ?? "token_bucket";
+  const onFailure = options.onFailure ?? (options.failClosed === true ? "closed" : "open");
+  return Object.freeze({
+    id,
+    storeId: options.store ?? "memory",
+    algorithm,
+    ratePerSecond: options.ratePerSecond ?? null,
+    burst: options.burst ?? 1,
+    maxConcurrent: options.maxConcurrent ?? null,
+    leaseMs: options.leaseMs ?? 10_000,
+    limit: options.limit ?? null,
+    windowMs: options.windowMs ?? null,
+    rates: Object.freeze((options.rates ?? []).map((rate) => resolveRate(rate, algorithm))),
+    timeoutMs: options.timeoutMs ?? null,
+    failClosed: onFailure === "closed",
+    onFailure,
+    backendTimeoutMs: options.backendTimeoutMs ?? defaults.backendTimeoutMs,
+    reserveAheadMs: options.reserveAheadMs ?? 1_000,
+  });
+}
+
+function resolveRate(rate: RateSpec, limiterAlgorithm: Algorithm): RateSpec {
+  const { limit, windowMs, algorithm = limiterAlgorithm, burst = 1 } = rate;
+  return Object.freeze(
+    algorithm === "token_bucket" ? { limit, windowMs, algorithm, burst } : { limit, windowMs, algorithm },
+  );
+}
