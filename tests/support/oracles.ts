@@ -10,22 +10,47 @@ export interface Start {
 /** What rounding may change in a comparison of times, in milliseconds. */
 const ROUNDING_MS = 1e-3;
 
+/** A time in which the store lost everything that it had. */
+export interface Loss {
+  readonly from: number;
+  readonly until: number;
+}
+
+/** What may be more than a limit says, and why. */
+export interface Allowance {
+  /** By how much a start may be later than the moment it was granted for, in milliseconds. */
+  readonly lateMs?: number;
+  /** When the store lost everything. */
+  readonly losses?: readonly Loss[];
+  /** How far ahead moments are reserved: those are used also after a loss. In milliseconds. */
+  readonly reserveAheadMs?: number;
+}
+
+/** How many losses can count in a time: what was reserved before one is used up to `reserveAheadMs` after it. */
+function lossesBetween({ losses = [], reserveAheadMs = 0 }: Allowance, from: number, until: number): number {
+  return losses.filter((loss) => loss.from <= until && loss.until + reserveAheadMs >= from).length;
+}
+
 /**
  * The first pair of starts between which a rate was exceeded, if there is one: of all that started from one of them to
- * the other, the cost may be `burst`, and what the rate allows for the time between them. `lateMs` is by how much a
- * start may be later than the moment it was granted for.
+ * the other, the cost may be `burst`, and what the rate allows for the time between them. With each loss the burst comes
+ * once more, and what was reserved before it.
  */
 export function rateExcess(
   starts: readonly Start[],
   { ratePerSecond, burst }: { readonly ratePerSecond: number; readonly burst: number },
-  lateMs = 0,
+  allowance: Allowance | number = {},
 ): string | undefined {
+  const given = typeof allowance === "number" ? { lateMs: allowance } : allowance;
+  const { lateMs = 0, reserveAheadMs = 0 } = given;
+  const perLoss = burst + ratePerSecond * reserveAheadMs / 1_000;
   const sorted = [...starts].sort((a, b) => a.at - b.at);
   for (const [i, first] of sorted.entries()) {
     let sum = 0;
     for (const last of sorted.slice(i)) {
       sum += last.cost;
-      const allowed = burst + (last.at - first.at + lateMs + ROUNDING_MS) * ratePerSecond / 1_000;
+      const extra = perLoss * lossesBetween(given, first.at, last.at);
+      const allowed = burst + (last.at - first.at + lateMs + ROUNDING_MS) * ratePerSecond / 1_000 + extra;
       if (sum > allowed * (1 + 1e-9)) {
         return `cost ${sum} from ${first.at} to ${last.at}, where ${allowed} is allowed`;
       }
@@ -34,25 +59,38 @@ export function rateExcess(
   return undefined;
 }
 
-/** The first window in which more than `limit` started, if there is one. */
+/** The first window in which more than `limit` started, if there is one. With each loss the limit comes once more. */
 export function windowExcess(
   starts: readonly Start[],
   { limit, windowMs }: { readonly limit: number; readonly windowMs: number },
+  allowance: Allowance = {},
 ): string | undefined {
+  const { lateMs = 0 } = allowance;
   const sorted = [...starts].sort((a, b) => a.at - b.at);
   for (const [i, first] of sorted.entries()) {
-    const inside = sorted.slice(i).filter(({ at }) => at < first.at + windowMs - ROUNDING_MS);
-    const sum = inside.reduce((total, { cost }) => total + cost, 0);
-    if (sum > limit + 1e-9) return `cost ${sum} in the window from ${first.at}, where ${limit} is allowed`;
+    const end = first.at + windowMs - lateMs - ROUNDING_MS;
+    let sum = 0;
+    for (let next = i; next < sorted.length && sorted[next]!.at < end; next++) sum += sorted[next]!.cost;
+    const allowed = limit * (1 + lossesBetween(allowance, first.at, end));
+    if (sum > allowed + 1e-9) return `cost ${sum} in the window from ${first.at}, where ${allowed} is allowed`;
   }
   return undefined;
 }
 
-/** The first moment at which more than `maxConcurrent` ran, if there is one. */
-export function concurrencyExcess(starts: readonly Start[], maxConcurrent: number): string | undefined {
+/**
+ * The first moment at which more than `maxConcurrent` ran, if there is one. Those who ran when the store forgot them may
+ * go on beside as many others.
+ */
+export function concurrencyExcess(
+  starts: readonly Start[],
+  maxConcurrent: number,
+  { losses = [] }: Allowance = {},
+): string | undefined {
   for (const { at } of starts) {
-    const running = starts.filter((start) => start.at <= at && at < start.until).length;
-    if (running > maxConcurrent) return `${running} ran at ${at}, where ${maxConcurrent} may`;
+    const running = starts.filter((start) => start.at <= at && at < start.until);
+    const forgotten = losses.filter(({ from, until }) => from <= at && running.some((start) => start.at <= until));
+    const allowed = maxConcurrent * (1 + forgotten.length);
+    if (running.length > allowed) return `${running.length} ran at ${at}, where ${allowed} may`;
   }
   return undefined;
 }

@@ -1,0 +1,164 @@
+import { concurrencyExcess, type Loss, rateExcess, type Start, windowExcess } from "./oracles.ts";
+
+/** What a limiter promises. */
+export interface Promised {
+  readonly rates?: readonly { readonly ratePerSecond: number; readonly burst: number }[];
+  readonly windows?: readonly { readonly limit: number; readonly windowMs: number }[];
+  readonly maxConcurrent?: number;
+  readonly reserveAheadMs?: number;
+}
+
+/** How a call was answered. */
+export interface Answer {
+  readonly at: number;
+  /** `granted`; `aborted` by its caller; any other word names a kind of error. */
+  readonly kind: string;
+}
+
+/** One request of a recorded run. All moments are milliseconds of one clock that is true for all processes. */
+export interface Call {
+  readonly process: string;
+  readonly limiter: string;
+  /** Who called: a caller asks again when it has been answered. */
+  readonly caller: number;
+  readonly cost: number;
+  readonly askedAt: number;
+  /** `undefined`: it was not answered. */
+  readonly answer: Answer | undefined;
+  /** Until when what was granted ran: it was about to be released, or its holder heard that it was lost. */
+  readonly endedAt: number | undefined;
+  /** Whether its permit was lost. */
+  readonly lost: boolean;
+}
+
+/** A time in which a process stood still. */
+export interface Pause {
+  readonly process: string;
+  readonly from: number;
+  readonly until: number;
+}
+
+/** Everything that somebody who sees all processes saw. */
+export interface Run {
+  readonly limiters: Readonly<Record<string, Promised>>;
+  readonly calls: readonly Call[];
+  /** When processes were surely gone that did not end by themselves. */
+  readonly crashes: ReadonlyMap<string, number>;
+  readonly pauses: readonly Pause[];
+  /** When the store lost everything. */
+  readonly losses: readonly Loss[];
+}
+
+/** How busy a limit was at its busiest. */
+export interface Peak {
+  readonly what: string;
+  readonly most: number;
+  readonly allowed: number;
+}
+
+/** What the checker found. */
+export interface Verdict {
+  /** In words; none if every promise was kept. */
+  readonly problems: readonly string[];
+  readonly acquires: number;
+  readonly peaks: readonly Peak[];
+  /** The longest time without a start. */
+  readonly longestGapMs: number;
+  /** How often each kind of answer but a grant was given. */
+  readonly otherAnswers: Readonly<Record<string, number>>;
+}
+
+/** The answers that a caller has to expect when things go wrong. */
+const EXPECTED = new Set(["granted", "refused", "unavailable", "aborted"]);
+const SECOND_MS = 1_000;
+
+/**
+ * Judges a run: no limit was exceeded at any time, everybody was answered, nobody got an answer of another kind than
+ * such calls have. `lateMs` is by how much a start may be later than the moment it was granted for.
+ */
+export function check(run: Run, lateMs: number): Verdict {
+  const problems: string[] = [];
+  const peaks: Peak[] = [];
+  for (const [limiter, promised] of Object.entries(run.limiters)) {
+    const starts = startsOf(run, limiter);
+    const allowance = { lateMs, losses: run.losses, reserveAheadMs: promised.reserveAheadMs ?? 0 };
+    const add = (excess: string | undefined) => excess && problems.push(`${limiter}: ${excess}`);
+    for (const rate of promised.rates ?? []) {
+      add(rateExcess(starts, rate, allowance));
+      const allowed = rate.burst + rate.ratePerSecond;
+      peaks.push({ what: `${limiter} in 1 s`, most: mostInAny(starts, SECOND_MS), allowed });
+    }
+    for (const window of promised.windows ?? []) {
+      add(windowExcess(starts, window, allowance));
+      const what = `${limiter} in ${window.windowMs / SECOND_MS} s`;
+      peaks.push({ what, most: mostInAny(starts, window.windowMs - lateMs), allowed: window.limit });
+    }
+    if (promised.maxConcurrent !== undefined) {
+      add(concurrencyExcess(starts, promised.maxConcurrent, allowance));
+      peaks.push({ what: `${limiter} at once`, most: mostAtOnce(starts), allowed: promised.maxConcurrent });
+    }
+  }
+  const otherAnswers: Record<string, number> = {};
+  for (const { process, limiter, caller, askedAt, answer } of run.calls) {
+    const who = `caller ${caller} of '${limiter}' in process ${process}, who asked at ${askedAt},`;
+    if (answer === undefined) {
+      if (!run.crashes.has(process)) problems.push(`${who} was never answered`);
+    } else if (answer.kind !== "granted") {
+      otherAnswers[answer.kind] = (otherAnswers[answer.kind] ?? 0) + 1;
+      if (!EXPECTED.has(answer.kind)) problems.push(`${who} was answered with ${answer.kind}`);
+    }
+  }
+  const granted = run.calls.filter(({ answer }) => answer?.kind === "granted");
+  for (const who of unserved(run, -Infinity)) problems.push(`${who} never got anything`);
+  return { problems, acquires: granted.length, peaks, longestGapMs: longestGap(granted), otherAnswers };
+}
+
+/** The callers, of processes that did not crash, who got nothing of what they asked for since then. */
+export function unserved(run: Run, since: number): string[] {
+  const name = ({ process, limiter, caller }: Call) => `caller ${caller} of '${limiter}' in process ${process}`;
+  const served = new Set(
+    run.calls.filter(({ askedAt, answer }) => answer?.kind === "granted" && askedAt >= since).map(name),
+  );
+  const callers = new Set(run.calls.filter(({ process }) => !run.crashes.has(process)).map(name));
+  return [...callers].filter((caller) => !served.has(caller));
+}
+
+/** What started, and how long it ran. Who stands still runs nothing: a permit that is lost then ends where that began. */
+function startsOf({ calls, crashes, pauses }: Run, limiter: string): Start[] {
+  return calls.flatMap((call): Start[] => {
+    const { process, cost, answer, lost, endedAt } = call;
+    if (call.limiter !== limiter || answer?.kind !== "granted") return [];
+    const until = endedAt ?? crashes.get(process) ?? Infinity;
+    const pause = lost
+      ? pauses.find((pause) => pause.process === process && stoodStill(pause, answer.at, until))
+      : undefined;
+    return [{ at: answer.at, cost, until: pause?.from ?? until }];
+  });
+}
+
+function stoodStill(pause: Pause, from: number, until: number): boolean {
+  return pause.from >= from && pause.from < until;
+}
+
+function mostInAny(starts: readonly Start[], windowMs: number): number {
+  const sorted = [...starts].sort((a, b) => a.at - b.at);
+  let most = 0;
+  let sum = 0;
+  let oldest = 0;
+  for (const { at, cost } of sorted) {
+    sum += cost;
+    while (sorted[oldest]!.at <= at - windowMs) sum -= sorted[oldest++]!.cost;
+    most = Math.max(most, sum);
+  }
+  return most;
+}
+
+function mostAtOnce(starts: readonly Start[]): number {
+  const running = starts.map(({ at }) => starts.filter((start) => start.at <= at && at < start.until).length);
+  return Math.max(0, ...running);
+}
+
+function longestGap(granted: readonly Call[]): number {
+  const at = granted.flatMap(({ answer }) => answer ? [answer.at] : []).sort((a, b) => a - b);
+  return at.reduce((longest, moment, i) => i === 0 ? 0 : Math.max(longest, moment - at[i - 1]!), 0);
+}
