@@ -15,9 +15,9 @@ import {
   ConfigValidationError,
   LimiterNotFoundError,
   RateLimiterAlreadyConfiguredError,
-  RateLimiterError,
   StoreNotFoundError,
 } from "./core/errors.ts";
+import { throwFailures } from "./core/failures.ts";
 import {
   type CheckOptions,
   type ClosableLimiter,
@@ -38,6 +38,7 @@ import {
   type MultiLimiterResult,
   takeAllOrNone,
 } from "./multi.ts";
+import { leaveAccess, type World } from "./registry_access.ts";
 
 /**
  * How `createRateSync` makes a registry.
@@ -261,7 +262,9 @@ const DEFAULT_STORE = "memory";
  * ```
  */
 export function createRateSync(settings: RateSyncOptions = {}): RateSync {
-  const { logger = consoleLogger, autoLoad = false, clock = systemClock } = settings;
+  const { logger = consoleLogger, autoLoad = false } = settings;
+  let clock = settings.clock ?? systemClock;
+  let world: World | undefined;
   const stores = new Map<string, StoreEntry>();
   const limiters = new Map<string, LimiterEntry>();
   const identity = createIdentities();
@@ -301,7 +304,14 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
   function openedStore(id: string): Store {
     const entry = stores.get(id);
     if (!entry) throw new StoreNotFoundError(id, [...stores.keys()]);
-    return entry.store ??= createStore(id, entry.options);
+    return entry.store ??= world?.store(id) ?? createStore(id, entry.options);
+  }
+
+  /** All stores that were opened, to be closed: whoever needs one again makes another. */
+  function takeStores(): Store[] {
+    const opened = [...stores.values()].flatMap(({ store }) => store ? [store] : []);
+    for (const entry of stores.values()) entry.store = undefined;
+    return opened;
   }
 
   /** Opens nothing; but what is wrong with a URL, for example, shows. */
@@ -414,25 +424,46 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
     async initializeAllLimiters() {
       loadIfNothingIsConfigured();
       const results = await Promise.allSettled([...limiters.values()].map((entry) => limiterOf(entry).initialize()));
-      const failures = results.flatMap((result) => result.status === "rejected" ? [result.reason] : []);
-      if (failures.length === 1) throw failures[0];
-      if (failures.length > 1) {
-        const messages = failures.map((failure) => failure instanceof Error ? failure.message : String(failure));
-        throw new RateLimiterError(`${failures.length} limiters could not be initialized:\n${messages.join("\n")}`, {
-          cause: new AggregateError(failures),
-        });
-      }
+      throwFailures(results, (count) => `${count} limiters could not be initialized`);
     },
     async close() {
       const used = [...limiters.values()].flatMap(({ limiter }) => limiter ? [limiter] : []);
-      const opened = [...stores.values()].flatMap(({ store }) => store ? [store] : []);
-      for (const entry of stores.values()) entry.store = undefined;
+      const opened = takeStores();
       for (const entry of limiters.values()) entry.limiter = undefined;
       await Promise.all(used.map((limiter) => limiter.close()));
       await Promise.all(opened.map((store) => store.close()));
     },
     [Symbol.asyncDispose]: () => rateSync.close(),
   };
+  leaveAccess(rateSync, {
+    logger,
+    get clock() {
+      return clock;
+    },
+    limiterIds() {
+      loadIfNothingIsConfigured();
+      return [...limiters.keys()];
+    },
+    limiter: (id) => limiterOf(find(id)),
+    storeInUse(id) {
+      loadIfNothingIsConfigured();
+      const entry = stores.get(id);
+      if (!entry) throw new StoreNotFoundError(id, [...stores.keys()]);
+      const { backendTimeoutMs = DEFAULTS.backendTimeoutMs } = natsOptions(entry);
+      const used = [...limiters.values()].flatMap(({ config, limiter }) =>
+        config.storeId === id && limiter ? [limiter] : []
+      );
+      return { store: entry.store, limiters: used, backendTimeoutMs };
+    },
+    async moveTo(next) {
+      const opened = takeStores();
+      world = next;
+      clock = next?.clock ?? settings.clock ?? systemClock;
+      const used = [...limiters.values()].flatMap(({ config, limiter }) => limiter ? [{ config, limiter }] : []);
+      await Promise.all(used.map(({ config, limiter }) => limiter.move(contextOf(config))));
+      await Promise.all(opened.map((store) => store.close()));
+    },
+  });
   return rateSync;
 }
 

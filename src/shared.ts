@@ -1,18 +1,9 @@
 import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import type { CheckOptions, Limiter } from "./core/limiter.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
+import { defaultRegistry as shared } from "./default_registry.ts";
 import type { LimiterRequest, MultiCheckOptions, MultiLimiterResult } from "./multi.ts";
-import {
-  createRateSync,
-  type LimiterListing,
-  type LimiterOverrides,
-  type RateSync,
-  type Replace,
-  type StoreListing,
-} from "./registry.ts";
-
-/** The registry behind the functions of the module. Making it reads no file and opens nothing. */
-const shared: RateSync = createRateSync({ autoLoad: true });
+import type { LimiterListing, LimiterOverrides, Replace, StoreListing } from "./registry.ts";
 
 /**
  * Waits for a slot of the limiter `id`, and resolves when it has come: the function that most callers want. With nothing

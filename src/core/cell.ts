@@ -16,7 +16,7 @@ import type { Identity, Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
 import type { Demand, Rule } from "./rules/rule.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
-import { type State, withRecentEpoch } from "./state.ts";
+import { freshState, type State, withRecentEpoch } from "./state.ts";
 import type { Store } from "./store.ts";
 
 /** How a request ended. */
@@ -24,7 +24,9 @@ export type Outcome =
   | { readonly kind: "granted"; readonly grant: Grant; readonly servedAt: number; readonly attempts: number }
   | ({ readonly kind: "refused"; readonly attempts: number } & Refusal)
   | { readonly kind: "failed"; readonly cause: unknown; readonly attempts: number }
-  | { readonly kind: "closed"; readonly attempts: number };
+  | { readonly kind: "closed"; readonly attempts: number }
+  /** Nothing is decided here any more: ask the cell that has taken this one's place. */
+  | { readonly kind: "abandoned"; readonly attempts: number };
 
 /** What a {@link Cell} needs. */
 export interface CellOptions {
@@ -113,7 +115,8 @@ export class Cell {
   #peeks: { resolve(state: State): void; reject(error: unknown): void }[] = [];
   /** The permits that this process holds and renews. */
   readonly #holdings: Holdings;
-  #closed = false;
+  /** Why nothing can be requested any more. */
+  #ended: "closed" | "abandoned" | undefined;
   #driving = false;
   /** Settles when nothing is being written any more. */
   #running: Promise<void> | undefined;
@@ -155,7 +158,7 @@ export class Cell {
    */
   request(cost: number, now: number, deadline: number, signal?: AbortSignal): Promise<Outcome> {
     const { identity, ledger } = this.#options;
-    if (this.#closed) return Promise.resolve({ kind: "closed", attempts: 0 });
+    if (this.#ended) return Promise.resolve({ kind: this.#ended, attempts: 0 });
     if (signal?.aborted) return Promise.reject(signal.reason);
     const demand: Demand = { cost, owner: identity.id, permit: 0 };
     const known = ledger.known;
@@ -196,15 +199,7 @@ export class Cell {
 
   /** Answers everybody who waits, and gives back what is held or was reserved. Nothing can be requested afterwards. */
   async close(): Promise<void> {
-    this.#closed = true;
-    for (const waiter of this.#queue) {
-      if (!waiter.settled) this.#settle(waiter, { kind: "closed", attempts: waiter.attempts });
-    }
-    while (this.#schedule.size > 0) {
-      const { waiter, grant } = this.#schedule.take();
-      this.#settle(waiter, { kind: "closed", attempts: waiter.attempts });
-      void this.giveBack(grant, true);
-    }
+    for (const grant of this.#end("closed")) void this.giveBack(grant, true);
     const now = this.#options.store.clock.now();
     if (this.#holdings.size > 0) {
       this.#holdings.dropAll();
@@ -214,8 +209,42 @@ export class Cell {
     await this.#running;
   }
 
+  /**
+   * Sends everybody who waits away, to ask again elsewhere, and forgets what is held: what stands in the store is about to
+   * be deleted. Nothing is written any more once this has resolved.
+   */
+  async abandon(): Promise<void> {
+    this.#end("abandoned");
+    this.#holdings.dropAll();
+    for (const { resolve } of this.#undo.splice(0)) resolve();
+    for (const peek of this.#peeks.splice(0)) peek.resolve(this.#nothing());
+    this.#setAlarm();
+    await this.#running;
+  }
+
+  /** Answers everybody who waits, in order of arrival, and returns what they had been granted. */
+  #end(kind: "closed" | "abandoned"): Grant[] {
+    this.#ended = kind;
+    const unused: Grant[] = [];
+    while (this.#schedule.size > 0) {
+      const { waiter, grant } = this.#schedule.take();
+      this.#settle(waiter, { kind, attempts: waiter.attempts });
+      unused.push(grant);
+    }
+    for (const waiter of this.#queue) {
+      if (!waiter.settled) this.#settle(waiter, { kind, attempts: waiter.attempts });
+    }
+    return unused;
+  }
+
+  /** What stands in a store of which everything was deleted. */
+  #nothing(): State {
+    return freshState(this.#rules, this.#options.store.clock.now());
+  }
+
   /** What stands in the store now. */
   read(): Promise<State> {
+    if (this.#ended === "abandoned") return Promise.resolve(this.#nothing());
     return new Promise((resolve, reject) => {
       this.#peeks.push({ resolve, reject });
       this.#proceed(this.#options.store.clock.now());
@@ -227,6 +256,8 @@ export class Cell {
    * written, or when the store has failed: then it hears later which permits are held, until their lease has run out anyway.
    */
   giveBack(grant: Grant, unused: boolean): Promise<void> {
+    // The permit went with the state that counted it; what is counted now is somebody else's.
+    if (this.#ended === "abandoned") return Promise.resolve();
     this.#holdings.drop(grant.demand.permit);
     return new Promise((resolve) => {
       this.#undo.push({ grant, unused, resolve });
@@ -275,6 +306,7 @@ export class Cell {
   }
 
   #hasWork(now: number): boolean {
+    if (this.#ended === "abandoned") return false;
     return (this.#queue.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 ||
       this.#peeks.length > 0 || now >= this.#holdings.renewAt || (this.#holdings.isMarked && this.#waiting === 0);
   }
@@ -317,7 +349,7 @@ export class Cell {
   async #round(): Promise<void> {
     const { ledger, meter, maxRetries, store: { clock } } = this.#options;
     let pause = 1;
-    for (let races = 0;; races++) {
+    for (let races = 0; this.#ended !== "abandoned"; races++) {
       let fresh = this.#fresh && races === 0;
       if (ledger.needsRead || this.#peeks.length > 0) {
         await this.#read();
@@ -627,6 +659,11 @@ export class Cell {
   }
 
   #setAlarm(): void {
+    if (this.#ended === "abandoned") {
+      this.#alarm.clear();
+      this.#unlisten();
+      return;
+    }
     if (this.#queue.length === 0 && !this.#driving) this.#soonestDeadline = Infinity;
     const due = Math.min(this.#schedule.next, this.#holdings.leaseUntil);
     if (this.#driving) {

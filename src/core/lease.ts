@@ -20,8 +20,8 @@ export const NO_LEASE: Lease = {
 
 /** A lease, as who granted it has it. */
 export interface LosableLease extends Lease {
-  /** It has ended without having been released. */
-  lose(): void;
+  /** It has ended without having been released. `why` says in a sentence how, if it has not just run out. */
+  lose(why?: string): void;
 }
 
 /**
@@ -64,12 +64,14 @@ export function createLease(limiterId: string, leaseMs: number, end: LeaseEnd): 
   let controller: AbortController | undefined;
   let lost = false;
   let released: Promise<void> | undefined;
+  let how: string | undefined;
+  const ranOut = () =>
+    `its lease of ${
+      leaseMs / 1_000
+    } s ran out before it was renewed, as this process was paused or cut off from the store.`;
   const reason = () =>
     new RateLimiterError(
-      `The permit of limiter '${limiterId}' was lost: its lease of ${
-        leaseMs / 1_000
-      } s ran out before it was renewed, as ` +
-        `this process was paused or cut off from the store. Somebody else may hold it now.`,
+      `The permit of limiter '${limiterId}' was lost: ${how ?? ranOut()} Somebody else may hold it now.`,
     );
   return {
     get lost() {
@@ -84,9 +86,10 @@ export function createLease(limiterId: string, leaseMs: number, end: LeaseEnd): 
       if (lost) return Promise.resolve();
       return released ??= end.release();
     },
-    lose() {
+    lose(why) {
       if (lost || released) return;
       lost = true;
+      how = why;
       end.lost();
       controller?.abort(reason());
     },

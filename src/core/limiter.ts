@@ -10,6 +10,7 @@ import {
   RateLimiterAcquisitionError,
   StoreUnavailableError,
 } from "./errors.ts";
+import { eraseKeys } from "./erase.ts";
 import { type Digest, storeKey } from "./key.ts";
 import { createLedger, type Finding, type Identity } from "./ledger.ts";
 import { createLease, type Lease, LeasedPermit, type LosableLease, NO_LEASE } from "./lease.ts";
@@ -133,12 +134,35 @@ export interface ClosableLimiter extends Limiter {
   key(key: string): ClosableLimiter;
   /** Answers everybody who waits, and gives back what is held. The store stays open. */
   close(): Promise<void>;
+  /**
+   * Deletes what stands in the store, of its keys too, and begins anew as if it had never been used.
+   *
+   * @throws {StoreUnavailableError} if the store failed. In this process it has begun anew all the same.
+   */
+  reset(): Promise<void>;
+  /**
+   * Begins anew, with its keys: permits are lost, metrics are zero, and whoever waits is decided again once `erased` has
+   * settled. Resolves when nothing is being written any more.
+   */
+  restart(erased: Promise<void>): Promise<void>;
+  /** Closes what it does here, with its keys, and begins anew on another store or clock. */
+  move(context: LimiterContext): Promise<void>;
 }
 
 /** A {@link Limiter} that opens its store at the first use. */
 export function createLimiter(config: LimiterConfig, context: LimiterContext): ClosableLimiter {
   const rules = rulesOf(config, context.timingMarginMs);
-  const shared: Shared = { config, context, rules, codec: stateCodec(rules), most: maximumCost(rules) };
+  const shared: Shared = {
+    config,
+    context,
+    isOpened: false,
+    rules,
+    codec: stateCodec(rules),
+    most: maximumCost(rules),
+  };
+  const onAll = async (act: (limiter: KeyLimiter) => Promise<void>) => {
+    await Promise.all([...keyed.values()].map(act));
+  };
   const keyed = new Map<string, KeyLimiter>();
 
   /** Forgets the keys that were not used for longest, unless somebody waits or holds a permit there. */
@@ -159,9 +183,9 @@ export function createLimiter(config: LimiterConfig, context: LimiterContext): C
       if (keyed.size > context.mostKeys) evict();
       return limiter;
     },
-    async close() {
-      await Promise.all([...keyed.values()].map((limiter) => limiter.close()));
-    },
+    close: () => onAll((limiter) => limiter.close()),
+    restart: (erased) => onAll((limiter) => limiter.beginAnew(erased)),
+    move: () => onAll((limiter) => limiter.closeAndBeginAnew()),
   });
 }
 
@@ -173,7 +197,10 @@ const FREE_TURNS = 8;
 /** What all keys of a limiter have in common. */
 interface Shared {
   readonly config: LimiterConfig;
-  readonly context: LimiterContext;
+  /** Changes when the limiter moves. */
+  context: LimiterContext;
+  /** Whether the store has been opened, for any key. */
+  isOpened: boolean;
   readonly rules: readonly Rule[];
   readonly codec: Codec;
   readonly most: { readonly maximum: number; readonly rule: Rule };
@@ -182,62 +209,90 @@ interface Shared {
 interface KeyLimiter extends ClosableLimiter {
   /** Whether nobody waits and nothing is held. */
   readonly idle: boolean;
+  /** {@link ClosableLimiter.restart} of this one alone. */
+  beginAnew(erased: Promise<void>): Promise<void>;
+  /** {@link ClosableLimiter.move} of this one alone, when it is known where to. */
+  closeAndBeginAnew(): Promise<void>;
 }
 
 /** The keyed limiters of a limiter. */
 interface Keys {
   get(key: string): ClosableLimiter;
   close(): Promise<void>;
+  restart(erased: Promise<void>): Promise<void>;
+  move(): Promise<void>;
+}
+
+/** What there is of a limiter for one key until it begins anew. */
+interface Life {
+  readonly context: LimiterContext;
+  readonly clock: Clock;
+  readonly meter: Meter;
+  readonly leases: Map<number, LosableLease>;
+  /** Before this has settled, the store is not asked. */
+  readonly begins: Promise<unknown> | undefined;
+  opening: Promise<Cell> | undefined;
+  cell: Cell | undefined;
+  /** Whether the store has been opened for this limiter, now or in an earlier life. */
+  opened: boolean;
+  failing: boolean;
+}
+
+function createLife(context: LimiterContext, begins?: Promise<unknown>, opened = false): Life {
+  return {
+    context,
+    clock: context.store.clock,
+    meter: createMeter(),
+    leases: new Map(),
+    begins,
+    opening: undefined,
+    cell: undefined,
+    opened,
+    failing: false,
+  };
 }
 
 /** How the store's state decided a request. */
 type Decided = Extract<Outcome, { readonly kind: "granted" | "refused" }>;
 
 interface Answer {
+  readonly life: Life;
   readonly outcome: Decided | Extract<Outcome, { readonly kind: "failed" }>;
   readonly waitedMs: number;
   readonly timeoutMs: number;
 }
 
 function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys): KeyLimiter {
-  const { config, context, rules, most } = shared;
-  const { store, localClock } = context;
-  const { clock } = store;
+  const { config, rules, most } = shared;
   const id = key === undefined ? config.id : `${config.id}:${key}`;
-  const meter = createMeter();
-  let cell: Cell | undefined;
-  let opening: Promise<Cell> | undefined;
-  const leases = new Map<number, LosableLease>();
-  let failing = false;
+  let life = createLife(shared.context);
   let closed = false;
 
   /** The cell, once the store is open. Concurrent first uses open it once. */
-  function open(): Promise<Cell> {
-    return opening ??= openCell(shared, key, meter, onLost).then((opened) => cell = opened).finally(() =>
-      opening = undefined
-    );
+  function open(own: Life): Promise<Cell> {
+    return own.opening ??= begin(own).finally(() => own.opening = undefined);
+  }
+
+  async function begin(own: Life): Promise<Cell> {
+    if (own.begins) await own.begins;
+    own.cell = await openCell(shared, key, own);
+    own.opened = true;
+    shared.isOpened = true;
+    return own.cell;
   }
 
   /** As {@link open}, for as long as the caller and the store may take. */
-  async function openWithin(patienceMs: number, signal: AbortSignal | undefined): Promise<Cell> {
-    const opened = open();
+  async function openWithin(own: Life, patienceMs: number, signal: AbortSignal | undefined): Promise<Cell> {
+    const opened = open(own);
     opened.catch(() => {}); // It is awaited below.
     // A store that is open already, for another key, shall not cost every new key a timer.
-    for (let turn = 0; turn < FREE_TURNS && !cell; turn++) await undefined;
-    if (cell) return cell;
+    for (let turn = 0; turn < FREE_TURNS && !own.cell; turn++) await undefined;
+    if (own.cell) return own.cell;
     const done = new AbortController();
-    const late = localClock.sleep(patienceMs, signal ? AbortSignal.any([done.signal, signal]) : done.signal).then(
-      () => {
-        const ms = Math.round(patienceMs);
-        throw new StoreUnavailableError(
-          `it could not be opened within ${ms} ms. Check that the server is up and reachable.`,
-          {
-            store: config.storeId,
-            outcome: "not_applied",
-          },
-        );
-      },
-    );
+    const until = signal ? AbortSignal.any([done.signal, signal]) : done.signal;
+    const late = own.context.localClock.sleep(patienceMs, until).then(() => {
+      throw openedTooLate(config.storeId, patienceMs);
+    });
     try {
       return await Promise.race([opened, late]);
     } finally {
@@ -251,50 +306,53 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     const cost = options.cost === undefined ? 1 : checkCost(options.cost);
     const timeoutMs = options.timeoutMs === undefined ? defaultTimeoutMs : checkTimeout(options.timeoutMs);
     if (cost > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
-    let openedAfterMs = 0;
-    try {
-      signal?.throwIfAborted();
-      if (closed) throw closedError();
-      if (!cell) {
-        const since = localClock.now();
-        await openWithin(
-          timeoutMs > 0 ? Math.min(timeoutMs, config.backendTimeoutMs) : config.backendTimeoutMs,
-          signal,
-        );
-        openedAfterMs = localClock.now() - since;
+    let waitedMs = 0;
+    for (let own = life;; own = life) {
+      const { clock, context: { localClock } } = own;
+      try {
+        signal?.throwIfAborted();
+        if (closed) throw closedError();
+        let { cell } = own;
+        if (!cell) {
+          const since = localClock.now();
+          const patience = timeoutMs > 0 ? Math.min(timeoutMs, config.backendTimeoutMs) : config.backendTimeoutMs;
+          cell = await openWithin(own, patience, signal);
+          waitedMs += localClock.now() - since;
+        }
+        const since = clock.now();
+        const outcome = await cell.request(cost, since, since + Math.max(0, timeoutMs - waitedMs), signal);
+        if (outcome.kind === "closed") throw closedError();
+        // A refusal may come from what was known before the store failed.
+        if (outcome.kind === "granted") noteAnswer(own);
+        waitedMs += Math.max(0, (outcome.kind === "granted" ? outcome.servedAt : clock.now()) - since);
+        // What was decided in an earlier life is void.
+        if (own !== life || outcome.kind === "abandoned") continue;
+        // Who does not want to wait does not, however long the store takes to answer.
+        return { life: own, outcome, waitedMs: timeoutMs === 0 ? 0 : waitedMs, timeoutMs };
+      } catch (error) {
+        if (signal?.aborted) own.meter.count("aborted");
+        else if (!(error instanceof ConfigValidationError || error instanceof RateLimiterAcquisitionError)) {
+          const outcome = { kind: "failed", cause: error, attempts: 0 } as const;
+          return { life: own, outcome, waitedMs, timeoutMs };
+        }
+        throw error;
       }
-      const since = clock.now();
-      const deadline = since + Math.max(0, timeoutMs - openedAfterMs);
-      const outcome = await cell!.request(cost, since, deadline, signal);
-      if (outcome.kind === "closed") throw closedError();
-      // A refusal may come from what was known before the store failed.
-      if (outcome.kind === "granted") noteAnswer();
-      // Who does not want to wait does not, however long the store takes to answer.
-      const now = outcome.kind === "granted" ? outcome.servedAt : clock.now();
-      const waitedMs = timeoutMs === 0 ? 0 : Math.max(0, now - since) + openedAfterMs;
-      return { outcome, waitedMs, timeoutMs };
-    } catch (error) {
-      if (signal?.aborted) meter.count("aborted");
-      else if (!(error instanceof ConfigValidationError || error instanceof RateLimiterAcquisitionError)) {
-        return { outcome: { kind: "failed", cause: error, attempts: 0 }, waitedMs: openedAfterMs, timeoutMs };
-      }
-      throw error;
     }
   }
 
   /** Counts what the store failed, and says once what happens to requests until it is back. */
-  function noteFailure(cause: unknown): void {
-    meter.count("backendFailures");
-    if (failing) return;
-    failing = true;
-    context.logger.warn(
+  function noteFailure(own: Life, cause: unknown): void {
+    own.meter.count("backendFailures");
+    if (own.failing) return;
+    own.failing = true;
+    own.context.logger.warn(
       `Limiter '${config.id}': ${messageOf(cause)} Until the store is back, ${UNTIL_BACK[config.onFailure]}.`,
     );
   }
 
-  function noteAnswer(): void {
-    if (failing) context.logger.info(`Limiter '${config.id}': its store answers again.`);
-    failing = false;
+  function noteAnswer(own: Life): void {
+    if (own.failing) own.context.logger.info(`Limiter '${config.id}': its store answers again.`);
+    own.failing = false;
   }
 
   function closedError(): RateLimiterAcquisitionError {
@@ -315,21 +373,21 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
 
   /** What is granted or refused in place of a store that failed. */
   async function withoutStore(cause: unknown, options: AcquireOptions, answer: Answer): Promise<Tentative> {
-    const { outcome, waitedMs, timeoutMs } = answer;
-    noteFailure(cause);
+    const { life: own, outcome, waitedMs, timeoutMs } = answer;
+    noteFailure(own, cause);
     if (config.onFailure === "closed") throw failure(cause, outcome.attempts);
     if (config.onFailure === "open") {
       const result = grantedResult(freshState(rules, 0), 0, permitOf(NO_LEASE, waitedMs, true));
-      return { result, keep: () => note(result), cancel: () => Promise.resolve(result) };
+      return { result, keep: () => note(own, result), cancel: () => Promise.resolve(result) };
     }
     const left = timeoutMs === 0 ? 0 : Math.max(0, timeoutMs - waitedMs);
-    const local = await localLimiter().tryTake({ ...options, timeoutMs: left });
+    const local = await localLimiter(own.context).tryTake({ ...options, timeoutMs: left });
     const result = inPlace(local.result, waitedMs);
     return {
       result,
       keep() {
         local.keep();
-        note(result);
+        note(own, result);
       },
       cancel: async () => inPlace(await local.cancel(), waitedMs),
     };
@@ -342,18 +400,14 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     return { ...result, limiterId: id, degraded: true, waitedMs: permit.waitedMs, permit };
   }
 
-  function localLimiter(): ClosableLimiter {
-    return key === undefined ? context.localLimiter() : context.localLimiter().key(key);
-  }
-
-  function onLost(permit: number): void {
-    leases.get(permit)?.lose();
-    leases.delete(permit);
+  function localLimiter({ localLimiter }: LimiterContext): ClosableLimiter {
+    return key === undefined ? localLimiter() : localLimiter().key(key);
   }
 
   /** What the caller holds from now on. */
-  function leaseOf(grant: Grant): Lease {
+  function leaseOf(grant: Grant, own: Life): Lease {
     if (config.maxConcurrent === null) return NO_LEASE;
+    const { meter, leases, cell } = own;
     const { permit } = grant.demand;
     meter.permit(1);
     const lease = createLease(id, config.leaseMs, {
@@ -365,6 +419,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       lost: () => meter.permit(-1),
     });
     leases.set(permit, lease);
+    if (own !== life) lease.lose(BEGUN_ANEW);
     return lease;
   }
 
@@ -398,21 +453,22 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     return new LeasedPermit(id, waitedMs, degraded, lease);
   }
 
-  function resultOf(outcome: Decided, waitedMs: number): RateLimitResult {
-    if (outcome.kind === "refused") return refusedResult(outcome.state, clock.now(), outcome);
+  function resultOf(outcome: Decided, own: Life, waitedMs: number): RateLimitResult {
+    const now = own.clock.now();
+    if (outcome.kind === "refused") return refusedResult(outcome.state, now, outcome);
     const { grant } = outcome;
     const after = { epoch: grant.epoch, parts: grant.after };
-    return grantedResult(after, clock.now(), permitOf(leaseOf(grant), waitedMs, false));
+    return grantedResult(after, now, permitOf(leaseOf(grant, own), waitedMs, false));
   }
 
-  function note(result: RateLimitResult): void {
+  function note({ meter, context: { localClock } }: Life, result: RateLimitResult): void {
     if (!result.allowed) return meter.count("timeouts");
     meter.granted(localClock.now(), result.waitedMs);
     if (result.degraded) meter.degraded();
   }
 
   /** Takes a grant back that nobody used. */
-  async function cancelled(grant: Grant): Promise<RateLimitResult> {
+  async function cancelled(grant: Grant, { leases, meter, cell, clock }: Life): Promise<RateLimitResult> {
     if (leases.delete(grant.demand.permit)) meter.permit(-1);
     await cell!.giveBack(grant, true); // it was granted by the cell
     const { epoch, before } = grant;
@@ -420,22 +476,35 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   }
 
   /** The state of the store, or if it failed what the limiter goes by instead. */
-  async function look(): Promise<{ readonly state: State; readonly degraded: boolean }> {
+  async function look(): Promise<{ readonly state: State; readonly now: number; readonly degraded: boolean }> {
+    const own = life;
+    const { clock } = own;
     try {
-      cell ??= await openWithin(config.backendTimeoutMs, undefined);
-      return { state: await cell.read(), degraded: false };
+      const cell = own.cell ?? await openWithin(own, config.backendTimeoutMs, undefined);
+      const state = await cell.read();
+      return { state, now: clock.now(), degraded: false };
     } catch (error) {
       if (error instanceof ConfigValidationError) throw error;
-      noteFailure(error);
+      noteFailure(own, error);
       if (config.onFailure === "closed") throw failure(error, 0);
-      return { state: freshState(rules, clock.now()), degraded: true };
+      const now = clock.now();
+      return { state: freshState(rules, now), now, degraded: true };
     }
+  }
+
+  function end(own: Life): void {
+    for (const lease of own.leases.values()) lease.lose(BEGUN_ANEW);
+    own.leases.clear();
+  }
+
+  /** The cell of a life that is over, if there is one or will be. */
+  async function cellOf({ cell, opening }: Life): Promise<Cell | undefined> {
+    return cell ?? await opening?.catch(() => undefined);
   }
 
   async function peek(cost: number): Promise<RateLimitResult> {
     if (cost > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
-    const { state, degraded } = await look();
-    const now = clock.now();
+    const { state, now, degraded } = await look();
     const demand = { cost, owner: "", permit: 0 };
     const start = earliestStart(rules, state.parts, now - state.epoch, demand) + state.epoch;
     if (start <= now) return grantedResult(state, now, permitOf(NO_LEASE, 0, degraded));
@@ -446,27 +515,28 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   const limiter: KeyLimiter = {
     id,
     get initialized() {
-      return cell !== undefined;
+      return keys ? shared.isOpened : life.opened;
     },
     get idle() {
-      return cell === undefined ? opening === undefined : cell.idle;
+      return life.cell === undefined ? life.opening === undefined : life.cell.idle;
     },
     async initialize() {
+      const own = life;
       try {
-        cell ??= await openWithin(config.backendTimeoutMs, undefined);
+        if (!own.cell) await openWithin(own, config.backendTimeoutMs, undefined);
       } catch (error) {
         if (error instanceof ConfigValidationError) throw error;
-        noteFailure(error);
+        noteFailure(own, error);
         if (config.onFailure === "closed") throw failure(error, 0);
       }
     },
     async acquire(options = {}) {
       if (options.key !== undefined) return await limiter.key(options.key).acquire({ ...options, key: undefined });
       const answer = await request(options, config.timeoutMs ?? Infinity);
-      const { outcome, waitedMs } = answer;
+      const { life: own, outcome, waitedMs } = answer;
       if (outcome.kind === "granted") {
-        meter.granted(outcome.servedAt, waitedMs);
-        return permitOf(leaseOf(outcome.grant), waitedMs, false);
+        own.meter.granted(outcome.servedAt, waitedMs);
+        return permitOf(leaseOf(outcome.grant, own), waitedMs, false);
       }
       if (outcome.kind === "failed") {
         const { result, keep } = await withoutStore(outcome.cause, options, answer);
@@ -474,32 +544,32 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         if (result.allowed) return result.permit;
         throw timedOut(result, answer);
       }
-      meter.count("timeouts");
-      throw timedOut(refusedResult(outcome.state, clock.now(), outcome), answer);
+      own.meter.count("timeouts");
+      throw timedOut(refusedResult(outcome.state, own.clock.now(), outcome), answer);
     },
     async tryAcquire(options = {}) {
       if (options.key !== undefined) return await limiter.key(options.key).tryAcquire({ ...options, key: undefined });
       const answer = await request(options, 0);
-      const { outcome, waitedMs } = answer;
+      const { life: own, outcome, waitedMs } = answer;
       if (outcome.kind === "failed") {
         const { result, keep } = await withoutStore(outcome.cause, options, answer);
         keep();
         return result;
       }
-      const result = resultOf(outcome, waitedMs);
-      note(result);
+      const result = resultOf(outcome, own, waitedMs);
+      note(own, result);
       return result;
     },
     async tryTake(options = {}) {
       if (options.key !== undefined) return await limiter.key(options.key).tryTake({ ...options, key: undefined });
       const answer = await request(options, 0);
-      const { outcome, waitedMs } = answer;
+      const { life: own, outcome, waitedMs } = answer;
       if (outcome.kind === "failed") return await withoutStore(outcome.cause, options, answer);
-      const result = resultOf(outcome, waitedMs);
+      const result = resultOf(outcome, own, waitedMs);
       return {
         result,
-        keep: () => note(result),
-        cancel: () => outcome.kind === "granted" ? cancelled(outcome.grant) : Promise.resolve(result),
+        keep: () => note(own, result),
+        cancel: () => outcome.kind === "granted" ? cancelled(outcome.grant, own) : Promise.resolve(result),
       };
     },
     async check({ consume = true, ...options } = {}) {
@@ -510,8 +580,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       return await peek(options.cost === undefined ? 1 : checkCost(options.cost));
     },
     async getState() {
-      const { state: { epoch, parts } } = await look();
-      const now = clock.now();
+      const { state: { epoch, parts }, now } = await look();
       const usages = rules.map((rule, i) => rule.usage(parts[i]!, now - epoch));
       const start = earliestStart(rules, parts, now - epoch, { cost: 1, owner: "", permit: 0 });
       return Object.freeze({
@@ -523,9 +592,46 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     },
     async close() {
       closed = true;
-      await Promise.all([cell?.close(), keys?.close()]);
+      await Promise.all([life.cell?.close(), keys?.close()]);
     },
-    getMetrics: () => meter.snapshot(),
+    async reset() {
+      if (closed) throw closedError();
+      let letBegin = () => {};
+      const erased = new Promise<void>((resolve) => letBegin = resolve);
+      try {
+        await limiter.restart(erased);
+        await erase(shared, key);
+        shared.isOpened = life.opened = true;
+      } finally {
+        letBegin();
+      }
+    },
+    async restart(erased) {
+      const { context } = life;
+      await Promise.all([
+        limiter.beginAnew(erased),
+        keys?.restart(erased),
+        config.onFailure === "local" ? localLimiter(context).reset() : undefined,
+      ]);
+    },
+    async beginAnew(erased) {
+      const old = life;
+      life = createLife(shared.context, old.begins ? Promise.all([old.begins, erased]) : erased, old.opened);
+      end(old);
+      await (await cellOf(old))?.abandon();
+    },
+    async move(context) {
+      shared.context = context;
+      shared.isOpened = false;
+      await Promise.all([limiter.closeAndBeginAnew(), keys?.move()]);
+    },
+    async closeAndBeginAnew() {
+      const old = life;
+      life = createLife(shared.context);
+      end(old);
+      await (await cellOf(old))?.close();
+    },
+    getMetrics: () => life.meter.snapshot(),
     getConfig: () => config,
     key(name) {
       if (keys) return keys.get(name);
@@ -546,6 +652,15 @@ type Snapshot = Pick<State, "epoch" | "parts">;
 
 const releaseNothing = () => Promise.resolve();
 
+const BEGUN_ANEW = "the limiter was reset, and has begun anew.";
+
+function openedTooLate(storeId: string, patienceMs: number): StoreUnavailableError {
+  return new StoreUnavailableError(
+    `it could not be opened within ${Math.round(patienceMs)} ms. Check that the server is up and reachable.`,
+    { store: storeId, outcome: "not_applied" },
+  );
+}
+
 const UNTIL_BACK = {
   open: 'requests are admitted without a limit (on_failure = "open")',
   closed: 'requests are refused (on_failure = "closed")',
@@ -553,10 +668,9 @@ const UNTIL_BACK = {
 };
 
 async function openCell(
-  { config, context, rules, codec }: Shared,
+  { config, rules, codec }: Shared,
   key: string | undefined,
-  meter: Meter,
-  onLost: (permit: number) => void,
+  { context, meter, leases }: Life,
 ): Promise<Cell> {
   const { store, logger } = context;
   await store.open();
@@ -573,7 +687,24 @@ async function openCell(
     backendTimeoutMs: config.backendTimeoutMs,
     onFinding: (finding) => logger.warn(`Limiter '${config.id}': ${describe(finding)}`),
   });
+  const onLost = (permit: number) => {
+    leases.get(permit)?.lose();
+    leases.delete(permit);
+  };
   return new Cell({ ...context, ...config, ledger, rules, identity, meter, onLost });
+}
+
+/** Deletes what stands in the store for a key, or for a limiter and all of its keys. */
+async function erase({ config, context }: Shared, key: string | undefined): Promise<void> {
+  const place = storeKey(config.id, key, context.digest);
+  const root = typeof place === "string" ? place : await place();
+  await eraseKeys(config.storeId, context.store, {
+    keys: [root],
+    // An encoded part has no dot in it, so nothing else begins like this.
+    ...(key === undefined ? { prefix: `${root}.` } : {}),
+    timeoutMs: config.backendTimeoutMs,
+    clock: context.localClock,
+  });
 }
 
 /** A store that forgets a limit before it has run out would admit too much. */

@@ -16,4 +16,5 @@
  *
  * @module
  */
+export * from "./reset.ts";
 export * from "./virtual_clock.ts";

@@ -9,11 +9,13 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   adapters: ["adapters", "core"],
   // The options of an adapter stand beside the adapter: types alone.
   config: ["config", "adapters", "core"],
-  testing: ["testing", "core"],
+  testing: ["testing", "default_registry", "registry_access", "registry", "adapters", "core"],
   identifiers: ["core"],
   multi: ["core"],
-  registry: ["multi", "adapters", "config", "core"],
-  shared: ["registry", "multi", "config", "core"],
+  registry_access: ["core"],
+  registry: ["registry_access", "multi", "adapters", "config", "core"],
+  default_registry: ["registry"],
+  shared: ["default_registry", "registry", "multi", "config", "core"],
   composite: ["shared", "registry", "multi", "core"],
   rate_limited: ["shared", "registry", "multi", "core"],
 };

@@ -1,0 +1,18 @@
+import { RateLimiterError } from "./errors.ts";
+
+/**
+ * Throws what went wrong in some of many things that were all tried: the failure itself if it is one, and of several an
+ * error with all their messages and an `AggregateError` as its cause. `summary` says how many there are of what.
+ */
+export function throwFailures(
+  results: readonly PromiseSettledResult<unknown>[],
+  summary: (count: number) => string,
+): void {
+  const failures = results.flatMap((result) => result.status === "rejected" ? [result.reason] : []);
+  if (failures.length === 1) throw failures[0];
+  if (failures.length === 0) return;
+  const messages = failures.map((failure) => failure instanceof Error ? failure.message : String(failure));
+  throw new RateLimiterError(`${summary(failures.length)}:\n${messages.join("\n")}`, {
+    cause: new AggregateError(failures),
+  });
+}

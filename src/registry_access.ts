@@ -1,0 +1,47 @@
+import type { Clock } from "./core/clock.ts";
+import type { ClosableLimiter } from "./core/limiter.ts";
+import type { Logger } from "./core/logger.ts";
+import type { Store } from "./core/store.ts";
+
+/** Other stores and another time for the limiters of a registry. */
+export interface World {
+  readonly clock: Clock;
+  /** What takes the place of the store with this id: always the same one. */
+  store(id: string): Store;
+}
+
+/** A store of a registry, and who uses it. */
+export interface StoreInUse {
+  /** `undefined` if no limiter has asked for it yet. */
+  readonly store: Store | undefined;
+  /** The limiters on it that were asked for. */
+  readonly limiters: readonly ClosableLimiter[];
+  /** How long it may take to answer, in milliseconds. */
+  readonly backendTimeoutMs: number;
+}
+
+/** What tests may do with a registry, and nobody else: it is no part of `RateSync`. */
+export interface RegistryAccess {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  /** The ids of all limiters. */
+  limiterIds(): string[];
+  /** @throws {LimiterNotFoundError} if no limiter has this id. */
+  limiter(id: string): ClosableLimiter;
+  /** @throws {StoreNotFoundError} if no store has this id. */
+  storeInUse(id: string): StoreInUse;
+  /** Closes everything, and goes on in that world; without one, in the real one. */
+  moveTo(world: World | undefined): Promise<void>;
+}
+
+const accesses = new WeakMap<object, RegistryAccess>();
+
+/** Leaves the access to `registry` here. */
+export function leaveAccess(registry: object, access: RegistryAccess): void {
+  accesses.set(registry, access);
+}
+
+/** The access to `registry`, if it is one. */
+export function accessTo(registry: object): RegistryAccess | undefined {
+  return accesses.get(registry);
+}

@@ -1,0 +1,180 @@
+import { shown } from "../core/arguments.ts";
+import { eraseKeys } from "../core/erase.ts";
+import { InvalidArgumentError } from "../core/errors.ts";
+import { throwFailures } from "../core/failures.ts";
+import type { ClosableLimiter, Limiter } from "../core/limiter.ts";
+import { defaultRegistry } from "../default_registry.ts";
+import type { RateSync } from "../registry.ts";
+import { accessTo, type RegistryAccess } from "../registry_access.ts";
+
+/**
+ * Where the functions that reset something look for it.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync } from "@ratesync/core";
+ * import { resetAllLimiters, type ResetOptions } from "@ratesync/core/testing";
+ *
+ * const options: ResetOptions = { rateSync: createRateSync() };
+ * await resetAllLimiters(options);
+ * ```
+ */
+export interface ResetOptions {
+  /** The registry. The default is the one behind the functions of the module. */
+  readonly rateSync?: RateSync | undefined;
+}
+
+/**
+ * What {@link resetLimiter} resets.
+ *
+ * @example
+ * ```ts
+ * import { acquire, configureLimiter } from "@ratesync/core";
+ * import { resetLimiter, type ResetLimiterOptions } from "@ratesync/core/testing";
+ *
+ * configureLimiter("by-user", { ratePerSecond: 0.01 });
+ * await acquire("by-user", { key: "alice" });
+ * const alone: ResetLimiterOptions = { key: "alice" };
+ * await resetLimiter("by-user", alone);
+ * await acquire("by-user", { key: "alice" });
+ * ```
+ */
+export interface ResetLimiterOptions extends ResetOptions {
+  /** Only the limiter for this key. The default is the limiter and all of its keys. */
+  readonly key?: string | undefined;
+}
+
+/**
+ * Makes a limiter as if it had never been used: nothing is used up or held, and its metrics are zero. It stays configured,
+ * and can be used at once. With it go all of its keys, also those that only other processes used; other limiters, clones
+ * of it too, stay as they are. It may be called any number of times.
+ *
+ * What stands in the store is deleted, which every process on the store notices with its next write. What this process is
+ * doing with the limiter meanwhile:
+ *
+ * - Whoever waits is decided anew, with what is left of its timeout.
+ * - A permit that is held is lost: `permit.lost` is `true`, `permit.signal` is aborted, and to release it does nothing, so
+ *   nobody else's permit is freed. Other processes keep theirs, and say so in the store with their next renewal.
+ *
+ * On a virtual clock that has to move before the store answers (one with latency, or that is down), let it:
+ * `await clock.runUntil(resetLimiter("api"))`.
+ *
+ * @param limiter The id of a limiter, or a limiter.
+ * @throws {LimiterNotFoundError} if no limiter has this id.
+ * @throws {StoreUnavailableError} if the store failed. What stands there may stay; in this process the limiter has begun
+ * anew all the same, and whoever waited goes on.
+ *
+ * @example Every test begins with the whole limit
+ * ```ts
+ * import { configureLimiter, tryAcquire } from "@ratesync/core";
+ * import { resetLimiter } from "@ratesync/core/testing";
+ *
+ * configureLimiter("signup", { ratePerSecond: 0.01 });
+ * console.log((await tryAcquire("signup")).allowed); // true
+ * console.log((await tryAcquire("signup")).allowed); // false
+ * await resetLimiter("signup");
+ * console.log((await tryAcquire("signup")).allowed); // true
+ * ```
+ */
+export async function resetLimiter(limiter: string | Limiter, options: ResetLimiterOptions = {}): Promise<void> {
+  const found = typeof limiter === "string" ? accessIn(options).limiter(limiter) : closable(limiter);
+  await (options.key === undefined ? found : found.key(options.key)).reset();
+}
+
+/**
+ * {@link resetLimiter} for every limiter that is configured, clones and all keys included. Also for those that were not used
+ * yet: on a store that outlives the process, an earlier run may have left something there.
+ *
+ * All are tried, whatever happens to one of them.
+ *
+ * @throws {RateLimiterError} what the one that failed throws, or if several did an error with all their messages, whose
+ * cause is an `AggregateError`.
+ *
+ * @example
+ * ```ts
+ * import { configureLimiter, tryAcquire } from "@ratesync/core";
+ * import { resetAllLimiters } from "@ratesync/core/testing";
+ *
+ * configureLimiter("mails", { ratePerSecond: 0.01 });
+ * configureLimiter("calls", { maxConcurrent: 1 });
+ * await tryAcquire("mails");
+ * await tryAcquire("calls");
+ * await resetAllLimiters(); // in beforeEach() or afterEach()
+ * console.log((await tryAcquire("mails")).allowed, (await tryAcquire("calls")).allowed); // true true
+ * ```
+ */
+export async function resetAllLimiters(options: ResetOptions = {}): Promise<void> {
+  const access = accessIn(options);
+  const results = await Promise.allSettled(access.limiterIds().map(async (id) => await access.limiter(id).reset()));
+  throwFailures(results, (count) => `${count} limiters could not be reset`);
+}
+
+/**
+ * Deletes **everything** in a store, whoever put it there, and resets all limiters on it. Of a NATS bucket that others use
+ * too nothing is left.
+ *
+ * If no limiter on it has been used in this process, nothing is opened and nothing deleted: the logger gets a warning.
+ *
+ * @throws {StoreNotFoundError} if no store has this id; the message names those that there are.
+ * @throws {StoreUnavailableError} if the store failed.
+ *
+ * @example
+ * ```ts
+ * import { configureLimiter, configureStore, tryAcquire } from "@ratesync/core";
+ * import { resetBackendStore } from "@ratesync/core/testing";
+ *
+ * configureStore("shared", { engine: "memory" });
+ * configureLimiter("reads", { store: "shared", ratePerSecond: 0.01 });
+ * configureLimiter("writes", { store: "shared", ratePerSecond: 0.01 });
+ * await tryAcquire("reads");
+ * await tryAcquire("writes", { key: "alice" });
+ * await resetBackendStore("shared");
+ * console.log((await tryAcquire("writes", { key: "alice" })).allowed); // true
+ * ```
+ */
+export async function resetBackendStore(id: string, options: ResetOptions = {}): Promise<void> {
+  const { logger, clock, ...access } = accessIn(options);
+  const { store, limiters, backendTimeoutMs } = access.storeInUse(id);
+  if (!store || !limiters.some(({ initialized }) => initialized)) {
+    logger.warn(
+      `Store '${id}' was not reset: no limiter on it has been used in this process. To delete what an earlier run left ` +
+        `there, use resetAllLimiters().`,
+    );
+    return;
+  }
+  let letBegin = () => {};
+  const erased = new Promise<void>((resolve) => letBegin = resolve);
+  try {
+    const restarted = await Promise.allSettled(limiters.map((limiter) => limiter.restart(erased)));
+    const [deleted] = await Promise.allSettled([
+      eraseKeys(id, store, { prefix: "", timeoutMs: backendTimeoutMs, clock }),
+    ]);
+    throwFailures([...restarted, deleted], (count) => `${count} things went wrong when store '${id}' was reset`);
+  } finally {
+    letBegin();
+  }
+}
+
+function accessIn({ rateSync = defaultRegistry }: ResetOptions): RegistryAccess {
+  const access = accessTo(rateSync);
+  if (access) return access;
+  throw new InvalidArgumentError("This is no registry that could be reset", {
+    field: "rateSync",
+    expected: "what createRateSync() returned",
+    received: shown(rateSync),
+  });
+}
+
+function closable(limiter: Limiter): ClosableLimiter {
+  if (isClosable(limiter)) return limiter;
+  throw new InvalidArgumentError("This is no limiter that could be reset", {
+    field: "limiter",
+    expected: "the id of a limiter, or what getLimiter() returned",
+    received: shown(limiter),
+  });
+}
+
+/** Untyped code may give anything. */
+function isClosable(limiter: Limiter): limiter is ClosableLimiter {
+  return typeof limiter === "object" && limiter !== null && "reset" in limiter && typeof limiter.reset === "function";
+}

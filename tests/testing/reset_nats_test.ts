@@ -1,0 +1,17 @@
+import { forEachServer } from "../support/nats_server.ts";
+import { freshBucket, testStore } from "../support/nats_store.ts";
+import { resetSuite } from "./reset_suite.ts";
+
+await forEachServer((server) => {
+  resetSuite(`nats-server ${server.version}`, async () => {
+    const { url } = await server.shared();
+    const options = { url, bucketName: freshBucket(), autoCreate: true, storage: "memory" } as const;
+    const store = testStore(options);
+    await store.open();
+    return {
+      options: { engine: "nats", ...options },
+      kv: store.kv,
+      [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+    };
+  });
+});
