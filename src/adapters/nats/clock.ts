@@ -47,11 +47,14 @@ const SCRATCH_KEYS = 64;
 /** How much two quartz clocks may drift apart per millisecond; usually it is a tenth of it. */
 const DRIFT = 1e-4;
 
-/** The offset that the best sample shows: the one with the shortest round trip, half of which bounds its error. */
-export function offsetOf(samples: readonly TimeSample[]): Offset | undefined {
+/**
+ * The offset at the monotonic time `at` that the best sample shows: the one with the shortest round trip, half of which
+ * bounds its error, and what the clocks may have drifted since.
+ */
+export function offsetOf(samples: readonly TimeSample[], at: number): Offset | undefined {
   let best: Offset | undefined;
   for (const { before, after, server } of samples) {
-    const errorMs = (after - before) / 2;
+    const errorMs = (after - before) / 2 + (at - after) * DRIFT;
     if (best === undefined || errorMs < best.errorMs) best = { ms: server - (before + after) / 2, errorMs };
   }
   return best;
@@ -136,8 +139,8 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
         break;
       }
     }
-    const fresh = offsetOf(samples);
     const at = monotonic();
+    const fresh = offsetOf(samples, at);
     due = at + (fresh === undefined ? RETRY_AFTER_MS : MEASURE_EVERY_MS);
     if (fresh === undefined) throw failure ?? new Error("the server did not say its time");
     offset = combineOffsets(offset, fresh, at - measuredAt);
