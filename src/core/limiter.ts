@@ -316,8 +316,14 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         if (!cell) {
           const since = localClock.now();
           const patience = timeoutMs > 0 ? Math.min(timeoutMs, config.backendTimeoutMs) : config.backendTimeoutMs;
-          cell = await openWithin(own, patience, signal);
-          waitedMs += localClock.now() - since;
+          try {
+            cell = await openWithin(own, patience, signal);
+          } finally {
+            // What the opening took is not there any more, for whatever decides in the store's place either.
+            waitedMs += localClock.now() - since;
+          }
+          // Whose time went into the opening has none left, and is not one who does not want to wait.
+          if (timeoutMs > 0 && waitedMs >= timeoutMs) throw openedTooLate(config.storeId, patience);
         }
         const since = clock.now();
         const outcome = await cell.request(cost, since, since + Math.max(0, timeoutMs - waitedMs), signal);
@@ -333,7 +339,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         if (signal?.aborted) own.meter.count("aborted");
         else if (!(error instanceof ConfigValidationError || error instanceof RateLimiterAcquisitionError)) {
           const outcome = { kind: "failed", cause: error, attempts: 0 } as const;
-          return { life: own, outcome, waitedMs, timeoutMs };
+          return { life: own, outcome, waitedMs: timeoutMs === 0 ? 0 : waitedMs, timeoutMs };
         }
         throw error;
       }

@@ -12,6 +12,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { test } from "node:test";
+import type { TokenBucketOptions } from "../../src/config/options.ts";
 import {
   ImpossibleCostError,
   InvalidArgumentError,
@@ -291,6 +292,24 @@ test("an abort in the turn in which the store has been opened counts [TMO-7]", a
     const next = limiter.acquire({ timeoutMs: 2_000 });
     await run(next);
   }
+});
+
+test("what the opening of the store took is not there any more for what comes after it [FAIL-2]", async () => {
+  const slowly = async (openMs: number, options: TokenBucketOptions, latencyMs: number) => {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start({ ratePerSecond: 5, ...options }, {
+      latencyMs,
+      store: { open: () => clock.sleep(openMs) },
+    });
+    const asked = clock.now();
+    const callers = Array.from({ length: 3 }, () => limiter.acquire({ timeoutMs: 300 }).then(() => {}, () => {}));
+    await run(Promise.all(callers));
+    return clock.now() - asked;
+  };
+  // The local limiter, which takes over after 200 ms, has a slot 200 ms after the first one, and that is too late.
+  assertEquals(await slowly(Infinity, { onFailure: "local", backendTimeoutMs: 200 }, 0), 200);
+  // Whoever has no time left for the question itself is not one who does not want to wait, and so waits for the answer.
+  assertEquals(await slowly(300, { onFailure: "closed", backendTimeoutMs: 5_000 }, 2_000), 300);
 });
 
 // Order, fairness and rate
