@@ -1,9 +1,10 @@
-import { memoryStore } from "../../src/adapters/memory.ts";
 import type { LimiterOptions } from "../../src/config/options.ts";
 import { resolveLimiter } from "../../src/core/defaults.ts";
-import { type ClosableLimiter, createLimiter, type LimiterContext } from "../../src/core/limiter.ts";
+import { type ClosableLimiter, createLimiter } from "../../src/core/limiter.ts";
 import type { Store } from "../../src/core/store.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
+import { limiterContext } from "./limiter_context.ts";
+import { seededRandom } from "./random.ts";
 import { createSimulatedServer, type SimulatedLink, type SimulatedServer } from "./simulated_kv.ts";
 
 /** A limiter in a process of its own, with its connection and what it logged. */
@@ -35,17 +36,6 @@ export interface Simulation {
   run<T>(promise: Promise<T>, limitMs?: number): Promise<T>;
 }
 
-/** Numbers from 0 to 1 that are the same for the same seed (mulberry32). */
-export function seededRandom(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** The id of every limiter in a simulation, and so its key. */
 export const LIMITER_ID = "api";
 
@@ -63,33 +53,15 @@ export function createSimulation(): Simulation {
     const infos: string[] = [];
     const nothing = () => Promise.resolve();
     const config = resolveLimiter(LIMITER_ID, { store: "simulated", ...options }, { backendTimeoutMs: 2_000 });
-    let cells = 0;
-    let local: ClosableLimiter | undefined;
-    const context: LimiterContext = {
+    const context = limiterContext(config, {
+      ...settings,
+      name: `process${number}`,
       store: { kv: link, clock, open: nothing, close: nothing, ...settings.store },
       localClock: clock,
-      retryIntervalMs: settings.retryIntervalMs ?? 50,
-      maxRetries: settings.maxRetries ?? 100,
-      timingMarginMs: settings.timingMarginMs ?? 10,
-      mostKeys: settings.mostKeys ?? 10_000,
-      logger: {
-        debug() {},
-        info: (message) => infos.push(message),
-        warn: (message) => warnings.push(message),
-        error: (message) => warnings.push(message),
-      },
-      identity() {
-        let last = 0;
-        return { id: `process${number}-${cells++}`, next: () => ++last };
-      },
       random: seededRandom(seed),
-      digest: async (text) => {
-        const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
-        return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
-      },
-      localLimiter: () =>
-        local ??= createLimiter({ ...config, onFailure: "closed" }, { ...context, store: memoryStore(clock) }),
-    };
+      onInfo: (message) => infos.push(message),
+      onWarning: (message) => warnings.push(message),
+    });
     return { limiter: createLimiter(config, context), link, warnings, infos };
   }
 

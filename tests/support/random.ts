@@ -1,0 +1,39 @@
+/** Numbers from 0 to 1 that are the same for the same seed (mulberry32). */
+export function seededRandom(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Decisions that are the same for the same seed. */
+export interface Random {
+  /** From 0 to 1, without 1. */
+  next(): number;
+  /** From `low` to `high`. */
+  between(low: number, high: number): number;
+  /** A whole number from `low` to `high`, both included. */
+  integer(low: number, high: number): number;
+  /** Whether something happens that does so with this probability. */
+  chance(probability: number): boolean;
+  pick<const T>(choices: readonly [T, ...T[]]): T;
+  /** A source of its own: what is drawn from it changes nothing here. */
+  fork(): Random;
+}
+
+/** A {@link Random} for a seed. Only arithmetic that is exact on every runtime: no logarithms. */
+export function createRandom(seed: number): Random {
+  const next = seededRandom(seed);
+  const integer = (low: number, high: number) => low + Math.floor(next() * (high - low + 1));
+  return {
+    next,
+    integer,
+    between: (low, high) => low + next() * (high - low),
+    chance: (probability) => next() < probability,
+    pick: (choices) => choices[integer(0, choices.length - 1)] ?? choices[0],
+    fork: () => createRandom(integer(0, 2 ** 32 - 1)),
+  };
+}
