@@ -56,9 +56,11 @@ export async function loadLimiter({ options, run, onWarning }: LoadOptions): Pro
 function replaceLimit(rateSync: RateSync, id: string, { rate, burst }: DemoOptions): void {
   if (rate === undefined && burst === undefined) return;
   const ofFile = rateSync.getLimiter(id).getConfig();
+  const ratePerSecond = rate ?? ofFile.ratePerSecond;
+  if (ratePerSecond === null) return; // who asks for the limiter next says what is wrong with it
   rateSync.configureLimiter(id, {
     store: ofFile.storeId,
-    ratePerSecond: rate ?? ofFile.ratePerSecond ?? undefined,
+    ratePerSecond,
     burst: burst ?? ofFile.burst,
     failClosed: ofFile.failClosed,
     replace: true,

@@ -77,17 +77,9 @@ export function readLimiter(section: Section): LimiterOptions {
   }
   checkFailureMode(section, values);
   checkRateBursts(section, values);
-  const { algorithm, limit, windowMs, ratePerSecond, burst, ...common } = values;
   checkAlgorithm(section, values);
-  if (algorithm === "sliding_window" && limit !== undefined && windowMs !== undefined) {
-    return { ...common, algorithm, limit, windowMs };
-  }
-  return {
-    ...common,
-    ...(algorithm === "token_bucket" ? { algorithm } : {}),
-    ...(ratePerSecond === undefined ? {} : { ratePerSecond }),
-    ...(burst === undefined ? {} : { burst }),
-  };
+  const checked: object = values;
+  return checked as LimiterOptions; // the checks above leave only the combinations that the type lists
 }
 
 /** The bounds keep the interval between two slots a number of milliseconds that can be added to the time. */
@@ -124,7 +116,7 @@ function readRateSpec(entry: unknown, { section, key }: Place): RateSpec {
   const { limit, windowMs, ...rest } = readFields(RATE_FIELDS, inner);
   if (limit === undefined) throw refuseMissingIn(inner, "limit");
   if (windowMs === undefined) throw refuseMissingIn(inner, "windowMs");
-  return { limit, windowMs, ...rest };
+  return { limit, windowMs, ...rest } as RateSpec; // checkRateBursts() looks at the burst, once the algorithm is known
 }
 
 function refuseMissingIn(section: Section, codeName: keyof typeof RATE_FIELDS): Error {

@@ -1,7 +1,7 @@
 import type { NatsStoreOptions } from "../adapters/nats/options.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Kv } from "../core/kv.ts";
-import type { OnFailure, RateSpec } from "../core/limiter_config.ts";
+import type { RateSpec } from "../core/limiter_config.ts";
 
 /**
  * A store for a single process. It needs nothing, and what it holds ends with the process.
@@ -41,7 +41,7 @@ export interface CustomStoreOptions {
 }
 
 /**
- * What `configureStore` takes, and what a `[stores.<id>]` table is turned into.
+ * What `configureStore` takes, and what a `[stores.<id>]` table is turned into. The engine decides what else belongs to it.
  *
  * @example
  * ```ts
@@ -58,7 +58,11 @@ export type StoreOptions =
       /** The adapter. */
       readonly engine: "nats";
     } & NatsStoreOptions)
-    | CustomStoreOptions
+    | (
+      & CustomStoreOptions
+      // Without an engine to tell them apart, options of NATS would be let in beside `kv`.
+      & { readonly [Name in Exclude<keyof NatsStoreOptions, keyof CustomStoreOptions>]?: undefined }
+    )
   )
   & {
     /** Whether other values may take the place of those that this id was configured with before. Not in TOML. */
@@ -66,19 +70,62 @@ export type StoreOptions =
   };
 
 /**
+ * What a limiter does while its store is down: `failClosed` and `onFailure` are two names for one setting. Give one of
+ * them; both only if they say the same.
+ *
+ * @example
+ * ```ts
+ * import type { FailureOptions } from "@ratesync/core";
+ *
+ * const refuse: FailureOptions = { failClosed: true };
+ * const goOn: FailureOptions = { onFailure: "local" };
+ * console.log(refuse, goOn);
+ * ```
+ */
+export type FailureOptions =
+  | {
+    /**
+     * Whether a request is refused with an error while the store is down; the same as `onFailure: "closed"`.
+     *
+     * @default {false}
+     */
+    readonly failClosed?: boolean | undefined;
+    /**
+     * What happens while the store is down.
+     *
+     * @default {"open"}
+     */
+    readonly onFailure?: undefined;
+  }
+  | {
+    /** It is, as `onFailure` says. */
+    readonly failClosed?: true | undefined;
+    /** A request is refused with an error while the store is down. */
+    readonly onFailure: "closed";
+  }
+  | {
+    /** It is not, as `onFailure` says. */
+    readonly failClosed?: false | undefined;
+    /** Whatever happens while the store is down, a request is not refused because of that. */
+    readonly onFailure: "open" | "local";
+  };
+
+/**
  * What every limiter can have, whatever it limits.
+ *
+ * @typeParam Store The ids of the stores that there are.
  *
  * @example
  * ```ts
  * import type { CommonLimiterOptions } from "@ratesync/core";
  *
- * const options: CommonLimiterOptions = { store: "nats", timeoutMs: 30_000, failClosed: true };
+ * const options: CommonLimiterOptions = { store: "nats", timeoutMs: 30_000 };
  * console.log(options.timeoutMs);
  * ```
  */
-export interface CommonLimiterOptions {
+export interface CommonLimiterOptions<Store extends string = string> {
   /** The id of the store. The default is the in-memory store of this process, `memory`. */
-  readonly store?: string | undefined;
+  readonly store?: Store | undefined;
   /** How many may run at the same time; an integer >= 1. */
   readonly maxConcurrent?: number | undefined;
   /**
@@ -89,18 +136,6 @@ export interface CommonLimiterOptions {
   readonly leaseMs?: number | undefined;
   /** How long an `acquire` without a timeout of its own waits, in milliseconds. The default: as long as it takes. */
   readonly timeoutMs?: number | undefined;
-  /**
-   * Whether a request is refused with an error while the store is down; the same as `onFailure: "closed"`.
-   *
-   * @default {false}
-   */
-  readonly failClosed?: boolean | undefined;
-  /**
-   * What happens while the store is down.
-   *
-   * @default {"open"}
-   */
-  readonly onFailure?: OnFailure | undefined;
   /** How long the store may take to answer, in milliseconds, before that counts as a failure. The default: the store's. */
   readonly backendTimeoutMs?: number | undefined;
   /**
@@ -110,14 +145,113 @@ export interface CommonLimiterOptions {
    * @default {1_000}
    */
   readonly reserveAheadMs?: number | undefined;
-  /** Further limits that hold at the same time: 10 per second and 1,000 per hour. */
-  readonly rates?: readonly RateSpec[] | undefined;
   /** Whether other values may take the place of those that this id was configured with before. */
   readonly replace?: boolean | undefined;
 }
 
 /**
- * A limiter by rate (GCRA, a token bucket), by concurrency, or by both.
+ * What the limiters of the algorithm `token_bucket` have in common.
+ *
+ * @typeParam Store The ids of the stores that there are.
+ *
+ * @example
+ * ```ts
+ * import type { CommonTokenBucketOptions } from "@ratesync/core";
+ *
+ * const options: CommonTokenBucketOptions = { algorithm: "token_bucket", maxConcurrent: 8 };
+ * console.log(options.maxConcurrent);
+ * ```
+ */
+export interface CommonTokenBucketOptions<Store extends string = string> extends CommonLimiterOptions<Store> {
+  /**
+   * How it counts.
+   *
+   * @default {"token_bucket"}
+   */
+  readonly algorithm?: "token_bucket" | undefined;
+  /** Further limits that hold at the same time: 10 per second and 1,000 per hour. */
+  readonly rates?: readonly RateSpec[] | undefined;
+  /** Belongs to `sliding_window`. */
+  readonly limit?: undefined;
+  /** Belongs to `sliding_window`. */
+  readonly windowMs?: undefined;
+}
+
+/**
+ * A limiter by rate (GCRA, a token bucket), with or without a limit of concurrency.
+ *
+ * @typeParam Store The ids of the stores that there are.
+ *
+ * @example
+ * ```ts
+ * import type { RateOptions } from "@ratesync/core";
+ *
+ * const options: RateOptions = { ratePerSecond: 100, burst: 20, maxConcurrent: 8 };
+ * console.log(options.burst);
+ * ```
+ */
+export interface RateOptions<Store extends string = string> extends CommonTokenBucketOptions<Store> {
+  /** Requests (or cost) per second; > 0, and fractions such as 0.001 are fine. */
+  readonly ratePerSecond: number;
+  /**
+   * How much may come at once after a pause; >= 1.
+   *
+   * @default {1}
+   */
+  readonly burst?: number | undefined;
+}
+
+/**
+ * A limiter by concurrency: how many run at the same time.
+ *
+ * @typeParam Store The ids of the stores that there are.
+ *
+ * @example
+ * ```ts
+ * import type { ConcurrencyOptions } from "@ratesync/core";
+ *
+ * const options: ConcurrencyOptions = { maxConcurrent: 8, leaseMs: 10_000 };
+ * console.log(options.maxConcurrent);
+ * ```
+ */
+export interface ConcurrencyOptions<Store extends string = string> extends CommonTokenBucketOptions<Store> {
+  /** How many may run at the same time; an integer >= 1. */
+  readonly maxConcurrent: number;
+  /** Makes it a limiter by rate as well. */
+  readonly ratePerSecond?: undefined;
+  /** Belongs to `ratePerSecond`. */
+  readonly burst?: undefined;
+}
+
+/**
+ * A limiter by a list of rates and windows, all of which hold at the same time.
+ *
+ * @typeParam Store The ids of the stores that there are.
+ *
+ * @example
+ * ```ts
+ * import type { SeveralRatesOptions } from "@ratesync/core";
+ *
+ * const options: SeveralRatesOptions = {
+ *   rates: [{ limit: 10, windowMs: 1_000 }, { limit: 1_000, windowMs: 3_600_000, burst: 50 }],
+ * };
+ * console.log(options.rates.length); // 2
+ * ```
+ */
+export interface SeveralRatesOptions<Store extends string = string> extends CommonTokenBucketOptions<Store> {
+  /** The limits; at least one. */
+  readonly rates: readonly RateSpec[];
+  /** One more rate. */
+  readonly ratePerSecond?: undefined;
+  /** Belongs to `ratePerSecond`; each of the `rates` has its own. */
+  readonly burst?: undefined;
+}
+
+/**
+ * A limiter by rate (GCRA, a token bucket), by concurrency, or by both: it needs at least one of `ratePerSecond`,
+ * `maxConcurrent` and `rates`.
+ *
+ * @typeParam Store The ids of the stores that there are.
  *
  * @example
  * ```ts
@@ -127,45 +261,32 @@ export interface CommonLimiterOptions {
  * console.log(options.burst);
  * ```
  */
-export interface TokenBucketOptions extends CommonLimiterOptions {
-  /**
-   * How it counts.
-   *
-   * @default {"token_bucket"}
-   */
-  readonly algorithm?: "token_bucket" | undefined;
-  /** Requests (or cost) per second; > 0, and fractions such as 0.001 are fine. */
-  readonly ratePerSecond?: number | undefined;
-  /**
-   * How much may come at once after a pause; >= 1.
-   *
-   * @default {1}
-   */
-  readonly burst?: number | undefined;
-  /** Belongs to `sliding_window`. */
-  readonly limit?: undefined;
-  /** Belongs to `sliding_window`. */
-  readonly windowMs?: undefined;
-}
+export type TokenBucketOptions<Store extends string = string> =
+  & (RateOptions<Store> | ConcurrencyOptions<Store> | SeveralRatesOptions<Store>)
+  & FailureOptions;
 
 /**
  * A limiter that never admits more than `limit` in any window of `windowMs`, with or without a limit of concurrency.
  *
+ * @typeParam Store The ids of the stores that there are.
+ *
  * @example
  * ```ts
- * import type { SlidingWindowOptions } from "@ratesync/core";
+ * import type { WindowOptions } from "@ratesync/core";
  *
- * const login: SlidingWindowOptions = { algorithm: "sliding_window", limit: 5, windowMs: 300_000 };
+ * const login: WindowOptions = { algorithm: "sliding_window", limit: 5, windowMs: 300_000, maxConcurrent: 1 };
  * console.log(login.limit);
  * ```
  */
-export interface SlidingWindowOptions extends CommonLimiterOptions {
+export interface WindowOptions<Store extends string = string> extends CommonLimiterOptions<Store> {
   /** How it counts. */
   readonly algorithm: "sliding_window";
   /** Requests (or cost) in any window; an integer >= 1. */
   readonly limit: number;
   /** The window's length in milliseconds; > 0. */
   readonly windowMs: number;
+  /** Further limits that hold at the same time: 10 per second and 1,000 per hour. */
+  readonly rates?: readonly RateSpec<"sliding_window">[] | undefined;
   /** Belongs to `token_bucket`. */
   readonly ratePerSecond?: undefined;
   /** Belongs to `token_bucket`. */
@@ -173,7 +294,25 @@ export interface SlidingWindowOptions extends CommonLimiterOptions {
 }
 
 /**
- * What `configureLimiter` takes, and what a `[limiters.<id>]` table is turned into.
+ * {@link WindowOptions}, and what happens while the store is down.
+ *
+ * @typeParam Store The ids of the stores that there are.
+ *
+ * @example
+ * ```ts
+ * import type { SlidingWindowOptions } from "@ratesync/core";
+ *
+ * const login: SlidingWindowOptions = { algorithm: "sliding_window", limit: 5, windowMs: 300_000, failClosed: true };
+ * console.log(login.limit);
+ * ```
+ */
+export type SlidingWindowOptions<Store extends string = string> = WindowOptions<Store> & FailureOptions;
+
+/**
+ * What `configureLimiter` takes, and what a `[limiters.<id>]` table is turned into. The algorithm decides what else belongs
+ * to it; what contradicts it, or itself, does not compile.
+ *
+ * @typeParam Store The ids of the stores that there are.
  *
  * @example
  * ```ts
@@ -184,4 +323,4 @@ export interface SlidingWindowOptions extends CommonLimiterOptions {
  * console.log(api, login);
  * ```
  */
-export type LimiterOptions = TokenBucketOptions | SlidingWindowOptions;
+export type LimiterOptions<Store extends string = string> = TokenBucketOptions<Store> | SlidingWindowOptions<Store>;

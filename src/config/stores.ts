@@ -165,7 +165,8 @@ function readNatsStore(section: Section): StoreOptions {
   if ((values.tlsCertFile === undefined) !== (values.tlsKeyFile === undefined)) {
     throw pairBroken(section, values.tlsCertFile === undefined, name("tlsCertFile"), name("tlsKeyFile"));
   }
-  return { ...values, engine: "nats" };
+  const checked: object = { ...values, engine: "nats" };
+  return checked as StoreOptions; // the checks above leave only the combinations that the type lists
 }
 
 function checkCredentials(section: Section, values: Values<typeof NATS_FIELDS>): void {

@@ -28,6 +28,8 @@ export type OnFailure = "open" | "closed" | "local";
 /**
  * One of several limits on the same limiter: `limit` requests in every `windowMs`.
  *
+ * @typeParam Default How it counts if it does not say so: as the limiter does.
+ *
  * @example 10 per second, and 1,000 per hour of which 50 may come at once
  * ```ts
  * import type { RateSpec } from "@ratesync/core";
@@ -39,20 +41,41 @@ export type OnFailure = "open" | "closed" | "local";
  * console.log(rates.length); // 2
  * ```
  */
-export interface RateSpec {
-  /** How many requests (or how much cost) in each window; an integer >= 1. */
-  readonly limit: number;
-  /** The window's length in milliseconds; > 0. */
-  readonly windowMs: number;
-  /**
-   * How much of it may come at once after a pause. Only for `token_bucket`.
-   *
-   * @default {1}
-   */
-  readonly burst?: number | undefined;
-  /** How this limit counts. The default is the limiter's own algorithm. */
-  readonly algorithm?: Algorithm | undefined;
-}
+export type RateSpec<Default extends Algorithm = "token_bucket"> =
+  & {
+    /** How many requests (or how much cost) in each window; an integer >= 1. */
+    readonly limit: number;
+    /** The window's length in milliseconds; > 0. */
+    readonly windowMs: number;
+  }
+  & (
+    | {
+      /** It counts as the limiter does. */
+      readonly algorithm?: undefined;
+      /**
+       * How much of it may come at once after a pause. Only for `token_bucket`.
+       *
+       * @default {1}
+       */
+      readonly burst?: (Default extends "token_bucket" ? number : undefined) | undefined;
+    }
+    | {
+      /** It counts as a rate, whatever the limiter does. */
+      readonly algorithm: "token_bucket";
+      /**
+       * How much of it may come at once after a pause.
+       *
+       * @default {1}
+       */
+      readonly burst?: number | undefined;
+    }
+    | {
+      /** It counts as a window, whatever the limiter does. */
+      readonly algorithm: "sliding_window";
+      /** Belongs to `token_bucket`. */
+      readonly burst?: undefined;
+    }
+  );
 
 /**
  * The configuration of a limiter, complete and checked, as `getLimiter(id).getConfig()` returns it. Frozen; `null`

@@ -239,7 +239,7 @@ test("a key that vanished is created again", async () => {
 
 // A store that fails
 
-const OUTAGE: LimiterOptions = { ratePerSecond: 10, backendTimeoutMs: 500 };
+const OUTAGE = { ratePerSecond: 10, backendTimeoutMs: 500 };
 
 test("a store that is down lets requests in when the limiter fails open, marked and counted [FAIL-1, MET-7]", async () => {
   const { clock, start, run } = createSimulation();

@@ -63,7 +63,9 @@ class World implements AsyncDisposable {
     const rateSync = createRateSync({ logger: this.log });
     this.#processes.push(rateSync);
     rateSync.configureStore("store", this.#place.options);
-    rateSync.configureLimiter(ID, { onFailure: "closed", ...options, store: "store" });
+    const asGiven = { ...options, store: "store" };
+    // So that a store that fails shows.
+    rateSync.configureLimiter(ID, asGiven.onFailure === undefined ? { ...asGiven, failClosed: true } : asGiven);
     return rateSync.getLimiter(ID);
   }
 

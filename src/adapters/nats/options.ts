@@ -22,42 +22,17 @@ export interface NatsConnectionLike {
 }
 
 /**
- * How to reach a NATS server, and which JetStream Key-Value bucket on it holds the limits. In TOML the names are the
- * same in snake_case, and durations are in seconds.
+ * Which JetStream Key-Value bucket holds the limits, and how to work with it.
  *
  * @example
  * ```ts
- * import type { NatsStoreOptions } from "@ratesync/core";
+ * import type { NatsBucketOptions } from "@ratesync/core";
  *
- * const options: NatsStoreOptions = { url: "tls://nats.example.com:4222", token: "…", autoCreate: true };
- * console.log(options.url);
+ * const options: NatsBucketOptions = { bucketName: "limits", autoCreate: true, replicas: 3 };
+ * console.log(options.bucketName);
  * ```
  */
-export interface NatsStoreOptions {
-  /**
-   * One URL, or several of the same cluster with commas between: `nats://`, `tls://`, `ws://` or `wss://`, with or without
-   * `user:password@` or `token@`, in which `%`, `/`, `?`, `#` and `,` are percent-encoded. Credentials may also be given as
-   * the options below, but only in one of these places. Needed unless `connection` is given.
-   */
-  readonly url?: string | undefined;
-  /** A connection that the caller has opened and will close. Then `url` and everything about connecting must be absent. */
-  readonly connection?: NatsConnectionLike | undefined;
-  /** The token to authenticate with. */
-  readonly token?: string | undefined;
-  /** The user to authenticate as; goes with `password`. */
-  readonly user?: string | undefined;
-  /** The password of `user`. */
-  readonly password?: string | undefined;
-  /** The path of a `.creds` file (user JWT and NKey seed). */
-  readonly credentialsFile?: string | undefined;
-  /** The path of a file with an NKey seed (`SU…`). */
-  readonly nkeySeedFile?: string | undefined;
-  /** The path of a PEM file with the certificate authorities to trust. */
-  readonly tlsCaFile?: string | undefined;
-  /** The path of a PEM file with the client's certificate; goes with `tlsKeyFile`. */
-  readonly tlsCertFile?: string | undefined;
-  /** The path of a PEM file with the client's private key. */
-  readonly tlsKeyFile?: string | undefined;
+export interface NatsBucketOptions {
   /**
    * The Key-Value bucket. All processes that share limits use the same one.
    *
@@ -121,3 +96,169 @@ export interface NatsStoreOptions {
    */
   readonly clock?: "server" | "local" | undefined;
 }
+
+/**
+ * Who to be for the server: with a token, a user, a `.creds` file, an NKey, or nobody. Only one of them, and none if the
+ * `url` names it.
+ *
+ * @example
+ * ```ts
+ * import type { NatsLoginOptions } from "@ratesync/core";
+ *
+ * const login: NatsLoginOptions = { user: "ratesync", password: "secret" };
+ * console.log(login.user);
+ * ```
+ */
+export type NatsLoginOptions =
+  | {
+    /** The token to authenticate with. */
+    readonly token?: string | undefined;
+    /** Another way than `token`. */
+    readonly user?: undefined;
+    /** Another way than `token`. */
+    readonly password?: undefined;
+    /** Another way than `token`. */
+    readonly credentialsFile?: undefined;
+    /** Another way than `token`. */
+    readonly nkeySeedFile?: undefined;
+  }
+  | {
+    /** The user to authenticate as. */
+    readonly user: string | undefined;
+    /** The password of `user`. */
+    readonly password: string | undefined;
+    /** Another way than `user` and `password`. */
+    readonly token?: undefined;
+    /** Another way than `user` and `password`. */
+    readonly credentialsFile?: undefined;
+    /** Another way than `user` and `password`. */
+    readonly nkeySeedFile?: undefined;
+  }
+  | {
+    /** The path of a `.creds` file (user JWT and NKey seed). */
+    readonly credentialsFile?: string | undefined;
+    /** Another way than `credentialsFile`. */
+    readonly token?: undefined;
+    /** Another way than `credentialsFile`. */
+    readonly user?: undefined;
+    /** Another way than `credentialsFile`. */
+    readonly password?: undefined;
+    /** Another way than `credentialsFile`. */
+    readonly nkeySeedFile?: undefined;
+  }
+  | {
+    /** The path of a file with an NKey seed (`SU…`). */
+    readonly nkeySeedFile?: string | undefined;
+    /** Another way than `nkeySeedFile`. */
+    readonly token?: undefined;
+    /** Another way than `nkeySeedFile`. */
+    readonly user?: undefined;
+    /** Another way than `nkeySeedFile`. */
+    readonly password?: undefined;
+    /** Another way than `nkeySeedFile`. */
+    readonly credentialsFile?: undefined;
+  };
+
+/**
+ * Files for TLS. The client's certificate and its key go together.
+ *
+ * @example
+ * ```ts
+ * import type { NatsTlsOptions } from "@ratesync/core";
+ *
+ * const tls: NatsTlsOptions = { tlsCaFile: "/etc/ssl/nats-ca.pem" };
+ * console.log(tls.tlsCaFile);
+ * ```
+ */
+export type NatsTlsOptions =
+  & {
+    /** The path of a PEM file with the certificate authorities to trust. */
+    readonly tlsCaFile?: string | undefined;
+  }
+  & (
+    | {
+      /** The path of a PEM file with the client's certificate. */
+      readonly tlsCertFile: string | undefined;
+      /** The path of a PEM file with the client's private key. */
+      readonly tlsKeyFile: string | undefined;
+    }
+    | {
+      /** Goes with `tlsKeyFile`. */
+      readonly tlsCertFile?: undefined;
+      /** Goes with `tlsCertFile`. */
+      readonly tlsKeyFile?: undefined;
+    }
+  );
+
+/**
+ * Where the server is, and how to connect to it.
+ *
+ * @example
+ * ```ts
+ * import type { NatsServerOptions } from "@ratesync/core";
+ *
+ * const server: NatsServerOptions = { url: "tls://nats.example.com:4222", token: "…" };
+ * console.log(server.url);
+ * ```
+ */
+export type NatsServerOptions =
+  & {
+    /**
+     * One URL, or several of the same cluster with commas between: `nats://`, `tls://`, `ws://` or `wss://`, with or without
+     * `user:password@` or `token@`, in which `%`, `/`, `?`, `#` and `,` are percent-encoded. Credentials may also be given as
+     * options, but only in one of these places.
+     */
+    readonly url: string;
+    /** Takes the place of `url`. */
+    readonly connection?: undefined;
+  }
+  & NatsLoginOptions
+  & NatsTlsOptions;
+
+/**
+ * A connection that the caller has opened and will close; then nothing else about connecting can be said.
+ *
+ * @example
+ * ```ts
+ * import type { NatsConnectionLike, NatsConnectionOptions } from "@ratesync/core";
+ *
+ * const given = (connection: NatsConnectionLike): NatsConnectionOptions => ({ connection });
+ * console.log(typeof given);
+ * ```
+ */
+export interface NatsConnectionOptions {
+  /** The connection. */
+  readonly connection: NatsConnectionLike;
+  /** The connection is there already. */
+  readonly url?: undefined;
+  /** The connection has a login already. */
+  readonly token?: undefined;
+  /** The connection has a login already. */
+  readonly user?: undefined;
+  /** The connection has a login already. */
+  readonly password?: undefined;
+  /** The connection has a login already. */
+  readonly credentialsFile?: undefined;
+  /** The connection has a login already. */
+  readonly nkeySeedFile?: undefined;
+  /** The connection is there already. */
+  readonly tlsCaFile?: undefined;
+  /** The connection is there already. */
+  readonly tlsCertFile?: undefined;
+  /** The connection is there already. */
+  readonly tlsKeyFile?: undefined;
+}
+
+/**
+ * How to reach a NATS server, by its `url` or with a `connection` that is there already, and which JetStream Key-Value
+ * bucket on it holds the limits. In TOML the names are the same in snake_case, and durations are in seconds.
+ *
+ * @example
+ * ```ts
+ * import type { NatsStoreOptions } from "@ratesync/core";
+ *
+ * const options: NatsStoreOptions = { url: "tls://nats.example.com:4222", token: "…", autoCreate: true };
+ * console.log(options.url);
+ * ```
+ */
+export type NatsStoreOptions = NatsBucketOptions & (NatsConnectionOptions | NatsServerOptions);

@@ -25,7 +25,8 @@ test("NATS-3 connectionPlan() requires TLS where the URL or a TLS option asks fo
   assertEquals(connectionPlan({ url, tlsCaFile: "ca.pem" })?.tls, true);
 });
 
-const bad: [string, NatsStoreOptions, string][] = [
+/** Most of these do not compile; untyped code may give them. */
+const bad: [string, object, string][] = [
   ["neither url nor connection", {}, "url"],
   ["credentials in the URL and a token", { url: "nats://u:s3cret@h", token: "s3cret" }, "token"],
   ["a token in the URL and another one", { url: "nats://s3cret@h", token: "s3cret" }, "token"],
@@ -41,7 +42,7 @@ const bad: [string, NatsStoreOptions, string][] = [
 
 for (const [what, options, field] of bad) {
   test(`STO-1 STO-5 connectionPlan() refuses ${what}`, () => {
-    const error = assertThrows(() => connectionPlan(options), ConfigValidationError);
+    const error = assertThrows(() => connectionPlan(options as NatsStoreOptions), ConfigValidationError);
     assert(error instanceof ConfigValidationError);
     assertEquals(error.field, field);
     assert(!error.message.includes("s3cret"));

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import type { NatsStoreOptions } from "../../../src/adapters/nats/options.ts";
 import { natsStore } from "../../../src/adapters/nats/store.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer, LIMIT, startServer } from "../../support/nats_server.ts";
@@ -13,7 +14,7 @@ const one = new Uint8Array([1]);
 const context = { id: "nats", logger: logBook() };
 
 test("STO-1 natsStore() checks its options at once and connects to nothing", () => {
-  const error = assertThrows(() => natsStore({}, context), ConfigValidationError);
+  const error = assertThrows(() => natsStore({} as NatsStoreOptions, context), ConfigValidationError);
   assert(error instanceof ConfigValidationError);
   assertEquals(error.field, "url");
   assertEquals(natsStore({ url: "nats://127.0.0.1:1" }, context).isOpen, false);
