@@ -64,4 +64,4 @@ export type * from "./src/core/logger.ts";
 export type { RateLimiterMetrics } from "./src/core/metrics.ts";
 export type * from "./src/core/result.ts";
 export type * from "./src/core/store.ts";
-export type { LimiterRequest, MultiCheckOptions, MultiLimiterResult } from "./src/multi.ts";
+export type { LimiterRequest, MultiCheckOptions, MultiLimiterFacts, MultiLimiterResult } from "./src/multi.ts";

@@ -23,6 +23,9 @@ export type CompositeStrategy = "most_restrictive" | "all_must_pass" | "any_must
 /**
  * What a {@link CompositeRateLimiter} is made of.
  *
+ * @typeParam Name The names that it has for its limiters.
+ * @typeParam LimiterId The ids of the limiters that there are.
+ *
  * @example
  * ```ts
  * import { CompositeRateLimiter, type CompositeRateLimiterOptions } from "@ratesync/core";
@@ -34,9 +37,9 @@ export type CompositeStrategy = "most_restrictive" | "all_must_pass" | "any_must
  * console.log(new CompositeRateLimiter(options).strategy); // "all_must_pass"
  * ```
  */
-export interface CompositeRateLimiterOptions<Name extends string> {
+export interface CompositeRateLimiterOptions<Name extends string, LimiterId extends string = string> {
   /** The ids of the limiters, by the names that {@link CompositeRateLimiter.check} gives identifiers for; at least one. */
-  readonly limiters: Readonly<Record<Name, string>>;
+  readonly limiters: Readonly<Record<Name, NoInfer<LimiterId>>>;
   /**
    * When a request is allowed.
    *
@@ -44,7 +47,7 @@ export interface CompositeRateLimiterOptions<Name extends string> {
    */
   readonly strategy?: CompositeStrategy | undefined;
   /** The registry that has the limiters. The default is the module's. */
-  readonly rateSync?: RateSync | undefined;
+  readonly rateSync?: RateSync<LimiterId> | undefined;
 }
 
 /**
@@ -72,23 +75,23 @@ export interface CompositeCheckOptions {
 }
 
 /**
- * The answer of a {@link CompositeRateLimiter}.
+ * What a {@link CompositeRateLimiter} says, allowed or not.
+ *
+ * @typeParam Name The names that it has for its limiters.
  *
  * @example
  * ```ts
- * import { type CompositeResult, CompositeRateLimiter, createRateSync } from "@ratesync/core";
+ * import { type CompositeFacts, CompositeRateLimiter, createRateSync } from "@ratesync/core";
  *
  * const rateSync = createRateSync();
  * rateSync.configureLimiter("auth_ip", { ratePerSecond: 1, burst: 9 });
  * rateSync.configureLimiter("auth_user", { ratePerSecond: 1, burst: 3 });
  * const auth = new CompositeRateLimiter({ limiters: { ip: "auth_ip", user: "auth_user" }, rateSync });
- * const verdict: CompositeResult<"ip" | "user"> = await auth.check({ ip: "10.0.0.1", user: "alice" });
- * console.log(verdict.results.ip?.remaining, verdict.mostRestrictive.remaining); // 8 2
+ * const facts: CompositeFacts<"ip" | "user"> = await auth.check({ ip: "10.0.0.1", user: "alice" });
+ * console.log(facts.results.ip?.remaining, facts.mostRestrictive.remaining); // 8 2
  * ```
  */
-export interface CompositeResult<Name extends string> extends AsyncDisposable {
-  /** Whether the request is allowed. If not, nothing was used up. */
-  readonly allowed: boolean;
+export interface CompositeFacts<Name extends string> extends AsyncDisposable {
   /**
    * What each limiter said. Of a limiter from which nothing was taken in the end, the result says what it has left. With
    * `all_must_pass` those after the first refusal are absent; with `any_must_pass` those after the one that passed, if
@@ -97,11 +100,42 @@ export interface CompositeResult<Name extends string> extends AsyncDisposable {
   readonly results: Readonly<Partial<Record<Name, RateLimitResult>>>;
   /** The result with the least left; for a refusal by `all_must_pass` the one that refused. */
   readonly mostRestrictive: RateLimitResult;
-  /** The name of the first that refused, `"all"` if every one did under `any_must_pass`, or `null` if it is allowed. */
-  readonly triggeredBy: Name | "all" | null;
   /** Gives the permits of concurrency limits back. Repeated calls do nothing. Never throws. */
   release(): Promise<void>;
 }
+
+/**
+ * The answer of a {@link CompositeRateLimiter}. Narrow it on `allowed`.
+ *
+ * @typeParam Name The names that it has for its limiters.
+ *
+ * @example
+ * ```ts
+ * import { CompositeRateLimiter, type CompositeResult, createRateSync } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync({ limiters: { auth_ip: { ratePerSecond: 1 } } });
+ * const auth = new CompositeRateLimiter({ limiters: { ip: "auth_ip" }, rateSync });
+ * await auth.check({ ip: "10.0.0.1" });
+ * const verdict: CompositeResult<"ip"> = await auth.check({ ip: "10.0.0.1" });
+ * if (!verdict.allowed) console.log(verdict.triggeredBy); // "ip"
+ * ```
+ */
+export type CompositeResult<Name extends string> =
+  & CompositeFacts<Name>
+  & (
+    | {
+      /** The request is allowed. */
+      readonly allowed: true;
+      /** Nothing refused it. */
+      readonly triggeredBy: null;
+    }
+    | {
+      /** The request is denied; nothing was used up. */
+      readonly allowed: false;
+      /** The name of the first that refused, or `"all"` if every one did under `any_must_pass`. */
+      readonly triggeredBy: Name | "all";
+    }
+  );
 
 interface Part<Name extends string> {
   readonly name: Name;
@@ -123,6 +157,9 @@ const STRATEGIES: ReadonlySet<unknown> = new Set<CompositeStrategy>([
  * Several limiters that decide together, each with an identifier of its own: so many attempts per address, and so many
  * per user. A request that is denied uses up nothing, of none of them; so who is blocked by one cannot drain the others.
  *
+ * @typeParam Name The names that it has for its limiters.
+ * @typeParam LimiterId The ids of the limiters that there are.
+ *
  * @example
  * ```ts
  * import { CompositeRateLimiter, configureLimiter } from "@ratesync/core";
@@ -136,7 +173,7 @@ const STRATEGIES: ReadonlySet<unknown> = new Set<CompositeStrategy>([
  * console.log(allowed, triggeredBy, results.ip?.remaining); // false "user" 19
  * ```
  */
-export class CompositeRateLimiter<Name extends string> {
+export class CompositeRateLimiter<Name extends string, LimiterId extends string = string> {
   /** When a request is allowed. */
   readonly strategy: CompositeStrategy;
   readonly #limiters: ReadonlyMap<string, string>;
@@ -147,7 +184,7 @@ export class CompositeRateLimiter<Name extends string> {
    *
    * @throws {InvalidArgumentError} if there is no limiter, or the strategy is not known.
    */
-  constructor(options: CompositeRateLimiterOptions<Name>) {
+  constructor(options: CompositeRateLimiterOptions<Name, LimiterId>) {
     const { limiters, strategy = "most_restrictive", rateSync = shared } = options;
     this.#limiters = checkLimiters(limiters);
     if (!STRATEGIES.has(strategy)) {
@@ -271,14 +308,10 @@ function composed<Name extends string>(
 ): CompositeResult<Name> {
   // Object.fromEntries() does not know the names.
   const results = Object.freeze(Object.fromEntries(entries)) as Readonly<Partial<Record<Name, RateLimitResult>>>;
-  return Object.freeze({
-    allowed: triggeredBy === null,
-    results,
-    mostRestrictive,
-    triggeredBy,
-    release,
-    [Symbol.asyncDispose]: release,
-  });
+  const facts: CompositeFacts<Name> = { results, mostRestrictive, release, [Symbol.asyncDispose]: release };
+  return triggeredBy === null
+    ? Object.freeze({ allowed: true, triggeredBy, ...facts })
+    : Object.freeze({ allowed: false, triggeredBy, ...facts });
 }
 
 /** The limiters by name, if there are some; untyped code may give anything. */

@@ -7,6 +7,8 @@ import type { RateLimitResult } from "./core/result.ts";
 /**
  * A request to one of several limiters.
  *
+ * @typeParam LimiterId The ids of the limiters that there are.
+ *
  * @example
  * ```ts
  * import { createRateSync, type LimiterRequest } from "@ratesync/core";
@@ -17,9 +19,9 @@ import type { RateLimitResult } from "./core/result.ts";
  * console.log((await rateSync.checkMultiLimiters([request])).remaining); // 3
  * ```
  */
-export interface LimiterRequest {
+export interface LimiterRequest<LimiterId extends string = string> {
   /** The limiter. */
-  readonly id: string;
+  readonly id: LimiterId;
   /** Selects a limit of its own for every key, as in `acquire`. */
   readonly key?: string | undefined;
   /**
@@ -61,7 +63,37 @@ export interface MultiCheckOptions {
 }
 
 /**
- * What several limiters said together.
+ * What several limiters said together, allowed or not.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, type MultiLimiterFacts } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("ip", { ratePerSecond: 10, burst: 5 });
+ * rateSync.configureLimiter("user", { ratePerSecond: 10, burst: 2 });
+ * const { limit, remaining }: MultiLimiterFacts = await rateSync.checkMultiLimiters(["ip", "user"]);
+ * console.log(limit, remaining); // 2 1
+ * ```
+ */
+export interface MultiLimiterFacts extends AsyncDisposable {
+  /**
+   * What each of them said, in order, up to the first that refused. Of a limiter that was given back what it had taken,
+   * the result says what was left before.
+   */
+  readonly results: readonly RateLimitResult[];
+  /** The limit of the one with the least left. */
+  readonly limit: number;
+  /** The least that any of them has left. */
+  readonly remaining: number;
+  /** After how many milliseconds the last of them has everything available again. */
+  readonly resetInMs: number;
+  /** Gives the permits of concurrency limits back. Repeated calls do nothing. Never throws. */
+  release(): Promise<void>;
+}
+
+/**
+ * The answer of `checkMultiLimiters`. Narrow it on `allowed`.
  *
  * @example
  * ```ts
@@ -75,27 +107,26 @@ export interface MultiCheckOptions {
  * console.log(first.allowed, second.allowed, second.blockingLimiterId); // true false "uploads"
  * ```
  */
-export interface MultiLimiterResult extends AsyncDisposable {
-  /** Whether all of them allowed it. If not, nothing was used up. */
-  readonly allowed: boolean;
-  /** The first that refused, and `null` if none did. For a keyed limiter `id:key`. */
-  readonly blockingLimiterId: string | null;
-  /**
-   * What each of them said, in order, up to the first that refused. Of a limiter that was given back what it had taken,
-   * the result says what was left before.
-   */
-  readonly results: readonly RateLimitResult[];
-  /** The limit of the one with the least left. */
-  readonly limit: number;
-  /** The least that any of them has left. */
-  readonly remaining: number;
-  /** After how many milliseconds the last of them has everything available again. */
-  readonly resetInMs: number;
-  /** After how many milliseconds the one that refused could grant the request; 0 if none refused. */
-  readonly retryAfterMs: number;
-  /** Gives the permits of concurrency limits back. Repeated calls do nothing. Never throws. */
-  release(): Promise<void>;
-}
+export type MultiLimiterResult =
+  & MultiLimiterFacts
+  & (
+    | {
+      /** All of them allowed it. */
+      readonly allowed: true;
+      /** None refused. */
+      readonly blockingLimiterId: null;
+      /** Always 0: there is nothing to retry. */
+      readonly retryAfterMs: 0;
+    }
+    | {
+      /** One of them refused; nothing was used up. */
+      readonly allowed: false;
+      /** The first that refused. For a keyed limiter `id:key`. */
+      readonly blockingLimiterId: string;
+      /** After how many milliseconds the one that refused could grant the request. */
+      readonly retryAfterMs: number;
+    }
+  );
 
 /** A limiter, and what is wanted of it. */
 export interface Wanted {
@@ -143,17 +174,17 @@ function summary(results: readonly RateLimitResult[]): MultiLimiterResult {
     await Promise.all(results.map((result) => result.release()));
   };
   const { limit, remaining } = scarcestOf(results) ?? UNLIMITED;
-  return Object.freeze({
-    allowed: refused === undefined,
-    blockingLimiterId: refused?.limiterId ?? null,
+  const facts: MultiLimiterFacts = {
     results: Object.freeze(results),
     limit,
     remaining,
     resetInMs: results.length === 0 ? UNLIMITED.resetInMs : Math.max(...results.map(({ resetInMs }) => resetInMs)),
-    retryAfterMs: refused?.retryAfterMs ?? 0,
     release,
     [Symbol.asyncDispose]: release,
-  });
+  };
+  if (!refused) return Object.freeze({ allowed: true, blockingLimiterId: null, retryAfterMs: 0, ...facts });
+  const { limiterId: blockingLimiterId, retryAfterMs } = refused;
+  return Object.freeze({ allowed: false, blockingLimiterId, retryAfterMs, ...facts });
 }
 
 /** The result with the least left, the first of several. */

@@ -41,7 +41,10 @@ import {
 import { leaveAccess, type World } from "./registry_access.ts";
 
 /**
- * How `createRateSync` makes a registry.
+ * How `createRateSync` makes a registry: what is in it from the beginning, and what it works with.
+ *
+ * @typeParam LimiterId The ids of the limiters.
+ * @typeParam StoreId The ids of the stores.
  *
  * @example
  * ```ts
@@ -53,11 +56,15 @@ import { leaveAccess, type World } from "./registry_access.ts";
  * console.log(rateSync.listLimiters()); // {}
  * ```
  */
-export interface RateSyncOptions {
+export interface RateSyncOptions<LimiterId extends string = string, StoreId extends string = string> {
+  /** Stores by id, as `configureStore` takes them. */
+  readonly stores?: Readonly<Record<StoreId, StoreOptions>> | undefined;
+  /** Limiters by id, as `configureLimiter` takes them. They may only name stores that are in `stores`. */
+  readonly limiters?: Readonly<Record<LimiterId, LimiterOptions<NoInfer<StoreId>>>> | undefined;
   /** Where to report. The default writes warnings and errors to the console. */
   readonly logger?: Logger | undefined;
   /**
-   * Whether the first use, with nothing configured, looks for a `rate-sync.toml`.
+   * Whether the first use, with nothing configured until then, looks for a `rate-sync.toml`.
    *
    * @default {false}
    */
@@ -112,6 +119,13 @@ export interface LimiterListing extends Omit<LimiterConfig, "id"> {
  * Stores and limiters by name. The functions of this module are the methods of one of these; `createRateSync` makes
  * another, which shares nothing with it.
  *
+ * A registry that was made with its `limiters` knows their ids, and its methods take no others: a misspelt id does not
+ * compile. Ids that are only known at run time, because they are in a file or the target of `cloneLimiter`, are for the
+ * open type: `const open: RateSync = rateSync` is the same registry and takes any text.
+ *
+ * @typeParam LimiterId The ids of the limiters. The default: any text.
+ * @typeParam StoreId The ids of the stores. The default: any text.
+ *
  * @example
  * ```ts
  * import { createRateSync, type RateSync } from "@ratesync/core";
@@ -122,45 +136,45 @@ export interface LimiterListing extends Omit<LimiterConfig, "id"> {
  * await rateSync.close();
  * ```
  */
-export interface RateSync extends AsyncDisposable {
+export interface RateSync<LimiterId extends string = string, StoreId extends string = string> extends AsyncDisposable {
   /** Waits for a slot of the limiter. See {@link Limiter.acquire}. */
-  acquire(id: string, options?: AcquireOptions): Promise<Permit>;
+  acquire(id: LimiterId, options?: AcquireOptions): Promise<Permit>;
   /** Takes a slot of the limiter if there is one. See {@link Limiter.tryAcquire}. */
-  tryAcquire(id: string, options?: AcquireOptions): Promise<RateLimitResult>;
+  tryAcquire(id: LimiterId, options?: AcquireOptions): Promise<RateLimitResult>;
   /** Takes a slot if there is one, or with `consume: false` only looks. See {@link Limiter.check}. */
-  checkLimiter(id: string, options?: CheckOptions): Promise<RateLimitResult>;
+  checkLimiter(id: LimiterId, options?: CheckOptions): Promise<RateLimitResult>;
   /**
    * Takes a slot of each of the limiters, in order and once each, or if one of them refuses of none: what was taken until
    * then is given back, the capacity of rates and windows included.
    */
   checkMultiLimiters(
-    limiters: readonly (string | LimiterRequest)[],
+    limiters: readonly (LimiterId | LimiterRequest<LimiterId>)[],
     options?: MultiCheckOptions,
   ): Promise<MultiLimiterResult>;
   /** Names a store. Nothing is opened. The same options again change nothing; others need `replace: true`. */
-  configureStore(id: string, options: StoreOptions & Replace): void;
+  configureStore(id: StoreId, options: StoreOptions): void;
   /** Names a limiter. Nothing is opened. The same options again change nothing; others need `replace: true`. */
-  configureLimiter(id: string, options: LimiterOptions): void;
+  configureLimiter(id: LimiterId, options: LimiterOptions<StoreId>): void;
   /**
    * Configures the limiter `target` as `source` is, but for the `overrides`. The two share nothing but their store. `target`
    * must be free.
    */
-  cloneLimiter(source: string, target: string, overrides?: LimiterOverrides): void;
+  cloneLimiter(source: LimiterId, target: string, overrides?: LimiterOverrides<StoreId>): void;
   /**
    * The limiter that counts for `key` alone as the limiter `base` says, opened: `getLimiter(base).key(key)`. Its id is
    * `base:key`, and its limit is not that of any other base and key, nor of a limiter that was configured with this id.
    */
-  getOrCloneLimiter(base: string, key: string): Promise<Limiter>;
+  getOrCloneLimiter(base: LimiterId, key: string): Promise<Limiter>;
   /** Reads a `rate-sync.toml` and adds everything in it, or if anything in it is wrong nothing. */
   loadConfig(path?: string): Promise<void>;
   /** The limiter with this id, always the same one. */
-  getLimiter(id: string): Limiter;
+  getLimiter(id: LimiterId): Limiter;
   /** All stores by id. */
   listStores(): Readonly<Record<string, StoreListing>>;
   /** All limiters by id. */
   listLimiters(): Readonly<Record<string, LimiterListing>>;
   /** Opens the limiter's store now, so that what is wrong with it shows at start-up. */
-  initializeLimiter(id: string): Promise<void>;
+  initializeLimiter(id: LimiterId): Promise<void>;
   /** Opens the stores of all limiters now. */
   initializeAllLimiters(): Promise<void>;
   /** Closes everything that was opened. The configuration stays, and the next use opens it again. Idempotent. */
@@ -168,29 +182,10 @@ export interface RateSync extends AsyncDisposable {
 }
 
 /**
- * Lets a configuration take the place of another one.
- *
- * @example
- * ```ts
- * import { createRateSync } from "@ratesync/core";
- *
- * const rateSync = createRateSync();
- * rateSync.configureStore("shared", { engine: "nats", url: "nats://a:4222" });
- * rateSync.configureStore("shared", { engine: "nats", url: "nats://b:4222", replace: true });
- * ```
- */
-export interface Replace {
-  /**
-   * Whether other values may take the place of those that this id was configured with before.
-   *
-   * @default {false}
-   */
-  readonly replace?: boolean | undefined;
-}
-
-/**
  * What {@link RateSync.cloneLimiter} changes: the options of `configureLimiter`, where `null` takes a value away and what is
  * left out stays as it is.
+ *
+ * @typeParam StoreId The ids of the stores that there are.
  *
  * @example
  * ```ts
@@ -203,9 +198,9 @@ export interface Replace {
  * console.log(rateSync.getLimiter("api:premium").getConfig().maxConcurrent); // null
  * ```
  */
-export interface LimiterOverrides {
+export interface LimiterOverrides<StoreId extends string = string> {
   /** The id of another store; `null`: the in-memory store of this process. */
-  readonly store?: string | null | undefined;
+  readonly store?: StoreId | null | undefined;
   /** How it counts; what belongs to the source's algorithm alone needs a `null` then. */
   readonly algorithm?: Algorithm | null | undefined;
   /** Requests (or cost) per second; > 0. */
@@ -249,9 +244,32 @@ interface LimiterEntry {
 const DEFAULT_STORE = "memory";
 
 /**
- * An isolated registry of stores and limiters, for tests and for libraries that shall not meet the application's names.
+ * An isolated registry of stores and limiters, for tests, for libraries that shall not meet the application's names, and
+ * for ids that the compiler checks.
  *
- * @example
+ * With `stores` and `limiters` they are configured at once, all of them or, if one is wrong, none; nothing is opened. The
+ * registry then knows their ids, and a misspelt one does not compile, neither in a call nor as the store of a limiter.
+ * Without them it takes any id. For ids that are all in a `rate-sync.toml`, say them: `createRateSync<"api" | "login">()`.
+ *
+ * @throws {ConfigValidationError} if a store or limiter has an option that is missing, wrong or unknown.
+ * @throws {StoreNotFoundError} if a limiter names a store that is not there.
+ *
+ * @example Ids that the compiler knows
+ * ```ts
+ * import { createRateSync } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync({
+ *   stores: { shared: { engine: "nats", url: "nats://localhost:4222" } },
+ *   limiters: {
+ *     api: { store: "shared", ratePerSecond: 100, burst: 20 },
+ *     login: { algorithm: "sliding_window", limit: 5, windowMs: 300_000 },
+ *   },
+ * });
+ * const { allowed } = await rateSync.tryAcquire("login"); // "log-in" would not compile
+ * console.log(allowed); // true
+ * ```
+ *
+ * @example Any id
  * ```ts
  * import { createRateSync } from "@ratesync/core";
  *
@@ -261,7 +279,29 @@ const DEFAULT_STORE = "memory";
  * console.log(permit.waitedMs < 1_000); // true
  * ```
  */
-export function createRateSync(settings: RateSyncOptions = {}): RateSync {
+export function createRateSync<
+  LimiterId extends string = string,
+  StoreId extends string = string extends LimiterId ? string : never,
+>(settings: RateSyncOptions<LimiterId, StoreId> = {}): RateSync<LimiterId, StoreId> {
+  // Inside it takes any id: whether there is such a store or limiter is found out at run time.
+  const rateSync = createOpenRateSync(settings);
+  configureAll(rateSync, settings);
+  return rateSync;
+}
+
+/** What untyped code gives is checked too; and if one of them is refused, nobody gets the registry. */
+function configureAll(rateSync: RateSync, { stores = {}, limiters = {} }: RateSyncOptions): void {
+  const entriesOf = (name: string, example: string, given: object) =>
+    Object.entries(sectionInCode({ path: name, title: `The ${name} of createRateSync()`, example }, given).values);
+  for (const [id, options] of entriesOf("stores", '{ shared: { engine: "memory" } }', stores)) {
+    rateSync.configureStore(id, options);
+  }
+  for (const [id, options] of entriesOf("limiters", "{ api: { ratePerSecond: 100 } }", limiters)) {
+    rateSync.configureLimiter(id, options);
+  }
+}
+
+function createOpenRateSync(settings: RateSyncOptions): RateSync {
   const { logger = consoleLogger, autoLoad = false } = settings;
   let clock = settings.clock ?? systemClock;
   let world: World | undefined;
@@ -367,7 +407,7 @@ export function createRateSync(settings: RateSyncOptions = {}): RateSync {
       return await takeAllOrNone(wanted, options, clock);
     },
     configureStore(id, given) {
-      const { replace = false, ...options }: StoreOptions & Replace = checkStoreOptions(id, given);
+      const { replace = false, ...options } = checkStoreOptions(id, given);
       createStore(id, options);
       const old = stores.get(id);
       const differing = old ? differences(old.options, options) : [];

@@ -3,7 +3,7 @@ import type { CheckOptions, Limiter } from "./core/limiter.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
 import { defaultRegistry as shared } from "./default_registry.ts";
 import type { LimiterRequest, MultiCheckOptions, MultiLimiterResult } from "./multi.ts";
-import type { LimiterListing, LimiterOverrides, Replace, StoreListing } from "./registry.ts";
+import type { LimiterListing, LimiterOverrides, StoreListing } from "./registry.ts";
 
 /**
  * Waits for a slot of the limiter `id`, and resolves when it has come: the function that most callers want. With nothing
@@ -122,7 +122,7 @@ export function checkMultiLimiters(
  * configureStore("shared", { engine: "nats", url: "nats://localhost:4222", autoCreate: true });
  * ```
  */
-export function configureStore(id: string, options: StoreOptions & Replace): void {
+export function configureStore(id: string, options: StoreOptions): void {
   return shared.configureStore(id, options);
 }
 
