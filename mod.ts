@@ -65,3 +65,4 @@ export type { RateLimiterMetrics } from "./src/core/metrics.ts";
 export type * from "./src/core/result.ts";
 export type * from "./src/core/store.ts";
 export type { LimiterRequest, MultiCheckOptions, MultiLimiterFacts, MultiLimiterResult } from "./src/multi.ts";
+export type * from "./src/template_types.ts";

@@ -4,37 +4,30 @@ import type { Limiter } from "./core/limiter.ts";
 import { isMissingAllowed, type LimiterRequest } from "./multi.ts";
 import type { RateSync } from "./registry.ts";
 import * as shared from "./shared.ts";
+import type {
+  FittingLimiter,
+  KeyFor,
+  KnownLimiter,
+  LimiterChoice,
+  ObjectForTemplate,
+  PlaceholderOf,
+} from "./template_types.ts";
 
 /**
- * Which limiter a call of a {@link rateLimited} function needs: an id, a template such as `"api:{userId}"`, or a function
- * of the call's arguments that says so, at once or as a promise. Of a template, the text before the first `:` is the id of
- * the limiter, and the rest, filled in, is the key.
+ * How a {@link rateLimited} function waits. See also {@link KeyOption}.
  *
- * @example
- * ```ts
- * import type { LimiterSelector } from "@ratesync/core";
- *
- * const byPlan: LimiterSelector<[user: { id: string; plan: string }]> = ({ id, plan }) => ({ id: `api-${plan}`, key: id });
- * console.log(byPlan({ id: "alice", plan: "free" })); // { id: "api-free", key: "alice" }
- * ```
- */
-export type LimiterSelector<Args extends readonly unknown[]> =
-  | string
-  | ((...args: Args) => string | LimiterRequest | Promise<string | LimiterRequest>);
-
-/**
- * How a {@link rateLimited} function waits, and for what.
+ * @typeParam LimiterId The ids of the limiters that there are.
  *
  * @example
  * ```ts
  * import { rateLimited, type RateLimitedOptions } from "@ratesync/core";
  *
- * const options: RateLimitedOptions<[to: string]> = { key: (to) => to, timeoutMs: 5_000 };
+ * const options: RateLimitedOptions = { timeoutMs: 5_000, onMissing: "run" };
  * const send = rateLimited("mail", (to: string) => Promise.resolve(`sent to ${to}`), { ...options, mode: "wait" });
  * console.log(typeof send); // "function"
  * ```
  */
-export interface RateLimitedOptions<Args extends readonly unknown[]> {
+export interface RateLimitedOptions<LimiterId extends string = string> {
   /**
    * How long a call waits for its slot at the most, in milliseconds; 0 means one attempt and no waiting. The default: the
    * limiter's `timeoutMs`, or else as long as it takes.
@@ -48,33 +41,29 @@ export interface RateLimitedOptions<Args extends readonly unknown[]> {
    */
   readonly mode?: "wait" | "try" | undefined;
   /**
-   * Says what a call's limit is for: the values of a template's placeholders by name, or a text, which is the value of a
-   * template's only placeholder, or for a plain id the key. Without it a template takes its placeholders from the call's
-   * only argument, an object.
-   */
-  readonly key?: ((...args: Args) => string | Readonly<Record<string, unknown>>) | undefined;
-  /**
    * What happens if the limiter is not configured: the call rejects, or it runs without a limit.
    *
    * @default {"throw"}
    */
   readonly onMissing?: "throw" | "run" | undefined;
   /** The registry that has the limiter. The default is the module's. */
-  readonly rateSync?: RateSync | undefined;
+  readonly rateSync?: RateSync<LimiterId> | undefined;
 }
 
 /**
  * {@link RateLimitedOptions} for mode `wait`, the default: a call that gets no slot in time rejects.
  *
+ * @typeParam LimiterId The ids of the limiters that there are.
+ *
  * @example
  * ```ts
  * import type { RateLimitedWaitOptions } from "@ratesync/core";
  *
- * const options: RateLimitedWaitOptions<[]> = { timeoutMs: 5_000 };
+ * const options: RateLimitedWaitOptions = { timeoutMs: 5_000 };
  * console.log(options.mode); // undefined
  * ```
  */
-export interface RateLimitedWaitOptions<Args extends readonly unknown[]> extends RateLimitedOptions<Args> {
+export interface RateLimitedWaitOptions<LimiterId extends string = string> extends RateLimitedOptions<LimiterId> {
   /**
    * A call that gets no slot in time rejects.
    *
@@ -86,19 +75,78 @@ export interface RateLimitedWaitOptions<Args extends readonly unknown[]> extends
 /**
  * {@link RateLimitedOptions} for mode `try`: a call that gets no slot in time resolves to `null`.
  *
+ * @typeParam LimiterId The ids of the limiters that there are.
+ *
  * @example
  * ```ts
  * import type { RateLimitedTryOptions } from "@ratesync/core";
  *
- * const options: RateLimitedTryOptions<[]> = { mode: "try", timeoutMs: 0 };
+ * const options: RateLimitedTryOptions = { mode: "try", timeoutMs: 0 };
  * console.log(options.timeoutMs); // 0
  * ```
  */
-export interface RateLimitedTryOptions<Args extends readonly unknown[]> extends RateLimitedOptions<Args> {
+export interface RateLimitedTryOptions<LimiterId extends string = string> extends RateLimitedOptions<LimiterId> {
   /** A call that gets no slot in time resolves to `null`, without having run. */
   readonly mode: "try";
   /** How long a call waits for its slot at the most, in milliseconds; 0 means one attempt and no waiting. */
   readonly timeoutMs: number;
+}
+
+/**
+ * {@link RateLimitedOptions} of one mode.
+ *
+ * @typeParam Mode The mode.
+ * @typeParam LimiterId The ids of the limiters that there are.
+ *
+ * @example
+ * ```ts
+ * import type { RateLimitedModeOptions } from "@ratesync/core";
+ *
+ * const options: RateLimitedModeOptions<"try"> = { mode: "try", timeoutMs: 0 };
+ * console.log(options.mode); // "try"
+ * ```
+ */
+export type RateLimitedModeOptions<Mode extends "wait" | "try", LimiterId extends string = string> =
+  & { readonly mode?: Mode | undefined }
+  & (RateLimitedWaitOptions<LimiterId> | RateLimitedTryOptions<LimiterId>);
+
+/**
+ * The option that says what a call's limit is for.
+ *
+ * @typeParam Args The arguments of the function.
+ * @typeParam Text The limiter: its id, or a template.
+ *
+ * @example
+ * ```ts
+ * import { type KeyOption, rateLimited } from "@ratesync/core";
+ *
+ * const byTenant: KeyOption<[tenant: string, user: number], "api:{tenant}"> = { key: (tenant) => ({ tenant }) };
+ * const call = rateLimited("api:{tenant}", (tenant: string, user: number) => `${tenant} ${user}`, byTenant);
+ * console.log(call.length); // 2
+ * ```
+ */
+export interface KeyOption<Args extends readonly unknown[], Text extends string> {
+  /**
+   * The values of a template's placeholders by name, or a text: the value of a template's only placeholder, or for a plain
+   * id the key. Without it a template takes its placeholders from the call's only argument, an object.
+   */
+  readonly key: (...args: Args) => KeyFor<Text>;
+}
+
+/**
+ * No {@link KeyOption}.
+ *
+ * @example
+ * ```ts
+ * import type { NoKeyOption } from "@ratesync/core";
+ *
+ * const none: NoKeyOption = {};
+ * console.log(none.key); // undefined
+ * ```
+ */
+export interface NoKeyOption {
+  /** A template takes its placeholders from the call's only argument, an object. */
+  readonly key?: undefined;
 }
 
 /**
@@ -121,6 +169,9 @@ export type RateLimitedFunction<This, Args extends readonly unknown[], Result> =
 /**
  * A standard (TC39) decorator for methods that return a promise.
  *
+ * @typeParam Needed The arguments that the method must have at least.
+ * @typeParam Refusal What the method must be allowed to resolve to: `null` in mode `try`.
+ *
  * @example
  * ```ts
  * import { rateLimited, type RateLimitedDecorator } from "@ratesync/core";
@@ -135,10 +186,14 @@ export type RateLimitedFunction<This, Args extends readonly unknown[], Result> =
  * console.log(typeof new Client().fetch); // "function"
  * ```
  */
-export type RateLimitedDecorator<Args extends readonly unknown[], Refusal> = <This, Rest extends unknown[], Result>(
-  method: RateLimitedFunction<This, [...Args, ...Rest], Result | Refusal>,
-  context: ClassMethodDecoratorContext<This, RateLimitedFunction<This, [...Args, ...Rest], Result | Refusal>>,
-) => RateLimitedFunction<This, [...Args, ...Rest], Result | Refusal>;
+export type RateLimitedDecorator<Needed extends readonly unknown[], Refusal> = <
+  This,
+  Args extends readonly [...Needed, ...unknown[]],
+  Result,
+>(
+  method: RateLimitedFunction<This, Args, Result | Refusal>,
+  context: ClassMethodDecoratorContext<This, RateLimitedFunction<This, Args, Result | Refusal>>,
+) => RateLimitedFunction<This, Args, Result | Refusal>;
 
 /**
  * Limits a function: every call waits for a slot of its limiter first, and gives the permit of a concurrency limit back
@@ -152,6 +207,9 @@ export type RateLimitedDecorator<Args extends readonly unknown[], Refusal> = <Th
  * placeholders each two need a `:` between them, and a `:` or `%` within their values is written as `%3A` or `%25`.
  *
  * Without a function it is a decorator for a method: `@rateLimited("api:{userId}")`.
+ *
+ * The compiler checks the placeholders of a template against the function's argument, or what `key` gives, and with a
+ * `rateSync` that knows its ids the limiter.
  *
  * A call rejects
  * - with a {@link LimiterNotFoundError} if the limiter is not configured, unless `onMissing` is `"run"`;
@@ -200,29 +258,60 @@ export type RateLimitedDecorator<Args extends readonly unknown[], Refusal> = <Th
  * console.log(await new Shop().order({ customer: { id: 7 }, item: "lamp" })); // "one lamp"
  * ```
  */
-export function rateLimited<Fn extends (...args: never[]) => unknown>(
-  limiter: LimiterSelector<Parameters<Fn>>,
+export function rateLimited<
+  Fn extends (...args: never[]) => unknown,
+  Text extends string = string,
+  Mode extends "wait" | "try" = "wait",
+  LimiterId extends string = string,
+>(
+  limiter: FittingLimiter<Text, NoInfer<LimiterId>, Parameters<Fn>> | LimiterChoice<Parameters<Fn>, NoInfer<LimiterId>>,
   fn: Fn,
-  options: RateLimitedTryOptions<Parameters<Fn>>,
-): RateLimitedFunction<ThisParameterType<Fn>, Parameters<Fn>, Awaited<ReturnType<Fn>> | null>;
-/** Mode `wait`: a call that gets no slot in time rejects. */
-export function rateLimited<Fn extends (...args: never[]) => unknown>(
-  limiter: LimiterSelector<Parameters<Fn>>,
+  options?: RateLimitedModeOptions<Mode, LimiterId> & NoKeyOption,
+): RateLimitedFunction<
+  ThisParameterType<Fn>,
+  Parameters<Fn>,
+  Awaited<ReturnType<Fn>> | ("try" extends Mode ? null : never)
+>;
+/** With the option `key`, which gives a template's placeholders, or the key of a plain id. */
+export function rateLimited<
+  Fn extends (...args: never[]) => unknown,
+  Text extends string,
+  Mode extends "wait" | "try" = "wait",
+  LimiterId extends string = string,
+>(
+  limiter: KnownLimiter<Text, NoInfer<LimiterId>>,
   fn: Fn,
-  options?: RateLimitedWaitOptions<Parameters<Fn>>,
-): RateLimitedFunction<ThisParameterType<Fn>, Parameters<Fn>, Awaited<ReturnType<Fn>>>;
-/** A decorator in mode `try`: the method's type has to say that it may resolve to `null`. */
-export function rateLimited<Args extends unknown[] = []>(
-  limiter: LimiterSelector<Args>,
-  options: RateLimitedTryOptions<Args>,
-): RateLimitedDecorator<Args, null>;
-/** A decorator in mode `wait`. */
-export function rateLimited<Args extends unknown[] = []>(
-  limiter: LimiterSelector<Args>,
-  options?: RateLimitedWaitOptions<Args>,
-): RateLimitedDecorator<Args, never>;
+  options: RateLimitedModeOptions<Mode, LimiterId> & KeyOption<Parameters<Fn>, NoInfer<Text>>,
+): RateLimitedFunction<
+  ThisParameterType<Fn>,
+  Parameters<Fn>,
+  Awaited<ReturnType<Fn>> | ("try" extends Mode ? null : never)
+>;
+/** A decorator for a method. In mode `try` the method's type has to say that it may resolve to `null`. */
+export function rateLimited<
+  Args extends unknown[] = [],
+  Text extends string = string,
+  Mode extends "wait" | "try" = "wait",
+  LimiterId extends string = string,
+>(
+  limiter: KnownLimiter<Text, NoInfer<LimiterId>> | LimiterChoice<Args, NoInfer<LimiterId>>,
+  options?: RateLimitedModeOptions<Mode, LimiterId> & NoKeyOption,
+): RateLimitedDecorator<
+  [PlaceholderOf<Text>] extends [never] ? Args : [ObjectForTemplate<Text>],
+  "try" extends Mode ? null : never
+>;
+/** A decorator with the option `key`. */
+export function rateLimited<
+  Args extends unknown[],
+  Text extends string,
+  Mode extends "wait" | "try" = "wait",
+  LimiterId extends string = string,
+>(
+  limiter: KnownLimiter<Text, NoInfer<LimiterId>>,
+  options: RateLimitedModeOptions<Mode, LimiterId> & KeyOption<Args, NoInfer<Text>>,
+): RateLimitedDecorator<Args, "try" extends Mode ? null : never>;
 export function rateLimited(
-  limiter: LimiterSelector<unknown[]>,
+  limiter: string | LimiterChoice<unknown[]>,
   ...rest: readonly [unknown?, unknown?]
 ): unknown {
   if (typeof rest[0] === "function") return limited(limiter, rest[0] as Callable, rest[1]);
@@ -248,7 +337,7 @@ interface Settings {
   readonly rateSync: Pick<RateSync, "getLimiter">;
 }
 
-function limited(limiter: LimiterSelector<unknown[]>, fn: Callable, options: unknown): Callable {
+function limited(limiter: string | LimiterChoice<unknown[]>, fn: Callable, options: unknown): Callable {
   return limitedBy(settingsOf(limiter, options), fn);
 }
 
@@ -298,7 +387,7 @@ function settingsOf(limiter: unknown, options: unknown = {}): Settings {
   if (typeof options !== "object" || options === null) {
     throw wrong("The options of rateLimited() must be an object", "options", "{ timeoutMs, mode, key, … }", options);
   }
-  const { timeoutMs, mode = "wait", key, rateSync }: RateLimitedOptions<unknown[]> = options;
+  const { timeoutMs, mode = "wait", key, rateSync }: AnyOptions = options;
   if (mode !== "wait" && mode !== "try") {
     throw wrong("rateLimited() either waits or tries", "mode", `"wait" or "try"`, mode);
   }
@@ -322,7 +411,8 @@ function settingsOf(limiter: unknown, options: unknown = {}): Settings {
   };
 }
 
-type KeyOf = RateLimitedOptions<unknown[]>["key"];
+type AnyOptions = RateLimitedOptions & Partial<KeyOption<unknown[], string>>;
+type KeyOf = AnyOptions["key"];
 
 function selectorOf(limiter: unknown, key: KeyOf): Settings["select"] {
   if (typeof limiter === "string") {

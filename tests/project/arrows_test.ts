@@ -17,7 +17,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   default_registry: ["registry"],
   shared: ["default_registry", "registry", "multi", "config", "core"],
   composite: ["shared", "registry", "multi", "core"],
-  rate_limited: ["shared", "registry", "multi", "core"],
+  rate_limited: ["template_types", "shared", "registry", "multi", "core"],
+  template_types: ["multi"],
 };
 
 function roomOf(path: string): string {
