@@ -12,7 +12,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { test } from "node:test";
-import type { TokenBucketOptions } from "../../src/config/options.ts";
+import type { FailureOptions } from "../../src/config/options.ts";
 import {
   ImpossibleCostError,
   InvalidArgumentError,
@@ -295,7 +295,7 @@ test("an abort in the turn in which the store has been opened counts [TMO-7]", a
 });
 
 test("what the opening of the store took is not there any more for what comes after it [FAIL-2]", async () => {
-  const slowly = async (openMs: number, options: TokenBucketOptions, latencyMs: number) => {
+  const slowly = async (openMs: number, options: FailureOptions & { backendTimeoutMs: number }, latencyMs: number) => {
     const { clock, start, run } = createSimulation();
     const { limiter } = start({ ratePerSecond: 5, ...options }, {
       latencyMs,
