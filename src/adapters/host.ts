@@ -2,13 +2,18 @@ import type { Identity } from "../core/ledger.ts";
 
 /** Names for writers that nobody else has, on any machine. */
 export function createIdentities(): () => Identity {
-  const [random = 0, more = 0] = crypto.getRandomValues(new Uint32Array(2));
-  const name = random.toString(36).padStart(7, "0") + more.toString(36).padStart(7, "0");
+  // Drawn when it is needed: some worker runtimes have no random numbers while a module is imported.
+  let name = "";
   let cells = 0;
   return () => {
     let last = 0;
+    name ||= randomName();
     return { id: `${name}-${(cells++).toString(36)}`, next: () => ++last };
   };
+}
+
+function randomName(): string {
+  return Array.from(crypto.getRandomValues(new Uint32Array(2)), (part) => part.toString(36).padStart(7, "0")).join("");
 }
 
 /** The hash by which long identifiers are stored. */
