@@ -437,7 +437,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     },
     // deno-lint-ignore require-await -- what is wrong with the file rejects, and is not thrown
     async loadConfig(path) {
-      const found = path ?? findConfigurationFile({ logger });
+      const found = path ?? findConfigurationFile({ logger, mustLook: true });
       if (found !== undefined) load(found);
     },
     getLimiter: (id) => limiterOf(find(id)),

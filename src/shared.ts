@@ -203,7 +203,7 @@ export function getOrCloneLimiter(base: string, key: string): Promise<Limiter> {
  * error. If anything in the file is wrong, nothing of it counts.
  *
  * @throws {ConfigValidationError} if there is no such file, or anything in it is wrong: with the file, the field, what was
- * expected and what was there.
+ * expected and what was there. Also if this runtime has no files, or this process may not look for them.
  *
  * @example
  * ```ts

@@ -3,10 +3,28 @@ import type { Logger } from "../core/logger.ts";
 import type { EnvironmentLookup } from "./environment.ts";
 import { type Configuration, parseConfiguration } from "./load.ts";
 
-/** The environment variable with the path of the configuration file. */
+/**
+ * The environment variable with the path of the configuration file.
+ *
+ * @example
+ * ```ts
+ * import { CONFIGURATION_VARIABLE } from "@ratesync/core/config";
+ *
+ * console.log(CONFIGURATION_VARIABLE); // "RATE_SYNC_CONFIG"
+ * ```
+ */
 export const CONFIGURATION_VARIABLE = "RATE_SYNC_CONFIG";
 
-/** Where a configuration file is looked for after that, in this order. */
+/**
+ * Where a configuration file is looked for after that, in this order.
+ *
+ * @example
+ * ```ts
+ * import { CONFIGURATION_PATHS } from "@ratesync/core/config";
+ *
+ * console.log(CONFIGURATION_PATHS[0]); // "./rate-sync.toml"
+ * ```
+ */
 export const CONFIGURATION_PATHS: readonly string[] = ["./rate-sync.toml", "./config/rate-sync.toml"];
 
 /** What this module uses of the `process` of Deno, Bun and Node. On other runtimes all of it is missing. */
@@ -14,6 +32,10 @@ interface Host {
   readonly env?: Record<string, unknown>;
   getBuiltinModule?(name: "node:fs"): typeof import("node:fs");
 }
+
+const NO_FILES =
+  "This runtime has no files (Node has them from 20.16 on). Configure stores and limiters in code, or give " +
+  "the text of the file to parseConfiguration() of @ratesync/core/config.";
 
 function host(): Host {
   // A global that may not be there has no type.
@@ -26,9 +48,16 @@ function files(): typeof import("node:fs") | undefined {
 }
 
 /**
- * Looks up an environment variable of this process.
+ * Looks up an environment variable of this process; `undefined` if it is not set, or if this runtime has none.
  *
  * @throws {ConfigValidationError} If this process may not read it (Deno without `--allow-env`).
+ *
+ * @example
+ * ```ts
+ * import { processEnvironment } from "@ratesync/core/config";
+ *
+ * console.log(processEnvironment("RATESYNC_NOBODY_SET_THIS")); // undefined
+ * ```
  */
 export function processEnvironment(name: string): string | undefined {
   try {
@@ -44,23 +73,50 @@ export function processEnvironment(name: string): string | undefined {
   }
 }
 
-/** What {@link findConfigurationFile} needs. */
+/**
+ * What {@link findConfigurationFile} needs.
+ *
+ * @example
+ * ```ts
+ * import type { FindConfigurationFileOptions } from "@ratesync/core/config";
+ *
+ * const options: FindConfigurationFileOptions = { logger: console, mustLook: true };
+ * console.log(options.mustLook); // true
+ * ```
+ */
 export interface FindConfigurationFileOptions {
   /** Is warned about a file that `RATE_SYNC_CONFIG` names and that does not exist. */
   readonly logger: Logger;
   /** Looks up environment variables. The default: those of this process. */
   readonly environment?: EnvironmentLookup | undefined;
+  /**
+   * Whether it is an error that nobody can look: as this runtime has no files, or this process may not read them.
+   *
+   * @default {false}
+   */
+  readonly mustLook?: boolean | undefined;
 }
 
 /**
  * Finds the configuration file: the one that `RATE_SYNC_CONFIG` names, else `./rate-sync.toml`, else
  * `./config/rate-sync.toml`. The first that exists is the one; they are not merged.
  *
- * @returns Its path, or `undefined` if there is none, which is no error, or if this runtime has no files.
+ * @returns Its path, or `undefined` if there is none, which is no error.
+ * @throws {ConfigValidationError} With `mustLook`, if this runtime has no files, or none was found and this process may not
+ * look everywhere. Without it that is as if there were none; what is forbidden is warned about.
+ *
+ * @example
+ * ```ts
+ * import { findConfigurationFile } from "@ratesync/core/config";
+ *
+ * const path = findConfigurationFile({ logger: console, environment: () => undefined });
+ * console.log(path); // "./rate-sync.toml", or undefined
+ * ```
  */
 export function findConfigurationFile(
-  { logger, environment = processEnvironment }: FindConfigurationFileOptions,
+  { logger, environment = processEnvironment, mustLook = false }: FindConfigurationFileOptions,
 ): string | undefined {
+  if (mustLook && !files()) throw refuse(CONFIGURATION_PATHS.join(" or "), NO_FILES);
   const named = readVariable(environment, logger);
   if (named !== undefined && named !== "") {
     // What is there and cannot be read is for readConfiguration() to explain.
@@ -69,12 +125,20 @@ export function findConfigurationFile(
       `${CONFIGURATION_VARIABLE} names '${named}', which does not exist; looking for rate-sync.toml instead.`,
     );
   }
+  let hidden: string | undefined;
   for (const path of CONFIGURATION_PATHS) {
     const sight = lookAt(path);
     if (sight === "there") return path;
-    if (sight === "forbidden") logger.warn(`Cannot look for ${path}: in Deno, allow it with --allow-read=${path}.`);
+    if (sight !== "forbidden") continue;
+    hidden ??= path;
+    if (!mustLook) logger.warn(whyHidden(path));
   }
+  if (mustLook && hidden !== undefined) throw refuse(hidden, whyHidden(hidden));
   return undefined;
+}
+
+function whyHidden(path: string): string {
+  return `Cannot look for ${path}: in Deno, allow it with --allow-read=${path}.`;
 }
 
 function readVariable(environment: EnvironmentLookup, logger: Logger): string | undefined {
@@ -102,7 +166,17 @@ function lookAt(path: string): "there" | "absent" | "forbidden" {
   }
 }
 
-/** What {@link readConfiguration} may be given. */
+/**
+ * What {@link readConfiguration} may be given.
+ *
+ * @example
+ * ```ts
+ * import type { ReadConfigurationOptions } from "@ratesync/core/config";
+ *
+ * const options: ReadConfigurationOptions = { environment: () => undefined, knownStores: ["nats"] };
+ * console.log(options.knownStores); // ["nats"]
+ * ```
+ */
 export interface ReadConfigurationOptions {
   /** Looks up environment variables. The default: those of this process. */
   readonly environment?: EnvironmentLookup | undefined;
@@ -116,6 +190,17 @@ export interface ReadConfigurationOptions {
  * @param path Its path; relative to the current directory, if it is not absolute.
  * @throws {ConfigValidationError} If there is no such file, it cannot be read, this runtime has no files, or anything in
  * the file is wrong.
+ *
+ * @example
+ * ```ts
+ * import { ConfigValidationError, readConfiguration } from "@ratesync/core/config";
+ *
+ * try {
+ *   readConfiguration("./no-such-file.toml");
+ * } catch (error) {
+ *   if (error instanceof ConfigValidationError) console.log(error.field); // "config_file"
+ * }
+ * ```
  */
 export function readConfiguration(
   path: string,
@@ -129,12 +214,7 @@ export function readConfiguration(
 
 function readText(path: string): string {
   const fileSystem = files();
-  if (!fileSystem) {
-    throw refuse(
-      path,
-      "This runtime has no files (Node has them from 20.16 on). Configure stores and limiters in code.",
-    );
-  }
+  if (!fileSystem) throw refuse(path, NO_FILES);
   let bytes: Uint8Array;
   try {
     bytes = fileSystem.readFileSync(path);
