@@ -1,10 +1,31 @@
 import { ConfigValidationError } from "../core/errors.ts";
 import { isTable, type TomlTable, type TomlValue } from "./toml.ts";
 
-/** Looks up an environment variable; `undefined` if it is not set. */
+/**
+ * Looks up an environment variable; `undefined` if it is not set.
+ *
+ * @example The bindings of a worker
+ * ```ts
+ * import type { EnvironmentLookup } from "@ratesync/core/config";
+ *
+ * const bindings: Record<string, string> = { RATE: "100" };
+ * const environment: EnvironmentLookup = (name) => bindings[name];
+ * console.log(environment("RATE")); // "100"
+ * ```
+ */
 export type EnvironmentLookup = (name: string) => string | undefined;
 
-/** A document whose references to environment variables have been replaced. */
+/**
+ * A document whose references to environment variables have been replaced.
+ *
+ * @example
+ * ```ts
+ * import { type ExpandedDocument, expandEnvironment, parseToml } from "@ratesync/core/config";
+ *
+ * const document: ExpandedDocument = expandEnvironment(parseToml('a = "$SECRET"'), { environment: () => "x" });
+ * console.log(document.root["a"], document.variablesIn(document.root, "a")); // "x" ["SECRET"]
+ * ```
+ */
 export interface ExpandedDocument {
   /** The document. */
   readonly root: TomlTable;
@@ -27,6 +48,14 @@ const NAME = /[A-Za-z_][A-Za-z0-9_]*/y;
  *
  * @throws {ConfigValidationError} If a variable without a default is not set, a `${` is not closed or holds no name, or
  * the names of two tables become the same.
+ *
+ * @example
+ * ```ts
+ * import { expandEnvironment, parseToml } from "@ratesync/core/config";
+ *
+ * const { root } = expandEnvironment(parseToml('url = "nats://${HOST:-localhost}:4222"'), { environment: () => undefined });
+ * console.log(root["url"]); // "nats://localhost:4222"
+ * ```
  */
 export function expandEnvironment(
   root: TomlTable,

@@ -9,7 +9,18 @@ import { maskText } from "./secrets.ts";
 import { readStore } from "./stores.ts";
 import { isTable, parseToml, type TomlTable, type TomlValue } from "./toml.ts";
 
-/** What a configuration file says, checked as a whole. */
+/**
+ * What a configuration file says, checked as a whole.
+ *
+ * @example
+ * ```ts
+ * import { type Configuration, parseConfiguration } from "@ratesync/core/config";
+ *
+ * const text = '[stores.main]\nengine = "memory"';
+ * const configuration: Configuration = parseConfiguration(text, { environment: () => undefined });
+ * console.log(configuration.stores.get("main")); // { engine: "memory" }
+ * ```
+ */
 export interface Configuration {
   /** The stores by id. */
   readonly stores: ReadonlyMap<string, StoreOptions>;
@@ -22,7 +33,18 @@ export interface Configuration {
   };
 }
 
-/** What {@link parseConfiguration} needs besides the text. */
+/**
+ * What {@link parseConfiguration} needs besides the text.
+ *
+ * @example
+ * ```ts
+ * import type { ParseConfigurationOptions } from "@ratesync/core/config";
+ *
+ * const bindings: Record<string, string> = { NATS_URL: "nats://localhost:4222" };
+ * const options: ParseConfigurationOptions = { environment: (name) => bindings[name] };
+ * console.log(options.environment("NATS_URL")); // "nats://localhost:4222"
+ * ```
+ */
 export interface ParseConfigurationOptions {
   /** The path of the file, for error messages. */
   readonly file?: string | undefined;
@@ -38,6 +60,21 @@ const TOP_LEVEL = ["stores", "limiters", "http", "fastapi"] as const;
  * Reads a whole `rate-sync.toml`. All of it is right, or none of it is returned.
  *
  * @throws {ConfigValidationError} If it is not TOML, or anything in it is wrong, not known, missing or contradictory.
+ *
+ * @example
+ * ```ts
+ * import { parseConfiguration } from "@ratesync/core/config";
+ *
+ * const text = `
+ * [stores.main]
+ * engine = "memory"
+ * [limiters.api]
+ * store = "main"
+ * rate_per_second = "\${RATE:-100}"
+ * `;
+ * const { limiters } = parseConfiguration(text, { environment: () => undefined });
+ * console.log(limiters.get("api")); // { store: "main", ratePerSecond: 100 }
+ * ```
  */
 export function parseConfiguration(text: string, options: ParseConfigurationOptions): Configuration {
   const { file, environment, knownStores = [] } = options;

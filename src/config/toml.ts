@@ -6,10 +6,30 @@ import { RESERVED_NAMES } from "./names.ts";
 // merged without a word, `__proto__` is lost or used, integers above 2^53 are rounded, `\U0001F600` is misread, and
 // valid forms such as a table after its own subtable are refused. tests/config/toml_test.ts shows each of these.
 
-/** A value in a TOML document, dates excepted: no setting is one, so {@link parseToml} refuses them. */
+/**
+ * A value in a TOML document, dates excepted: no setting is one, so {@link parseToml} refuses them.
+ *
+ * @example
+ * ```ts
+ * import type { TomlValue } from "@ratesync/core/config";
+ *
+ * const value: TomlValue = ["a", 1, true];
+ * console.log(value.length); // 3
+ * ```
+ */
 export type TomlValue = string | number | boolean | TomlValue[] | TomlTable;
 
-/** A table of a TOML document. It has no prototype, so that every property of it was written in the document. */
+/**
+ * A table of a TOML document. It has no prototype, so that every property of it was written in the document.
+ *
+ * @example
+ * ```ts
+ * import { parseToml, type TomlTable } from "@ratesync/core/config";
+ *
+ * const root: TomlTable = parseToml("answer = 42");
+ * console.log(Object.keys(root)); // ["answer"]
+ * ```
+ */
 export interface TomlTable {
   /** Any key. */
   [key: string]: TomlValue;
@@ -54,6 +74,13 @@ const MAXIMUM_DEPTH = 64;
  * @param file The path for error messages, if the text came from a file.
  * @throws {ConfigValidationError} If the text is not valid TOML (field `config_file`), or the named key is defined
  * twice, has a reserved name, or holds an integer beyond ±(2^53 - 1), a date or a time.
+ *
+ * @example
+ * ```ts
+ * import { parseToml } from "@ratesync/core/config";
+ *
+ * console.log(parseToml('[stores.main]\nengine = "memory"')["stores"]); // { main: { engine: "memory" } }
+ * ```
  */
 export function parseToml(text: string, file?: string): TomlTable {
   const source = text.startsWith("\uFEFF") ? text.slice(1) : text;

@@ -31,4 +31,6 @@ export interface Store {
   close(): Promise<void>;
   /** For how long the store keeps a value that is not written again, in milliseconds, where it is limited and known. */
   readonly retentionMs?: number | undefined;
+  /** This host's own clock, where opening the store sets {@link Store.clock} by another one. */
+  readonly localClock?: Clock | undefined;
 }

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { dirname, join } from "node:path/posix";
 import { test } from "node:test";
-import { importsOf, readText, sourcesIn } from "../support/project.ts";
+import { importsOf, loadedBy, readJson, readText, sourcesIn } from "../support/project.ts";
 
 /** Rooms and what each may import from: arrows go one way. */
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
@@ -10,6 +10,9 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // The options of an adapter stand beside the adapter: types alone.
   config: ["config", "adapters", "core"],
   testing: ["testing", "default_registry", "registry_access", "registry", "adapters", "core"],
+  // The options in code are the configuration's: types alone.
+  limiter: ["adapters", "config", "core"],
+  entries: ["entries", "limiter", "adapters", "config", "core"],
   identifiers: ["core"],
   multi: ["core"],
   registry_access: ["core"],
@@ -53,6 +56,43 @@ test("the configuration loads no adapter: it knows their options by type alone",
     )
   );
   assertEquals(loaded, []);
+});
+
+test("the entry ./core loads the core and what a limiter needs of its host, and nothing else", () => {
+  assertEquals(loadedBy("src/entries/core.ts").filter((file) => !file.startsWith("src/core/")), [
+    "src/adapters/console_logger.ts",
+    "src/adapters/host.ts",
+    "src/entries/core.ts",
+    "src/limiter.ts",
+  ]);
+});
+
+test("the entry ./memory loads no more than ./core and the adapter for memory", () => {
+  const core = new Set(loadedBy("src/entries/core.ts"));
+  assertEquals(loadedBy("src/entries/memory.ts").filter((file) => !core.has(file)), [
+    "src/adapters/memory.ts",
+    "src/adapters/system_clock.ts",
+    "src/entries/memory.ts",
+  ]);
+});
+
+test("no entry imports a NATS client, and ./core, ./memory and ./nats nothing from outside the package", () => {
+  const { exports } = readJson("deno.json");
+  const packages = Object.entries<string>(Object(exports)).map(([entry, file]) => {
+    return [entry, loadedBy(file.slice(2)).filter((name) => !name.endsWith(".ts"))] as const;
+  });
+  assertEquals(packages.filter(([, names]) => names.some((name) => name.startsWith("@nats-io/"))), []);
+  const alone = packages.filter(([entry]) => ["./core", "./memory", "./nats"].includes(entry));
+  assertEquals(alone, [["./core", []], ["./memory", []], ["./nats", []]]);
+});
+
+test("entries are named by what they export, and only re-export", () => {
+  const { exports } = readJson("deno.json");
+  for (const file of sourcesIn("src/entries")) {
+    const entry = file.replace("src/entries/", "./").replace(".ts", "");
+    assertEquals(Object.entries({ ...Object(exports) }).find(([name]) => name === entry)?.[1], `./${file}`);
+    assertEquals(codeOf(file).replace(/export (type )?(\*|\{[^}]*\}) from "[^"]+";/g, "").trim(), "");
+  }
 });
 
 test("only the NATS adapter imports @nats-io", () => {

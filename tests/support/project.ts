@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { join, relative, sep } from "node:path";
+import { join, posix, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The top folder of the repository. */
@@ -23,10 +23,12 @@ export function sourcesIn(folder: string): string[] {
     .sort();
 }
 
-/** A name that a file imports, statically or not, for its value or for its type alone. */
+/** A name that a file imports, for its value or for its type alone. */
 export interface Import {
   readonly name: string;
   readonly typeOnly: boolean;
+  /** Whether it is loaded only when the program comes to it. */
+  readonly dynamic: boolean;
 }
 
 /** What a file imports or re-exports. Examples in comments do not count. */
@@ -35,9 +37,28 @@ export function importsOf(path: string): Import[] {
   const found: Import[] = [];
   for (const [, keyword, , name] of code.matchAll(/\b(import|export)\s+(type\s+)?[^;]*?from\s+"([^"]+)"/g)) {
     const statement = code.slice(0, code.indexOf(`from "${name}"`)).split(/;/).at(-1) ?? "";
-    found.push({ name: name!, typeOnly: new RegExp(`${keyword}\\s+type\\b`).test(statement) });
+    found.push({ name: name!, typeOnly: new RegExp(`${keyword}\\s+type\\b`).test(statement), dynamic: false });
   }
-  for (const [, name] of code.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g)) found.push({ name: name!, typeOnly: false });
-  for (const [, name] of code.matchAll(/^import\s+"([^"]+)"/gm)) found.push({ name: name!, typeOnly: false });
+  for (const [, name] of code.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g)) {
+    found.push({ name: name!, typeOnly: false, dynamic: true });
+  }
+  for (const [, name] of code.matchAll(/^import\s+"([^"]+)"/gm)) {
+    found.push({ name: name!, typeOnly: false, dynamic: false });
+  }
   return found;
+}
+
+/** Everything that is loaded when a file is imported: files of the repository, and the bare names of packages. */
+export function loadedBy(path: string): string[] {
+  const loaded = new Set<string>();
+  const waiting = [path];
+  for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
+    if (loaded.has(file)) continue;
+    loaded.add(file);
+    if (!file.endsWith(".ts")) continue;
+    for (const { name, typeOnly, dynamic } of importsOf(file)) {
+      if (!typeOnly && !dynamic) waiting.push(name.startsWith(".") ? posix.join(posix.dirname(file), name) : name);
+    }
+  }
+  return [...loaded].sort();
 }

@@ -167,6 +167,7 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
         return clock?.errorMs ?? Infinity;
       },
     },
+    localClock: local,
     async open() {
       await open();
     },

@@ -1,7 +1,17 @@
 import type { Rule } from "./rule.ts";
 import type { Holder, Permits, Waiting } from "./states.ts";
 
-/** The limit of {@link concurrencyRule}. */
+/**
+ * The limit of {@link concurrencyRule}.
+ *
+ * @example
+ * ```ts
+ * import type { ConcurrencyLimit } from "@ratesync/core/core";
+ *
+ * const limit: ConcurrencyLimit = { maxConcurrent: 10, leaseMs: 10_000 };
+ * console.log(limit.maxConcurrent); // 10
+ * ```
+ */
 export interface ConcurrencyLimit {
   /** How many may hold a permit at the same time; an integer >= 1. */
   readonly maxConcurrent: number;
@@ -19,6 +29,17 @@ const FAIR_AFTER_MS = 50;
  * Concurrency by leases: at most `maxConcurrent` permits at a time. A permit belongs to an owner and comes back when it
  * is released, or when its owner has not renewed its lease for `leaseMs`. Any cost takes one permit. A process that has
  * waited for longer than another one comes first.
+ *
+ * @example
+ * ```ts
+ * import { concurrencyRule } from "@ratesync/core/core";
+ *
+ * const rule = concurrencyRule({ maxConcurrent: 1, leaseMs: 10_000 });
+ * const state = rule.take(rule.initial, 1_000, 1_000, { cost: 1, owner: "me", permit: 1 });
+ * const other = { cost: 1, owner: "you", permit: 1 };
+ * console.log(rule.earliest(state, 1_000, other)); // Infinity: time alone does not bring it
+ * console.log(rule.earliest(state, 11_000, other)); // 11000: the lease has run out
+ * ```
  */
 export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): Rule<Permits> {
   const held = ({ holders }: Permits, now: number) =>

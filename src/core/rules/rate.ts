@@ -1,6 +1,16 @@
 import type { Demand, Rule } from "./rule.ts";
 
-/** The limit of {@link rateRule}. */
+/**
+ * The limit of {@link rateRule}.
+ *
+ * @example
+ * ```ts
+ * import type { RateLimit } from "@ratesync/core/core";
+ *
+ * const limit: RateLimit = { ratePerSecond: 100, burst: 20, timingMarginMs: 10 };
+ * console.log(limit.burst); // 20
+ * ```
+ */
 export interface RateLimit {
   /** Requests (or cost) per second; finite and > 0. */
   readonly ratePerSecond: number;
@@ -21,6 +31,17 @@ const LATENESS = 0.8;
  * A rate with a burst, by the generic cell rate algorithm (GCRA; ITU-T I.371, in its virtual scheduling form): the state
  * is one number, the theoretical arrival time (TAT), at which a bucket of `burst` tokens would be full again. A request
  * of cost `c` fits from `TAT + (c - burst) · interval` on, and moves the TAT by `c · interval`.
+ *
+ * @example
+ * ```ts
+ * import { rateRule } from "@ratesync/core/core";
+ *
+ * const rule = rateRule({ ratePerSecond: 10, burst: 1, timingMarginMs: 0 });
+ * const demand = { cost: 1, owner: "me", permit: 1 };
+ * const now = 1_000;
+ * const state = rule.take(rule.initial, rule.earliest(rule.initial, now, demand), now, demand);
+ * console.log(rule.earliest(state, now, demand)); // 1100: 100 ms later
+ * ```
  */
 export function rateRule({ ratePerSecond, burst, timingMarginMs }: RateLimit): Rule<number> {
   const interval = 1_000 / ratePerSecond;

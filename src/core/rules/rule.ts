@@ -1,6 +1,16 @@
 import type { RuleState } from "./states.ts";
 
-/** What a request asks for, as a rule sees it. */
+/**
+ * What a request asks for, as a rule sees it.
+ *
+ * @example
+ * ```ts
+ * import type { Demand } from "@ratesync/core/core";
+ *
+ * const demand: Demand = { cost: 1, owner: "process-7", permit: 42 };
+ * console.log(demand.cost); // 1
+ * ```
+ */
 export interface Demand {
   /** How much of a rate or a window it uses. */
   readonly cost: number;
@@ -10,7 +20,20 @@ export interface Demand {
   readonly permit: number;
 }
 
-/** A request that was granted, as one rule needs it to undo it. */
+/**
+ * A request that was granted, as one rule needs it to undo it.
+ *
+ * @example
+ * ```ts
+ * import { rateRule, type Taken } from "@ratesync/core/core";
+ *
+ * const rule = rateRule({ ratePerSecond: 10, burst: 1, timingMarginMs: 0 });
+ * const demand = { cost: 1, owner: "me", permit: 1 };
+ * const after = rule.take(0, 1_000, 1_000, demand);
+ * const taken: Taken<number> = { at: 1_000, before: 0, after, demand };
+ * console.log(rule.giveBack(after, taken)); // 0: as if it had not been made
+ * ```
+ */
 export interface Taken<State extends RuleState = RuleState> {
   /** The moment that it was granted for. */
   readonly at: number;
@@ -22,7 +45,18 @@ export interface Taken<State extends RuleState = RuleState> {
   readonly demand: Demand;
 }
 
-/** What is left of a rule's limit. */
+/**
+ * What is left of a rule's limit.
+ *
+ * @example
+ * ```ts
+ * import { concurrencyRule, type Usage } from "@ratesync/core/core";
+ *
+ * const rule = concurrencyRule({ maxConcurrent: 3, leaseMs: 10_000 });
+ * const usage: Usage = rule.usage(rule.initial, 0);
+ * console.log(usage.remaining, usage.limit); // 3 3
+ * ```
+ */
 export interface Usage {
   /** How much the rule allows at once. */
   readonly limit: number;
@@ -35,6 +69,17 @@ export interface Usage {
 /**
  * One limit as a pure function of its state, the time and the request. A limiter holds several and does not know which
  * it has. None of the methods changes its arguments.
+ *
+ * @example
+ * ```ts
+ * import { rateRule, type Rule, windowRule } from "@ratesync/core/core";
+ *
+ * const rules: Rule[] = [
+ *   rateRule({ ratePerSecond: 10, burst: 1, timingMarginMs: 0 }),
+ *   windowRule({ limit: 100, windowMs: 60_000, reserveAheadMs: 0, timingMarginMs: 0 }),
+ * ];
+ * console.log(rules.map(({ label }) => label)); // ["10/s, burst 1", "100 in any 60 s"]
+ * ```
  */
 export interface Rule<State extends RuleState = RuleState> {
   /** Which rule it is. */

@@ -1,10 +1,41 @@
-/** What a rule keeps between two decisions. All times in it are milliseconds since the state's epoch. */
+/**
+ * What a rule keeps between two decisions. All times in it are milliseconds since the state's epoch.
+ *
+ * @example
+ * ```ts
+ * import type { RuleState } from "@ratesync/core/core";
+ *
+ * const rate: RuleState = 1_200; // when the bucket is full again
+ * const window: RuleState = [1_000, 2, 1_500, 1]; // 2 at 1,000 ms and 1 at 1,500 ms
+ * console.log(rate, window);
+ * ```
+ */
 export type RuleState = number | WindowLog | Permits;
 
-/** The grants that still count, oldest first: the moment from which each counts no longer less the window, its cost. */
+/**
+ * The grants that still count, oldest first: the moment from which each counts no longer less the window, its cost.
+ *
+ * @example
+ * ```ts
+ * import type { WindowLog } from "@ratesync/core/core";
+ *
+ * const log: WindowLog = [1_000, 2, 1_500, 1];
+ * console.log(log[1]); // 2: so much was granted for the moment 1,000
+ * ```
+ */
 export type WindowLog = readonly number[];
 
-/** A process that holds permits. All of them share one lease, as the process renews them together. */
+/**
+ * A process that holds permits. All of them share one lease, as the process renews them together.
+ *
+ * @example
+ * ```ts
+ * import type { Holder } from "@ratesync/core/core";
+ *
+ * const holder: Holder = { owner: "process-7", until: 10_000, permits: [1, 4] };
+ * console.log(holder.permits.length); // 2
+ * ```
+ */
 export interface Holder {
   /** Who it is. */
   readonly owner: string;
@@ -14,7 +45,17 @@ export interface Holder {
   readonly permits: readonly number[];
 }
 
-/** A process that waits for permits which others hold. */
+/**
+ * A process that waits for permits which others hold.
+ *
+ * @example
+ * ```ts
+ * import type { Waiting } from "@ratesync/core/core";
+ *
+ * const waiting: Waiting = { owner: "process-8", since: 2_000, until: 5_000 };
+ * console.log(waiting.owner); // "process-8"
+ * ```
+ */
 export interface Waiting {
   /** Who it is. */
   readonly owner: string;
@@ -24,8 +65,20 @@ export interface Waiting {
   readonly until: number;
 }
 
-/** Everybody who holds permits, and everybody who waits for some. */
+/**
+ * Everybody who holds permits, and everybody who waits for some.
+ *
+ * @example
+ * ```ts
+ * import type { Permits } from "@ratesync/core/core";
+ *
+ * const permits: Permits = { holders: [{ owner: "process-7", until: 10_000, permits: [1] }], waiting: [] };
+ * console.log(permits.holders.length); // 1
+ * ```
+ */
 export interface Permits {
+  /** Who holds some. */
   readonly holders: readonly Holder[];
+  /** Who waits for some. */
   readonly waiting: readonly Waiting[];
 }

@@ -1,7 +1,17 @@
 import type { Rule } from "./rule.ts";
 import type { WindowLog } from "./states.ts";
 
-/** The limit of {@link windowRule}. */
+/**
+ * The limit of {@link windowRule}.
+ *
+ * @example
+ * ```ts
+ * import type { WindowLimit } from "@ratesync/core/core";
+ *
+ * const limit: WindowLimit = { limit: 5, windowMs: 60_000, reserveAheadMs: 1_000, timingMarginMs: 10 };
+ * console.log(limit.limit); // 5
+ * ```
+ */
 export interface WindowLimit {
   /** Requests (or cost) in any window; an integer >= 1. */
   readonly limit: number;
@@ -26,6 +36,16 @@ const LEAST_MARGIN_MS = 2;
  * plus a margin of 1/400 of the window), so that a late start does not shorten the window after it. And where `limit` is
  * large, grants that lie close together are logged as one, at the latest of their moments: capacity then comes back a
  * little late (half a bucket on average), and never early.
+ *
+ * @example
+ * ```ts
+ * import { windowRule } from "@ratesync/core/core";
+ *
+ * const rule = windowRule({ limit: 2, windowMs: 60_000, reserveAheadMs: 0, timingMarginMs: 0 });
+ * const demand = { cost: 2, owner: "me", permit: 1 };
+ * const state = rule.take(rule.initial, 1_000, 1_000, demand);
+ * console.log(rule.usage(state, 1_000).remaining, rule.earliest(state, 1_000, demand)); // 0 61000
+ * ```
  */
 export function windowRule({ limit, windowMs, reserveAheadMs, timingMarginMs }: WindowLimit): Rule<WindowLog> {
   const margin = Math.min(timingMarginMs, Math.max(LEAST_MARGIN_MS, windowMs / 400));

@@ -1,0 +1,95 @@
+/**
+ * The limiter alone, for who brings a `Kv` and a `Clock`: no registry, no configuration file, no adapter, no dependency.
+ * Nothing else is loaded.
+ *
+ * {@link createLimiter} makes a limiter over `{ kv, clock }`. It is the limiter that `configureLimiter` of `@ratesync/core`
+ * makes, with the same options and the same stored value: both may share a limit.
+ *
+ * @example A store of your own: four methods around a compare-and-set
+ * ```ts
+ * import { type Clock, createLimiter, type Kv, type KvEntry } from "@ratesync/core/core";
+ *
+ * const entries = new Map<string, KvEntry>();
+ * let revision = 0;
+ * const kv: Kv = {
+ *   get: (key) => Promise.resolve(entries.get(key) ?? null),
+ *   compareAndSet(key, value, expected) {
+ *     if ((entries.get(key)?.revision ?? 0) !== expected) return Promise.resolve({ ok: false });
+ *     entries.set(key, { value, revision: ++revision });
+ *     return Promise.resolve({ ok: true, revision });
+ *   },
+ *   delete: (key) => Promise.resolve(void entries.delete(key)),
+ *   async *keys(prefix = "") {
+ *     for (const key of entries.keys()) if (key.startsWith(prefix)) yield key;
+ *   },
+ * };
+ * const clock: Clock = {
+ *   now: () => performance.timeOrigin + performance.now(),
+ *   sleep: (ms, signal) =>
+ *     new Promise((resolve, reject) => {
+ *       signal?.throwIfAborted();
+ *       const timer = setTimeout(resolve, Math.ceil(ms) + 1);
+ *       signal?.addEventListener("abort", () => {
+ *         clearTimeout(timer);
+ *         reject(signal.reason);
+ *       });
+ *     }),
+ * };
+ *
+ * await using api = createLimiter("api", { kv, clock }, { ratePerSecond: 100, burst: 5 });
+ * await api.acquire(); // waits for its slot
+ * const result = await api.tryAcquire({ cost: 2 }); // answers at once
+ * console.log(result.allowed, result.remaining); // true 2
+ * ```
+ *
+ * @example Someone has to hold a permit while it works
+ * ```ts
+ * import { createLimiter } from "@ratesync/core/core";
+ * import { memoryKv, systemClock } from "@ratesync/core/memory";
+ *
+ * await using upload = createLimiter("upload", { kv: memoryKv(), clock: systemClock }, { maxConcurrent: 10 });
+ * await using permit = await upload.acquire({ timeoutMs: 5_000 });
+ * console.log(permit.limiterId, permit.lost); // "upload" false
+ * ```
+ *
+ * What a `Kv` must promise: a compare-and-set that succeeds for one of several writers, and a `get` that is never stale. A
+ * call that fails or takes longer than `backendTimeoutMs` counts as a failed store: see `onFailure`. The clock of all
+ * processes must tell the same time, as far as `timingMarginMs` allows.
+ *
+ * The rules themselves are exported too, as pure functions of a state, the time and a request: {@link rateRule},
+ * {@link windowRule} and {@link concurrencyRule}.
+ *
+ * @module
+ */
+export * from "../limiter.ts";
+export {
+  type AcquisitionFailure,
+  ConfigValidationError,
+  ImpossibleCostError,
+  InvalidArgumentError,
+  type Mismatch,
+  RateLimiterAcquisitionError,
+  RateLimiterError,
+  StoreUnavailableError,
+} from "../core/errors.ts";
+export { type ConcurrencyLimit, concurrencyRule } from "../core/rules/concurrency.ts";
+export { type RateLimit, rateRule } from "../core/rules/rate.ts";
+export { type WindowLimit, windowRule } from "../core/rules/window.ts";
+export type {
+  CommonLimiterOptions,
+  CommonTokenBucketOptions,
+  ConcurrencyOptions,
+  RateOptions,
+  SeveralRatesOptions,
+  WindowOptions,
+} from "../config/options.ts";
+export type * from "../core/clock.ts";
+export type * from "../core/kv.ts";
+export type { CheckOptions, Limiter } from "../core/limiter.ts";
+export type * from "../core/limiter_config.ts";
+export type * from "../core/logger.ts";
+export type { RateLimiterMetrics } from "../core/metrics.ts";
+export type * from "../core/result.ts";
+export type * from "../core/rules/rule.ts";
+export type * from "../core/rules/states.ts";
+export type * from "../core/store.ts";

@@ -1,0 +1,266 @@
+import { consoleLogger } from "./adapters/console_logger.ts";
+import { createIdentities, sha256 } from "./adapters/host.ts";
+import type { ConcurrencyOptions, RateOptions, SeveralRatesOptions, WindowOptions } from "./config/options.ts";
+import { shown } from "./core/arguments.ts";
+import { DEFAULTS, type LimiterSettings, resolveLimiter } from "./core/defaults.ts";
+import { ConfigValidationError } from "./core/errors.ts";
+import { createLimiter as createCoreLimiter, type Limiter } from "./core/limiter.ts";
+import type { Logger } from "./core/logger.ts";
+import type { Store } from "./core/store.ts";
+
+/**
+ * Where a limiter of {@link createLimiter} keeps its limit: a `Kv` and the clock that all processes on it share. A whole
+ * `Store` will do as well; the first use opens it, and closing the limiter leaves it open.
+ *
+ * @example
+ * ```ts
+ * import { createLimiter, type LimiterStore } from "@ratesync/core/core";
+ * import { memoryKv, systemClock } from "@ratesync/core/memory";
+ *
+ * const store: LimiterStore = { kv: memoryKv(), clock: systemClock };
+ * const api = createLimiter("api", store, { ratePerSecond: 100 });
+ * console.log((await api.tryAcquire()).allowed); // true
+ * ```
+ */
+export type LimiterStore = Pick<Store, "kv" | "clock"> & Partial<Pick<Store, "open" | "retentionMs" | "localClock">>;
+
+/**
+ * What every limiter of {@link createLimiter} can have, whatever it limits.
+ *
+ * @example
+ * ```ts
+ * import type { StandaloneOptions } from "@ratesync/core/core";
+ *
+ * const options: StandaloneOptions = { onFailure: "closed", timingMarginMs: 5 };
+ * console.log(options.onFailure); // "closed"
+ * ```
+ */
+export interface StandaloneOptions {
+  /**
+   * What happens while the store is down: requests are admitted without a limit and marked `degraded`, or refused with an
+   * error.
+   *
+   * @default {"open"}
+   */
+  readonly onFailure?: "open" | "closed" | undefined;
+  /**
+   * By how many milliseconds a start may be late before its slot counts as missed. Also the allowance for hosts whose clocks
+   * disagree.
+   *
+   * @default {10}
+   */
+  readonly timingMarginMs?: number | undefined;
+  /**
+   * The longest pause between two tries of a compare-and-set that lost its race, in milliseconds.
+   *
+   * @default {50}
+   */
+  readonly retryIntervalMs?: number | undefined;
+  /**
+   * How many lost races in a row end a request that has a timeout.
+   *
+   * @default {100}
+   */
+  readonly maxRetries?: number | undefined;
+  /** Where to report. The default writes warnings and errors to the console. */
+  readonly logger?: Logger | undefined;
+  /** Belongs to a registry. */
+  readonly replace?: undefined;
+}
+
+/**
+ * The options of {@link createLimiter}: those of `configureLimiter`, but for what only a registry needs.
+ *
+ * @example
+ * ```ts
+ * import type { StandaloneLimiterOptions } from "@ratesync/core/core";
+ *
+ * const api: StandaloneLimiterOptions = { ratePerSecond: 100, burst: 20, maxConcurrent: 8 };
+ * const login: StandaloneLimiterOptions = { algorithm: "sliding_window", limit: 5, windowMs: 300_000 };
+ * console.log(api, login);
+ * ```
+ */
+export type StandaloneLimiterOptions =
+  & StandaloneOptions
+  & (RateOptions<never> | ConcurrencyOptions<never> | SeveralRatesOptions<never> | WindowOptions<never>);
+
+/**
+ * A limiter that belongs to no registry.
+ *
+ * @example
+ * ```ts
+ * import { createLimiter, memoryStore, type StandaloneLimiter } from "@ratesync/core/memory";
+ *
+ * const upload: StandaloneLimiter = createLimiter("upload", memoryStore(), { maxConcurrent: 2 });
+ * const permit = await upload.acquire();
+ * await upload.close();
+ * console.log(permit.lost); // false
+ * ```
+ */
+export interface StandaloneLimiter extends Limiter, AsyncDisposable {
+  /** Answers everybody who waits, and gives back what is held or reserved. The store stays as it is. Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * A limiter over a `Kv` and a `Clock`, without a registry: the same limits, by the same algorithm, with the same stored
+ * value as a limiter of the same id that is configured by name. Making one opens nothing.
+ *
+ * `onFailure: "local"` belongs to a registry, which has a memory store to fall back to.
+ *
+ * @param id Its name. All processes that use this name on the same store share the limit.
+ * @param store Where the limit is kept: `{ kv, clock }`, or a store.
+ * @param options What is limited.
+ * @throws {ConfigValidationError} if an option is missing, wrong or unknown.
+ *
+ * @example
+ * ```ts
+ * import { createLimiter } from "@ratesync/core/core";
+ * import { memoryKv, systemClock } from "@ratesync/core/memory";
+ *
+ * const store = { kv: memoryKv(), clock: systemClock }; // or your own two
+ * await using api = createLimiter("api", store, { ratePerSecond: 100, burst: 20, timeoutMs: 5_000 });
+ * await api.acquire();
+ * const result = await api.tryAcquire({ key: "alice", cost: 2 });
+ * console.log(result.allowed, result.remaining); // true 18
+ * ```
+ */
+export function createLimiter(id: string, store: LimiterStore, options: StandaloneLimiterOptions): StandaloneLimiter {
+  const checked = checkOptions(id, options);
+  if (!store?.kv || !store.clock) throw refused(id, "store", "an object with kv and clock", shown(store));
+  const limiter = createCoreLimiter(resolveLimiter(id, { ...checked, store: "kv" }), {
+    retryIntervalMs: checked.retryIntervalMs ?? DEFAULTS.retryIntervalMs,
+    maxRetries: checked.maxRetries ?? DEFAULTS.maxRetries,
+    timingMarginMs: checked.timingMarginMs ?? DEFAULTS.timingMarginMs,
+    mostKeys: DEFAULTS.mostKeys,
+    store: {
+      kv: store.kv,
+      clock: store.clock,
+      open: async () => await store.open?.(),
+      close: () => Promise.resolve(),
+      get retentionMs() {
+        return store.retentionMs;
+      },
+    },
+    localClock: store.localClock ?? store.clock,
+    logger: checked.logger ?? consoleLogger,
+    identity: createIdentities(),
+    random: Math.random,
+    digest: sha256,
+    localLimiter: () => {
+      throw refused(id, "onFailure", '"open" or "closed"', '"local"');
+    },
+  });
+  return Object.assign(limiter, { [Symbol.asyncDispose]: () => limiter.close() });
+}
+
+/** What a value must be. */
+interface Demand {
+  readonly expected: string;
+  readonly fits: (value: unknown) => boolean;
+}
+
+const numberThat = (expected: string, fits: (value: number) => boolean): Demand => ({
+  expected,
+  fits: (value) => typeof value === "number" && value <= Number.MAX_SAFE_INTEGER && fits(value),
+});
+const oneOf = (...words: readonly string[]): Demand => ({
+  expected: words.map((word) => `"${word}"`).join(" or "),
+  fits: (value) => words.some((word) => word === value),
+});
+
+const COUNT = numberThat("an integer >= 1", (value) => Number.isInteger(value) && value >= 1);
+const DURATION = numberThat("a number of milliseconds > 0", (value) => value > 0);
+const WAIT = numberThat("a number of milliseconds >= 0", (value) => value >= 0);
+
+const RATE = {
+  limit: COUNT,
+  windowMs: DURATION,
+  burst: numberThat("a number >= 1", (value) => value >= 1),
+  algorithm: oneOf("token_bucket", "sliding_window"),
+};
+
+const OPTIONS: Readonly<Record<string, Demand>> = {
+  ...RATE,
+  ratePerSecond: numberThat("a number from 1e-9 to 1e9", (value) => value >= 1e-9 && value <= 1e9),
+  maxConcurrent: COUNT,
+  leaseMs: DURATION,
+  timeoutMs: WAIT,
+  onFailure: oneOf("open", "closed"),
+  backendTimeoutMs: DURATION,
+  reserveAheadMs: WAIT,
+  timingMarginMs: WAIT,
+  retryIntervalMs: DURATION,
+  maxRetries: COUNT,
+  rates: { expected: "a list of { limit, windowMs }", fits: Array.isArray },
+  logger: { expected: "a Logger", fits: (value) => typeof value === "object" && value !== null },
+};
+
+function refused(id: string, name: string, expected: string, received: string): ConfigValidationError {
+  return new ConfigValidationError(`Limiter '${id}': ${name} must be ${expected}, got ${received}.`, {
+    field: `limiters.${id}.${name}`,
+    expected,
+    received,
+  });
+}
+
+/** The options without those that are `undefined`. */
+function checkOptions(
+  id: string,
+  options: StandaloneLimiterOptions,
+): Omit<LimiterSettings, "store"> & StandaloneOptions {
+  if (typeof id !== "string" || id === "") throw refused(shown(id), "id", "a text that is not empty", shown(id));
+  const checked: LimiterSettings & StandaloneOptions = checkFields(id, "", OPTIONS, options);
+  const { algorithm, ratePerSecond, burst, limit, windowMs, maxConcurrent, rates = [] } = checked;
+  const slides = algorithm === "sliding_window";
+  const how = `${slides ? "with" : "without"} algorithm "sliding_window"`;
+  function expect(name: string, value: number | undefined, isGiven: boolean, when: string): void {
+    if ((value !== undefined) === isGiven) return;
+    throw refused(
+      id,
+      name,
+      `${isGiven ? "given" : "left out"} ${when}`,
+      value === undefined ? "nothing" : shown(value),
+    );
+  }
+  expect("limit", limit, slides, how);
+  expect("windowMs", windowMs, slides, how);
+  if (slides) expect("ratePerSecond", ratePerSecond, false, how);
+  if (ratePerSecond === undefined) expect("burst", burst, false, "without ratePerSecond");
+  for (const [i, rate] of rates.entries()) {
+    const path = `rates[${i}].`;
+    checkFields(id, path, RATE, rate);
+    expect(`${path}limit`, rate.limit, true, "in each rate");
+    expect(`${path}windowMs`, rate.windowMs, true, "in each rate");
+    if ((rate.algorithm ?? algorithm) === "sliding_window") {
+      expect(`${path}burst`, rate.burst, false, 'with algorithm "sliding_window"');
+    }
+  }
+  if (!slides && maxConcurrent === undefined && rates.length === 0) {
+    expect("ratePerSecond", ratePerSecond, true, "where neither maxConcurrent nor rates is");
+  }
+  return checked;
+}
+
+function checkFields<T extends object>(
+  id: string,
+  path: string,
+  demands: Readonly<Record<string, Demand>>,
+  given: T,
+): T {
+  if (typeof given !== "object" || given === null) throw refused(id, path + "options", "an object", shown(given));
+  const present = Object.entries(given).filter(([, value]) => value !== undefined);
+  for (const [name, value] of present) {
+    const demand = Object.hasOwn(demands, name) ? demands[name] : undefined;
+    if (!demand) {
+      throw refused(
+        id,
+        path + name,
+        `left out: the options are ${Object.keys(demands).join(", ")}`,
+        "an unknown option",
+      );
+    }
+    if (!demand.fits(value)) throw refused(id, path + name, demand.expected, shown(value));
+  }
+  return Object.fromEntries(present) as T; // the same entries, all of which were checked
+}

@@ -1,0 +1,151 @@
+import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { test } from "node:test";
+import { createRateSync } from "../../mod.ts";
+import {
+  ConfigValidationError,
+  createLimiter,
+  type LimiterStore,
+  RateLimiterAcquisitionError,
+  type StandaloneLimiterOptions,
+  StoreUnavailableError,
+} from "../../src/entries/core.ts";
+import { memoryKv, memoryStore } from "../../src/entries/memory.ts";
+import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
+import { recordingLogger } from "../config/stubs.ts";
+
+test("createLimiter() and a registry that have the same store, id and key share one limit", async () => {
+  const { kv, clock } = memoryStore();
+  const rateSync = createRateSync();
+  rateSync.configureStore("mine", { kv, clock });
+  const options = { ratePerSecond: 0.001, burst: 2 };
+  rateSync.configureLimiter("api", { store: "mine", ...options });
+  const alone = createLimiter("api", { kv, clock }, options);
+  for (const key of [undefined, "alice", "a long one, which is hashed ".repeat(20)]) {
+    assertEquals((await alone.tryAcquire({ key })).allowed, true);
+    assertEquals((await rateSync.tryAcquire("api", { key })).allowed, true);
+    assertEquals((await alone.tryAcquire({ key })).allowed, false);
+    assertEquals((await rateSync.tryAcquire("api", { key })).allowed, false);
+  }
+});
+
+test("createLimiter() fills in what a registry does", () => {
+  const rateSync = createRateSync();
+  const all = [
+    { ratePerSecond: 10 },
+    { maxConcurrent: 3, rates: [{ limit: 1, windowMs: 1_000 }], timeoutMs: 0 },
+    { algorithm: "sliding_window", limit: 5, windowMs: 300_000, onFailure: "closed", reserveAheadMs: 0 },
+  ] as const satisfies readonly StandaloneLimiterOptions[];
+  for (const [i, options] of all.entries()) {
+    rateSync.configureLimiter(`limiter ${i}`, options);
+    const expected = { ...rateSync.getLimiter(`limiter ${i}`).getConfig(), storeId: "kv" };
+    assertEquals(createLimiter(`limiter ${i}`, memoryStore(), options).getConfig(), expected);
+  }
+});
+
+test("createLimiter() waits, limits and gives back on the clock that it was given", async () => {
+  const clock = createVirtualClock();
+  const limiter = createLimiter("api", memoryStore(clock), { ratePerSecond: 1 / 3_600, maxConcurrent: 1 });
+  const first = await limiter.acquire();
+  await first.release();
+  const second = await clock.runUntil(limiter.acquire());
+  assertEquals(Math.round(second.waitedMs), 3_600_000);
+  await limiter.close();
+  assertEquals(clock.sleepers, 0);
+});
+
+test("a limiter of createLimiter() that is disposed of gives back what it holds", async () => {
+  const store = memoryStore();
+  {
+    await using upload = createLimiter("upload", store, { maxConcurrent: 1 });
+    await upload.acquire();
+  }
+  const other = createLimiter("upload", store, { maxConcurrent: 1 });
+  assertEquals((await other.tryAcquire()).allowed, true);
+  await other.close();
+});
+
+test("createLimiter() opens a store with the first use, and leaves it open", async () => {
+  const calls: string[] = [];
+  const store: LimiterStore & { close(): void } = {
+    ...memoryStore(),
+    open: () => Promise.resolve(void calls.push("open")),
+    close: () => void calls.push("close"),
+  };
+  const limiter = createLimiter("api", store, { ratePerSecond: 10 });
+  assertEquals(calls, []);
+  await limiter.acquire();
+  await limiter.close();
+  assertEquals(calls, ["open"]);
+});
+
+test("createLimiter() refuses a store that forgets before the limit has run out", async () => {
+  const store = { ...memoryStore(), retentionMs: 1_000 };
+  const limiter = createLimiter("login", store, { algorithm: "sliding_window", limit: 5, windowMs: 60_000 });
+  await assertRejects(() => limiter.acquire(), ConfigValidationError, "forgets after 1 s");
+});
+
+test("when the store fails a limiter of createLimiter() admits and says so, or with onFailure closed throws", async () => {
+  const { clock } = memoryStore();
+  const broken = () => Promise.reject(new StoreUnavailableError("The disk is full.", { store: "mine" }));
+  const kv = { ...memoryKv(), get: broken, compareAndSet: broken };
+  const { logger, lines } = recordingLogger();
+  const open = createLimiter("open", { kv, clock }, { ratePerSecond: 1, logger });
+  assertEquals((await open.acquire()).degraded, true);
+  assertEquals(lines.length, 1);
+  assertStringIncludes(lines[0]!, "warn: Limiter 'open': Store 'mine': The disk is full.");
+  const closed = createLimiter("closed", { kv, clock }, { ratePerSecond: 1, logger, onFailure: "closed" });
+  const error = await assertRejects(() => closed.acquire(), RateLimiterAcquisitionError);
+  assertEquals(error.reason, "backend");
+  assertInstanceOf(error.cause, StoreUnavailableError);
+});
+
+test("createLimiter() says which option is wrong, what was expected and what was there", () => {
+  const wrong: [options: object, field: string, received: string][] = [
+    [{}, "ratePerSecond", "nothing"],
+    [{ ratePerSecond: 0 }, "ratePerSecond", "0"],
+    [{ ratePerSecond: Infinity }, "ratePerSecond", "Infinity"],
+    [{ ratePerSecond: NaN }, "ratePerSecond", "NaN"],
+    [{ ratePerSecond: "10" }, "ratePerSecond", '"10"'],
+    [{ ratePerSecond: 1, burst: 0.5 }, "burst", "0.5"],
+    [{ maxConcurrent: 1, burst: 5 }, "burst", "5"],
+    [{ maxConcurrent: 1.5 }, "maxConcurrent", "1.5"],
+    [{ maxConcurrent: 1, leaseMs: 0 }, "leaseMs", "0"],
+    [{ ratePerSecond: 1, timeoutMs: -1 }, "timeoutMs", "-1"],
+    [{ ratePerSecond: 1, limit: 5 }, "limit", "5"],
+    [{ ratePerSecond: 1, windowMs: 5 }, "windowMs", "5"],
+    [{ algorithm: "sliding_window", limit: 5 }, "windowMs", "nothing"],
+    [{ algorithm: "sliding_window", limit: 5, windowMs: 1, ratePerSecond: 1 }, "ratePerSecond", "1"],
+    [{ algorithm: "sliding_window", limit: 5, windowMs: 1, burst: 1 }, "burst", "1"],
+    [{ algorithm: "gcra", ratePerSecond: 5 }, "algorithm", '"gcra"'],
+    [{ ratePerSecond: 1, onFailure: "local" }, "onFailure", '"local"'],
+    [{ ratePerSecond: 1, store: "nats" }, "store", "an unknown option"],
+    [{ ratePerSecond: 1, toString: 1 }, "toString", "an unknown option"],
+    [{ ratePerSecond: 1, logger: null }, "logger", "null"],
+    [{ rates: [] }, "ratePerSecond", "nothing"],
+    [{ rates: 5 }, "rates", "5"],
+    [{ rates: [5] }, "rates[0].options", "5"],
+    [{ rates: [{ limit: 1 }] }, "rates[0].windowMs", "nothing"],
+    [{ rates: [{ limit: 1, windowMs: 1, burst: 0 }] }, "rates[0].burst", "0"],
+    [{ rates: [{ limit: 1, windowMs: 1, burst: 2, algorithm: "sliding_window" }] }, "rates[0].burst", "2"],
+    [{ rates: [{ limit: 1, windowMs: 1, leaseMs: 2 }] }, "rates[0].leaseMs", "an unknown option"],
+  ];
+  for (const [options, field, received] of wrong) {
+    // Untyped code may give anything.
+    const error = assertThrows(() => createLimiter("api", memoryStore(), options as never), ConfigValidationError);
+    assertEquals([error.field, error.received], [`limiters.api.${field}`, received]);
+    assert(error.expected !== "", error.message);
+  }
+});
+
+test("createLimiter() refuses what is no id, no store or no options at all", () => {
+  const options = { ratePerSecond: 1 };
+  for (const id of ["", undefined, 5]) {
+    assertThrows(() => createLimiter(id as never, memoryStore(), options), ConfigValidationError, "id must be a text");
+  }
+  for (const store of [undefined, {}, { kv: memoryKv() }]) {
+    assertThrows(() => createLimiter("api", store as never, options), ConfigValidationError, "store must be an object");
+  }
+  for (const given of [undefined, null, 5]) {
+    assertThrows(() => createLimiter("api", memoryStore(), given as never), ConfigValidationError, "options must be");
+  }
+});
