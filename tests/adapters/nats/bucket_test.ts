@@ -20,19 +20,19 @@ async function configOf(connection: NatsConnection, bucket: string): Promise<Rec
   return config as Record<string, unknown>; // a stream's information always has its configuration
 }
 
-test("NATS-4 isAtLeast() compares versions as numbers", () => {
+test("isAtLeast() compares versions as numbers [NATS-4]", () => {
   assert(isAtLeast("2.9.21", [2, 9, 21]));
   assert(isAtLeast("2.10.0", [2, 9, 21]));
   assert(isAtLeast("v3.0.0-RC.1", [2, 9, 21]));
   for (const older of ["2.9.10", "2.9.3", "1.99.99", "", "unknown"]) assert(!isAtLeast(older, [2, 9, 21]), older);
 });
 
-test("NATS-8 ttlHeader() gives whole seconds, rounded up, at least one", () => {
+test("ttlHeader() gives whole seconds, rounded up, at least one [NATS-8]", () => {
   assertEquals([undefined, NaN, Infinity, 1e18].map(ttlHeader), [undefined, undefined, undefined, undefined]);
   assertEquals([-5, 0, 1, 1_000, 1_001, 86_400_000].map(ttlHeader), ["1s", "1s", "1s", "1s", "2s", "86400s"]);
 });
 
-test("NATS-6 subjectOf() refuses what would change the meaning of the protocol", () => {
+test("subjectOf() refuses what would change the meaning of the protocol [NATS-6]", () => {
   assertEquals(subjectOf("b", "api.user=40x"), "$KV.b.api.user=40x");
   for (const key of ["", ".", "a.", ".a", "a..b", "a b", "a\r\nPUB x 0", "*", "a.>", "ä", "a\n"]) {
     try {
@@ -45,7 +45,7 @@ test("NATS-6 subjectOf() refuses what would change the meaning of the protocol",
   }
 });
 
-test("NATS-4 isMarker() knows the headers of deleted and expired keys", () => {
+test("isMarker() knows the headers of deleted and expired keys [NATS-4]", () => {
   assert(isMarker("NATS/1.0\r\nKV-Operation: DEL\r\n\r\n"));
   assert(isMarker("NATS/1.0\r\nNats-Rollup: sub\r\nKV-Operation: PURGE\r\n\r\n"));
   assert(isMarker("NATS/1.0\r\nNats-Marker-Reason: MaxAge\r\n\r\n"));
@@ -55,7 +55,7 @@ test("NATS-4 isMarker() knows the headers of deleted and expired keys", () => {
 await forEachServer((server) => {
   const modern = isAtLeast(server.version, [2, 11, 0]);
 
-  server.test("NATS-1 NATS-2 autoCreate creates the bucket as it was configured", async () => {
+  server.test("autoCreate creates the bucket as it was configured [NATS-1, NATS-2]", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     await using store = testStore({ url, bucketName, storage: "file" });
@@ -72,7 +72,7 @@ await forEachServer((server) => {
     assertEquals(store.log.lines.filter((line) => line.startsWith("warn")), []);
   });
 
-  server.test(`NATS-4 a value's own time to live is ${modern ? "used" : "left out"}`, async () => {
+  server.test(`a value's own time to live is ${modern ? "used" : "left out"} [NATS-4, NATS-8]`, async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     await using store = testStore({ url, bucketName });
@@ -86,7 +86,7 @@ await forEachServer((server) => {
     assertEquals(atob(hdrs).includes("Nats-TTL: 2s"), modern);
   });
 
-  server.test("NATS-2 without autoCreate a missing bucket is an error that says what to do", async () => {
+  server.test("without autoCreate a missing bucket is an error that says what to do [NATS-2]", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     await using store = testStore({ url, bucketName, autoCreate: false });
@@ -97,7 +97,7 @@ await forEachServer((server) => {
     assertEquals(error.outcome, "not_applied");
   });
 
-  server.test("NATS-2 without autoCreate an existing bucket is used", async () => {
+  server.test("without autoCreate an existing bucket is used [NATS-2]", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     await using first = testStore({ url, bucketName });
@@ -107,7 +107,7 @@ await forEachServer((server) => {
     assertEquals((await first.kv.get("a"))?.value, text("1"));
   });
 
-  server.test("NATS-1 NATS-2 an existing bucket with other settings is used, with a warning that says how it differs", async () => {
+  server.test("an existing bucket with other settings is used, with a warning that says how it differs [NATS-1, NATS-2]", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     await using admin = testStore({ url });
@@ -129,7 +129,7 @@ await forEachServer((server) => {
     assert((await store.kv.compareAndSet("a", text("1"), 0, 5_000)).ok);
   });
 
-  server.test("NATS-1 a bucket without a TTL has no retention", async () => {
+  server.test("a bucket without a TTL has no retention [NATS-1]", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     await using admin = testStore({ url });
@@ -144,7 +144,7 @@ await forEachServer((server) => {
     assertEquals(store.retentionMs, undefined);
   });
 
-  server.test("NATS-1 stores that create the bucket at the same time, with other settings, all work", async () => {
+  server.test("stores that create the bucket at the same time, with other settings, all work [NATS-1]", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     const ttls = [10_000, 20_000, 30_000, 30_000, 40_000, 50_000];
@@ -155,7 +155,7 @@ await forEachServer((server) => {
     await Promise.all(stores.map((store) => store.close()));
   });
 
-  server.test("NATS-4 a key that another client deleted can be created with one compareAndSet()", async () => {
+  server.test("a key that another client deleted can be created with one compareAndSet() [NATS-4]", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     await using store = testStore({ url, bucketName });
@@ -173,7 +173,7 @@ await forEachServer((server) => {
     }
   });
 
-  server.test("NATS-4 what is written is an ordinary entry for other KV clients, and the other way round", async () => {
+  server.test("what is written is an ordinary entry for other KV clients, and the other way round [NATS-4]", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     await using store = testStore({ url, bucketName });
@@ -185,7 +185,7 @@ await forEachServer((server) => {
     assertEquals(await store.kv.get("b"), { value: text("x"), revision });
   });
 
-  server.test("NATS-6 a bucket name that NATS does not take is refused", async () => {
+  server.test("a bucket name that NATS does not take is refused [NATS-6]", async () => {
     const { url } = await server.shared();
     for (const bucketName of ["", "a b", "a.b", "*", "a>"]) {
       await using store = testStore({ url, bucketName });
@@ -198,7 +198,7 @@ const servers = await natsServers();
 for (const server of servers) {
   const safe = isAtLeast(server.version, [2, 9, 21]);
   test(
-    `FAIL a replicated bucket is ${safe ? "used" : "refused"} [3 × nats-server ${server.version}]`,
+    `a replicated bucket is ${safe ? "used" : "refused"} [3 × nats-server ${server.version}]`,
     LIMIT,
     async () => {
       await using cluster = await startCluster(3, { server });

@@ -13,7 +13,7 @@ import { systemClock } from "../../../src/adapters/system_clock.ts";
 import { forEachServer } from "../../support/nats_server.ts";
 import { testStore } from "../../support/nats_store.ts";
 
-test("TB-12 parseTimestamp() keeps the fraction of a millisecond", () => {
+test("parseTimestamp() keeps the fraction of a millisecond [TB-12]", () => {
   assertEquals(parseTimestamp("2026-01-02T03:04:05Z"), Date.UTC(2026, 0, 2, 3, 4, 5));
   assertAlmostEquals(
     parseTimestamp("2026-01-02T03:04:05.123456789Z") ?? 0,
@@ -24,7 +24,7 @@ test("TB-12 parseTimestamp() keeps the fraction of a millisecond", () => {
   for (const text of ["", "yesterday", "2026-01-02", undefined, 7]) assertEquals(parseTimestamp(text), undefined);
 });
 
-test("TB-12 offsetOf() trusts the shortest round trip, and half of it bounds the error", () => {
+test("offsetOf() trusts the shortest round trip, and half of it bounds the error [TB-12]", () => {
   const anyTime = fc.double({ min: 0, max: 1e4, noNaN: true });
   const sample = fc.record({ before: anyTime, there: anyTime, back: anyTime });
   fc.assert(fc.property(anyTime, fc.array(sample, { minLength: 1 }), (truth, list) => {
@@ -42,14 +42,14 @@ test("TB-12 offsetOf() trusts the shortest round trip, and half of it bounds the
   assertEquals(offsetOf([], 22), undefined);
 });
 
-test("TB-12 offsetOf() knows that the clocks may have drifted since the best sample", () => {
+test("offsetOf() knows that the clocks may have drifted since the best sample [TB-12]", () => {
   const quickThenStopped = [{ before: 0, after: 1, server: 100 }, { before: 2, after: 60_000, server: 30_000 }];
   const offset = offsetOf(quickThenStopped, 60_000);
   assertEquals(offset?.ms, 99.5);
   assertGreaterOrEqual(offset?.errorMs ?? 0, 0.5 + 59_999 * 1e-4);
 });
 
-test("TB-12 combineOffsets() is never less exact than the fresh measurement, and the truth stays within", () => {
+test("combineOffsets() is never less exact than the fresh measurement, and the truth stays within [TB-12]", () => {
   const error = fc.double({ min: 0.001, max: 100, noNaN: true });
   const share = fc.double({ min: -1, max: 1, noNaN: true });
   fc.assert(fc.property(error, error, share, share, fc.nat(1e6), (e1, e2, s1, s2, age) => {
@@ -60,7 +60,7 @@ test("TB-12 combineOffsets() is never less exact than the fresh measurement, and
   }));
 });
 
-test("TB-12 combineOffsets() follows a server whose clock was set", () => {
+test("combineOffsets() follows a server whose clock was set [TB-12]", () => {
   assertEquals(combineOffsets({ ms: 0, errorMs: 1 }, { ms: 3_600_000, errorMs: 2 }, 10), { ms: 3_600_000, errorMs: 2 });
 });
 
@@ -82,7 +82,7 @@ function world() {
   return { time, clock };
 }
 
-test("TB-12 ServerClock is the local clock until it was measured, and the server's afterwards", async () => {
+test("ServerClock is the local clock until it was measured, and the server's afterwards [TB-12]", async () => {
   const { time, clock } = world();
   assertEquals(clock.now(), 5_000);
   assertEquals(clock.errorMs, Infinity);
@@ -91,7 +91,7 @@ test("TB-12 ServerClock is the local clock until it was measured, and the server
   assertLessOrEqual(clock.errorMs, 1);
 });
 
-test("TB-12 a jump of the host's clock does not change ServerClock", async () => {
+test("a jump of the host's clock does not change ServerClock [TB-12]", async () => {
   const { time, clock } = world();
   await clock.measure();
   const before = clock.now();
@@ -101,7 +101,7 @@ test("TB-12 a jump of the host's clock does not change ServerClock", async () =>
   }
 });
 
-test("TB-12 ServerClock never goes back: it waits where the server turns out to be behind", async () => {
+test("ServerClock never goes back: it waits where the server turns out to be behind [TB-12]", async () => {
   const { time, clock } = world();
   await clock.measure();
   const before = clock.now();
@@ -112,7 +112,7 @@ test("TB-12 ServerClock never goes back: it waits where the server turns out to 
   assertEquals(clock.now(), time.monotonic + 500);
 });
 
-test("TB-12 ServerClock measures again on use when its measurement is old, once", async () => {
+test("ServerClock measures again on use when its measurement is old, once [TB-12]", async () => {
   const { time, clock } = world();
   await clock.measure();
   const { asked } = time;
@@ -126,7 +126,7 @@ test("TB-12 ServerClock measures again on use when its measurement is old, once"
   assertEquals(clock.now(), time.monotonic + 1_040);
 });
 
-test("TB-12 ServerClock goes on with what it knows when the server does not answer", async () => {
+test("ServerClock goes on with what it knows when the server does not answer [TB-12]", async () => {
   const { time, clock } = world();
   await clock.measure();
   time.down = true;
@@ -137,7 +137,7 @@ test("TB-12 ServerClock goes on with what it knows when the server does not answ
   assertEquals(clock.now(), before + 1);
 });
 
-test("TB-12 ServerClock stops asking when a measurement takes long", async () => {
+test("ServerClock stops asking when a measurement takes long [TB-12]", async () => {
   const { time, clock } = world();
   time.roundTrip = 400;
   await clock.measure();
@@ -145,7 +145,7 @@ test("TB-12 ServerClock stops asking when a measurement takes long", async () =>
 });
 
 await forEachServer((server) => {
-  server.test("TB-12 the store's clock shows the server's time", async () => {
+  server.test("the store's clock shows the server's time [TB-12]", async () => {
     const { url } = await server.shared();
     await using store = testStore({ url });
     assertEquals(store.clock.errorMs, Infinity);
@@ -155,7 +155,7 @@ await forEachServer((server) => {
     assertLessOrEqual(Math.abs(store.clock.offsetMs - (Date.now() - systemClock.now())), store.clock.errorMs + 2);
   });
 
-  server.test("TB-12 with clock: local the store's clock is this host's, and nothing is measured", async () => {
+  server.test("with clock: local the store's clock is this host's, and nothing is measured [TB-12]", async () => {
     const { url } = await server.shared();
     await using store = testStore({ url, clock: "local" });
     await store.open();
@@ -165,7 +165,7 @@ await forEachServer((server) => {
     assertEquals(store.clock.offsetMs, 0);
   });
 
-  server.test("NATS-4 measuring leaves no key behind that keys() shows", async () => {
+  server.test("measuring leaves no key behind that keys() shows [NATS-4]", async () => {
     const { url } = await server.shared();
     await using store = testStore({ url });
     await store.open();

@@ -45,7 +45,7 @@ async function fails(options: NatsStoreOptions, sentence: string, ...secrets: st
 const hostOf = (server: RunningServer, userinfo: string) => `nats://${userinfo}@${server.host}`;
 
 await forEachServer((server) => {
-  server.test("NATS-3 a token works, in the URL and as an option, and a wrong one is rejected", async () => {
+  server.test("a token works, in the URL and as an option, and a wrong one is rejected [NATS-3]", async () => {
     await using running = await server.start({ config: 'authorization { token: "s3cr3t/1" }\n' });
     await works({ url: hostOf(running, "s3cr3t%2F1") });
     await works({ url: running.url, token: "s3cr3t/1" });
@@ -54,7 +54,7 @@ await forEachServer((server) => {
     await fails({ url: running.url }, `${running.host} rejected the credentials`);
   });
 
-  server.test("NATS-3 user and password work, in the URL and as options, and wrong ones are rejected", async () => {
+  server.test("user and password work, in the URL and as options, and wrong ones are rejected [NATS-3]", async () => {
     await using running = await server.start({ config: 'authorization { user: "num", password: "s3cr3t:@123" }\n' });
     await works({ url: hostOf(running, "num:s3cr3t%3A%40123") });
     await works({ url: hostOf(running, "num:s3cr3t:@123") });
@@ -64,7 +64,7 @@ await forEachServer((server) => {
     }
   });
 
-  server.test("NATS-3 a store that was rejected works once the server accepts it", async () => {
+  server.test("a store that was rejected works once the server accepts it [NATS-3]", async () => {
     await using running = await server.start({ config: "authorization { user: a, password: s3cr3told }\n" });
     await using store = testStore({ url: running.url, user: "a", password: "s3cr3tnew" });
     await assertRejects(() => store.open(), StoreUnavailableError, "rejected the credentials");
@@ -73,7 +73,7 @@ await forEachServer((server) => {
     await store.open();
   });
 
-  server.test("NATS-3 an NKey seed file works, and a wrong one is rejected", async () => {
+  server.test("an NKey seed file works, and a wrong one is rejected [NATS-3]", async () => {
     const [user, other] = [nkeys.createUser(), nkeys.createUser()];
     const seedOf = (key: typeof user) => new TextDecoder().decode(key.getSeed());
     await using running = await server.start({
@@ -85,7 +85,7 @@ await forEachServer((server) => {
     await fails({ url: running.url, nkeySeedFile: wrong }, "rejected the credentials", seedOf(other));
   });
 
-  server.test("NATS-3 a .creds file works, with any line ends", async () => {
+  server.test("a .creds file works, with any line ends [NATS-3]", async () => {
     const { config, creds } = makeCredentials();
     await using running = await server.start({ config });
     await works({ url: running.url, credentialsFile: file("user.creds", creds) });
@@ -93,7 +93,7 @@ await forEachServer((server) => {
     await fails({ url: running.url }, "rejected the credentials");
   });
 
-  server.test("NATS-3 a file with credentials that cannot be used is an error that names it", async () => {
+  server.test("a file with credentials that cannot be used is an error that names it [NATS-3]", async () => {
     const { url } = await server.shared();
     const broken = file("broken", "s3cr3t");
     const missing = join(folder, "missing");
@@ -109,7 +109,7 @@ await forEachServer((server) => {
 
   const serverTls = `cert_file: "${tls("server.pem")}", key_file: "${tls("server-key.pem")}"`;
 
-  server.test("NATS-3 tls:// is encrypted and checks the server's certificate", async () => {
+  server.test("tls:// is encrypted and checks the server's certificate [NATS-3]", async () => {
     await using running = await server.start({ config: `tls { ${serverTls} }\n` });
     const url = `tls://${running.host}`;
     await works({ url, tlsCaFile: tls("ca.pem") });
@@ -119,12 +119,12 @@ await forEachServer((server) => {
     await fails({ url }, `the TLS certificate of ${running.host} is not trusted`);
   });
 
-  server.test("NATS-3 tls:// sends no credentials to a server that has no TLS", async () => {
+  server.test("tls:// sends no credentials to a server that has no TLS [NATS-3]", async () => {
     await using running = await server.start({ config: "authorization { user: a, password: s3cr3t }\n" });
     await fails({ url: `tls://a:s3cr3t@${running.host}` }, `${running.host} does not offer TLS`);
   });
 
-  server.test("NATS-3 a client certificate works, and one that is missing is said to be", async () => {
+  server.test("a client certificate works, and one that is missing is said to be [NATS-3]", async () => {
     const config = `tls { ${serverTls}, ca_file: "${tls("ca.pem")}", verify: true }\n`;
     await using running = await server.start({ config });
     const url = `tls://${running.host}`;
@@ -133,7 +133,7 @@ await forEachServer((server) => {
     await fails({ url, tlsCaFile, backendTimeoutMs: 500 }, "client certificate");
   });
 
-  server.test("NATS-3 ws:// works, with credentials too", async () => {
+  server.test("ws:// works, with credentials too [NATS-3]", async () => {
     await using running = await server.start({
       config: `websocket { listen: "127.0.0.1:-1", no_tls: true }\nauthorization { user: a, password: s3cr3t }\n`,
     });
@@ -143,7 +143,7 @@ await forEachServer((server) => {
     await fails({ url: "ws://127.0.0.1:1", backendTimeoutMs: 1_000 }, "127.0.0.1:1");
   });
 
-  server.test("NATS-3 a list of URLs works when its first server is dead", async () => {
+  server.test("a list of URLs works when its first server is dead [NATS-3]", async () => {
     const { host, url } = await server.shared();
     await works({ url: `nats://127.0.0.1:1,${url}` });
     await works({ url: `127.0.0.1:1, 127.0.0.1:2, ${host}` });
@@ -153,18 +153,18 @@ await forEachServer((server) => {
     );
   });
 
-  server.test("NATS-3 a list of URLs works when one of its servers accepts and says nothing", async () => {
+  server.test("a list of URLs works when one of its servers accepts and says nothing [NATS-3]", async () => {
     const { url } = await server.shared();
     await using silent = await startSilent();
     for (let i = 0; i < 4; i++) await works({ url: `${silent.url},${url}`, backendTimeoutMs: 2_000 });
   });
 
-  server.test("ERR-5 a server without JetStream is said to be one", async () => {
+  server.test("a server without JetStream is said to be one [ERR-5]", async () => {
     await using running = await server.start({ jetStream: false });
     await fails({ url: running.url }, `nobody answers for JetStream at ${running.host}`);
   });
 
-  server.test("ERR-5 a user without the permissions is told which one is missing", async () => {
+  server.test("a user without the permissions is told which one is missing [ERR-5]", async () => {
     const user = (allow: string[]) =>
       `{ user: a, password: s3cr3t, permissions: { publish: ${JSON.stringify(allow)}, ` +
       'subscribe: ["_INBOX.>"] } }';
@@ -179,7 +179,7 @@ await forEachServer((server) => {
   });
 });
 
-test("ERR-5 a host that does not exist is said to", async () => {
+test("a host that does not exist is said to [ERR-5]", async () => {
   await fails({ url: "nats://no-such-host.invalid" }, "no-such-host.invalid:4222");
 });
 

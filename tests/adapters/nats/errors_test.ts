@@ -82,7 +82,7 @@ const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
 ];
 
 for (const [what, error, sentence, outcome] of rows) {
-  test(`ERR-5 toStoreError() says what to do: ${what}`, () => {
+  test(`toStoreError() says what to do: ${what} [ERR-5]`, () => {
     const result = toStoreError(error, at);
     assert(result instanceof StoreUnavailableError);
     assertStringIncludes(result.message, sentence);
@@ -92,11 +92,11 @@ for (const [what, error, sentence, outcome] of rows) {
   });
 }
 
-test("ERR-5 toStoreError() of anything but a write is certain that nothing was written", () => {
+test("toStoreError() of anything but a write is certain that nothing was written [ERR-5]", () => {
   assertEquals(toStoreError(foreign("TimeoutError", "timeout"), { ...at, doing: "read" }).outcome, "not_applied");
 });
 
-test("ERR-5 toStoreError() leaves an error alone that already says it", () => {
+test("toStoreError() leaves an error alone that already says it [ERR-5]", () => {
   const error = new StoreUnavailableError("x", { store: "s" });
   assertStrictEquals(toStoreError(error, at), error);
 });

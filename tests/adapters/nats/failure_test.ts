@@ -20,7 +20,7 @@ async function outcomeOf(write: Promise<unknown>): Promise<"unknown" | "not_appl
 }
 
 await forEachServer((server) => {
-  server.test("FAIL-5 a frozen server is a failure with an unknown outcome, within backendTimeoutMs", async () => {
+  server.test("a frozen server is a failure with an unknown outcome, within backendTimeoutMs [FAIL-5]", async () => {
     await using running = await server.start();
     await using store = testStore({ url: running.url, backendTimeoutMs: 300 });
     await store.open();
@@ -36,7 +36,7 @@ await forEachServer((server) => {
     assertEquals((await store.kv.get("a"))?.value, bytes("late"));
   });
 
-  server.test("FAIL-2 requests on their way when the connection breaks fail at once, as unknown", async () => {
+  server.test("requests on their way when the connection breaks fail at once, as unknown [FAIL-2]", async () => {
     await using running = await server.start();
     await using store = testStore({ url: running.url, backendTimeoutMs: 60_000 });
     await store.open();
@@ -46,7 +46,7 @@ await forEachServer((server) => {
     assertEquals(new Set(await Promise.all(writes)), new Set(["unknown"]));
   });
 
-  server.test("FAIL-3 a request while the connection is restored waits for it, and then succeeds", async () => {
+  server.test("a request while the connection is restored waits for it, and then succeeds [FAIL-3]", async () => {
     await using running = await server.start();
     await using store = testStore({ url: running.url, storage: "file", backendTimeoutMs: 60_000 });
     const first = won(await store.kv.compareAndSet("a", bytes("1"), 0));
@@ -58,7 +58,7 @@ await forEachServer((server) => {
     assertEquals((await store.kv.get("a"))?.value, bytes("2"));
   });
 
-  server.test("FAIL-2 a request while the server stays away fails, and was certainly not applied", async () => {
+  server.test("a request while the server stays away fails, and was certainly not applied [FAIL-2]", async () => {
     await using running = await server.start();
     await using store = testStore({ url: running.url, backendTimeoutMs: 300 });
     await store.open();
@@ -68,7 +68,7 @@ await forEachServer((server) => {
     await assertRejects(() => store.kv.get("a"), StoreUnavailableError, `the connection to ${running.host} is down`);
   });
 
-  server.test("FAIL-3 a store survives several restarts of its server", async () => {
+  server.test("a store survives several restarts of its server [FAIL-3]", async () => {
     await using running = await server.start();
     await using store = testStore({ url: running.url, storage: "file", backendTimeoutMs: 60_000 });
     let revision = 0;
@@ -81,7 +81,7 @@ await forEachServer((server) => {
     assertEquals((await store.kv.get("a"))?.revision, revision);
   });
 
-  server.test("FAIL a bucket that was deleted meanwhile is a clear error, and a write to it was not applied", async () => {
+  server.test("a bucket that was deleted meanwhile is a clear error, and a write to it was not applied", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
     await using store = testStore({ url, bucketName });
@@ -91,7 +91,7 @@ await forEachServer((server) => {
     assertEquals(await outcomeOf(store.kv.compareAndSet("a", bytes("1"), 0)), "not_applied");
   });
 
-  server.test("FAIL a missing permission to write fails the write only; hints that may not be given harm nothing", async () => {
+  server.test("a missing permission to write fails the write only; hints that may not be given harm nothing", async () => {
     const allowed = ["$JS.API.>"];
     await using running = await server.start({
       config: `authorization { users: [{ user: a, password: b, permissions: { publish: ${JSON.stringify(allowed)}, ` +
@@ -105,7 +105,7 @@ await forEachServer((server) => {
     assertEquals(store.log.lines.filter((line) => /^(warn|error)/.test(line)), []);
   });
 
-  server.test("FAIL without a permission for its inbox no answer comes, and a write is unknown", async () => {
+  server.test("without a permission for its inbox no answer comes, and a write is unknown", async () => {
     await using running = await server.start({
       config: "authorization { users: [{ user: a, password: b }, " +
         '{ user: c, password: d, permissions: { publish: [">"], subscribe: ["other.>"] } }] }\n',
@@ -114,7 +114,7 @@ await forEachServer((server) => {
     await assertRejects(() => store.open(), StoreUnavailableError);
   });
 
-  server.test("FAIL a value that is larger than the server takes is a clear error", async () => {
+  server.test("a value that is larger than the server takes is a clear error", async () => {
     await using running = await server.start({ config: "max_payload: 8192\n" });
     await using store = testStore({ url: running.url });
     await assertRejects(

@@ -3,7 +3,7 @@ import { kvSuite } from "../../support/kv_suite.ts";
 import { testStore } from "../../support/nats_store.ts";
 
 await forEachServer((server) => {
-  kvSuite(`STO-3 NATS-4 NatsKv [nats-server ${server.version}]`, async () => {
+  kvSuite(`NatsKv [nats-server ${server.version}] [STO-3, NATS-4]`, async () => {
     const { url } = await server.shared();
     return testStore({ url });
   });

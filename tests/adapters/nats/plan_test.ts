@@ -6,7 +6,7 @@ import { ConfigValidationError } from "../../../src/core/errors.ts";
 
 const url = "nats://localhost:4222";
 
-test("NATS-3 connectionPlan() takes the one way to authenticate that is given", () => {
+test("connectionPlan() takes the one way to authenticate that is given [NATS-3]", () => {
   const logins: [NatsStoreOptions, unknown][] = [
     [{ url }, { kind: "none" }],
     [{ url, token: "t" }, { kind: "token", token: "t" }],
@@ -19,7 +19,7 @@ test("NATS-3 connectionPlan() takes the one way to authenticate that is given", 
   for (const [options, login] of logins) assertEquals(connectionPlan(options)?.login, login);
 });
 
-test("NATS-3 connectionPlan() requires TLS where the URL or a TLS option asks for it", () => {
+test("connectionPlan() requires TLS where the URL or a TLS option asks for it [NATS-3]", () => {
   assertEquals(connectionPlan({ url })?.tls, false);
   assertEquals(connectionPlan({ url: "tls://h" })?.tls, true);
   assertEquals(connectionPlan({ url, tlsCaFile: "ca.pem" })?.tls, true);
@@ -41,7 +41,7 @@ const bad: [string, object, string][] = [
 ];
 
 for (const [what, options, field] of bad) {
-  test(`STO-1 STO-5 connectionPlan() refuses ${what}`, () => {
+  test(`connectionPlan() refuses ${what} [STO-1, STO-5]`, () => {
     const error = assertThrows(() => connectionPlan(options as NatsStoreOptions), ConfigValidationError);
     assert(error instanceof ConfigValidationError);
     assertEquals(error.field, field);

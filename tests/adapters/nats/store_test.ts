@@ -13,7 +13,7 @@ import { connectionOf, freshBucket, logBook, testStore } from "../../support/nat
 const one = new Uint8Array([1]);
 const context = { id: "nats", logger: logBook() };
 
-test("STO-1 natsStore() checks its options at once and connects to nothing", () => {
+test("natsStore() checks its options at once and connects to nothing [STO-1]", () => {
   const error = assertThrows(() => natsStore({} as NatsStoreOptions, context), ConfigValidationError);
   assert(error instanceof ConfigValidationError);
   assertEquals(error.field, "url");
@@ -52,7 +52,7 @@ await forEachServer((server) => {
     return { running, monitor: `http://${address}` };
   }
 
-  server.test("STO-7 LIM-10 concurrent first uses open one connection", async () => {
+  server.test("concurrent first uses open one connection [STO-7, LIM-10]", async () => {
     const { running, monitor } = await monitored();
     await using _server = running;
     await using store = testStore({ url: running.url });
@@ -68,7 +68,7 @@ await forEachServer((server) => {
     assertEquals(await connections(monitor), 1);
   });
 
-  server.test("LIM-18 close() closes the store's own connection, and repeated calls do nothing", async () => {
+  server.test("close() closes the store's own connection, and repeated calls do nothing [LIM-18]", async () => {
     const { running, monitor } = await monitored();
     await using _server = running;
     const store = testStore({ url: running.url });
@@ -81,7 +81,7 @@ await forEachServer((server) => {
     await nobodyLeft(monitor);
   });
 
-  server.test("LIM-18 close() while the store opens leaves no connection behind", async () => {
+  server.test("close() while the store opens leaves no connection behind [LIM-18]", async () => {
     const { running, monitor } = await monitored();
     await using _server = running;
     const store = testStore({ url: running.url });
@@ -91,7 +91,7 @@ await forEachServer((server) => {
     await nobodyLeft(monitor);
   });
 
-  server.test("LIM-18 a store that was closed says so at every use", async () => {
+  server.test("a store that was closed says so at every use [LIM-18]", async () => {
     const { url } = await server.shared();
     for (const opened of [true, false]) {
       const store = testStore({ url });
@@ -114,7 +114,7 @@ await forEachServer((server) => {
     }
   });
 
-  server.test("STO-6 a connection that is handed in is used and stays open", async () => {
+  server.test("a connection that is handed in is used and stays open [STO-6]", async () => {
     const { url } = await server.shared();
     await using owner = testStore({ url });
     const connection = await connectionOf(owner);
@@ -128,7 +128,7 @@ await forEachServer((server) => {
     assertEquals((await again.kv.get("a"))?.value, one);
   });
 
-  server.test("STO-6 a connection that was handed in and then closed by its owner is a clear error", async () => {
+  server.test("a connection that was handed in and then closed by its owner is a clear error [STO-6]", async () => {
     const { url } = await server.shared();
     await using owner = testStore({ url });
     await using store = testStore({ connection: await connectionOf(owner) });
@@ -139,7 +139,7 @@ await forEachServer((server) => {
     await assertRejects(() => late.open(), StoreUnavailableError, "closed");
   });
 
-  server.test("FAIL-2 FAIL-3 open() with the server down fails with a clear error, and the next call tries again", async () => {
+  server.test("open() with the server down fails with a clear error, and the next call tries again [FAIL-2, FAIL-3]", async () => {
     await using running = await server.start();
     await running.stop();
     await using store = testStore({ url: running.url });
@@ -154,7 +154,7 @@ await forEachServer((server) => {
     assert(store.isOpen);
   });
 
-  server.test("FAIL-2 open() is bounded by backendTimeoutMs when the server is frozen", async () => {
+  server.test("open() is bounded by backendTimeoutMs when the server is frozen [FAIL-2]", async () => {
     await using running = await server.start();
     await running.kill("SIGSTOP");
     await using store = testStore({ url: running.url, backendTimeoutMs: 200 });
@@ -163,7 +163,7 @@ await forEachServer((server) => {
     await store.open();
   });
 
-  server.test("LOG-1 a lost connection is logged as a warning, and its return as information", async () => {
+  server.test("a lost connection is logged as a warning, and its return as information [LOG-1]", async () => {
     await using running = await server.start();
     await using store = testStore({ url: running.url });
     await store.open();
@@ -175,7 +175,7 @@ await forEachServer((server) => {
   });
 });
 
-test("LIM-18 a store that was closed keeps no process alive", LIMIT, async () => {
+test("a store that was closed keeps no process alive [LIM-18]", LIMIT, async () => {
   await using running = await startServer();
   const child = fileURLToPath(new URL("../../support/nats_child.ts", import.meta.url));
   const args = "Deno" in globalThis ? ["run", "-A", "--no-check", child] : [child];

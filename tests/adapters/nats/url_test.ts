@@ -34,7 +34,7 @@ const good: [string, NatsTarget][] = [
 ];
 
 for (const [url, target] of good) {
-  test(`NATS-3 parseNatsUrl() reads ${url}`, () => assertEquals(parseNatsUrl(url), target));
+  test(`parseNatsUrl() reads ${url} [NATS-3]`, () => assertEquals(parseNatsUrl(url), target));
 }
 
 const bad: [string, string][] = [
@@ -72,7 +72,7 @@ const bad: [string, string][] = [
 ];
 
 for (const [url, why] of bad) {
-  test(`ERR parseNatsUrl() refuses ${JSON.stringify(url)} and says why`, () => {
+  test(`parseNatsUrl() refuses ${JSON.stringify(url)} and says why`, () => {
     const error = assertThrows(() => parseNatsUrl(url), ConfigValidationError);
     assert(error instanceof ConfigValidationError);
     assertEquals(error.field, "url");
@@ -85,21 +85,21 @@ const secret = fc.stringMatching(/^[^\p{C}\p{Z}]{6,20}$/u).map((text) => `s3cr3t
 const host = fc.domain();
 const port = fc.integer({ min: 1, max: 65_535 });
 
-test("NATS-3 parseNatsUrl() reads every user and password back that was percent-encoded", () => {
+test("parseNatsUrl() reads every user and password back that was percent-encoded [NATS-3]", () => {
   fc.assert(fc.property(secret, secret, host, port, (user, password, host, port) => {
     const url = `nats://${encodeURIComponent(user)}:${encodeURIComponent(password)}@${host}:${port}`;
     assertEquals(parseNatsUrl(url), { ...tcp(`${host}:${port}`), user, password });
   }));
 });
 
-test("NATS-3 parseNatsUrl() reads a list of any length in its order", () => {
+test("parseNatsUrl() reads a list of any length in its order [NATS-3]", () => {
   fc.assert(fc.property(fc.array(fc.tuple(host, port), { minLength: 1, maxLength: 9 }), (list) => {
     const servers = list.map(([host, port]) => `${host}:${port}`);
     assertEquals(parseNatsUrl(servers.map((server) => `nats://${server}`).join(",")), tcp(...servers));
   }));
 });
 
-test("STO-5 parseNatsUrl() reads any text or throws a ConfigValidationError, and never shows a password", () => {
+test("parseNatsUrl() reads any text or throws a ConfigValidationError, and never shows a password [STO-5]", () => {
   const text = fc.oneof(fc.string({ unit: "binary" }), fc.stringMatching(/^[a-z:/@,[\].%#?0-9]{0,30}$/));
   fc.assert(fc.property(text, text, (before, after) => {
     try {
