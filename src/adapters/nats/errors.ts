@@ -53,11 +53,14 @@ const DIAGNOSES: readonly Diagnosis[] = [
     when: named("PermissionViolationError"),
     // without its inbox a client gets no answer, but what it sent was taken
     applied: ({ operation }) => operation === "subscription" ? "unknown" : "no",
-    say: ({ server }, { operation, subject }) =>
-      `the user may not ${operation === "subscription" ? "subscribe to" : "publish on"} '${
-        subject ?? "?"
-      }' at ${server}. ` +
-      "Give it that permission in the server's configuration.",
+    say: ({ server, bucket }, { operation, subject = "?" }) => {
+      // Which key it was says nothing about the permission, and may say who the user of this program is.
+      const shown = subject.startsWith(`$KV.${bucket}.`) ? `$KV.${bucket}.>` : subject;
+      return `the user may not ${
+        operation === "subscription" ? "subscribe to" : "publish on"
+      } '${shown}' at ${server}. ` +
+        "Give it that permission in the server's configuration.";
+    },
   },
   {
     when: named("UserAuthenticationExpiredError"),

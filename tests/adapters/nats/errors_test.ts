@@ -65,7 +65,7 @@ const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
   [
     "no permission to publish",
     foreign("RequestError", "x", { cause: permission("publish") }),
-    "may not publish on '$KV.limits.a'",
+    "may not publish on '$KV.limits.>'",
     "not_applied",
   ],
   ["no permission for the inbox", permission("subscription"), "may not subscribe to", "unknown"],
