@@ -1,6 +1,7 @@
 import { consoleLogger } from "./adapters/console_logger.ts";
 import { createIdentities, sha256 } from "./adapters/host.ts";
 import { memoryStore } from "./adapters/memory.ts";
+import { NATS_DEFAULTS } from "./adapters/nats/defaults.ts";
 import { natsStore } from "./adapters/nats/store.ts";
 import { systemClock } from "./adapters/system_clock.ts";
 import { findConfigurationFile, readConfiguration } from "./config/files.ts";
@@ -26,7 +27,7 @@ import {
   type LimiterContext,
 } from "./core/limiter.ts";
 import type { Algorithm, LimiterConfig, OnFailure, RateSpec } from "./core/limiter_config.ts";
-import type { Logger } from "./core/logger.ts";
+import { type Logger, silentLogger } from "./core/logger.ts";
 import type { RateLimiterMetrics } from "./core/metrics.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
 import type { Store } from "./core/store.ts";
@@ -91,7 +92,7 @@ export interface StoreListing {
   readonly engine: string;
   /** Whether a limiter has opened it. */
   readonly initialized: boolean;
-  /** Every option that was given; secrets are masked. */
+  /** Every option that counts, given or by default; secrets are masked. */
   readonly [option: string]: string | number | boolean;
 }
 
@@ -111,7 +112,7 @@ export interface StoreListing {
 export interface LimiterListing extends Omit<LimiterConfig, "id"> {
   /** Whether it has opened its store. */
   readonly initialized: boolean;
-  /** What it has done in this process; `null` before it is used for the first time. */
+  /** What it has done in this process, with all its keys together; `null` before it is used for the first time. */
   readonly metrics: RateLimiterMetrics | null;
 }
 
@@ -326,8 +327,9 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
 
   function putStore(id: string, options: StoreOptions): void {
     const old = stores.get(id);
-    if (old && differences(old.options, options).length === 0) return;
+    if (old && differences(completed(old.options), completed(options)).length === 0) return;
     stores.set(id, { options, store: undefined });
+    logger.info(`Store '${id}': configured, with engine ${options.engine ?? "custom"}.`);
     // Limiters that were made on the old store are made anew on this one.
     for (const entry of limiters.values()) if (entry.config.storeId === id) entry.limiter = undefined;
     old?.store?.close().catch((error) => logger.warn(`Store '${id}' did not close cleanly: ${error}`));
@@ -339,6 +341,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     const old = limiters.get(id);
     if (old && differences(old.config, config).length === 0) return;
     limiters.set(id, { options, config, limiter: undefined });
+    logger.info(`Limiter '${id}': configured, on store '${config.storeId}'.`);
   }
 
   function openedStore(id: string): Store {
@@ -381,7 +384,12 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
       random: Math.random,
       digest: sha256,
       localLimiter: () =>
-        local ??= createLimiter({ ...config, onFailure: "closed" }, { ...context, store: memoryStore(clock) }),
+        local ??= createLimiter({ ...config, onFailure: "closed" }, {
+          ...context,
+          store: memoryStore(clock),
+          // What it grants in the other one's place, the other one reports.
+          logger: silentLogger,
+        }),
     };
     return context;
   }
@@ -410,7 +418,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
       const { replace = false, ...options } = checkStoreOptions(id, given);
       createStore(id, options);
       const old = stores.get(id);
-      const differing = old ? differences(old.options, options) : [];
+      const differing = old ? differences(completed(old.options), completed(options)) : [];
       if (differing.length > 0 && !replace) throw new RateLimiterAlreadyConfiguredError("store", id, differing);
       putStore(id, options);
     },
@@ -448,7 +456,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
           config.storeId === id && limiter?.initialized
         );
         return [id, {
-          ...maskStoreOptions(options),
+          ...maskStoreOptions(completed(options)),
           engine: options.engine ?? "custom",
           initialized: store !== undefined && initialized,
         }];
@@ -521,6 +529,11 @@ function inStore(id: string, file: string | undefined, create: () => Store): Sto
       ...(file === undefined ? {} : { file }),
     });
   }
+}
+
+/** The options with what counts where they say nothing. */
+function completed(options: StoreOptions): StoreOptions {
+  return options.engine === "nats" ? { ...NATS_DEFAULTS, ...options } : options;
 }
 
 function natsOptions(entry: StoreEntry | undefined): Partial<Extract<StoreOptions, { engine: "nats" }>> {

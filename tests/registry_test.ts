@@ -23,6 +23,7 @@ import {
   StoreNotFoundError,
 } from "../src/core/errors.ts";
 import type { Kv } from "../src/core/kv.ts";
+import type { Limiter } from "../src/core/limiter.ts";
 import { createRateSync, type RateSync } from "../src/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
 
@@ -117,6 +118,46 @@ test("listStores() tells every option but the secrets, and whether the store is 
   assertEquals(rateSync.listStores()["n"]?.initialized, false);
 });
 
+test("listStores() tells what counts where an option is not given, and that a store in use by keys is [STO-3, STO-4]", async () => {
+  const { clock, rateSync } = setUp();
+  rateSync.configureStore("n", { engine: "nats", url: "nats://h:4222", replicas: 3, clock: "local" });
+  rateSync.configureStore("m", { engine: "memory" });
+  rateSync.configureStore("c", { kv: memoryKv(clock), clock });
+  rateSync.configureLimiter("l", { store: "m", ratePerSecond: 1 });
+  await rateSync.acquire("l", { key: "alice" });
+  assertEquals(rateSync.getLimiter("l").initialized, true);
+  assertEquals(rateSync.listStores(), {
+    n: {
+      engine: "nats",
+      initialized: false,
+      url: "nats://h:4222",
+      bucketName: "rate_limits",
+      autoCreate: false,
+      replicas: 3,
+      storage: "file",
+      bucketTtlMs: 86_400_000,
+      retryIntervalMs: 50,
+      maxRetries: 100,
+      timingMarginMs: 10,
+      backendTimeoutMs: 2_000,
+      clock: "local",
+    },
+    m: { engine: "memory", initialized: true },
+    c: { engine: "custom", initialized: false, kv: "given in code", clock: "given in code" },
+  });
+});
+
+test("a default that is given by name is the same option as one that is left out [STO-8]", () => {
+  const { rateSync } = setUp();
+  rateSync.configureStore("n", { engine: "nats", url: "nats://h:4222" });
+  rateSync.configureStore("n", { engine: "nats", url: "nats://h:4222", bucketName: "rate_limits", maxRetries: 100 });
+  assertThrows(
+    () => rateSync.configureStore("n", { engine: "nats", url: "nats://h:4222", maxRetries: 7 }),
+    RateLimiterAlreadyConfiguredError,
+    "(maxRetries)",
+  );
+});
+
 test("configureStore() with the same values again changes nothing, and with others needs replace [STO-8]", async () => {
   const { clock, rateSync } = setUp();
   const kv = memoryKv(clock);
@@ -159,6 +200,10 @@ for (
     ["a window without a limit", { algorithm: "sliding_window", windowMs: 1_000 }, "limit"],
     ["a limit without a window", { algorithm: "sliding_window", limit: 5 }, "windowMs"],
     ["a window of 0", { algorithm: "sliding_window", limit: 5, windowMs: 0 }, "windowMs"],
+    ["a negative window", { algorithm: "sliding_window", limit: 5, windowMs: -1 }, "windowMs"],
+    ["a limit of 0", { algorithm: "sliding_window", limit: 0, windowMs: 1_000 }, "limit"],
+    ["a negative limit", { algorithm: "sliding_window", limit: -5, windowMs: 1_000 }, "limit"],
+    ["no permits", { maxConcurrent: 0 }, "maxConcurrent"],
     [
       "both algorithms",
       { algorithm: "sliding_window", limit: 5, windowMs: 9, ratePerSecond: 1 },
@@ -170,7 +215,7 @@ for (
     ["a contradiction about failures", { ratePerSecond: 1, failClosed: true, onFailure: "open" }, "failClosed"],
   ] as const
 ) {
-  test(`configureLimiter() refuses ${what}, and nothing is configured [LIM-2, LIM-4, LIM-6]`, () => {
+  test(`configureLimiter() refuses ${what}, and nothing is configured [LIM-2, LIM-4, LIM-6, SW-4]`, () => {
     const { rateSync } = setUp();
     const error = assertThrows(() => untyped(rateSync).configureLimiter("l", options), ConfigValidationError);
     assertStringIncludes(error.message, message);
@@ -186,6 +231,66 @@ for (const ratePerSecond of [0.001, 0.5, 42.5, 10_000]) {
     const config = rateSync.getLimiter("l").getConfig();
     assertEquals([config.ratePerSecond, config.maxConcurrent, config.storeId], [ratePerSecond, 10_000, "memory"]);
     assertThrows(() => Object.assign(config, { ratePerSecond: 1 }), TypeError);
+  });
+}
+
+test("getConfig() is frozen, equal each time, complete, and names the store by its id [STA-1, STA-2]", async () => {
+  const { clock, rateSync } = setUp();
+  rateSync.configureStore("my store", { kv: memoryKv(clock), clock });
+  rateSync.configureLimiter("l", { store: "my store", maxConcurrent: 3 });
+  const before = rateSync.getLimiter("l").getConfig();
+  assertEquals(before, {
+    id: "l",
+    storeId: "my store",
+    algorithm: "token_bucket",
+    ratePerSecond: null,
+    burst: 1,
+    maxConcurrent: 3,
+    leaseMs: 10_000,
+    limit: null,
+    windowMs: null,
+    rates: [],
+    timeoutMs: null,
+    failClosed: false,
+    onFailure: "open",
+    backendTimeoutMs: 2_000,
+    reserveAheadMs: 1_000,
+  });
+  assertThrows(() => Object.assign(before, { storeId: "other" }), TypeError);
+  assertThrows(() => Object.assign(before.rates, { 0: { limit: 1, windowMs: 1 } }), TypeError);
+  await rateSync.acquire("l");
+  assertEquals(rateSync.getLimiter("l").getConfig(), before);
+  assertEquals(rateSync.getLimiter("l").key("k").getConfig(), before);
+  assertEquals(rateSync.listLimiters()["l"]?.storeId, "my store");
+});
+
+test("a sliding window reads back as it was configured [SW-3]", () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("l", { algorithm: "sliding_window", limit: 5, windowMs: 1_500.5 });
+  const { algorithm, limit, windowMs, ratePerSecond } = rateSync.getLimiter("l").getConfig();
+  assertEquals([algorithm, limit, windowMs, ratePerSecond], ["sliding_window", 5, 1_500.5, null]);
+});
+
+for (
+  const [method, use] of [
+    ["acquire", (limiter: Limiter) => limiter.acquire()],
+    ["tryAcquire", (limiter: Limiter) => limiter.tryAcquire()],
+    ["check", (limiter: Limiter) => limiter.check({ consume: false })],
+    ["getState", (limiter: Limiter) => limiter.getState()],
+  ] as const
+) {
+  test(`${method}() of a limiter that nobody opened opens it, and many at the same time open once [LIM-10, LIM-11]`, async () => {
+    const clock = createVirtualClock();
+    const infos: string[] = [];
+    const ignore = () => {};
+    const logger = { info: (line: string) => void infos.push(line), warn: ignore, error: ignore };
+    const rateSync = createRateSync({ clock, logger });
+    rateSync.configureLimiter("l", { maxConcurrent: 100 });
+    const limiter = rateSync.getLimiter("l");
+    assertEquals(limiter.initialized, false);
+    await Promise.all(Array.from({ length: 20 }, () => use(limiter)));
+    assertEquals(limiter.initialized, true);
+    assertEquals(infos.filter((line) => line.includes("open on store")).length, 1);
   });
 }
 
@@ -316,6 +421,50 @@ test("every error that is thrown on purpose has one base class [ERR-1]", () => {
   }
 });
 
+const THROWN: readonly (readonly [what: string, thrown: unknown])[] = [
+  ["an error of a driver", Object.assign(new Error("stream not found"), { name: "StreamNotFoundError", code: 10_059 })],
+  ["a TypeError", new TypeError("undefined is not a function")],
+  ["text", "it broke"],
+  ["nothing", undefined],
+  ["an object without a prototype", Object.create(null)],
+];
+for (const [what, thrown] of THROWN) {
+  for (const when of ["at once", "later"] as const) {
+    test(`a store that throws ${what} ${when} fails with this package's errors alone [ERR-1, ERR-4, ERR-5]`, async () => {
+      const { clock, rateSync, lines } = setUp();
+      const fail = () => {
+        if (when === "at once") throw thrown;
+        return Promise.reject(thrown);
+      };
+      rateSync.configureStore("s", { kv: { ...brokenKv(), get: fail, compareAndSet: fail }, clock });
+      rateSync.configureLimiter("closed", { store: "s", maxConcurrent: 1, failClosed: true });
+      rateSync.configureLimiter("open", { store: "s", maxConcurrent: 1 });
+      const limiter = rateSync.getLimiter("closed");
+      const calls = [
+        () => limiter.acquire(),
+        () => limiter.acquire({ timeoutMs: 10, key: "k" }),
+        () => limiter.tryAcquire(),
+        () => limiter.check({ consume: false }),
+        () => limiter.getState(),
+        () => rateSync.checkMultiLimiters(["open", "closed"]),
+      ];
+      for (const call of calls) {
+        const error = await assertRejects<RateLimiterAcquisitionError>(call, RateLimiterAcquisitionError);
+        assertEquals(error.reason, "backend");
+        assertStringIncludes(error.message, "Limiter 'closed");
+        assertStringIncludes(error.message, "fails closed");
+        assertEquals(error.cause, thrown);
+      }
+      const permit = await rateSync.acquire("open");
+      assertEquals(permit.degraded, true);
+      await permit.release();
+      await rateSync.getLimiter("open").getState();
+      await rateSync.close();
+      assertEquals(lines.filter((line) => line.startsWith("error")).length, 1);
+    });
+  }
+}
+
 test("a failed acquisition says which limiter, how long it was tried, and what refused [ERR-2]", async () => {
   const { rateSync } = setUp();
   rateSync.configureLimiter("one", { ratePerSecond: 0.5 });
@@ -344,6 +493,53 @@ test("initializeAllLimiters() reports every limiter that cannot be, and opens th
   const error = await assertRejects(() => rateSync.acquire("closed"), RateLimiterAcquisitionError);
   assertEquals(error.reason, "backend");
   assertInstanceOf(error.cause, Error);
+});
+
+// Logging
+
+test("what is configured and loaded is reported at info, and what is opened [LOG-1]", async () => {
+  await inDirectory(
+    '[stores.m]\nengine = "memory"\n[limiters.api]\nstore = "m"\nrate_per_second = 2\n',
+    async (path) => {
+      const { rateSync, lines } = setUp();
+      await rateSync.loadConfig(path);
+      rateSync.configureLimiter("api", { store: "m", ratePerSecond: 2 });
+      await rateSync.acquire("api");
+      assertEquals(lines, [
+        "info: Store 'm': configured, with engine memory.",
+        "info: Limiter 'api': configured, on store 'm'.",
+        `info: Loaded 1 stores and 1 limiters from ${path}.`,
+        "info: Limiter 'api': open on store 'm' (2/s, burst 1).",
+        "debug: Limiter 'api': granted after 0.000 s.",
+      ]);
+    },
+  );
+});
+
+test("without a logger only warnings and errors are written, to the console [LOG-1]", async () => {
+  const { warn, error, info, debug, log } = console;
+  const lines: string[] = [];
+  const keep = (level: string) => (...args: unknown[]) => void lines.push([level, ...args].join(" "));
+  Object.assign(console, { warn: keep("warn"), error: keep("error"), info: keep("info"), debug: keep("debug") });
+  Object.assign(console, { log: keep("log") });
+  try {
+    const rateSync = createRateSync();
+    rateSync.configureStore("broken", { kv: brokenKv() });
+    for (const onFailure of ["open", "closed"] as const) {
+      rateSync.configureLimiter(onFailure, { store: "broken", ratePerSecond: 1, onFailure });
+      await rateSync.tryAcquire(onFailure).catch(() => {});
+    }
+    rateSync.configureLimiter("fine", { ratePerSecond: 1 });
+    await rateSync.tryAcquire("fine");
+    await rateSync.close();
+  } finally {
+    Object.assign(console, { warn, error, info, debug, log });
+  }
+  const why = "the disk is on fire. Until the store is back, requests are";
+  assertEquals(lines, [
+    `warn ratesync: Limiter 'open': ${why} admitted without a limit (on_failure = "open").`,
+    `error ratesync: Limiter 'closed': ${why} refused (on_failure = "closed").`,
+  ]);
 });
 
 // Loading and closing

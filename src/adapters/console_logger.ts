@@ -3,7 +3,6 @@ import type { Logger } from "../core/logger.ts";
 
 /** Writes warnings and errors to the console, and nothing else anywhere. */
 export const consoleLogger: Logger = {
-  debug() {},
   info() {},
   warn: (message) => console.warn(`ratesync: ${message}`),
   error: (message) => console.error(`ratesync: ${message}`),

@@ -146,7 +146,7 @@ function readVariable(environment: EnvironmentLookup, logger: Logger): string | 
     return environment(CONFIGURATION_VARIABLE);
   } catch (error) {
     // Whoever configures everything in code needs no permission for this.
-    logger.debug(
+    logger.debug?.(
       `${CONFIGURATION_VARIABLE} is not considered: ${error instanceof Error ? error.message : String(error)}`,
     );
     return undefined;

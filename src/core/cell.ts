@@ -242,6 +242,11 @@ export class Cell {
     return freshState(this.#rules, this.#options.store.clock.now());
   }
 
+  /** What stood in the store when it was last written or read. */
+  get known(): State | undefined {
+    return this.#options.ledger.known;
+  }
+
   /** What stands in the store now. */
   read(): Promise<State> {
     if (this.#ended === "abandoned") return Promise.resolve(this.#nothing());
@@ -603,8 +608,8 @@ export class Cell {
   /** Nobody who wants an answer in a certain time loses races for ever. */
   #giveUp(races: number): void {
     const cause = new StoreUnavailableError(
-      `lost ${races} compare-and-set races in a row for key '${this.#options.ledger.key}'. Too many processes write this key ` +
-        `at once: allow more tries with max_retries (maxRetries), or spread the load over more keys.`,
+      `lost ${races} compare-and-set races in a row for one key. Too many processes write it at once: allow more tries ` +
+        `with max_retries (maxRetries), or spread the load over more keys.`,
       { store: this.#options.storeId, outcome: "not_applied" },
     );
     for (const waiter of this.#queue) {

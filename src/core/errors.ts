@@ -194,6 +194,10 @@ export class RateLimiterAcquisitionError extends RateLimiterError {
   readonly attempts: number;
   /** What stood in the way. */
   readonly reason: AcquisitionFailure;
+  /** How long the request was willing to wait, in milliseconds, if that was not enough. */
+  readonly timeoutMs: number | undefined;
+  /** How long it did wait, in milliseconds, if that was not enough: 0 where a wait could not have helped. */
+  readonly waitedMs: number | undefined;
   /** After how many milliseconds the same request could succeed, if the limiter can tell. */
   readonly retryAfterMs: number | undefined;
   /** The rule that refused, e.g. `100/s, burst 1`, if one did. */
@@ -212,6 +216,8 @@ export class RateLimiterAcquisitionError extends RateLimiterError {
       readonly limiterId: string;
       readonly attempts: number;
       readonly reason: AcquisitionFailure;
+      readonly timeoutMs?: number | undefined;
+      readonly waitedMs?: number | undefined;
       readonly retryAfterMs?: number | undefined;
       readonly rule?: string | undefined;
       readonly limit?: number | undefined;
@@ -224,6 +230,8 @@ export class RateLimiterAcquisitionError extends RateLimiterError {
     this.limiterId = facts.limiterId;
     this.attempts = facts.attempts;
     this.reason = facts.reason;
+    this.timeoutMs = facts.timeoutMs;
+    this.waitedMs = facts.waitedMs;
     this.retryAfterMs = facts.retryAfterMs;
     this.rule = facts.rule;
     this.limit = facts.limit;

@@ -106,7 +106,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     const decoded = codec.decode(entry.value);
     if (decoded.kind === "newer") {
       throw new StoreUnavailableError(
-        `the value under key '${key}' has version ${decoded.version}, and this process understands versions up to ` +
+        `a stored value has version ${decoded.version}, and this process understands versions up to ` +
           `${STATE_VERSION}. It is left as it is. Upgrade @ratesync/core in this process.`,
         { store: storeId, outcome: "not_applied" },
       );

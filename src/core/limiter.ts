@@ -2,7 +2,7 @@ import { checkCost, checkKey, checkTimeout, shown } from "./arguments.ts";
 import type { Grant } from "./batch.ts";
 import { Cell, type Outcome } from "./cell.ts";
 import type { Clock } from "./clock.ts";
-import { earliestStart, maximumCost, type Obstacle, obstacle, scarcest } from "./decide.ts";
+import { earliestStart, earliestStartBehind, maximumCost, type Obstacle, obstacle, scarcest } from "./decide.ts";
 import {
   ConfigValidationError,
   ImpossibleCostError,
@@ -84,7 +84,10 @@ export interface Limiter {
   check(options?: CheckOptions): Promise<RateLimitResult>;
   /** What is left, as all processes see it. Uses nothing up. */
   getState(): Promise<LimiterState>;
-  /** What this process has done with it. */
+  /**
+   * What this process has done with it: with all its keys together, those that were forgotten since included. What it did
+   * with one key alone: `key(k).getMetrics()`.
+   */
   getMetrics(): RateLimiterMetrics;
   /** How it is configured. */
   getConfig(): LimiterConfig;
@@ -156,6 +159,8 @@ export function createLimiter(config: LimiterConfig, context: LimiterContext): C
     config,
     context,
     isOpened: false,
+    isFailing: false,
+    meter: createMeter(),
     rules,
     codec: stateCodec(rules),
     most: maximumCost(rules),
@@ -204,6 +209,10 @@ interface Shared {
   readonly rules: readonly Rule[];
   readonly codec: Codec;
   readonly most: { readonly maximum: number; readonly rule: Rule };
+  /** Counts for all keys together, those that were forgotten included. Changes when the limiter begins anew. */
+  meter: Meter;
+  /** Whether the store has failed one of them, and none was granted anything since. */
+  isFailing: boolean;
 }
 
 interface KeyLimiter extends ClosableLimiter {
@@ -235,20 +244,18 @@ interface Life {
   cell: Cell | undefined;
   /** Whether the store has been opened for this limiter, now or in an earlier life. */
   opened: boolean;
-  failing: boolean;
 }
 
-function createLife(context: LimiterContext, begins?: Promise<unknown>, opened = false): Life {
+function createLife(context: LimiterContext, meter: Meter, begins?: Promise<unknown>, opened = false): Life {
   return {
     context,
     clock: context.store.clock,
-    meter: createMeter(),
+    meter,
     leases: new Map(),
     begins,
     opening: undefined,
     cell: undefined,
     opened,
-    failing: false,
   };
 }
 
@@ -265,8 +272,13 @@ interface Answer {
 function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys): KeyLimiter {
   const { config, rules, most } = shared;
   const id = key === undefined ? config.id : `${config.id}:${key}`;
-  let life = createLife(shared.context);
+  let life = createLife(shared.context, newMeter());
   let closed = false;
+
+  /** Counts for this life, and what a key does for the life of the whole limiter too. */
+  function newMeter(): Meter {
+    return keys ? shared.meter = createMeter() : createMeter(shared.meter);
+  }
 
   /** The cell, once the store is open. Concurrent first uses open it once. */
   function open(own: Life): Promise<Cell> {
@@ -277,6 +289,10 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     if (own.begins) await own.begins;
     own.cell = await openCell(shared, key, own);
     own.opened = true;
+    if (!shared.isOpened) {
+      const { storeId } = config;
+      own.context.logger.info(`Limiter '${config.id}': open on store '${storeId}' (${shared.codec.fingerprint}).`);
+    }
     shared.isOpened = true;
     return own.cell;
   }
@@ -347,18 +363,20 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   }
 
   /** Counts what the store failed, and says once what happens to requests until it is back. */
-  function noteFailure(own: Life, cause: unknown): void {
-    own.meter.count("backendFailures");
-    if (own.failing) return;
-    own.failing = true;
-    own.context.logger.warn(
-      `Limiter '${config.id}': ${messageOf(cause)} Until the store is back, ${UNTIL_BACK[config.onFailure]}.`,
-    );
+  function noteFailure({ meter, context: { logger } }: Life, cause: unknown): void {
+    meter.count("backendFailures");
+    if (shared.isFailing) return;
+    shared.isFailing = true;
+    const then = UNTIL_BACK[config.onFailure];
+    const report = `Limiter '${config.id}': ${messageOf(cause)} Until the store is back, ${then}.`;
+    if (config.onFailure === "closed") logger.error(report);
+    else logger.warn(report);
   }
 
-  function noteAnswer(own: Life): void {
-    if (own.failing) own.context.logger.info(`Limiter '${config.id}': its store answers again.`);
-    own.failing = false;
+  function noteAnswer({ context: { logger } }: Life): void {
+    if (!shared.isFailing) return;
+    shared.isFailing = false;
+    logger.info(`Limiter '${config.id}': its store answers again.`);
   }
 
   function closedError(): RateLimiterAcquisitionError {
@@ -401,9 +419,9 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
 
   /** The local limiter's answer, as this one's. */
   function inPlace(result: RateLimitResult, waitedMs: number): RateLimitResult {
-    if (!result.allowed) return { ...result, limiterId: id, degraded: true };
+    if (!result.allowed) return Object.freeze({ ...result, limiterId: id, degraded: true });
     const permit = permitOf(result.permit, waitedMs + result.waitedMs, true);
-    return { ...result, limiterId: id, degraded: true, waitedMs: permit.waitedMs, permit };
+    return Object.freeze({ ...result, limiterId: id, degraded: true, waitedMs: permit.waitedMs, permit });
   }
 
   function localLimiter({ localLimiter }: LimiterContext): ClosableLimiter {
@@ -445,14 +463,25 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     const time = now - state.epoch;
     const usage = scarcest(rules, state.parts, time);
     const { waitedMs, degraded, release } = permit;
-    return { ...facts(usage, time, degraded, release), allowed: true, waitedMs, retryAfterMs: 0, permit };
+    return Object.freeze({
+      ...facts(usage, time, degraded, release),
+      allowed: true,
+      waitedMs,
+      retryAfterMs: 0,
+      permit,
+    });
   }
 
   function refusedResult(state: Snapshot, now: number, { retryAt, rule }: Obstacle, degraded = false): RefusedResult {
     const time = now - state.epoch;
     const usage = scarcest(rules, state.parts, time);
     const retryAfterMs = Math.max(0, retryAt - now);
-    return { ...facts(usage, time, degraded, releaseNothing), allowed: false, retryAfterMs, rule: rule.label };
+    return Object.freeze({
+      ...facts(usage, time, degraded, releaseNothing),
+      allowed: false,
+      retryAfterMs,
+      rule: rule.label,
+    });
   }
 
   function permitOf(lease: Lease, waitedMs: number, degraded: boolean): Permit {
@@ -467,10 +496,20 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     return grantedResult(after, now, permitOf(leaseOf(grant, own), waitedMs, false));
   }
 
-  function note({ meter, context: { localClock } }: Life, result: RateLimitResult): void {
-    if (!result.allowed) return meter.count("timeouts");
-    meter.granted(localClock.now(), result.waitedMs);
-    if (result.degraded) meter.degraded();
+  function note(own: Life, result: RateLimitResult): void {
+    if (!result.allowed) return noteRefusal(own, result);
+    noteGrant(own, own.context.localClock.now(), result.waitedMs, result.degraded);
+  }
+
+  function noteGrant({ meter, context: { logger } }: Life, now: number, waitedMs: number, degraded: boolean): void {
+    meter.granted(now, waitedMs);
+    if (degraded) meter.degraded();
+    logger.debug?.(`Limiter '${id}': granted after ${inSeconds(waitedMs)}${degraded ? ", without its store" : ""}.`);
+  }
+
+  function noteRefusal({ meter, context: { logger } }: Life, { rule, retryAfterMs }: RefusedResult): void {
+    meter.count("timeouts");
+    logger.debug?.(`Limiter '${id}': refused by "${rule}", which has more in ${inSeconds(retryAfterMs)}.`);
   }
 
   /** Takes a grant back that nobody used. */
@@ -481,8 +520,8 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     return grantedResult({ epoch, parts: before }, clock.now(), permitOf(NO_LEASE, 0, false));
   }
 
-  /** The state of the store, or if it failed what the limiter goes by instead. */
-  async function look(): Promise<{ readonly state: State; readonly now: number; readonly degraded: boolean }> {
+  /** Where a request of this cost finds its answer: in the state of the store, or if it failed in what takes its place. */
+  async function look(cost: number): Promise<View> {
     const own = life;
     const { clock } = own;
     try {
@@ -494,6 +533,13 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       noteFailure(own, error);
       if (config.onFailure === "closed") throw failure(error, 0);
       const now = clock.now();
+      const known = own.cell?.known;
+      const demand = { cost, owner: "", permit: 0 };
+      // What only time can change is as certain without the store.
+      if (known && earliestStartBehind(rules, known.parts, now - known.epoch, 0, demand) + known.epoch > now) {
+        return { state: known, now, degraded: true };
+      }
+      if (config.onFailure === "local") return { local: localLimiter(own.context) };
       return { state: freshState(rules, now), now, degraded: true };
     }
   }
@@ -510,7 +556,8 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
 
   async function peek(cost: number): Promise<RateLimitResult> {
     if (cost > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
-    const { state, now, degraded } = await look();
+    const { local, state, now, degraded } = await look(cost);
+    if (local) return inPlace(await local.check({ consume: false, cost }), 0);
     const demand = { cost, owner: "", permit: 0 };
     const start = earliestStart(rules, state.parts, now - state.epoch, demand) + state.epoch;
     if (start <= now) return grantedResult(state, now, permitOf(NO_LEASE, 0, degraded));
@@ -541,7 +588,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       const answer = await request(options, config.timeoutMs ?? Infinity);
       const { life: own, outcome, waitedMs } = answer;
       if (outcome.kind === "granted") {
-        own.meter.granted(outcome.servedAt, waitedMs);
+        noteGrant(own, outcome.servedAt, waitedMs, false);
         return permitOf(leaseOf(outcome.grant, own), waitedMs, false);
       }
       if (outcome.kind === "failed") {
@@ -550,8 +597,9 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         if (result.allowed) return result.permit;
         throw timedOut(result, answer);
       }
-      own.meter.count("timeouts");
-      throw timedOut(refusedResult(outcome.state, own.clock.now(), outcome), answer);
+      const refused = refusedResult(outcome.state, own.clock.now(), outcome);
+      noteRefusal(own, refused);
+      throw timedOut(refused, answer);
     },
     async tryAcquire(options = {}) {
       if (options.key !== undefined) return await limiter.key(options.key).tryAcquire({ ...options, key: undefined });
@@ -586,7 +634,9 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       return await peek(options.cost === undefined ? 1 : checkCost(options.cost));
     },
     async getState() {
-      const { state: { epoch, parts }, now } = await look();
+      const { local, state, now } = await look(1);
+      if (local) return await local.getState();
+      const { epoch, parts } = state;
       const usages = rules.map((rule, i) => rule.usage(parts[i]!, now - epoch));
       const start = earliestStart(rules, parts, now - epoch, { cost: 1, owner: "", permit: 0 });
       return Object.freeze({
@@ -622,18 +672,19 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     },
     async beginAnew(erased) {
       const old = life;
-      life = createLife(shared.context, old.begins ? Promise.all([old.begins, erased]) : erased, old.opened);
+      const begins = old.begins ? Promise.all([old.begins, erased]) : erased;
+      life = createLife(shared.context, newMeter(), begins, old.opened);
       end(old);
       await (await cellOf(old))?.abandon();
     },
     async move(context) {
       shared.context = context;
-      shared.isOpened = false;
+      shared.isOpened = shared.isFailing = false;
       await Promise.all([limiter.closeAndBeginAnew(), keys?.move()]);
     },
     async closeAndBeginAnew() {
       const old = life;
-      life = createLife(shared.context);
+      life = createLife(shared.context, newMeter());
       end(old);
       await (await cellOf(old))?.close();
     },
@@ -650,6 +701,11 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   };
   return limiter;
 }
+
+/** What there is to be told about: a state, or the limiter that counts in place of a store that failed. */
+type View =
+  | { readonly state: State; readonly now: number; readonly degraded: boolean; readonly local?: undefined }
+  | { readonly [what in "state" | "now" | "degraded"]?: undefined } & { readonly local: ClosableLimiter };
 
 type RefusedResult = Extract<RateLimitResult, { readonly allowed: false }>;
 
@@ -739,16 +795,26 @@ function describe(finding: Finding): string {
     `state, and each process applies its own rules: deploy the same configuration everywhere.`;
 }
 
-function timedOut(refused: RefusedResult, { outcome, timeoutMs }: Answer): RateLimiterAcquisitionError {
-  const { limiterId, limit, remaining, resetInMs, retryAfterMs, rule } = refused;
+function timedOut(refused: RefusedResult, { outcome, timeoutMs, waitedMs }: Answer): RateLimiterAcquisitionError {
+  const { rule, retryAfterMs } = refused;
   const when = timeoutMs === 0 ? "at once" : `within ${timeoutMs / 1_000} s`;
   return new RateLimiterAcquisitionError(
-    `Unable to acquire slot for limiter '${limiterId}' ${when}: its rule "${rule}" has none before ` +
-      `${(Math.ceil(retryAfterMs) / 1_000).toFixed(3)} s from now. Retry then, or allow a longer timeout.`,
-    { limiterId, attempts: outcome.attempts, reason: "timeout", retryAfterMs, rule, limit, remaining, resetInMs },
+    `Unable to acquire slot for limiter '${refused.limiterId}' ${when}: its rule "${rule}" has none before ` +
+      `${inSeconds(retryAfterMs)} from now, after a wait of ${
+        inSeconds(waitedMs)
+      }. Retry then, or allow a longer timeout.`,
+    { ...refused, attempts: outcome.attempts, reason: "timeout", timeoutMs, waitedMs },
   );
 }
 
+/** Not earlier than it is. */
+function inSeconds(ms: number): string {
+  return `${(Math.ceil(ms) / 1_000).toFixed(3)} s`;
+}
+
+/** As a sentence. */
 function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
+  const message = cause instanceof Error ? cause.message : cause;
+  if (typeof message !== "string" || message === "") return "its store failed and did not say why.";
+  return /[.!?]$/.test(message) ? message : `${message}.`;
 }

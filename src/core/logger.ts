@@ -1,6 +1,6 @@
 /**
- * Where a rate limiter reports what a person on call should know. Nothing that identifies a caller is logged at `info`
- * or above. By default warnings and errors go to the console, and the rest nowhere.
+ * Where a rate limiter reports what a person on call should know. No `key`, which may identify a person, is logged at
+ * `info` or above. By default warnings and errors go to the console, and the rest nowhere.
  *
  * @example
  * ```ts
@@ -18,8 +18,8 @@
  * ```
  */
 export interface Logger {
-  /** Every grant and every wait. */
-  debug(message: string): void;
+  /** Every grant, with its wait, and every refusal. Absent: nobody wants to know, which saves the time to say it. */
+  debug?(message: string): void;
   /** What was configured and opened. */
   info(message: string): void;
   /** What still works but needs somebody's attention. */
@@ -27,3 +27,6 @@ export interface Logger {
   /** What does not work. */
   error(message: string): void;
 }
+
+/** Reports nothing. */
+export const silentLogger: Logger = { info() {}, warn() {}, error() {} };

@@ -1,5 +1,6 @@
 /**
- * What a limiter has done in this process so far: a snapshot, which does not change any more.
+ * What a limiter has done in this process so far: a snapshot, which does not change any more. A limiter speaks of all its
+ * keys together, and the limiter of a key of that key alone.
  *
  * @example
  * ```ts
@@ -54,8 +55,8 @@ export interface Meter {
   snapshot(): RateLimiterMetrics;
 }
 
-/** A {@link Meter} at zero. */
-export function createMeter(): Meter {
+/** A {@link Meter} at zero. What it counts, the `whole` counts too. */
+export function createMeter(whole?: Meter): Meter {
   const counts = { casFailures: 0, timeouts: 0, aborted: 0, maxConcurrentReached: 0, backendFailures: 0 };
   let totalAcquisitions = 0;
   let totalWaitTimeMs = 0;
@@ -66,18 +67,22 @@ export function createMeter(): Meter {
   let degradedAcquisitions = 0;
   return {
     granted(now, waitedMs) {
+      whole?.granted(now, waitedMs);
       totalAcquisitions++;
       totalWaitTimeMs += waitedMs;
       if (waitedMs > maxWaitTimeMs) maxWaitTimeMs = waitedMs;
       lastAcquisitionAt = now / 1_000;
     },
     degraded() {
+      whole?.degraded();
       degradedAcquisitions++;
     },
     count(what) {
+      whole?.count(what);
       counts[what]++;
     },
     permit(change) {
+      whole?.permit(change);
       currentConcurrent = Math.max(0, currentConcurrent + (change === 1 ? 1 : -1));
       if (change === "released") totalReleases++;
     },

@@ -10,6 +10,7 @@ import {
   assertMatch,
   assertRejects,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { test } from "node:test";
 import type { FailureOptions } from "../../src/config/options.ts";
@@ -19,6 +20,10 @@ import {
   RateLimiterAcquisitionError,
   RateLimiterError,
 } from "../../src/core/errors.ts";
+import { memoryKv } from "../../src/adapters/memory.ts";
+import type { Kv } from "../../src/core/kv.ts";
+import { createRateSync } from "../../src/registry.ts";
+import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 import { rateExcess, type Start } from "../support/oracles.ts";
 import { createSimulation, LIMITER_ID } from "../support/simulated_process.ts";
 
@@ -62,6 +67,45 @@ test("tryAcquire() with a timeout waits for a slot within it [TB-3]", async () =
   const result = await run(limiter.tryAcquire({ timeoutMs: 500 }));
   assertEquals([result.allowed, clock.now() - begun], [true, 100]);
 });
+
+test("tryAcquire() with an infinite timeout waits as long as it takes, and ignores the limiter's own [TMO-4]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 0.001, timeoutMs: 5 });
+  await run(limiter.acquire());
+  const begun = clock.now();
+  const results = await run(Promise.all([1, 2, 3].map(() => limiter.tryAcquire({ timeoutMs: Infinity }))), 1e8);
+  assertEquals(results.map(({ allowed }) => allowed), [true, true, true]);
+  assertAlmostEquals(clock.now() - begun, 3_000_000, 1);
+});
+
+for (const [ratePerSecond, acquisitions, refusedFor] of [[1_000, 10, 0.9], [50, 10, 19], [0.5, 2, 1_900]] as const) {
+  test(`a rate of ${ratePerSecond} a second is what it says [TB-4]`, async () => {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start({ ratePerSecond });
+    const begun = clock.now();
+    for (let i = 0; i < acquisitions; i++) await run(limiter.acquire());
+    assertAlmostEquals(clock.now() - begun, (acquisitions - 1) * 1_000 / ratePerSecond, 1e-3);
+    assertEquals((await run(limiter.tryAcquire({ timeoutMs: refusedFor }))).allowed, false);
+  });
+}
+
+for (const ratePerSecond of [50, 100, 200]) {
+  test(`no margin is taken off the interval of ${ratePerSecond} a second, however late the starts [TB-14]`, async () => {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start({ ratePerSecond }, { latencyMs: 4 });
+    const starts: number[] = [];
+    const end = clock.now() + 10_000;
+    await run(Promise.all(Array.from({ length: 4 }, async () => {
+      while (clock.now() < end) {
+        await limiter.acquire();
+        starts.push(clock.now());
+      }
+    })));
+    const within = starts.filter((at) => at < end).length;
+    assertLessOrEqual(within, ratePerSecond * 10 + 1);
+    assertGreater(within, ratePerSecond * 10 * 0.98);
+  });
+}
 
 test("acquire() with timeout 0 makes one attempt and no waiting [TMO-1, LIM-13]", async () => {
   const { clock, start, run } = createSimulation();
@@ -750,6 +794,249 @@ test("tryAcquire() without a timeout records no waiting [MET-8]", async () => {
   assertEquals(limiter.getMetrics().totalWaitTimeMs, 0);
 });
 
+for (
+  const [what, options, full] of [
+    ["a rate", { ratePerSecond: 1 }, 0],
+    ["a window", { algorithm: "sliding_window", limit: 1, windowMs: 10_000 }, 0],
+    ["a permit", { maxConcurrent: 1 }, 1],
+  ] as const
+) {
+  test(`a failure by timeout for want of ${what} counts as one timeout, and changes no other sum [TMO-5, MET-5]`, async () => {
+    const { start, run } = createSimulation();
+    const { limiter } = start(options, { latencyMs: 1 });
+    await run(limiter.acquire());
+    for (const timeoutMs of [0, 50]) {
+      for (
+        const fail of [
+          () => assertRejects(() => run(limiter.acquire({ timeoutMs })), RateLimiterAcquisitionError),
+          () => run(limiter.tryAcquire({ timeoutMs })),
+        ]
+      ) {
+        const { timeouts, maxConcurrentReached, ...others } = limiter.getMetrics();
+        await fail();
+        assertEquals(limiter.getMetrics(), {
+          ...others,
+          timeouts: timeouts + 1,
+          maxConcurrentReached: maxConcurrentReached + full,
+        });
+      }
+    }
+  });
+}
+
+test("metrics are there before the limiter is opened, and after it they are its own [MET-1, MET-5]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1 });
+  const other = start({ ratePerSecond: 1 });
+  const before = limiter.getMetrics();
+  assertEquals([limiter.initialized, before.lastAcquisitionAt], [false, null]);
+  assertEquals(new Set(Object.values(before)), new Set([0, null]));
+  await run(limiter.acquire());
+  assertEquals(before.totalAcquisitions, 0);
+  assertEquals(other.limiter.getMetrics(), before);
+});
+
+test("a limiter's metrics are those of all its keys, and a key's are its own [MET-5]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1, maxConcurrent: 2 }, { mostKeys: 10 });
+  const [one, two] = [limiter.key("one"), limiter.key("two")];
+  await run(limiter.acquire());
+  const permit = await run(one.acquire());
+  await run(two.tryAcquire());
+  await run(two.tryAcquire());
+  await clock.advance(1_000);
+  await run(two.acquire({ timeoutMs: 500 }));
+  const count = ({ getMetrics }: typeof limiter) => {
+    const { totalAcquisitions, timeouts, currentConcurrent, totalReleases } = getMetrics();
+    return [totalAcquisitions, timeouts, currentConcurrent, totalReleases];
+  };
+  assertEquals([count(one), count(two), count(limiter)], [[1, 0, 1, 0], [2, 1, 2, 0], [4, 1, 4, 0]]);
+  assertEquals(limiter.getMetrics().lastAcquisitionAt, two.getMetrics().lastAcquisitionAt);
+  await run(permit.release());
+  assertEquals([count(one), count(limiter)], [[1, 0, 0, 1], [4, 1, 3, 1]]);
+  for (let i = 0; i < 100; i++) await run((await run(limiter.acquire({ key: `k${i}` }))).release());
+  assert(limiter.key("one") !== one, "it was forgotten");
+  assertEquals(count(limiter), [104, 1, 3, 101]);
+});
+
+// Results
+
+test("a result says everything, whether it was granted or refused, and cannot be changed [CHK-1]", async () => {
+  const { start, run } = createSimulation();
+  const open = start({ ratePerSecond: 1, burst: 2, maxConcurrent: 5 });
+  const down = start({ ratePerSecond: 1, onFailure: "local", backendTimeoutMs: 100 });
+  const free = start({ ratePerSecond: 1, backendTimeoutMs: 100 });
+  down.link.down = free.link.down = true;
+  const { result: tentative, cancel } = await run(open.limiter.tryTake());
+  const results = [
+    tentative,
+    await run(cancel()),
+    await run(open.limiter.check({ consume: false })),
+    await run(open.limiter.tryAcquire()),
+    await run(open.limiter.check()),
+    await run(open.limiter.tryAcquire()),
+    await run(open.limiter.check({ consume: false })),
+    await run(down.limiter.tryAcquire()),
+    await run(down.limiter.tryAcquire()),
+    await run(down.limiter.check({ consume: false })),
+    await run(free.limiter.tryAcquire()),
+    await run(free.limiter.check({ consume: false })),
+  ];
+  assertEquals(
+    results.map(({ allowed, remaining, degraded }) => [allowed, remaining, degraded]),
+    [
+      [true, 1, false],
+      [true, 2, false],
+      [true, 2, false],
+      [true, 1, false],
+      [true, 0, false],
+      [false, 0, false],
+      [false, 0, false],
+      [true, 0, true],
+      [false, 0, true],
+      [false, 0, true],
+      [true, 1, true],
+      [true, 1, true],
+    ],
+  );
+  for (const result of results) {
+    assertEquals(result.limiterId, LIMITER_ID);
+    assertEquals([result.limit >= 1, result.resetInMs >= 0], [true, true]);
+    assertEquals(result.allowed, result.retryAfterMs === 0);
+    if (!result.allowed) assertEquals(result.rule, "1/s, burst " + result.limit);
+    assert(Object.isFrozen(result));
+    assertThrows(() => Object.assign(result, { allowed: !result.allowed }), TypeError);
+    assertThrows(() => Object.assign(result, { more: 1 }), TypeError);
+  }
+});
+
+test("while the store is down, getState() and a peek say what the local limiter has left [FAIL-4, STA-4, STA-7, CHK-3]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({
+    algorithm: "sliding_window",
+    limit: 3,
+    windowMs: 60_000,
+    onFailure: "local",
+    backendTimeoutMs: 100,
+  });
+  await run(limiter.key("known").acquire({ cost: 3 }));
+  link.down = true;
+  // What is certain without the store is told without it.
+  const { allowed, remaining } = await run(limiter.key("known").getState());
+  assertEquals([allowed, remaining], [false, 0]);
+  assertEquals((await run(limiter.check({ key: "known", consume: false }))).allowed, false);
+  assertEquals((await run(limiter.tryAcquire({ key: "known" }))).allowed, false);
+  for (const asked of [limiter, limiter.key("somebody")]) {
+    for (let used = 0; used <= 3; used++) {
+      for (let i = 0; i < 3; i++) {
+        const state = await run(asked.getState());
+        assertEquals([state.allowed, state.remaining, state.currentUsage], [used < 3, 3 - used, used]);
+        assertGreaterOrEqual(state.resetAt, clock.now());
+        const peek = await run(asked.check({ consume: false }));
+        assertEquals([peek.allowed, peek.remaining, peek.degraded, peek.limiterId], [
+          used < 3,
+          3 - used,
+          true,
+          asked.id,
+        ]);
+        assertEquals((await run(asked.check({ consume: false, cost: 3 }))).allowed, used === 0);
+      }
+      assertEquals((await run(asked.tryAcquire({ timeoutMs: 1_000 }))).allowed, used < 3);
+    }
+  }
+  link.down = false;
+  assertEquals((await run(limiter.getState())).remaining, 3);
+});
+
+// Logging
+
+test("grants and refusals are reported at debug, opening once at info [LOG-1]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, debugs, infos, warnings } = start({ ratePerSecond: 10 });
+  await run(limiter.tryAcquire());
+  await run(limiter.acquire());
+  await run(limiter.tryAcquire());
+  await run(limiter.tryAcquire({ key: "a" }));
+  await assertRejects(() => run(limiter.acquire({ timeoutMs: 0 })), RateLimiterAcquisitionError);
+  assertEquals(debugs, [
+    "Limiter 'api': granted after 0.000 s.",
+    "Limiter 'api': granted after 0.100 s.",
+    `Limiter 'api': refused by "10/s, burst 1", which has more in 0.100 s.`,
+    "Limiter 'api:a': granted after 0.000 s.",
+    `Limiter 'api': refused by "10/s, burst 1", which has more in 0.100 s.`,
+  ]);
+  assertEquals(infos, ["Limiter 'api': open on store 'simulated' (10/s, burst 1)."]);
+  assertEquals(warnings, []);
+});
+
+for (
+  const [onFailure, level, then] of [
+    ["open", "warn", "requests are admitted without a limit"],
+    ["local", "warn", "the limit holds within this process only"],
+    ["closed", "error", "requests are refused"],
+  ] as const
+) {
+  test(`a store that fails is reported once for all keys, and with on_failure ${onFailure} as ${level} [LOG-1, FAIL-1]`, async () => {
+    const clock = createVirtualClock();
+    const lines: string[] = [];
+    const log = (level: string) => (message: string) => void lines.push(`${level}: ${message}`);
+    let down = true;
+    const kv = memoryKv(clock);
+    const broken: Kv = {
+      ...kv,
+      compareAndSet: (...args) => down ? Promise.reject(new Error("the disk is on fire")) : kv.compareAndSet(...args),
+    };
+    const rateSync = createRateSync({ clock, logger: { info: log("info"), warn: log("warn"), error: log("error") } });
+    rateSync.configureStore("s", { kv: broken, clock });
+    rateSync.configureLimiter("api", { store: "s", ratePerSecond: 100, onFailure });
+    const seen = lines.length;
+    for (let i = 0; i < 20; i++) await rateSync.tryAcquire("api", { key: `user${i}` }).catch(() => {});
+    down = false;
+    await rateSync.tryAcquire("api", { key: "another" });
+    assertEquals(lines.slice(seen), [
+      "info: Limiter 'api': open on store 's' (100/s, burst 1).",
+      `${level}: Limiter 'api': the disk is on fire. Until the store is back, ${then} (on_failure = "${onFailure}").`,
+      "info: Limiter 'api': its store answers again.",
+    ]);
+  });
+}
+
+test("whatever happens to a key, it is not reported at info or above [LOG-2]", async () => {
+  const { clock, server, start, run } = createSimulation();
+  const key = "joe@example.com";
+  const place = `${LIMITER_ID}.joe=40example=2Ecom`;
+  const settings = { latencyMs: 1, maxRetries: 2 };
+  const one = start({ ratePerSecond: 10, maxConcurrent: 2, leaseMs: 1_000, backendTimeoutMs: 200 }, settings);
+  const two = start({ ratePerSecond: 20, backendTimeoutMs: 200, onFailure: "closed" }, settings);
+  const tryBoth = async () => {
+    for (const { limiter } of [one, two]) await run(limiter.tryAcquire({ key, timeoutMs: 100 })).catch(() => {});
+    await clock.advance(500);
+  };
+  await tryBoth();
+  await tryBoth();
+  assert(server.text(place), "the test knows the place in the store");
+  one.link.down = two.link.down = true;
+  await tryBoth();
+  one.link.down = two.link.down = false;
+  await tryBoth();
+  server.put(place, "garbage");
+  await tryBoth();
+  server.put(place, '{"v":7}');
+  await clock.advance(10_000);
+  await tryBoth();
+  await one.link.delete(place);
+  await tryBoth();
+  for (const { link } of [one, two]) {
+    link.faults = ({ kind }) => kind === "compareAndSet" ? { kind: "conflict" } : undefined;
+  }
+  await tryBoth();
+  const told = [one, two].flatMap(({ infos, warnings }) => [...infos, ...warnings]).join("\n");
+  for (const sign of ["other rules", "no answer", "answers again", "damaged", "version 7", "races in a row"]) {
+    assertStringIncludes(told, sign);
+  }
+  assertEquals(told.match(/joe|example/g), null);
+});
+
 // Keyed limiters
 
 test("keys count for themselves, and have a key of their own in the store [LIM-16]", async () => {
@@ -817,8 +1104,25 @@ test("a refused acquire() carries the facts that a refused tryAcquire() does [ER
     [refused.limit, refused.remaining, refused.resetInMs, refused.retryAfterMs, refused.rule],
   );
   assertEquals([error.limit, error.remaining, error.retryAfterMs], [3, 1, 200]);
+  assertEquals([error.timeoutMs, error.waitedMs, error.limiterId], [0, 0, LIMITER_ID]);
   await clock.advance(200);
   assertEquals((await run(limiter.tryAcquire({ cost: 3 }))).allowed, true);
+});
+
+test("an acquire() that waited in vain says how long, and for what [ERR-2]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 1 }, { latencyMs: 1 });
+  await run(limiter.acquire({ key: "alice" }));
+  const error = await run(limiter.acquire({ key: "alice", timeoutMs: 250 }).catch((error) => error));
+  assertInstanceOf(error, RateLimiterAcquisitionError);
+  assertEquals(error.limiterId, `${LIMITER_ID}:alice`);
+  assertEquals([error.reason, error.timeoutMs, error.rule], ["timeout", 250, "1 at the same time"]);
+  assertAlmostEquals(error.waitedMs ?? 0, 250, 1);
+  assertGreater(error.retryAfterMs ?? 0, 0);
+  assertMatch(
+    error.message,
+    /^Unable to acquire slot for limiter 'api:alice' within 0\.25 s: its rule "1 at the same time" has none before \d+\.\d{3} s from now, after a wait of 0\.25\d s\. Retry then, or allow a longer timeout\.$/,
+  );
 });
 
 // Taking back

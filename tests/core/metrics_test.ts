@@ -62,3 +62,20 @@ test("createMeter().snapshot() does not change any more [MET-6]", () => {
   assertEquals(snapshot.totalAcquisitions, 0);
   assertThrows(() => Object.assign(snapshot, { totalAcquisitions: 5 }), TypeError);
 });
+
+test("createMeter() of a part counts for the whole, too [MET-5]", () => {
+  const whole = createMeter();
+  const parts = [createMeter(whole), createMeter(whole)];
+  for (const [i, part] of parts.entries()) {
+    part.granted(1_000 * i, 10 + i);
+    part.degraded();
+    part.count("timeouts");
+    part.permit(1);
+  }
+  parts[0]?.permit("released");
+  parts[1]?.permit(-1);
+  const { totalAcquisitions, totalWaitTimeMs, maxWaitTimeMs, degradedAcquisitions, timeouts } = whole.snapshot();
+  assertEquals([totalAcquisitions, totalWaitTimeMs, maxWaitTimeMs, degradedAcquisitions, timeouts], [2, 21, 11, 2, 2]);
+  assertEquals([whole.snapshot().currentConcurrent, whole.snapshot().totalReleases], [0, 1]);
+  assertEquals(parts[1]?.snapshot().totalReleases, 0);
+});

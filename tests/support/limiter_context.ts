@@ -2,6 +2,7 @@ import { memoryStore } from "../../src/adapters/memory.ts";
 import type { Clock } from "../../src/core/clock.ts";
 import { type ClosableLimiter, createLimiter, type LimiterContext } from "../../src/core/limiter.ts";
 import type { LimiterConfig } from "../../src/core/limiter_config.ts";
+import { silentLogger } from "../../src/core/logger.ts";
 import type { Store } from "../../src/core/store.ts";
 
 /** What a limiter gets from outside in a simulation; everything else has a default. */
@@ -15,13 +16,14 @@ export interface ContextOptions {
   readonly maxRetries?: number;
   readonly timingMarginMs?: number;
   readonly mostKeys?: number;
+  readonly onDebug?: (message: string) => void;
   readonly onInfo?: (message: string) => void;
   readonly onWarning?: (message: string) => void;
 }
 
 /** A {@link LimiterContext} in which nothing is random but what `random` says. */
 export function limiterContext(config: LimiterConfig, options: ContextOptions): LimiterContext {
-  const { name, store, localClock, random, onInfo = () => {}, onWarning = () => {} } = options;
+  const { name, store, localClock, random, onDebug, onInfo = () => {}, onWarning = () => {} } = options;
   let cells = 0;
   let local: ClosableLimiter | undefined;
   const context: LimiterContext = {
@@ -31,7 +33,7 @@ export function limiterContext(config: LimiterConfig, options: ContextOptions): 
     maxRetries: options.maxRetries ?? 100,
     timingMarginMs: options.timingMarginMs ?? 10,
     mostKeys: options.mostKeys ?? 10_000,
-    logger: { debug() {}, info: onInfo, warn: onWarning, error: onWarning },
+    logger: { ...onDebug && { debug: onDebug }, info: onInfo, warn: onWarning, error: onWarning },
     identity() {
       let last = 0;
       return { id: `${name}-${cells++}`, next: () => ++last };
@@ -42,7 +44,11 @@ export function limiterContext(config: LimiterConfig, options: ContextOptions): 
       return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
     },
     localLimiter: () =>
-      local ??= createLimiter({ ...config, onFailure: "closed" }, { ...context, store: memoryStore(localClock) }),
+      local ??= createLimiter({ ...config, onFailure: "closed" }, {
+        ...context,
+        store: memoryStore(localClock),
+        logger: silentLogger,
+      }),
   };
   return context;
 }

@@ -13,6 +13,7 @@ export interface SimulatedProcess {
   readonly link: SimulatedLink;
   readonly warnings: string[];
   readonly infos: string[];
+  readonly debugs: string[];
 }
 
 /** What is different from the defaults in a process. */
@@ -51,6 +52,7 @@ export function createSimulation(): Simulation {
     const link = server.connect({ latencyMs });
     const warnings: string[] = [];
     const infos: string[] = [];
+    const debugs: string[] = [];
     const nothing = () => Promise.resolve();
     const config = resolveLimiter(LIMITER_ID, { store: "simulated", ...options }, { backendTimeoutMs: 2_000 });
     const context = limiterContext(config, {
@@ -59,10 +61,11 @@ export function createSimulation(): Simulation {
       store: { kv: link, clock, open: nothing, close: nothing, ...settings.store },
       localClock: clock,
       random: seededRandom(seed),
+      onDebug: (message) => debugs.push(message),
       onInfo: (message) => infos.push(message),
       onWarning: (message) => warnings.push(message),
     });
-    return { limiter: createLimiter(config, context), link, warnings, infos };
+    return { limiter: createLimiter(config, context), link, warnings, infos, debugs };
   }
 
   async function run<T>(promise: Promise<T>, limitMs = 3_600_000): Promise<T> {

@@ -67,7 +67,7 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
       case "error":
         // a permission that is missing fails the request it was needed for; what is only a hint works without
         if (status.error.name === "PermissionViolationError") {
-          return logger.debug(`Store '${at.store}': ${status.error.message}`);
+          return logger.debug?.(`Store '${at.store}': ${status.error.message}`);
         }
         return logger.warn(toStoreError(status.error, { ...at, doing: "connect" }).message);
     }

@@ -3,12 +3,11 @@ import { ConfigValidationError, StoreUnavailableError } from "../../core/errors.
 import type { Logger } from "../../core/logger.ts";
 import type { Store } from "../../core/store.ts";
 import { systemClock } from "../system_clock.ts";
+import { NATS_DEFAULTS } from "./defaults.ts";
 import type { NatsKv } from "./kv.ts";
 import type { OpenedNats } from "./open.ts";
 import type { NatsConnectionLike, NatsStoreOptions } from "./options.ts";
 import { connectionPlan } from "./plan.ts";
-
-const DAY_MS = 86_400_000;
 
 /**
  * What {@link natsStore} needs besides its options.
@@ -113,13 +112,13 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
       store: id,
       source,
       bucket: {
-        name: options.bucketName ?? "rate_limits",
-        autoCreate: options.autoCreate ?? false,
-        replicas: options.replicas ?? 1,
-        storage: options.storage ?? "file",
-        ttlMs: options.bucketTtlMs ?? DAY_MS,
+        name: options.bucketName ?? NATS_DEFAULTS.bucketName,
+        autoCreate: options.autoCreate ?? NATS_DEFAULTS.autoCreate,
+        replicas: options.replicas ?? NATS_DEFAULTS.replicas,
+        storage: options.storage ?? NATS_DEFAULTS.storage,
+        ttlMs: options.bucketTtlMs ?? NATS_DEFAULTS.bucketTtlMs,
       },
-      timeoutMs: options.backendTimeoutMs ?? 2_000,
+      timeoutMs: options.backendTimeoutMs ?? NATS_DEFAULTS.backendTimeoutMs,
       serverClock: options.clock !== "local",
       local,
       logger,

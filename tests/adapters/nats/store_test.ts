@@ -26,6 +26,7 @@ test("importing the store loads nothing of NATS before it is opened", async () =
   assertEquals(imports.flatMap(([, type, from]) => type === undefined ? [from] : []), [
     "../../core/errors.ts",
     "../system_clock.ts",
+    "./defaults.ts",
     "./plan.ts",
   ]);
 });

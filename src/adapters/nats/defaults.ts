@@ -1,0 +1,16 @@
+import { DEFAULTS } from "../../core/defaults.ts";
+import type { NatsBucketOptions } from "./options.ts";
+
+/** What counts where the options of a NATS store do not say otherwise. */
+export const NATS_DEFAULTS = {
+  bucketName: "rate_limits",
+  autoCreate: false,
+  replicas: 1,
+  storage: "file",
+  bucketTtlMs: 86_400_000,
+  retryIntervalMs: DEFAULTS.retryIntervalMs,
+  maxRetries: DEFAULTS.maxRetries,
+  timingMarginMs: DEFAULTS.timingMarginMs,
+  backendTimeoutMs: DEFAULTS.backendTimeoutMs,
+  clock: "server",
+} as const satisfies NatsBucketOptions;
