@@ -1,8 +1,9 @@
 import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { test } from "node:test";
+import { createRateSync } from "../../src/registry.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 
-test("createVirtualClock() stands still until it is told to move", async () => {
+test("createVirtualClock() stands still until it is told to move [TST-5]", async () => {
   const clock = createVirtualClock(500);
   let woken = false;
   void clock.sleep(10).then(() => woken = true);
@@ -84,4 +85,16 @@ test("runUntil() moves on from sleeper to sleeper until the promise is settled, 
     RangeError,
   );
   assertEquals(clock.now(), 350);
+});
+
+test("code that waits for a limiter is tested without waiting: a registry takes the clock [TST-5]", async () => {
+  const clock = createVirtualClock();
+  const rateSync = createRateSync({ clock });
+  rateSync.configureLimiter("mail", { ratePerSecond: 1 / 60 });
+  const begun = clock.now();
+  const sendThree = async () => {
+    for (let i = 0; i < 3; i++) await rateSync.acquire("mail");
+  };
+  await clock.runUntil(sendThree());
+  assertEquals(clock.now() - begun, 120_000);
 });
