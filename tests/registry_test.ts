@@ -10,6 +10,7 @@ import {
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { test } from "node:test";
 import * as front from "../mod.ts";
 import { memoryKv } from "../src/adapters/memory.ts";
@@ -385,8 +386,26 @@ test("listLimiters() shows the configuration, and metrics once there are some [L
     null,
   ]);
   await rateSync.acquire("l");
+  const { id: _, ...config } = rateSync.getLimiter("l").getConfig();
+  assertEquals(before, { ...config, initialized: false, metrics: null });
   const after = rateSync.listLimiters()["l"];
   assertEquals([after?.initialized, after?.metrics?.totalAcquisitions, after?.storeId], [true, 1, "memory"]);
+});
+
+test("each scope that is nested in another one holds one permit more [LIM-12]", async () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("l", { maxConcurrent: 2 });
+  const left = async () => (await rateSync.getLimiter("l").getState()).remaining;
+  {
+    await using _outer = await rateSync.acquire("l");
+    assertEquals(await left(), 1);
+    {
+      await using _inner = await rateSync.acquire("l");
+      assertEquals([await left(), (await rateSync.tryAcquire("l")).allowed], [0, false]);
+    }
+    assertEquals(await left(), 1);
+  }
+  assertEquals(await left(), 2);
 });
 
 test("registries share nothing, unless they share a Kv [LIM-16]", async () => {
@@ -410,6 +429,15 @@ test("checkLimiter() takes one slot, and with consume: false none [CHK-2, CHK-3]
   assertEquals((await rateSync.checkLimiter("l")).remaining, 1);
   assertEquals((await rateSync.checkLimiter("l")).remaining, 0);
   assertEquals((await rateSync.checkLimiter("l")).allowed, false);
+});
+
+test("checkLimiter() does not wait, whatever timeout the limiter has [CHK-2]", async () => {
+  const { clock, rateSync } = setUp();
+  rateSync.configureLimiter("l", { ratePerSecond: 1, timeoutMs: 60_000 });
+  const begun = clock.now();
+  const answers = [await rateSync.checkLimiter("l"), await rateSync.checkLimiter("l")];
+  assertEquals(answers.map(({ allowed }) => allowed), [true, false]);
+  assertEquals([clock.now(), rateSync.getLimiter("l").getMetrics().totalWaitTimeMs], [begun, 0]);
 });
 
 // Errors
@@ -481,7 +509,7 @@ test("a failed acquisition says which limiter, how long it was tried, and what r
   assertEquals(error.retryAfterMs, 2_000);
 });
 
-test("initializeAllLimiters() reports every limiter that cannot be, and opens the others [LIM-9]", async () => {
+test("initializeAllLimiters() opens what needs no connection, and a store that is broken shows when it is used [LIM-9]", async () => {
   const { clock, rateSync } = setUp();
   const retention = { store: "short", algorithm: "sliding_window", limit: 1, windowMs: 1_000 } as const;
   rateSync.configureStore("short", { kv: brokenKv(), clock });
@@ -542,6 +570,29 @@ test("without a logger only warnings and errors are written, to the console [LOG
   ]);
 });
 
+test("initializeAllLimiters() says of each limiter that cannot be opened why, and opens the others [LIM-9, ERR-1]", async () => {
+  const { rateSync } = setUp();
+  for (const id of ["a", "b"]) {
+    rateSync.configureStore(id, { engine: "nats", url: "nats://127.0.0.1:1", backendTimeoutMs: 5_000 });
+    rateSync.configureLimiter(id, { store: id, ratePerSecond: 1, failClosed: true });
+  }
+  rateSync.configureLimiter("open", { store: "a", ratePerSecond: 1 });
+  rateSync.configureLimiter("fine", { ratePerSecond: 1 });
+  const all = await assertRejects<RateLimiterError>(() => rateSync.initializeAllLimiters(), RateLimiterError);
+  assertStringIncludes(all.message, "2 limiters could not be initialized");
+  for (const id of ["a", "b"]) assertStringIncludes(all.message, `Limiter '${id}' could not ask its store`);
+  assertInstanceOf(all.cause, AggregateError);
+  assertEquals(all.cause.errors.map((error) => error instanceof RateLimiterAcquisitionError), [true, true]);
+  const one = await assertRejects<RateLimiterAcquisitionError>(
+    () => rateSync.initializeLimiter("a"),
+    RateLimiterAcquisitionError,
+  );
+  assertEquals(one.reason, "backend");
+  const opened = Object.entries(rateSync.listLimiters()).filter(([, { initialized }]) => initialized);
+  assertEquals(opened.map(([id]) => id), ["fine"]);
+  await rateSync.close();
+});
+
 // Loading and closing
 
 async function inDirectory(toml: string, body: (path: string) => Promise<void>): Promise<void> {
@@ -578,6 +629,69 @@ test("loadConfig() of a file with one mistake applies nothing of it [CFG-14]", a
     assertStringIncludes(error.message, path);
     assertEquals(Object.keys(rateSync.listLimiters()), ["mine"]);
     assertEquals(Object.keys(rateSync.listStores()), ["memory"]);
+  });
+});
+
+test("a second file adds to the first and overrides it, and code and files mix [CFG-15, CFG-16]", async () => {
+  const limiter = (id: string, more: string) => `[limiters.${id}]\nstore = "m"\n${more}\n`;
+  const store = '[stores.m]\nengine = "memory"\n';
+  const first = store + limiter("one", "rate_per_second = 1") + limiter("two", "rate_per_second = 2");
+  const second = limiter("two", "rate_per_second = 20\nfail_closed = true") + limiter("three", "max_concurrent = 3");
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("mine", { ratePerSecond: 4 });
+  rateSync.configureLimiter("one", { ratePerSecond: 9 });
+  await inDirectory(first, async (path) => {
+    await rateSync.loadConfig(path);
+    const before = rateSync.getLimiter("one");
+    await rateSync.acquire("one");
+    await rateSync.loadConfig(path);
+    assert(rateSync.getLimiter("one") === before, "the same again is nothing new");
+  });
+  await inDirectory(second, async (path) => await rateSync.loadConfig(path));
+  const configs = ["mine", "one", "two", "three"].map((id) => rateSync.getLimiter(id).getConfig());
+  assertEquals(
+    configs.map(({ ratePerSecond, maxConcurrent, failClosed }) => [ratePerSecond, maxConcurrent, failClosed]),
+    [
+      [4, null, false],
+      [1, null, false],
+      [20, null, true],
+      [null, 3, false],
+    ],
+  );
+  assertEquals((await rateSync.tryAcquire("one")).allowed, false);
+});
+
+test("a wrong file shows at the first use and at every one after, with its path, and not before [CFG-1, CFG-3]", async () => {
+  await inDirectory('[stores.m]\nengine = "memry"\n', async (path) => {
+    const before = process.env["RATE_SYNC_CONFIG"];
+    process.env["RATE_SYNC_CONFIG"] = path;
+    try {
+      const rateSync = createRateSync({ autoLoad: true });
+      for (
+        const use of [
+          () => rateSync.acquire("api"),
+          () => rateSync.tryAcquire("api"),
+          () => rateSync.checkMultiLimiters(["api"]),
+          () => rateSync.initializeAllLimiters(),
+        ]
+      ) {
+        for (let i = 0; i < 2; i++) {
+          const error = await assertRejects<ConfigValidationError>(
+            use,
+            ConfigValidationError,
+            "Unknown engine 'memry'",
+          );
+          assertEquals(error.file, path);
+          assertStringIncludes(error.message, path);
+        }
+      }
+      assertThrows(() => rateSync.listLimiters(), ConfigValidationError, path);
+      await writeFile(path, '[stores.m]\nengine = "memory"\n[limiters.api]\nstore = "m"\nrate_per_second = 2\n');
+      assertEquals((await rateSync.tryAcquire("api")).allowed, true);
+    } finally {
+      if (before === undefined) delete process.env["RATE_SYNC_CONFIG"];
+      else process.env["RATE_SYNC_CONFIG"] = before;
+    }
   });
 });
 

@@ -52,6 +52,22 @@ await forEachServer((server) => {
     assertEquals((await elsewhere.getLimiter("login").getState()).remaining, 2);
   });
 
+  server.test("all limiters of a store, their clones and keys share one connection [STO-2, STO-7]", async () => {
+    await using running = await server.start({ config: 'http: "127.0.0.1:-1"\n' });
+    const monitor = /http monitor on (\S+)/.exec(running.log())?.[1];
+    await using rateSync = registryOn(running.url, {});
+    for (const id of ["a", "b", "c"]) rateSync.configureLimiter(id, { store: "nats", ratePerSecond: 100, burst: 9 });
+    rateSync.cloneLimiter("a", "clone");
+    await Promise.all(["a", "b", "c", "clone"].flatMap((id) => [
+      rateSync.acquire(id),
+      rateSync.acquire(id, { key: "user@example.com" }),
+      rateSync.getOrCloneLimiter(id, "other"),
+      rateSync.getLimiter(id).getState(),
+    ]));
+    const { num_connections } = await (await fetch(`http://${monitor}/connz`)).json() as { num_connections: number };
+    assertEquals(num_connections, 1);
+  });
+
   server.test("a limit that the bucket would forget too soon is refused when the limiter is opened [NATS-5]", async () => {
     const { url } = await server.shared();
     await using rateSync = registryOn(url, { bucketName: freshBucket(), bucketTtlMs: 10_000 });
