@@ -5,7 +5,9 @@ export const MASK = "***";
 
 const SECRET_KEYS: ReadonlySet<string> = new Set(["token", "password"]);
 const SCHEME = /(?<=^|[\s,;"'(=])[a-z][a-z0-9+.-]*:\/\//gi;
-const KEY_MATERIAL = /-----BEGIN|\bS[UAOCNX][A-Z2-7]{40,}|\beyJ[\w-]{8,}\.[\w-]{8,}/;
+const KEY_MATERIAL = /-----BEGIN|\bS[UAOCNX][A-Z2-7]{40}/;
+/** What a JSON Web Token begins with, up to its first dot: `eyJ` is the start of an object in base64. */
+const BEFORE_DOT = /(?<![\w-])[\w-]{11,}(?=\.[\w-]{8})/g;
 
 /** Whether the option with this name, in TOML or in code, is a secret as a whole. */
 export function isSecretKey(key: string): boolean {
@@ -13,8 +15,9 @@ export function isSecretKey(key: string): boolean {
 }
 
 /**
- * Replaces the user, password or token in every URL of a text by `***`, also in lists of URLs. Where it cannot tell what
- * belongs to a password (which may hold `@`, `/` and commas) it masks too much rather than too little.
+ * Replaces the user, password or token in every URL of a text by `***`, also in lists of URLs, and what follows a `?` or
+ * `#`. Where it cannot tell what belongs to a password (which may hold `@`, `/` and commas) it masks too much rather than
+ * too little.
  */
 export function maskUrls(text: string): string {
   const starts = [0, ...Array.from(text.matchAll(SCHEME), (match) => match.index)];
@@ -22,10 +25,13 @@ export function maskUrls(text: string): string {
 }
 
 function maskOneUrl(url: string): string {
-  const end = url.lastIndexOf("@");
-  if (end === -1) return url;
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(url)?.[0] ?? "";
-  return `${scheme}${MASK}${url.slice(end)}`;
+  const end = url.lastIndexOf("@");
+  const query = scheme === "" ? -1 : url.search(/[?#]/);
+  const separators = /(?<![\s,;"'(=])[\s,;"'(=]*$/.exec(url)?.[0] ?? "";
+  if (query >= 0 && query < end) return `${scheme}${MASK}${separators}`;
+  const host = end === -1 ? url : `${scheme}${MASK}${url.slice(end)}`;
+  return query === -1 ? host : `${host.slice(0, host.search(/[?#]/))}?${MASK}${separators}`;
 }
 
 /** Whether a URL, or one of several with commas between, holds a user, a password or a token. */
@@ -35,7 +41,9 @@ export function hasUserinfo(url: string): boolean {
 
 /** Whether a text holds a private key, an NKey seed or a JSON Web Token, wherever somebody may have put it. */
 export function holdsKeyMaterial(text: string): boolean {
-  return KEY_MATERIAL.test(text);
+  if (KEY_MATERIAL.test(text)) return true;
+  // In one pattern this would take a time that grows with the square of the text's length.
+  return Array.from(text.matchAll(BEFORE_DOT)).some(([run]) => run.lastIndexOf("eyJ", run.length - 11) >= 0);
 }
 
 /** A text as it may stand in an error message or a log line: shortened, and without the secrets that can be recognised. */

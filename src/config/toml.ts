@@ -131,7 +131,8 @@ export function parseToml(text: string, file?: string): TomlTable {
     }
     const wholePath = [...path, ...key];
     if (Object.hasOwn(target, last)) throw duplicate(wholePath, target);
-    if (!take("=")) throw invalid(`expected '=' after the key '${wholePath.join(".")}'`);
+    // What stands there may be a value that lost its key: it is not shown.
+    if (!take("=")) throw invalid("expected '=' after the key");
     skip(BLANKS);
     define(target, last, readValue(wholePath, depth), keyEnd);
   }

@@ -37,6 +37,14 @@ test("maskUrls() hides passwords that hold the characters of URLs [STO-5]", () =
   }
 });
 
+test("maskUrls() hides what a URL says after its address, as that may authenticate too [STO-5]", () => {
+  assertEquals(maskUrls("ws://h/nats?token=s3cr3t"), "ws://h/nats?***");
+  assertEquals(maskUrls("ws://h?token=s3cr3t, ws://g#s3cr3t"), "ws://h?***, ws://g?***");
+  assertEquals(maskUrls("ws://u:p@h/nats?token=s3cr3t"), "ws://***@h/nats?***");
+  assertEquals(maskUrls("ws://h/?token=a@s3cr3t"), "ws://***");
+  assertEquals(maskUrls("what? nothing"), "what? nothing");
+});
+
 test("maskUrls() never lets a password through (property)", () => {
   const password = fc.stringMatching(/^[A-Za-z0-9@:/,?#%!-]{3,12}$/).map((text) => `Z${text}Z`);
   fc.assert(fc.property(password, fc.nat(3), (secret, before) => {
@@ -51,7 +59,14 @@ test("hasUserinfo() sees credentials in any of several URLs", () => {
 });
 
 test("holdsKeyMaterial() recognises seeds, keys and tokens", () => {
-  for (const text of [seed, "-----BEGIN PRIVATE KEY-----\nx", "eyJhbGciOiJI.eyJzdWIiOiIx.abc"]) {
+  for (
+    const text of [
+      seed,
+      "-----BEGIN PRIVATE KEY-----\nx",
+      "eyJhbGciOiJI.eyJzdWIiOiIx.abc",
+      "x-eyJhbGciOiJI.eyJzdWIiOiIx",
+    ]
+  ) {
     assertEquals(holdsKeyMaterial(text), true);
   }
   for (const text of ["/etc/nats/user.creds", "SUPER", "eyJ"]) assertEquals(holdsKeyMaterial(text), false);

@@ -278,6 +278,8 @@ test("parseToml() never shows a value in an error", () => {
       "token = s3cr3t!",
       'token = "s3cr3t" x',
       "token = 's3cr3t' 's3cr3t'",
+      '"s3cr3t"',
+      "s3cr3t",
     ]
   ) {
     assertEquals(refusal(text).message.includes("s3cr3t"), false, text);

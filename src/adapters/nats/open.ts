@@ -124,5 +124,5 @@ function isPlan(source: NatsConnectionLike | ConnectionPlan): source is Connecti
 
 function serverOf(source: NatsConnectionLike | ConnectionPlan): string {
   if (!isPlan(source)) return source.getServer() || "the server";
-  return source.servers.map((server) => server.replace(/^wss?:\/\/([^/]*).*$/s, "$1")).join(", ");
+  return source.servers.map((server) => server.replace(/^wss?:\/\/([^/?#]*).*$/s, "$1")).join(", ");
 }

@@ -42,14 +42,14 @@ interface Part extends Scheme {
  * Reads one URL, or several with commas between. nats.js does none of this: it takes `user:password@host` for a host,
  * and connects to `tls://` in plain text.
  *
- * @throws {ConfigValidationError} with field `url`. If the text may hold credentials, none of it is shown.
+ * @throws {ConfigValidationError} with field `url`. What may be part of a password or a token is not shown.
  */
 export function parseNatsUrl(url: string): NatsTarget {
   const fail = (why: string): never => {
     throw new ConfigValidationError(`The NATS URL is not usable: ${why}.`, {
       field: "url",
       expected: EXPECTED,
-      received: url.includes("@") ? "a URL with credentials, not shown here" : JSON.stringify(url),
+      received: shownUrl(url),
     });
   };
   const texts = url.split(",").map((text) => text.trim());
@@ -74,8 +74,17 @@ export function parseNatsUrl(url: string): NatsTarget {
   };
 }
 
+/** The scheme and the host, and nothing of what comes after them: of `nats://user:password` somebody forgot the host. */
+function shownUrl(url: string): string {
+  if (url.includes("@")) return "a URL with credentials, not shown here";
+  const [whole = "", shown = ""] = /^([a-z][a-z0-9+.-]{0,19}:\/\/[a-z0-9._-]{0,255})(.*)$/is.exec(url) ?? [];
+  if (shown === "") return url === "" ? '""' : "a text that is not shown here";
+  return JSON.stringify(shown === whole ? shown : `${shown}…`);
+}
+
 function parsePart(text: string, fail: (why: string) => never): Part {
   if (text === "") return fail("is empty");
+  if (/\p{Cs}/u.test(text)) return fail("has half of a surrogate pair, which is no character");
   const [, name = "nats", rest = ""] = /^(?:([^:/@]*):\/\/)?(.*)$/s.exec(text) ?? [];
   const scheme = SCHEMES.get(name.toLowerCase());
   if (scheme === undefined) return fail("has an unknown scheme");
@@ -88,7 +97,9 @@ function parsePart(text: string, fail: (why: string) => never): Part {
   const { host, port } = parseAuthority(authority, scheme.port, fail);
   return {
     ...scheme,
-    address: scheme.transport === "tcp" ? `${host}:${port}` : `${name.toLowerCase()}://${host}:${port}${path || "/"}`,
+    address: scheme.transport === "tcp"
+      ? `${host}:${port}`
+      : `${name.toLowerCase()}://${host}:${port}/${path.replace(/^\//, "")}`,
     credentials: at < 0 ? undefined : parseCredentials(rest.slice(0, at), fail),
   };
 }
@@ -99,7 +110,7 @@ function parseAuthority(text: string, defaultPort: number, fail: (why: string) =
   if (bracketed !== undefined && !/^[0-9a-f:.]*:[0-9a-f:.]*$/i.test(bracketed)) {
     return fail("has something in brackets that is no IPv6 address");
   }
-  if (bracketed === undefined && !/^[^\s:@[\]/\\*>"'<]+$/.test(plain ?? "")) {
+  if (bracketed === undefined && !/^[^\s\p{Cc}:@[\]/\\*>"'<]+$/u.test(plain ?? "")) {
     return fail(plain === "" ? "has no host" : "has a host with a character that no host name has");
   }
   const port = portText === undefined ? defaultPort : Number(portText);

@@ -20,6 +20,7 @@ const good: [string, NatsTarget][] = [
   ["nats://a,tls://b", { servers: ["a:4222", "b:4222"], transport: "tcp", tls: true }],
   ["ws://a", { servers: ["ws://a:80/"], transport: "websocket", tls: false }],
   ["wss://a", { servers: ["wss://a:443/"], transport: "websocket", tls: true }],
+  ["ws://a?x=1", { servers: ["ws://a:80/?x=1"], transport: "websocket", tls: false }],
   ["wss://[::1]:8443/nats?x=1", { servers: ["wss://[::1]:8443/nats?x=1"], transport: "websocket", tls: true }],
   ["nats://user:pass@a", { ...tcp("a:4222"), user: "user", password: "pass" }],
   ["nats://user:@a", { ...tcp("a:4222"), user: "user", password: "" }],
@@ -69,6 +70,13 @@ const bad: [string, string][] = [
   ["nats://u:sec%ret@a", "%25"],
   ["nats://u:one@a,nats://u:secret@b", "different credentials"],
   ["nats://u:sec,ret@a", "port"],
+  ["nats://user:secret", "port"],
+  ["nats://a:4222:secret", "cannot be read"],
+  ["nats://a?token=secret", "path, query or fragment"],
+  ["nats://a#secret", "path, query or fragment"],
+  ["nats:/user:secret", "path"],
+  ["nats://\ud800@a", "surrogate"],
+  ["nats://a\0b", "character"],
 ];
 
 for (const [url, why] of bad) {
@@ -110,4 +118,17 @@ test("parseNatsUrl() reads any text or throws a ConfigValidationError, and never
       assert(!error.received.includes("s3cr3t"));
     }
   }));
+});
+
+test("parseNatsUrl() shows of what it refuses the scheme and the host", () => {
+  for (
+    const [url, received] of [
+      ["http://a.example", '"http://a.example"'],
+      ["nats://a.example:99999", '"nats://a.example…"'],
+      ["nats://a/path", '"nats://a…"'],
+      ["nats://u:p@a/path", "a URL with credentials, not shown here"],
+      ["a b", "a text that is not shown here"],
+      ["", '""'],
+    ] as const
+  ) assertEquals(assertThrows(() => parseNatsUrl(url), ConfigValidationError).received, received);
 });
