@@ -97,15 +97,22 @@ export function number(demand: NumberDemand): Field<number>["read"] {
   return (value, place) => readNumber(value, place, demand);
 }
 
-/** Reads a duration, in seconds in TOML and in milliseconds in code, and returns milliseconds. */
-export function duration(demand: NumberDemand): Field<number>["read"] {
+/** The longest time that setTimeout() can wait: above it fires at once. */
+export const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
+/**
+ * Reads a duration, in seconds in TOML and in milliseconds in code, and returns milliseconds. Its bounds are in
+ * milliseconds; without one above it is that up to which every millisecond can still be told from the next.
+ */
+export function duration({ above, from, to = Number.MAX_SAFE_INTEGER }: NumberDemand): Field<number>["read"] {
+  const inUnitsOf = (ms: number): NumberDemand => ({
+    to: to / ms,
+    ...(above === undefined ? {} : { above: above / ms }),
+    ...(from === undefined ? {} : { from: from / ms }),
+  });
   return (value, place) => {
-    // Up to this duration every millisecond can still be told from the next.
-    const maximumMs = Number.MAX_SAFE_INTEGER;
-    if (place.section.dialect === "code") {
-      return readNumber(value, place, { to: maximumMs, ...demand }, " in milliseconds");
-    }
-    const seconds = readNumber(value, place, { to: maximumMs / 1_000, ...demand }, " in seconds");
+    if (place.section.dialect === "code") return readNumber(value, place, inUnitsOf(1), " in milliseconds");
+    const seconds = readNumber(value, place, inUnitsOf(1_000), " in seconds");
     // 0.07 * 1000 is 70.00000000000001: the decimal point is moved instead.
     const [digits, exponent = "0"] = String(seconds).split("e");
     return Number(`${digits}e${Number(exponent) + 3}`);

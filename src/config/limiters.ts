@@ -6,6 +6,7 @@ import {
   type Field,
   type Fields,
   flag,
+  LONGEST_TIMEOUT_MS,
   nameIn,
   number,
   readFields,
@@ -37,14 +38,14 @@ const LIMITER_FIELDS = {
   ratePerSecond: { toml: "rate_per_second", read: readRate },
   burst,
   maxConcurrent: { toml: "max_concurrent", read: number({ integer: true, from: 1 }) },
-  leaseMs: { toml: "lease", read: duration({ above: 0 }) },
+  leaseMs: { toml: "lease", read: duration({ from: 1 }) },
   limit,
   windowMs,
   rates: { toml: "rates", read: readRates },
   timeoutMs: { toml: "timeout", read: duration({ from: 0 }) },
   failClosed: { toml: "fail_closed", read: flag() },
   onFailure: { toml: "on_failure", read: choice("open", "closed", "local") },
-  backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0 }) },
+  backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0, to: LONGEST_TIMEOUT_MS }) },
   reserveAheadMs: { toml: "reserve_ahead", read: duration({ from: 0 }) },
   replace: { toml: undefined, read: flag() },
 } satisfies Fields;
@@ -76,16 +77,19 @@ export function readLimiter(section: Section): LimiterOptions {
     throw refuseMissing(section, "store", "Missing required field 'store' in limiter config.", "the id of a store");
   }
   checkFailureMode(section, values);
-  checkRateBursts(section, values);
+  checkRates(section, values);
   checkAlgorithm(section, values);
   const checked: object = values;
   return checked as LimiterOptions; // the checks above leave only the combinations that the type lists
 }
 
 /** The bounds keep the interval between two slots a number of milliseconds that can be added to the time. */
+const SLOWEST_RATE = 1e-9;
+const FASTEST_RATE = 1e9;
+
 function readRate(value: unknown, place: Place): number {
-  const rate = number({ above: 0, to: 1e9 })(value, place);
-  if (rate < 1e-9) throw refuseValue(place, value, ">= 1e-9", "a number > 0, and >= 1e-9");
+  const rate = number({ above: 0, to: FASTEST_RATE })(value, place);
+  if (rate < SLOWEST_RATE) throw refuseValue(place, value, ">= 1e-9", "a number > 0, and >= 1e-9");
   return rate;
 }
 
@@ -136,9 +140,10 @@ function checkFailureMode(section: Section, { failClosed, onFailure }: LimiterVa
   );
 }
 
-function checkRateBursts(section: Section, { algorithm = "token_bucket", rates = [] }: LimiterValues): void {
-  for (const [index, rate] of rates.entries()) {
-    if (rate.burst !== undefined && (rate.algorithm ?? algorithm) === "sliding_window") {
+function checkRates(section: Section, { algorithm = "token_bucket", rates = [] }: LimiterValues): void {
+  for (const [index, { limit, windowMs, burst, algorithm: own = algorithm }] of rates.entries()) {
+    if (own === "token_bucket") checkRatio(section, `rates[${index}]`, limit * 1_000 / windowMs);
+    else if (burst !== undefined) {
       throw refuseConflict(
         section,
         `rates[${index}].burst`,
@@ -146,6 +151,20 @@ function checkRateBursts(section: Section, { algorithm = "token_bucket", rates =
       );
     }
   }
+}
+
+function checkRatio(section: Section, key: string, ratePerSecond: number): void {
+  if (ratePerSecond >= SLOWEST_RATE && ratePerSecond <= FASTEST_RATE) return;
+  const [limit, window] = [nameIn(section, RATE_FIELDS, "limit"), nameIn(section, RATE_FIELDS, "windowMs")];
+  throw refuse(
+    section,
+    `${key} stands for ${ratePerSecond} per second, which no clock can keep. Correct ${limit} or ${window}.`,
+    {
+      field: `${section.path}.${key}`,
+      expected: `${limit} and ${window} that make a rate from 1e-9 to 1e9 per second`,
+      received: `${ratePerSecond} per second`,
+    },
+  );
 }
 
 function checkAlgorithm(section: Section, values: LimiterValues): void {

@@ -129,7 +129,7 @@ export interface CommonLimiterOptions<Store extends string = string> {
   /** How many may run at the same time; an integer >= 1. */
   readonly maxConcurrent?: number | undefined;
   /**
-   * After how many milliseconds the permits of a crashed holder come back. A living holder renews its lease.
+   * After how many milliseconds the permits of a crashed holder come back; >= 1. A living holder renews its lease.
    *
    * @default {10_000}
    */

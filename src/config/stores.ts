@@ -6,6 +6,7 @@ import {
   type Field,
   type Fields,
   flag,
+  LONGEST_TIMEOUT_MS,
   nameIn,
   number,
   path,
@@ -59,7 +60,7 @@ const NATS_FIELDS = {
   maxRetries: { toml: "max_retries", read: number({ integer: true, from: 1 }) },
   // The one duration that is in milliseconds in TOML too: its name says so, as upstream's does.
   timingMarginMs: { toml: "timing_margin_ms", read: number({ from: 0, to: Number.MAX_SAFE_INTEGER }) },
-  backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0 }) },
+  backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0, to: LONGEST_TIMEOUT_MS }) },
   clock: { toml: "clock", read: choice("server", "local") },
 } satisfies Fields;
 

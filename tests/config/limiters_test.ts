@@ -47,7 +47,7 @@ test("checkLimiterOptions() names fields as they are written in code [LIM-2, LIM
     [{ ratePerSecond: 1, burst: Infinity }, "burst", "burst must be finite, got Infinity"],
     [{ ratePerSecond: 1, timeoutMs: Infinity }, "timeoutMs", "timeoutMs must be finite, got Infinity"],
     [{ ratePerSecond: 1, timeoutMs: -1 }, "timeoutMs", "timeoutMs must be >= 0, got -1"],
-    [{ ratePerSecond: 1, leaseMs: 0 }, "leaseMs", "leaseMs must be > 0, got 0"],
+    [{ ratePerSecond: 1, leaseMs: 0 }, "leaseMs", "leaseMs must be >= 1, got 0"],
     [{ ratePerSecond: 1, reserveAheadMs: NaN }, "reserveAheadMs", "got NaN"],
     [{ ratePerSecond: 1, failClosed: "true" }, "failClosed", "must be true or false"],
     [{ ratePerSecond: 1, failClosed: true, onFailure: "open" }, "onFailure", "contradicts"],
@@ -62,6 +62,9 @@ test("checkLimiterOptions() names fields as they are written in code [LIM-2, LIM
     [{ rates: [{ limit: 1, window_seconds: 1 }] }, "rates[0].window_seconds", "Did you mean 'windowMs'?"],
     [{ rates: [{ limit: 1 }] }, "rates[0].windowMs", "Missing"],
     [{ rates: [null] }, "rates[0]", "a table"],
+    [{ rates: [{ limit: 1, windowMs: 1e-300 }] }, "rates[0]", "which no clock can keep. Correct limit or windowMs"],
+    [{ rates: [{ limit: 1, windowMs: 1 }, { limit: 2 ** 52, windowMs: 1 }] }, "rates[1]", "which no clock can keep"],
+    [{ ratePerSecond: 1, backendTimeoutMs: 2 ** 31 }, "backendTimeoutMs", "must be <= 2147483647, got 2147483648"],
     [{ rates: {} }, "rates", "a list"],
   ];
   for (const [options, field, reason] of cases) {

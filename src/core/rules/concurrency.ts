@@ -25,6 +25,9 @@ export interface ConcurrencyLimit {
  */
 const FAIR_AFTER_MS = 50;
 
+/** Who holds all permits, however many there are, where nobody knows who holds them. No process has this name. */
+const NOBODY_KNOWS = "unknown";
+
 /**
  * Concurrency by leases: at most `maxConcurrent` permits at a time. A permit belongs to an owner and comes back when it
  * is released, or when its owner has not renewed its lease for `leaseMs`. Any cost takes one permit. A process that has
@@ -43,7 +46,10 @@ const FAIR_AFTER_MS = 50;
  */
 export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): Rule<Permits> {
   const held = ({ holders }: Permits, now: number) =>
-    holders.reduce((sum, { until, permits }) => until > now ? sum + permits.length : sum, 0);
+    holders.reduce((sum, { owner, until, permits }) => {
+      if (until <= now) return sum;
+      return sum + (owner === NOBODY_KNOWS ? maxConcurrent : permits.length);
+    }, 0);
   const isFree = (state: Permits, now: number, owner: string) =>
     held(state, now) + rivals(state.waiting, now, owner) < maxConcurrent;
   const firstExpiry = ({ holders }: Permits, now: number) =>
@@ -74,15 +80,9 @@ export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): R
       const free = Math.max(0, maxConcurrent - held(state, now));
       return { limit: maxConcurrent, remaining: free, resetAt: now + leaseMs };
     },
-    exhausted: (now) => ({
-      holders: [{
-        owner: "unknown",
-        until: now + leaseMs,
-        permits: Array.from({ length: maxConcurrent }, (_, permit) => permit),
-      }],
-      waiting: [],
-    }),
-    idleFrom: ({ holders }) => holders.reduce((last, { until }) => Math.max(last, until), -Infinity),
+    exhausted: (now) => ({ holders: [{ owner: NOBODY_KNOWS, until: now + leaseMs, permits: [] }], waiting: [] }),
+    idleFrom: ({ holders, waiting }) =>
+      [...holders, ...waiting].reduce((last, { until }) => Math.max(last, until), -Infinity),
     shift: ({ holders, waiting }, ms) => ({
       holders: holders.map((holder) => ({ ...holder, until: holder.until - ms })),
       waiting: waiting.map((mark) => ({ ...mark, since: mark.since - ms, until: mark.until - ms })),
@@ -135,8 +135,8 @@ export function holderOf(state: Permits, owner: string): Holder | undefined {
 export function othersTook(before: Permits, state: Permits, owner: string): boolean {
   return state.holders.some((holder) => {
     if (holder.owner === owner) return false;
-    const had = holderOf(before, holder.owner)?.permits ?? [];
-    return holder.permits.some((permit) => !had.includes(permit));
+    const had = new Set(holderOf(before, holder.owner)?.permits);
+    return holder.permits.some((permit) => !had.has(permit));
   });
 }
 

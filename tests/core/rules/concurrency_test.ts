@@ -254,3 +254,13 @@ for (const json of states) {
     assertEquals(ruleOf(1).decode(json), undefined);
   });
 }
+
+test("concurrencyRule() says that all permits are taken in a few bytes, however many there are", () => {
+  for (const maximum of [1, 1_000_000_000, Number.MAX_SAFE_INTEGER]) {
+    const rule = ruleOf(maximum);
+    const exhausted = rule.exhausted(0);
+    assertLessOrEqual(JSON.stringify(exhausted).length, 100);
+    assertEquals(rule.usage(exhausted, LEASE_MS - 1).remaining, 0);
+    assertEquals(rule.usage(exhausted, LEASE_MS).remaining, maximum);
+  }
+});
