@@ -6,6 +6,7 @@ import {
   exhaustedState,
   freshState,
   idleFrom,
+  plausible,
   type State,
   STATE_VERSION,
   wasWritten,
@@ -37,6 +38,8 @@ export interface LedgerOptions {
   readonly codec: Codec;
   readonly identity: Identity;
   readonly backendTimeoutMs: number;
+  /** How far into the future moments are granted, in milliseconds. */
+  readonly reserveAheadMs: number;
   /** Called for what was found, each kind once. */
   readonly onFinding: (finding: Finding) => void;
 }
@@ -66,7 +69,7 @@ const RETENTION_MARGIN_MS = 1_000;
 
 /** A {@link Ledger} that has not asked yet. */
 export function createLedger(options: LedgerOptions): Ledger {
-  const { key, storeId, store, rules, codec, identity, backendTimeoutMs, onFinding } = options;
+  const { key, storeId, store, rules, codec, identity, backendTimeoutMs, reserveAheadMs, onFinding } = options;
   const { kv, clock } = store;
   const limit = createTimeLimit(clock);
   const found = new Set<Finding["kind"]>();
@@ -103,7 +106,8 @@ export function createLedger(options: LedgerOptions): Ledger {
       revision = 0;
       return known;
     }
-    const decoded = codec.decode(entry.value);
+    const { fingerprint } = codec;
+    const decoded = plausible(rules, codec.decode(entry.value), { now: clock.now(), reserveAheadMs, fingerprint });
     if (decoded.kind === "newer") {
       throw new StoreUnavailableError(
         `a stored value has version ${decoded.version}, and this process understands versions up to ` +

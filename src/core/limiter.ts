@@ -747,6 +747,7 @@ async function openCell(
     codec,
     identity,
     backendTimeoutMs: config.backendTimeoutMs,
+    reserveAheadMs: config.reserveAheadMs,
     onFinding: (finding) => logger.warn(`Limiter '${config.id}': ${describe(finding)}`),
   });
   const onLost = (permit: number) => {
@@ -791,7 +792,9 @@ function describe(finding: Finding): string {
   if (finding.kind === "damaged") {
     return `its stored value was damaged (${finding.problem}). It counts as used up, and recovers as time passes.`;
   }
-  return `another process has other rules for it ("${finding.theirs}", here "${finding.ours}"). Both count in the same ` +
+  return `another process has other rules for it (${shown(finding.theirs)}, here ${
+    shown(finding.ours)
+  }). Both count in the same ` +
     `state, and each process applies its own rules: deploy the same configuration everywhere.`;
 }
 

@@ -11,6 +11,21 @@ const REMEMBERED_WRITERS = 8;
 /** Times are kept relative to an epoch, which moves along after this long: so that fractions of them stay exact. */
 const EPOCH_LENGTH_MS = 4_000_000;
 
+/** A value that is longer than this, in bytes, was not written by a limiter. */
+const LONGEST_VALUE = 2 ** 23;
+
+/** What the rules of other processes keep may be nested this deep. To write it again takes stack, and that ends. */
+const DEEPEST_FOREIGN = 32;
+
+/**
+ * By how much the moments of a value may lie beyond everything that its rules can grant or hold. Somebody may have granted
+ * further ahead, or for longer, than this process would; but what lies beyond this was not written by a limiter, and would
+ * keep everybody waiting for as long.
+ */
+const CONFIGURED_OTHERWISE_MS = 86_400_000;
+/** The same for a value that was written by other rules. */
+const OTHER_RULES_MS = 365 * 86_400_000;
+
 /** A process that wrote the value, and the number of its last write. */
 export type Writer = readonly [id: string, operation: number];
 
@@ -111,7 +126,9 @@ export function stateCodec(rules: readonly Rule[]): Codec {
       const json = parseObject(bytes, decoder);
       if (json === undefined) return { kind: "damaged", problem: "it is not a JSON object" };
       const version = json.get("v");
-      if (typeof version === "number" && version > STATE_VERSION) return { kind: "newer", version };
+      if (typeof version === "number" && Number.isSafeInteger(version) && version > STATE_VERSION) {
+        return { kind: "newer", version };
+      }
       if (version !== STATE_VERSION) return { kind: "damaged", problem: "its field 'v' is not a version" };
       const epoch = json.get("epoch");
       if (typeof epoch !== "number" || !Number.isSafeInteger(epoch)) {
@@ -127,6 +144,9 @@ export function stateCodec(rules: readonly Rule[]): Codec {
         parts.push(part);
       }
       const foreign = [...json].filter(([field]) => !OWN_FIELDS.has(field) && !fields.includes(field));
+      if (!foreign.every(([, value]) => isShallow(value, DEEPEST_FOREIGN))) {
+        return { kind: "damaged", problem: "a field of it is nested too deep" };
+      }
       const words = json.get("rules");
       return {
         kind: "state",
@@ -135,6 +155,25 @@ export function stateCodec(rules: readonly Rule[]): Codec {
       };
     },
   };
+}
+
+/** What was decoded, unless it says that somebody has to wait for longer than the rules could ever make anybody wait. */
+export function plausible(
+  rules: readonly Rule[],
+  decoded: Decoded,
+  { now, reserveAheadMs, fingerprint }: {
+    readonly now: number;
+    readonly reserveAheadMs: number;
+    readonly fingerprint: string;
+  },
+): Decoded {
+  if (decoded.kind !== "state") return decoded;
+  const { state: { epoch, parts } } = decoded;
+  const latest = now + reserveAheadMs +
+    (decoded.fingerprint === fingerprint ? CONFIGURED_OTHERWISE_MS : OTHER_RULES_MS);
+  const isTooFar = epoch > latest ||
+    rules.some((rule, i) => rule.idleFrom(parts[i]!) + epoch > latest + rule.horizonMs);
+  return isTooFar ? { kind: "damaged", problem: "a moment in it lies too far in the future" } : decoded;
 }
 
 /** `rate` for the first rate, `rate2` for the second, and so on. */
@@ -148,6 +187,7 @@ function fieldNames(rules: readonly Rule[]): string[] {
 }
 
 function parseObject(bytes: Uint8Array, decoder: TextDecoder): Map<string, unknown> | undefined {
+  if (bytes.length > LONGEST_VALUE) return undefined;
   try {
     const json: unknown = JSON.parse(decoder.decode(bytes));
     if (typeof json !== "object" || json === null || Array.isArray(json)) return undefined;
@@ -155,6 +195,12 @@ function parseObject(bytes: Uint8Array, decoder: TextDecoder): Map<string, unkno
   } catch {
     return undefined;
   }
+}
+
+/** Whether nothing is nested deeper than `depth`. Itself, it goes no deeper either. */
+function isShallow(value: unknown, depth: number): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  return depth > 0 && Object.values(value).every((inner) => isShallow(inner, depth - 1));
 }
 
 function decodeWriters(json: unknown): Writer[] | undefined {

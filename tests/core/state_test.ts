@@ -10,6 +10,7 @@ import {
   exhaustedState,
   freshState,
   idleFrom,
+  plausible,
   type State,
   STATE_VERSION,
   stateCodec,
@@ -140,6 +141,9 @@ for (
     ["null", null, "not a JSON object"],
     ["a number", 1, "not a JSON object"],
     ["no version", { ...good, v: undefined }, "'v'"],
+    ["half a version", { ...good, v: 1.5 }, "'v'"],
+    ["a version beyond all numbers", JSON.stringify(good).replace('"v":1', '"v":1e999'), "'v'"],
+    ["a foreign field that is nested deep", { ...good, more: JSON.parse("[".repeat(99) + "]".repeat(99)) }, "too deep"],
     ["an old version", { ...good, v: 0 }, "'v'"],
     ["a version that is text", { ...good, v: "1" }, "'v'"],
     ["no epoch", { ...good, epoch: undefined }, "'epoch'"],
@@ -271,4 +275,25 @@ test("idleFrom() is when the last of the rules has nothing more to say", () => {
   const demand = { cost: 1, owner: "p", permit: 1 };
   const used = { ...state, parts: rules.map((rule) => rule.take(rule.initial, 100, 100, demand)) };
   assertEquals(idleFrom(rules, used), NOW + 10_100);
+});
+
+test("plausible() takes a value for damaged that would keep everybody waiting for longer than its rules could", () => {
+  const at = { now: NOW, reserveAheadMs: 1_000, fingerprint: codec.fingerprint };
+  const judge = (json: object, fingerprint = codec.fingerprint) =>
+    plausible(rules, codec.decode(encode({ ...good, rules: fingerprint, ...json })), at).kind;
+  const DAY = 86_400_000;
+  const held = (until: number) => ({ concurrency: { holders: [{ owner: "a", until, permits: [1] }], waiting: [] } });
+  const marked = (until: number) => ({ concurrency: { holders: [], waiting: [{ owner: "a", since: 0, until }] } });
+  for (const beyond of [2 * DAY, 1e300]) {
+    for (const json of [{ rate: beyond }, { window: [beyond, 1] }, held(beyond), marked(beyond)]) {
+      assertEquals(judge(json), "damaged", JSON.stringify(json));
+      // Others may have other limits: theirs are given a year.
+      assertEquals(judge(json, "1 in any 86400 s"), beyond === 1e300 ? "damaged" : "state");
+    }
+  }
+  assertEquals(judge({ epoch: Number.MAX_SAFE_INTEGER }), "damaged");
+  for (const json of [{ rate: DAY }, { window: [DAY, 1] }, held(DAY), marked(DAY), { epoch: 0 }]) {
+    assertEquals(judge(json), "state", JSON.stringify(json));
+  }
+  assertEquals(plausible(rules, { kind: "newer", version: 2 }, at), { kind: "newer", version: 2 });
 });

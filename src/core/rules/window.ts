@@ -26,6 +26,8 @@ export interface WindowLimit {
 /** Up to this limit every grant is an entry of its own; above it, grants share {@link BUCKETS} buckets. */
 const EXACT_ENTRIES = 128;
 const BUCKETS = 200;
+/** No limit is larger, and so no cost: the sum of many is still a number. */
+const MOST = Number.MAX_SAFE_INTEGER;
 /** The least lateness that timers of a busy runtime can keep. */
 const LEAST_MARGIN_MS = 2;
 
@@ -69,7 +71,8 @@ export function windowRule({ limit, windowMs, reserveAheadMs, timingMarginMs }: 
       used -= log[oldest + 1]!;
       oldest += 2;
     }
-    return used > allowed ? Infinity : at;
+    // When all of it has expired nothing is used, whatever adding and subtracting fractions have left of it.
+    return oldest < log.length && used > allowed ? Infinity : at;
   }
 
   return {
@@ -127,7 +130,7 @@ export function windowRule({ limit, windowMs, reserveAheadMs, timingMarginMs }: 
       for (const value of json) {
         if (typeof value !== "number" || !Number.isFinite(value)) return undefined;
         const isMoment = log.length % 2 === 0;
-        if (isMoment ? log.length > 0 && value < log[log.length - 2]! : value <= 0) return undefined;
+        if (isMoment ? log.length > 0 && value < log[log.length - 2]! : value <= 0 || value > MOST) return undefined;
         log.push(value);
       }
       return log;

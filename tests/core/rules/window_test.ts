@@ -369,3 +369,18 @@ test("windowRule().decode() reads what was written", () => {
   const log = rule.take(rule.take(rule.initial, 3.7, 3.7, demand()), 90.01, 90.01, demand(2.5));
   assertEquals(rule.decode(JSON.parse(JSON.stringify(log))), log);
 });
+
+test("windowRule() takes an expired log for empty, whatever adding and subtracting fractions leave", () => {
+  const rule = ruleOf({ limit: 1, windowMs: 1_000 });
+  let log = rule.take(rule.initial, 0, 0, demand(0.1));
+  log = rule.take(log, 20, 20, demand(0.2));
+  const at = rule.earliest(log, 500, demand(1));
+  assertLessOrEqual(at, 1_040);
+  assertEquals(rule.earliest(log, at, demand(1)), at);
+});
+
+test("windowRule().decode() takes no cost that no limit could have granted", () => {
+  const rule = ruleOf({ limit: 1, windowMs: 1_000 });
+  assertEquals(rule.decode([0, 1e308, 1, 1e308]), undefined);
+  assertEquals(rule.decode([0, Number.MAX_SAFE_INTEGER]), [0, Number.MAX_SAFE_INTEGER]);
+});
