@@ -1,4 +1,4 @@
-import { checkTimeout, shown } from "./core/arguments.ts";
+import { checkOptions, checkTimeout, shown } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
 import type { RateLimitResult } from "./core/result.ts";
 import { scarcestOf } from "./multi.ts";
@@ -185,11 +185,11 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
    * @throws {InvalidArgumentError} if there is no limiter, or the strategy is not known.
    */
   constructor(options: CompositeRateLimiterOptions<Name, LimiterId>) {
-    const { limiters, strategy = "most_restrictive", rateSync = shared } = options;
+    const { limiters, strategy = "most_restrictive", rateSync = shared } = checkOptions(options);
     this.#limiters = checkLimiters(limiters);
     if (!STRATEGIES.has(strategy)) {
       const names = [...STRATEGIES].join(", ");
-      throw new InvalidArgumentError(`A composite limiter has no strategy '${strategy}'. Use one of ${names}`, {
+      throw new InvalidArgumentError(`This strategy is not known. Use one of ${names}`, {
         field: "strategy",
         expected: `one of ${names}`,
         received: shown(strategy),
@@ -215,7 +215,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     identifiers: Readonly<Record<Name, string>>,
     options: CompositeCheckOptions = {},
   ): Promise<CompositeResult<Name>> {
-    const timeoutMs = options.timeoutMs === undefined ? undefined : checkTimeout(options.timeoutMs);
+    const timeoutMs = checkOptions(options).timeoutMs === undefined ? undefined : checkTimeout(options.timeoutMs);
     const parts = this.#parts(identifiers, timeoutMs);
     return await (this.strategy === "any_must_pass"
       ? this.#any(parts, options.signal)

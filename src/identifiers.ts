@@ -1,4 +1,4 @@
-import { shown } from "./core/arguments.ts";
+import { checkOptions, shown } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
 
 /**
@@ -73,7 +73,7 @@ const DIGESTS: ReadonlyMap<string, string> = new Map(
  * ```
  */
 export async function hashIdentifier(text: string, options: HashIdentifierOptions = {}): Promise<string> {
-  const { length = 16, salt = "", algorithm = "sha256" } = options;
+  const { length = 16, salt = "", algorithm = "sha256" } = checkOptions(options);
   checkText("text", text);
   checkText("salt", salt);
   if (!Number.isInteger(length) || length < 1) {
@@ -86,7 +86,7 @@ export async function hashIdentifier(text: string, options: HashIdentifierOption
   const digest = DIGESTS.get(algorithm);
   if (digest === undefined) {
     const names = [...DIGESTS.keys()].join(", ");
-    throw new InvalidArgumentError(`Cannot hash with '${algorithm}'. Use one of ${names}`, {
+    throw new InvalidArgumentError(`This hash algorithm is not known. Use one of ${names}`, {
       field: "algorithm",
       expected: `one of ${names}`,
       received: shown(algorithm),

@@ -1,4 +1,4 @@
-import { checkTimeout, shown } from "./core/arguments.ts";
+import { checkOptions, checkTimeout, shown } from "./core/arguments.ts";
 import type { Clock } from "./core/clock.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
 import type { ClosableLimiter, Tentative } from "./core/limiter.ts";
@@ -218,7 +218,8 @@ function wrongRequest(field: string, expected: string, value: unknown): InvalidA
 }
 
 /** Whether a limiter that is not configured is an error. */
-export function isMissingAllowed({ onMissing = "throw" }: { readonly onMissing?: unknown }, other: string): boolean {
+export function isMissingAllowed(options: { readonly onMissing?: unknown }, other: string): boolean {
+  const { onMissing = "throw" } = checkOptions(options);
   if (onMissing === "throw" || onMissing === other) return onMissing === other;
   throw new InvalidArgumentError("What shall happen without the limiter is not clear", {
     field: "onMissing",

@@ -10,6 +10,7 @@ import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import { maskStoreOptions } from "./config/secrets.ts";
 import { sectionInCode } from "./config/section.ts";
 import { checkStoreOptions } from "./config/stores.ts";
+import { checkIdentifier } from "./core/arguments.ts";
 import type { Clock } from "./core/clock.ts";
 import { DEFAULTS, resolveLimiter } from "./core/defaults.ts";
 import {
@@ -396,7 +397,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
 
   function find(id: string): LimiterEntry {
     loadIfNothingIsConfigured();
-    const entry = limiters.get(id);
+    const entry = limiters.get(checkIdentifier(id));
     if (!entry) throw new LimiterNotFoundError(id, [...limiters.keys()]);
     return entry;
   }
@@ -435,7 +436,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     },
     cloneLimiter(source, target, overrides = {}) {
       const { options } = find(source);
-      if (limiters.has(target)) throw alreadyThere(source, target);
+      if (limiters.has(checkIdentifier(target))) throw alreadyThere(source, target);
       rateSync.configureLimiter(target, withOverrides(options, overrides, target));
     },
     async getOrCloneLimiter(base, key) {

@@ -1,3 +1,4 @@
+import { shown } from "../core/arguments.ts";
 import { ConfigValidationError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import type { EnvironmentLookup } from "./environment.ts";
@@ -246,7 +247,11 @@ function whyUnreadable(path: string, error: unknown): string {
 }
 
 function refuse(path: unknown, message: string, cause?: unknown): ConfigValidationError {
-  const mismatch = { field: "config_file", expected: "a TOML file that can be read", received: String(path) };
+  const mismatch = {
+    field: "config_file",
+    expected: "a TOML file that can be read",
+    received: typeof path === "string" ? path : shown(path),
+  };
   return new ConfigValidationError(message, mismatch, cause === undefined ? undefined : { cause });
 }
 

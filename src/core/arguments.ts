@@ -1,8 +1,52 @@
 import { InvalidArgumentError } from "./errors.ts";
 
-/** How a value of the caller's looks in an error message. */
+/** How a value of the caller's looks in an error message. Nothing of an object is called or shown. */
 export function shown(value: unknown): string {
-  return typeof value === "string" ? JSON.stringify(value.slice(0, 100)) : String(value);
+  if (typeof value === "string") return JSON.stringify(value.slice(0, 100));
+  if (value === null || typeof value !== "object" && typeof value !== "function") return String(value);
+  return Array.isArray(value) ? "a list" : typeof value === "function" ? "a function" : "an object";
+}
+
+/** The options of a call, if they are some; untyped code may give anything. */
+export function checkOptions<Options extends object>(options: Options): Options {
+  if (typeof options === "object" && options !== null) return options;
+  throw new InvalidArgumentError("The options must be an object", {
+    field: "options",
+    expected: "an object, or nothing",
+    received: shown(options),
+  });
+}
+
+/** The signal, if it is one: of any runtime and realm. */
+export function checkSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
+  if (signal === undefined) return undefined;
+  const given: unknown = signal;
+  if (typeof given === "object" && given !== null && "aborted" in given && "throwIfAborted" in given) return signal;
+  throw new InvalidArgumentError("A signal must be an AbortSignal", {
+    field: "signal",
+    expected: "an AbortSignal",
+    received: shown(given),
+  });
+}
+
+/** Whether a check takes something, if that is clear. */
+export function checkConsume(consume: unknown): boolean {
+  if (consume === undefined || typeof consume === "boolean") return consume ?? true;
+  throw new InvalidArgumentError("A check either consumes or does not", {
+    field: "consume",
+    expected: "true or false",
+    received: shown(consume),
+  });
+}
+
+/** The id of a limiter or store, if it is one. */
+export function checkIdentifier(id: unknown): string {
+  if (typeof id === "string") return id;
+  throw new InvalidArgumentError("The id of a limiter must be text", {
+    field: "id",
+    expected: "a string",
+    received: shown(id),
+  });
 }
 
 /** The timeout in milliseconds, if it is one; `Infinity` waits as long as it takes. */

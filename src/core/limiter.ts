@@ -1,4 +1,4 @@
-import { checkCost, checkKey, checkTimeout, shown } from "./arguments.ts";
+import { checkConsume, checkCost, checkKey, checkOptions, checkSignal, checkTimeout, shown } from "./arguments.ts";
 import type { Grant } from "./batch.ts";
 import { Cell, type Outcome } from "./cell.ts";
 import type { Clock } from "./clock.ts";
@@ -318,7 +318,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   }
 
   async function request(options: AcquireOptions, defaultTimeoutMs: number): Promise<Answer> {
-    const { signal } = options;
+    const signal = checkSignal(options.signal);
     const cost = options.cost === undefined ? 1 : checkCost(options.cost);
     const timeoutMs = options.timeoutMs === undefined ? defaultTimeoutMs : checkTimeout(options.timeoutMs);
     if (cost > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
@@ -584,7 +584,10 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       }
     },
     async acquire(options = {}) {
-      if (options.key !== undefined) return await limiter.key(options.key).acquire({ ...options, key: undefined });
+      checkOptions(options);
+      if (options.key !== undefined) {
+        return await limiter.key(options.key).acquire({ ...options, key: undefined });
+      }
       const answer = await request(options, config.timeoutMs ?? Infinity);
       const { life: own, outcome, waitedMs } = answer;
       if (outcome.kind === "granted") {
@@ -602,7 +605,10 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       throw timedOut(refused, answer);
     },
     async tryAcquire(options = {}) {
-      if (options.key !== undefined) return await limiter.key(options.key).tryAcquire({ ...options, key: undefined });
+      checkOptions(options);
+      if (options.key !== undefined) {
+        return await limiter.key(options.key).tryAcquire({ ...options, key: undefined });
+      }
       const answer = await request(options, 0);
       const { life: own, outcome, waitedMs } = answer;
       if (outcome.kind === "failed") {
@@ -615,7 +621,10 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       return result;
     },
     async tryTake(options = {}) {
-      if (options.key !== undefined) return await limiter.key(options.key).tryTake({ ...options, key: undefined });
+      checkOptions(options);
+      if (options.key !== undefined) {
+        return await limiter.key(options.key).tryTake({ ...options, key: undefined });
+      }
       const answer = await request(options, 0);
       const { life: own, outcome, waitedMs } = answer;
       if (outcome.kind === "failed") return await withoutStore(outcome.cause, options, answer);
@@ -626,7 +635,9 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         cancel: () => outcome.kind === "granted" ? cancelled(outcome.grant, own) : Promise.resolve(result),
       };
     },
-    async check({ consume = true, ...options } = {}) {
+    async check(given = {}) {
+      const { consume: isConsuming, ...options } = checkOptions(given);
+      const consume = checkConsume(isConsuming);
       if (options.key !== undefined) {
         return await limiter.key(options.key).check({ ...options, consume, key: undefined });
       }

@@ -1168,3 +1168,29 @@ test("what the local limiter granted in the store's place can be cancelled [CHK-
   assertEquals((await run(limiter.tryAcquire({ key: "k" }))).allowed, true);
   assertEquals((await run(limiter.tryAcquire({ key: "k" }))).allowed, false);
 });
+
+test("acquire() and the others say what is wrong with their arguments, and do not take it for a store that is down", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, warnings } = start({ ratePerSecond: 10 });
+  // Untyped code may give anything.
+  const untyped = limiter as unknown as Record<string, (options: unknown) => Promise<unknown>>;
+  const wrong: [options: unknown, field: string][] = [
+    [null, "options"],
+    ["now", "options"],
+    [{ signal: {} }, "signal"],
+    [{ signal: null }, "signal"],
+    [{ timeoutMs: Symbol("soon") }, "timeoutMs"],
+    [{ cost: Object.create(null) }, "cost"],
+    [{ key: Object.create(null) }, "key"],
+  ];
+  for (const method of ["acquire", "tryAcquire", "tryTake", "check"]) {
+    for (const [options, field] of wrong) {
+      const error = await assertRejects(() => run(untyped[method]!(options)), InvalidArgumentError);
+      assertEquals(error.field, field, `${method}: ${error.message}`);
+    }
+  }
+  const error = await assertRejects(() => run(untyped["check"]!({ consume: "no" })), InvalidArgumentError);
+  assertEquals(error.field, "consume");
+  assertEquals(warnings, []);
+  assertEquals(limiter.getMetrics().degradedAcquisitions, 0);
+});

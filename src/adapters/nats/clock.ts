@@ -75,7 +75,7 @@ export function combineOffsets(last: Offset | undefined, fresh: Offset, ageMs: n
 /** RFC 3339 with up to nanoseconds, as milliseconds since the epoch with their fraction. */
 export function parseTimestamp(text: unknown): number | undefined {
   const [, seconds, fraction = "", zone] =
-    /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/.exec(String(text)) ?? [];
+    /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/.exec(typeof text === "string" ? text : "") ?? [];
   if (seconds === undefined) return undefined;
   const whole = Date.parse(`${seconds}${zone}`);
   return Number.isNaN(whole) ? undefined : whole + Number(`0.${fraction || 0}`) * 1_000;
