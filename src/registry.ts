@@ -10,7 +10,7 @@ import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import { maskStoreOptions } from "./config/secrets.ts";
 import { sectionInCode } from "./config/section.ts";
 import { checkStoreOptions } from "./config/stores.ts";
-import { checkIdentifier } from "./core/arguments.ts";
+import { checkIdentifier, checkOptions } from "./core/arguments.ts";
 import type { Clock } from "./core/clock.ts";
 import { DEFAULTS, resolveLimiter } from "./core/defaults.ts";
 import {
@@ -304,7 +304,7 @@ function configureAll(rateSync: RateSync, { stores = {}, limiters = {} }: RateSy
 }
 
 function createOpenRateSync(settings: RateSyncOptions): RateSync {
-  const { logger = consoleLogger, autoLoad = false } = settings;
+  const { logger = consoleLogger, autoLoad = false } = checkOptions(settings);
   let clock = settings.clock ?? systemClock;
   let world: World | undefined;
   const stores = new Map<string, StoreEntry>();
