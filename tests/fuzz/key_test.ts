@@ -64,7 +64,7 @@ function decodeSegment(segment: string): string {
 }
 
 fuzz(
-  "fuzz: encodeSegment() can be undone, so no two texts share a key [CLN-5]",
+  "fuzz: encodeSegment() can be undone, so no two texts share a key",
   2_000,
   fc.property(fc.oneof({ weight: 9, arbitrary: texts }, longTexts), (text) => {
     const segment = encodeSegment(text);
@@ -74,7 +74,7 @@ fuzz(
 );
 
 fuzz(
-  "fuzz: storeKey() gives every pair of id and key a NATS subject of its own, of a bounded length [CLN-5]",
+  "fuzz: storeKey() gives every pair of id and key a NATS subject of its own, of a bounded length",
   1_000,
   fc.asyncProperty(
     fc.oneof({ weight: 4, arbitrary: texts }, longTexts),
