@@ -100,9 +100,14 @@ export function createVirtualClock(start: number = START): VirtualClock {
   };
 }
 
+/** What this module uses of the globals of Deno, Bun and Node. Other runtimes may lack it. */
+const { setImmediate } = globalThis as { setImmediate?: (task: () => void) => unknown };
+
 /** Lets every promise that can settle do so: a task comes after all microtasks. */
 function settle(): Promise<void> {
   return new Promise((resolve) => {
+    // In Deno a message arrives after a few microtasks already, once something has loaded node:worker_threads.
+    if (setImmediate) return void setImmediate(resolve);
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {
       port1.close();
