@@ -347,8 +347,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         // A refusal may come from what was known before the store failed.
         if (outcome.kind === "granted") noteAnswer(own);
         waitedMs += Math.max(0, (outcome.kind === "granted" ? outcome.servedAt : clock.now()) - since);
-        // What was decided in an earlier life is void.
-        if (own !== life || outcome.kind === "abandoned") continue;
+        if (outcome.kind === "abandoned") continue;
         // Who does not want to wait does not, however long the store takes to answer.
         return { life: own, outcome, waitedMs: timeoutMs === 0 ? 0 : waitedMs, timeoutMs };
       } catch (error) {

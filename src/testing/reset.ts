@@ -3,26 +3,7 @@ import { eraseKeys } from "../core/erase.ts";
 import { InvalidArgumentError } from "../core/errors.ts";
 import { throwFailures } from "../core/failures.ts";
 import type { ClosableLimiter, Limiter } from "../core/limiter.ts";
-import { defaultRegistry } from "../default_registry.ts";
-import type { RateSync } from "../registry.ts";
-import { accessTo, type RegistryAccess } from "../registry_access.ts";
-
-/**
- * Where the functions that reset something look for it.
- *
- * @example
- * ```ts
- * import { createRateSync } from "@ratesync/core";
- * import { resetAllLimiters, type ResetOptions } from "@ratesync/core/testing";
- *
- * const options: ResetOptions = { rateSync: createRateSync() };
- * await resetAllLimiters(options);
- * ```
- */
-export interface ResetOptions {
-  /** The registry. The default is the one behind the functions of the module. */
-  readonly rateSync?: RateSync | undefined;
-}
+import { accessIn, type RegistryOptions } from "./access.ts";
 
 /**
  * What {@link resetLimiter} resets.
@@ -39,7 +20,7 @@ export interface ResetOptions {
  * await acquire("by-user", { key: "alice" });
  * ```
  */
-export interface ResetLimiterOptions extends ResetOptions {
+export interface ResetLimiterOptions extends RegistryOptions {
   /** Only the limiter for this key. The default is the limiter and all of its keys. */
   readonly key?: string | undefined;
 }
@@ -103,7 +84,7 @@ export async function resetLimiter(limiter: string | Limiter, options: ResetLimi
  * console.log((await tryAcquire("mails")).allowed, (await tryAcquire("calls")).allowed); // true true
  * ```
  */
-export async function resetAllLimiters(options: ResetOptions = {}): Promise<void> {
+export async function resetAllLimiters(options: RegistryOptions = {}): Promise<void> {
   const access = accessIn(options);
   const results = await Promise.allSettled(access.limiterIds().map(async (id) => await access.limiter(id).reset()));
   throwFailures(results, (count) => `${count} limiters could not be reset`);
@@ -132,7 +113,7 @@ export async function resetAllLimiters(options: ResetOptions = {}): Promise<void
  * console.log((await tryAcquire("writes", { key: "alice" })).allowed); // true
  * ```
  */
-export async function resetBackendStore(id: string, options: ResetOptions = {}): Promise<void> {
+export async function resetBackendStore(id: string, options: RegistryOptions = {}): Promise<void> {
   const { logger, clock, ...access } = accessIn(options);
   const { store, limiters, backendTimeoutMs } = access.storeInUse(id);
   if (!store || !limiters.some(({ initialized }) => initialized)) {
@@ -153,16 +134,6 @@ export async function resetBackendStore(id: string, options: ResetOptions = {}):
   } finally {
     letBegin();
   }
-}
-
-function accessIn({ rateSync = defaultRegistry }: ResetOptions): RegistryAccess {
-  const access = accessTo(rateSync);
-  if (access) return access;
-  throw new InvalidArgumentError("This is no registry that could be reset", {
-    field: "rateSync",
-    expected: "what createRateSync() returned",
-    received: shown(rateSync),
-  });
 }
 
 function closable(limiter: Limiter): ClosableLimiter {

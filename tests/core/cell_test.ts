@@ -12,12 +12,12 @@ import { test } from "node:test";
 import type { LimiterOptions } from "../../src/config/options.ts";
 import { RateLimiterAcquisitionError, StoreUnavailableError } from "../../src/core/errors.ts";
 import { rateExcess, type Start } from "../support/oracles.ts";
-import type { Fault, Message } from "../support/simulated_kv.ts";
+import type { Fault, FaultScript } from "../../src/testing/faulty_kv.ts";
 import { createSimulation, LIMITER_ID } from "../support/simulated_process.ts";
 
 /** A fault for each message in turn, and none for those after them. */
-function inTurn(...faults: (Fault | undefined)[]): (message: Message) => Fault | undefined {
-  return () => faults.shift();
+function inTurn(...faults: (Fault | undefined)[]): FaultScript {
+  return ({ operation }) => operation === "announce" ? undefined : faults.shift();
 }
 
 /** The limit's own number in the stored value. */
@@ -26,8 +26,8 @@ function stored(text: string | undefined, field: string): unknown {
   return typeof json === "object" && json !== null ? Reflect.get(json, field) : undefined;
 }
 
-const LOST: Fault = { kind: "request lost" };
-const UNANSWERED: Fault = { kind: "answer lost" };
+const LOST: Fault = { kind: "request_lost" };
+const UNANSWERED: Fault = { kind: "answer_lost" };
 
 // Outcomes that nobody knows
 
@@ -35,7 +35,7 @@ test("a write whose acknowledgement is lost counts once: it is repeated, and rec
   const { clock, server, start, run } = createSimulation();
   const { limiter, link } = start({ ratePerSecond: 1, burst: 5, backendTimeoutMs: 400 }, { latencyMs: 2 });
   await run(limiter.acquire());
-  link.faults = inTurn(UNANSWERED);
+  link.setFaults(inTurn(UNANSWERED));
   const begun = clock.now();
   const result = await run(limiter.tryAcquire());
   assertEquals([result.allowed, result.degraded], [true, false]);
@@ -48,7 +48,7 @@ test("a write that never arrived is repeated and counts once", async () => {
   const { server, start, run } = createSimulation();
   const { limiter, link } = start({ ratePerSecond: 1, burst: 5, backendTimeoutMs: 400 }, { latencyMs: 2 });
   await run(limiter.acquire());
-  link.faults = inTurn(LOST);
+  link.setFaults(inTurn(LOST));
   assertEquals((await run(limiter.tryAcquire())).degraded, false);
   assertEquals(stored(server.text(LIMITER_ID), "rate"), 2_000);
 });
@@ -57,7 +57,7 @@ test("a write that arrives after it was repeated changes nothing any more", asyn
   const { clock, server, start, run } = createSimulation();
   const { limiter, link } = start({ ratePerSecond: 1, burst: 5, backendTimeoutMs: 400 }, { latencyMs: 2 });
   await run(limiter.acquire());
-  link.faults = inTurn({ kind: "request late", byMs: 300 });
+  link.setFaults(inTurn({ kind: "request_late", byMs: 300 }));
   assertEquals((await run(limiter.tryAcquire())).allowed, true);
   await clock.advance(1_000);
   assertEquals(stored(server.text(LIMITER_ID), "rate"), 2_000);
@@ -68,10 +68,10 @@ test("a write that is applied after everybody gave up is counted, and admits nob
   const { clock, start, run } = createSimulation();
   const options = { ratePerSecond: 0.1, burst: 2, backendTimeoutMs: 400, failClosed: true };
   const { limiter, link } = start(options, { latencyMs: 2 });
-  link.faults = inTurn({ kind: "request late", byMs: 900 }, LOST, LOST, LOST);
+  link.setFaults(inTurn({ kind: "request_late", byMs: 900 }, LOST, LOST, LOST));
   await assertRejects(() => run(limiter.acquire({ timeoutMs: 5_000 })), RateLimiterAcquisitionError);
   await clock.advance(1_000);
-  link.faults = () => undefined;
+  link.setFaults({});
   assertEquals((await run(limiter.getState())).remaining, 1);
 });
 
@@ -80,7 +80,7 @@ test("an error that says nothing is treated as an outcome that nobody knows", as
     const { server, start, run } = createSimulation();
     const { limiter, link } = start({ ratePerSecond: 1, burst: 5 }, { latencyMs: 2 });
     await run(limiter.acquire());
-    link.faults = inTurn({ kind: "error", applied });
+    link.setFaults(inTurn({ kind: "error", applied }));
     assertEquals((await run(limiter.tryAcquire())).degraded, false);
     assertEquals(stored(server.text(LIMITER_ID), "rate"), 2_000);
   }
@@ -89,7 +89,7 @@ test("an error that says nothing is treated as an outcome that nobody knows", as
 test("a write that the store refused is not repeated: the caller hears at once", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ ratePerSecond: 1, failClosed: true }, { latencyMs: 2 });
-  link.faults = () => ({ kind: "refused" });
+  link.setFaults(() => ({ kind: "refused" }));
   const error = await assertRejects(() => run(limiter.acquire()), RateLimiterAcquisitionError);
   assertEquals([error.reason, link.sent.total], ["backend", 1]);
   assert(error.cause instanceof StoreUnavailableError);
@@ -102,7 +102,7 @@ test("a write that nobody can recognise any more is decided anew, and admits nob
   const slow = start(options, { latencyMs: 2 });
   const others = Array.from({ length: 10 }, () => start(options, { latencyMs: 1 }));
   await run(slow.limiter.acquire());
-  slow.link.faults = inTurn(UNANSWERED);
+  slow.link.setFaults(inTurn(UNANSWERED));
   const asked = slow.limiter.tryAcquire();
   await clock.advance(20);
   for (const { limiter } of others) await run(limiter.acquire());
@@ -116,9 +116,9 @@ test("permits of an unknown outcome come back although there is traffic all the 
   const options: LimiterOptions = { maxConcurrent: 3, leaseMs: 60_000, backendTimeoutMs: 400, failClosed: true };
   const { limiter, link } = start(options, { latencyMs: 2 });
   let last = await run(limiter.acquire());
-  link.faults = ({ kind }) => kind === "compareAndSet" ? UNANSWERED : LOST;
+  link.setFaults(({ operation }) => operation === "compareAndSet" ? UNANSWERED : LOST);
   await assertRejects(() => run(limiter.acquire()), RateLimiterAcquisitionError);
-  link.faults = () => undefined;
+  link.setFaults({});
   for (let i = 0; i < 20; i++) {
     await clock.advance(100);
     const next = await run(limiter.acquire());
@@ -139,12 +139,12 @@ test("a slot that is given back twice, as nobody heard of the first time, is not
   const controller = new AbortController();
   const leaving = first.limiter.acquire({ signal: controller.signal }).catch(() => {});
   await clock.advance(50);
-  first.link.faults = ({ kind }) => kind === "compareAndSet" ? UNANSWERED : LOST;
+  first.link.setFaults(({ operation }) => operation === "compareAndSet" ? UNANSWERED : LOST);
   controller.abort();
   await clock.advance(20);
   const waiting = second.limiter.acquire().then(note);
   await clock.advance(800);
-  first.link.faults = () => undefined;
+  first.link.setFaults({});
   await clock.advance(1_000);
   const more = [second.limiter.acquire().then(note), first.limiter.acquire().then(note)];
   await run(Promise.all([leaving, waiting, ...more]));
@@ -231,7 +231,7 @@ test("a key that vanished is created again", async () => {
   const { limiter, link } = start({ ratePerSecond: 100, burst: 5 }, { latencyMs: 1 });
   for (let i = 0; i < 5; i++) {
     assertEquals((await run(limiter.tryAcquire())).allowed, true);
-    await link.delete(LIMITER_ID);
+    await run(link.delete(LIMITER_ID));
     await clock.advance(20);
   }
   assertEquals(server.text(LIMITER_ID), undefined);
@@ -246,7 +246,7 @@ test("a store that is down lets requests in when the limiter fails open, marked 
   const { limiter, link, warnings, infos } = start(OUTAGE, { latencyMs: 2 });
   await run(limiter.acquire());
   await clock.advance(200);
-  link.down = true;
+  link.isDown = true;
   for (let i = 0; i < 3; i++) {
     const begun = clock.now();
     const permit = await run(limiter.acquire());
@@ -258,7 +258,7 @@ test("a store that is down lets requests in when the limiter fails open, marked 
   assertEquals([result.allowed, result.degraded], [true, true]);
   assertEquals(warnings.length, 1);
   assertEquals([limiter.getMetrics().degradedAcquisitions, limiter.getMetrics().backendFailures], [4, 4]);
-  link.down = false;
+  link.isDown = false;
   const back = await run(limiter.acquire());
   assertEquals([back.degraded, infos.at(-1)], [false, `Limiter '${LIMITER_ID}': its store answers again.`]);
 });
@@ -267,7 +267,7 @@ test("a store that is down refuses with a reason of its own when the limiter fai
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ ...OUTAGE, failClosed: true }, { latencyMs: 2 });
   await run(limiter.initialize());
-  link.down = true;
+  link.isDown = true;
   for (
     const ask of [
       () => limiter.acquire(),
@@ -284,14 +284,14 @@ test("a store that is down refuses with a reason of its own when the limiter fai
     assertLessOrEqual(clock.now() - begun, 1_000);
   }
   assertEquals(limiter.getMetrics().timeouts, 0);
-  link.down = false;
+  link.isDown = false;
   assertEquals((await run(limiter.tryAcquire())).allowed, true);
 });
 
 test("a store that is down leaves the same limit to this process with onFailure local [FAIL-4]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ ...OUTAGE, burst: 2, onFailure: "local" }, { latencyMs: 2 });
-  link.down = true;
+  link.isDown = true;
   const result = await run(limiter.tryAcquire());
   assertEquals([result.allowed, result.degraded, result.limiterId], [true, true, LIMITER_ID]);
   // Ten of a second for as long as three requests to a silent store take, and no more.
@@ -308,14 +308,14 @@ test("a store that is down leaves the same limit to this process with onFailure 
   assertGreater(granted, 1);
   await clock.advance(1_000);
   assertEquals((await run(limiter.acquire())).degraded, true);
-  link.down = false;
+  link.isDown = false;
   assertEquals((await run(limiter.acquire())).degraded, false);
 });
 
 test("keys have a limit each with onFailure local [FAIL-4]", async () => {
   const { start, run } = createSimulation();
   const { limiter, link } = start({ ...OUTAGE, onFailure: "local" }, { latencyMs: 2 });
-  link.down = true;
+  link.isDown = true;
   for (const key of ["a", "b"]) {
     const results = await run(Promise.all(Array.from({ length: 5 }, () => limiter.tryAcquire({ key }))));
     assertEquals(results.filter(({ allowed }) => allowed).length, 1);
@@ -327,7 +327,7 @@ test("nobody waits longer than his own timeout and a moment while the store is s
   const { limiter, link } = start({ ratePerSecond: 10, failClosed: true, backendTimeoutMs: 5_000 }, { latencyMs: 2 });
   await run(limiter.acquire());
   await clock.advance(1_000);
-  link.down = true;
+  link.isDown = true;
   for (const timeoutMs of [1, 30, 200, 1_000]) {
     const begun = clock.now();
     const error = await assertRejects(() => run(limiter.acquire({ timeoutMs })), RateLimiterAcquisitionError);
@@ -342,10 +342,11 @@ test("nobody waits longer than his own timeout and a moment while the store is s
 test("an outage and a refusal are told apart [FAIL-5]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ ratePerSecond: 0.1, failClosed: true, backendTimeoutMs: 300 }, { latencyMs: 2 });
+
   await run(limiter.acquire());
   const refused = await assertRejects(() => run(limiter.acquire({ timeoutMs: 50 })), RateLimiterAcquisitionError);
   assertEquals(refused.reason, "timeout");
-  link.down = true;
+  link.isDown = true;
   // What is certain is certain without the store, too.
   const certain = await assertRejects(() => run(limiter.acquire({ timeoutMs: 0 })), RateLimiterAcquisitionError);
   assertEquals(certain.reason, "timeout");
@@ -361,7 +362,7 @@ test("callers who have their slot already keep it when the store goes down", asy
   const begun = clock.now();
   const waiting = [limiter.acquire(), limiter.acquire(), limiter.acquire()];
   await clock.advance(50);
-  link.down = true;
+  link.isDown = true;
   await run(Promise.all(waiting));
   assertLessOrEqual(clock.now() - begun, 300);
 });
@@ -372,13 +373,13 @@ test("release() during an outage is not lost, and does not hold up the caller fo
   const holder = start(options, { latencyMs: 2 });
   const other = start(options, { latencyMs: 2 });
   const permit = await run(holder.limiter.acquire());
-  holder.link.down = true;
+  holder.link.isDown = true;
   const begun = clock.now();
   await run(permit.release());
   assertLessOrEqual(clock.now() - begun, 1_000);
   await clock.advance(2_000);
   assertEquals((await run(other.limiter.tryAcquire())).allowed, false);
-  holder.link.down = false;
+  holder.link.isDown = false;
   await clock.advance(2_000);
   assertEquals((await run(other.limiter.tryAcquire())).allowed, true);
 });
@@ -388,7 +389,9 @@ test("release() during contention is not lost [CON-9]", async () => {
   const { limiter, link } = start({ maxConcurrent: 1 }, { latencyMs: 2, maxRetries: 3 });
   const permit = await run(limiter.acquire());
   let conflicts = 10;
-  link.faults = ({ kind }) => kind === "compareAndSet" && conflicts-- > 0 ? { kind: "conflict" } : undefined;
+  link.setFaults(({ operation }) =>
+    operation === "compareAndSet" && conflicts-- > 0 ? { kind: "conflict" } : undefined
+  );
   await run(permit.release());
   await clock.advance(100);
   assertEquals((await run(limiter.getState())).currentUsage, 0);
@@ -398,13 +401,13 @@ test("an outage longer than anything leaves nothing running when it is over [FAI
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ maxConcurrent: 2, leaseMs: 2_000, backendTimeoutMs: 300 }, { latencyMs: 2 });
   const permit = await run(limiter.acquire());
-  link.down = true;
+  link.isDown = true;
   const calls = Array.from({ length: 5 }, () => limiter.acquire());
   await run(Promise.all(calls));
   await run(permit.release());
   await clock.advance(600_000);
   assertLess(link.sent.total, 1_000);
-  link.down = false;
+  link.isDown = false;
   await clock.advance(5_000);
   assertEquals(clock.sleepers, 0);
   assertEquals((await run(limiter.getState())).currentUsage, 0);
@@ -514,7 +517,7 @@ test("a request with timeout 0 that comes while others are being written is answ
 test("what nobody could write is not refused as if the limit were full [FAIL-5]", async () => {
   const { start, run } = createSimulation();
   const { limiter, link } = start({ ratePerSecond: 10, burst: 2, backendTimeoutMs: 500 }, { latencyMs: 2 });
-  link.down = true;
+  link.isDown = true;
   const results = await run(Promise.all(Array.from({ length: 10 }, () => limiter.tryAcquire())));
   assertEquals(results.map(({ allowed, degraded }) => allowed && degraded), Array.from({ length: 10 }, () => true));
 });

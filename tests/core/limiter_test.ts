@@ -452,7 +452,7 @@ test("everything that waits goes into one compare-and-set [TB-11]", async () => 
   await clock.advance(1);
   all.push(...Array.from({ length: 1_000 }, () => limiter.acquire()));
   await run(Promise.all(all));
-  assertEquals(link.sent, { get: before.get, compareAndSet: before.compareAndSet + 2, total: before.total + 2 });
+  assertEquals(link.sent, { ...before, compareAndSet: before.compareAndSet + 2, total: before.total + 2 });
 });
 
 test("one tryAcquire() after another costs one message each, and no read [TB-11]", async () => {
@@ -460,7 +460,7 @@ test("one tryAcquire() after another costs one message each, and no read [TB-11]
   const { limiter, link } = start({ ratePerSecond: 1_000, burst: 1_000 }, { latencyMs: 1 });
   for (let i = 1; i <= 50; i++) {
     assertEquals((await run(limiter.tryAcquire())).allowed, true);
-    assertEquals(link.sent, { get: 0, compareAndSet: i, total: i });
+    assertEquals([link.sent.compareAndSet, link.sent.total], [i, i]);
   }
 });
 
@@ -493,7 +493,9 @@ test("lost races are tried again and counted [MET-1]", async () => {
   const { limiter, link } = start({ ratePerSecond: 100, burst: 10 }, { latencyMs: 1 });
   await run(limiter.acquire());
   let conflicts = 3;
-  link.faults = ({ kind }) => kind === "compareAndSet" && conflicts-- > 0 ? { kind: "conflict" } : undefined;
+  link.setFaults(({ operation }) =>
+    operation === "compareAndSet" && conflicts-- > 0 ? { kind: "conflict" } : undefined
+  );
   await run(limiter.acquire());
   const { casFailures, totalAcquisitions, timeouts } = limiter.getMetrics();
   assertEquals([casFailures, totalAcquisitions, timeouts], [3, 2, 0]);
@@ -504,12 +506,12 @@ test("more lost races than are allowed end a request with a timeout, and not one
   const { limiter, link } = start({ ratePerSecond: 100, onFailure: "closed" }, { maxRetries: 5, latencyMs: 1 });
   await run(limiter.acquire());
   await clock.advance(100);
-  link.faults = ({ kind }) => kind === "compareAndSet" ? { kind: "conflict" } : undefined;
+  link.setFaults(({ operation }) => operation === "compareAndSet" ? { kind: "conflict" } : undefined);
   const patient = limiter.acquire();
   const error = await assertRejects(() => run(limiter.acquire({ timeoutMs: 60_000 })), RateLimiterAcquisitionError);
   assertEquals(error.reason, "backend");
   assertStringIncludes(error.message, "races in a row");
-  link.faults = () => undefined;
+  link.setFaults({});
   await run(patient);
   assertGreaterOrEqual(limiter.getMetrics().casFailures, 6);
 });
@@ -615,7 +617,7 @@ test("the permits of a crashed process come back within the lease [CON-6]", asyn
   const crashed = start({ maxConcurrent: 3, leaseMs: 5_000 }, { latencyMs: 2 });
   const other = start({ maxConcurrent: 3, leaseMs: 5_000 }, { latencyMs: 2 });
   await run(Promise.all([1, 2, 3].map(() => crashed.limiter.acquire())));
-  crashed.link.down = true;
+  crashed.link.isDown = true;
   const begun = clock.now();
   await run(Promise.all([1, 2, 3].map(() => other.limiter.acquire())));
   assertLessOrEqual(clock.now() - begun, 5_000 + 1_100);
@@ -866,7 +868,7 @@ test("a result says everything, whether it was granted or refused, and cannot be
   const open = start({ ratePerSecond: 1, burst: 2, maxConcurrent: 5 });
   const down = start({ ratePerSecond: 1, onFailure: "local", backendTimeoutMs: 100 });
   const free = start({ ratePerSecond: 1, backendTimeoutMs: 100 });
-  down.link.down = free.link.down = true;
+  down.link.isDown = free.link.isDown = true;
   const { result: tentative, cancel } = await run(open.limiter.tryTake());
   const results = [
     tentative,
@@ -920,7 +922,7 @@ test("while the store is down, getState() and a peek say what the local limiter 
     backendTimeoutMs: 100,
   });
   await run(limiter.key("known").acquire({ cost: 3 }));
-  link.down = true;
+  link.isDown = true;
   // What is certain without the store is told without it.
   const { allowed, remaining } = await run(limiter.key("known").getState());
   assertEquals([allowed, remaining], [false, 0]);
@@ -944,7 +946,7 @@ test("while the store is down, getState() and a peek say what the local limiter 
       assertEquals((await run(asked.tryAcquire({ timeoutMs: 1_000 }))).allowed, used < 3);
     }
   }
-  link.down = false;
+  link.isDown = false;
   assertEquals((await run(limiter.getState())).remaining, 3);
 });
 
@@ -1015,19 +1017,19 @@ test("whatever happens to a key, it is not reported at info or above [LOG-2]", a
   await tryBoth();
   await tryBoth();
   assert(server.text(place), "the test knows the place in the store");
-  one.link.down = two.link.down = true;
+  one.link.isDown = two.link.isDown = true;
   await tryBoth();
-  one.link.down = two.link.down = false;
+  one.link.isDown = two.link.isDown = false;
   await tryBoth();
   server.put(place, "garbage");
   await tryBoth();
   server.put(place, '{"v":7}');
   await clock.advance(10_000);
   await tryBoth();
-  await one.link.delete(place);
+  await run(one.link.delete(place));
   await tryBoth();
   for (const { link } of [one, two]) {
-    link.faults = ({ kind }) => kind === "compareAndSet" ? { kind: "conflict" } : undefined;
+    link.setFaults(({ operation }) => operation === "compareAndSet" ? { kind: "conflict" } : undefined);
   }
   await tryBoth();
   const told = [one, two].flatMap(({ infos, warnings }) => [...infos, ...warnings]).join("\n");
@@ -1160,7 +1162,7 @@ test("what was taken and kept counts as every acquisition does [CHK-6]", async (
 test("what the local limiter granted in the store's place can be cancelled [CHK-6, FAIL-4]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ ratePerSecond: 0.001, onFailure: "local" });
-  link.down = true;
+  link.isDown = true;
   const taken = await run(limiter.key("k").tryTake());
   assertEquals([taken.result.allowed, taken.result.degraded], [true, true]);
   await run(taken.cancel());

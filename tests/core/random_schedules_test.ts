@@ -5,7 +5,7 @@ import type { Clock } from "../../src/core/clock.ts";
 import type { LimiterOptions } from "../../src/config/options.ts";
 import { RateLimiterAcquisitionError } from "../../src/core/errors.ts";
 import { concurrencyExcess, rateExcess, type Start, windowExcess } from "../support/oracles.ts";
-import type { Fault } from "../support/simulated_kv.ts";
+import type { Fault } from "../../src/testing/faulty_kv.ts";
 import { createSimulation, type SimulatedProcess } from "../support/simulated_process.ts";
 
 /** What a limiter promises while everything around it goes wrong: random callers, delays, losses and outages. */
@@ -63,10 +63,10 @@ const request: fc.Arbitrary<Request> = fc.record({
 });
 
 const fault: fc.Arbitrary<Fault> = fc.oneof(
-  fc.constant<Fault>({ kind: "request lost" }),
-  fc.constant<Fault>({ kind: "answer lost" }),
-  fc.constantFrom(5, 90, 350, 900).map((byMs): Fault => ({ kind: "request late", byMs })),
-  fc.constantFrom(5, 90, 350, 900).map((byMs): Fault => ({ kind: "answer late", byMs })),
+  fc.constant<Fault>({ kind: "request_lost" }),
+  fc.constant<Fault>({ kind: "answer_lost" }),
+  fc.constantFrom(5, 90, 350, 900).map((byMs): Fault => ({ kind: "request_late", byMs })),
+  fc.constantFrom(5, 90, 350, 900).map((byMs): Fault => ({ kind: "answer_late", byMs })),
   fc.boolean().map((applied): Fault => ({ kind: "error", applied })),
   fc.constant<Fault>({ kind: "refused" }),
   fc.constant<Fault>({ kind: "conflict" }),
@@ -181,14 +181,14 @@ async function happen(
       if (step.kind === "latency") link.latencyMs = step.ms;
       else if (step.kind === "faults") {
         const left = [...step.faults];
-        link.faults = () => left.shift();
+        link.setFaults(({ operation }) => operation === "announce" ? undefined : left.shift());
       } else {
-        link.down = true;
-        void clock.sleep(step.ms).then(() => link.down = false);
+        link.isDown = true;
+        void clock.sleep(step.ms).then(() => link.isDown = false);
       }
     }
   }
-  for (const { link } of processes) link.faults = () => undefined;
+  for (const { link } of processes) link.setFaults({});
   await run(Promise.all(callers).then(() => undefined), 3_600_000).catch((error) => wrong.push(`${error}`));
   if (unanswered > 0) wrong.push(`${unanswered} callers were never answered`);
   // What is given back, renewed or tried again comes to its end.

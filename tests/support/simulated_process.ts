@@ -2,15 +2,16 @@ import type { LimiterOptions } from "../../src/config/options.ts";
 import { resolveLimiter } from "../../src/core/defaults.ts";
 import { type ClosableLimiter, createLimiter } from "../../src/core/limiter.ts";
 import type { Store } from "../../src/core/store.ts";
+import type { FaultyKv } from "../../src/testing/faulty_kv.ts";
+import { seededRandom } from "../../src/testing/random.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
 import { limiterContext } from "./limiter_context.ts";
-import { seededRandom } from "./random.ts";
-import { createSimulatedServer, type SimulatedLink, type SimulatedServer } from "./simulated_kv.ts";
+import { createSimulatedServer, type SimulatedServer } from "./simulated_kv.ts";
 
 /** A limiter in a process of its own, with its connection and what it logged. */
 export interface SimulatedProcess {
   readonly limiter: ClosableLimiter;
-  readonly link: SimulatedLink;
+  readonly link: FaultyKv;
   readonly warnings: string[];
   readonly infos: string[];
   readonly debugs: string[];

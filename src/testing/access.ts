@@ -1,0 +1,33 @@
+import { shown } from "../core/arguments.ts";
+import { InvalidArgumentError } from "../core/errors.ts";
+import { defaultRegistry } from "../default_registry.ts";
+import type { RateSync } from "../registry.ts";
+import { accessTo, type RegistryAccess } from "../registry_access.ts";
+
+/**
+ * Which registry a function of this module works on.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync } from "@ratesync/core";
+ * import { resetAllLimiters, type RegistryOptions } from "@ratesync/core/testing";
+ *
+ * const options: RegistryOptions = { rateSync: createRateSync() };
+ * await resetAllLimiters(options);
+ * ```
+ */
+export interface RegistryOptions {
+  /** The registry. The default is the one behind the functions of the module. */
+  readonly rateSync?: RateSync | undefined;
+}
+
+/** The access to the registry that is meant. */
+export function accessIn({ rateSync = defaultRegistry }: RegistryOptions): RegistryAccess {
+  const access = accessTo(rateSync);
+  if (access) return access;
+  throw new InvalidArgumentError("This is no registry", {
+    field: "rateSync",
+    expected: "what createRateSync() returned",
+    received: shown(rateSync),
+  });
+}
