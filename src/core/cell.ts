@@ -583,7 +583,7 @@ export class Cell {
     let soonest = Infinity;
     for (const waiter of this.#queue) {
       if (waiter.settled || !waiter.patient) continue;
-      const storeIsSilent = this.#driving && ledger.answeredAt < waiter.since;
+      const storeIsSilent = this.#driving && ledger.answeredAt <= waiter.since;
       const until = storeIsSilent ? Math.max(waiter.deadline, waiter.since + GRACE_MS) : waiter.deadline;
       if (until > now) soonest = Math.min(soonest, until);
       else if (storeIsSilent) this.#failOne(waiter, this.#silence(waiter));

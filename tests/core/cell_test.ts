@@ -355,6 +355,15 @@ test("an outage and a refusal are told apart [FAIL-5]", async () => {
   assertEquals(failed.reason, "backend");
 });
 
+test("a store that has answered at the very moment of the request, and is silent since, is down [FAIL-5]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 5, failClosed: true });
+  await run(limiter.acquire());
+  link.isDown = true;
+  const failed = await assertRejects(() => run(limiter.acquire({ timeoutMs: 300 })), RateLimiterAcquisitionError);
+  assertEquals(failed.reason, "backend");
+});
+
 test("callers who have their slot already keep it when the store goes down", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ ratePerSecond: 10, failClosed: true }, { latencyMs: 2 });
