@@ -128,6 +128,8 @@ export class Cell {
   #queuedCost = 0;
   #soonestDeadline = Infinity;
   #served = false;
+  /** How many slots were missed since the last one that was not. */
+  #missed = 0;
   /** Whether a hint came while a plan was being written: then its pause does not count. */
   #nudged = false;
   #hints: Promise<AsyncDisposable> | undefined;
@@ -207,8 +209,6 @@ export class Cell {
     }
     this.#proceed(now);
     await this.#running;
-    // What the store has not heard by now comes back when its lease has run out: nobody is left to try again.
-    await this.abandon();
   }
 
   /**
@@ -491,11 +491,12 @@ export class Cell {
 
   /**
    * By how much a grant counts for later than it is decided. With a store whose answers take longer than a start may be
-   * late, it counts for when the answer will be here.
+   * late, it counts for when the answer will be here; and for later still after each slot that was missed, as answers
+   * that come now sooner and now later would be too late for most of them.
    */
   #lead(): number {
     const { tripMs } = this.#options.ledger;
-    return tripMs > this.#tolerance / 4 ? tripMs : 0;
+    return tripMs > this.#tolerance / 4 ? tripMs * (1 + this.#missed) : 0;
   }
 
   /** Tells everybody what was written. */
@@ -537,6 +538,7 @@ export class Cell {
 
   #serve(waiter: Waiter, grant: Grant, now: number): void {
     this.#served = true;
+    this.#missed = 0;
     this.#settle(waiter, { kind: "granted", grant, servedAt: now, attempts: waiter.attempts });
   }
 
@@ -555,6 +557,7 @@ export class Cell {
       } else {
         // To start this late could be too close to the slots after it.
         const { waiter, missed } = this.#schedule.miss();
+        this.#missed++;
         void this.giveBack(missed, true);
         this.#enter(waiter);
         left.unshift(waiter);

@@ -356,6 +356,16 @@ test("what the opening of the store took is not there any more for what comes af
   assertEquals(await slowly(300, { onFailure: "closed", backendTimeoutMs: 5_000 }, 2_000), 300);
 });
 
+test("answers that take ever longer do not make a caller miss one slot after the other [TB-7]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ algorithm: "sliding_window", limit: 10, windowMs: 1_000 });
+  let byMs = 0;
+  link.setFaults(() => ({ kind: "answer_late", byMs: byMs += 20 }));
+  await run(limiter.acquire());
+  await run(limiter.acquire());
+  assertLess(link.sent.compareAndSet, 8);
+});
+
 // Order, fairness and rate
 
 test("waiting callers of one process are served in order of arrival [TB-9, CON-11]", async () => {
