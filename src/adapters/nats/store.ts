@@ -184,9 +184,6 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
     get retentionMs() {
       return opened?.bucket.retentionMs;
     },
-    get session() {
-      return opened?.session;
-    },
     get serverVersion() {
       return opened?.bucket.serverVersion;
     },

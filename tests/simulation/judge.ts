@@ -1,0 +1,166 @@
+import { concurrencyExcess, rateExcess, type Start, windowExcess } from "../support/oracles.ts";
+import type { Call } from "./calls.ts";
+import type { History } from "./run.ts";
+import type { LimiterPlan, Scenario } from "./scenario.ts";
+import { starvation, waste } from "./waiting.ts";
+
+/**
+ * The judge knows the true time of every start and end. What it holds against the limiters, and why:
+ *
+ * **Rates.** In any time `w` at most `burst + rate * (w + l + d)`. `l` is by how much a start may be later than the moment
+ * it counts for ({@link latenessMs}, as README says). `d` is by how much the clocks of the processes differed
+ * ({@link clockSpreadMs}), as they really did and not as they might: well below a millisecond where the server's clock is
+ * measured on a quick network, and up to the timing margin with local clocks.
+ *
+ * **Windows.** At most `limit` in any time of `windowMs - d`: the log has the lateness in it already.
+ *
+ * **Concurrency.** At most `maxConcurrent` at any moment. Who loses a permit works until it hears so, which its timer says
+ * up to `d` and the lateness of timers after the others heard it ({@link noticeMs}). A process that stands still does not
+ * work.
+ *
+ * **Lost data.** What a server has forgotten is granted again. Starts that it may have forgotten ({@link FORGOTTEN_MS}) do
+ * not count, and all others keep the limits exactly; and all together keep them as many times over as data was lost.
+ *
+ * **Degraded starts.** With `local` each process keeps the limits by itself. Where nothing went wrong there are none.
+ */
+export function judge(history: History): readonly string[] {
+  const { calls, processes } = history;
+  return [
+    ...history.problems,
+    ...calls.flatMap(({ problem }) => problem ?? []),
+    ...processes.flatMap(({ name, clockError: { unclaimedMs } }) =>
+      unclaimedMs > CLOCK_ROUNDING_MS ? [`the clock of ${name} is off by ${unclaimedMs} ms more than it says`] : []
+    ),
+    ...calls.flatMap((call) => lateAnswer(history, call) ?? []),
+    ...groupsOf(history).flatMap(({ plan, name, calls }) =>
+      [...excesses(history, plan, calls), ...waste(history, plan, calls), ...starvation(calls)].map((text) =>
+        `${name}: ${text}`
+      )
+    ),
+  ];
+}
+
+/** What a clock may be off by rounding, as times since 1970 have a resolution of 1/4096 ms. */
+const CLOCK_ROUNDING_MS = 0.001;
+
+/** How much longer than its own timeout a caller may wait for a store that is silent, and what timers add. */
+const GRACE_MS = 41;
+/**
+ * A caller that does not want to wait is answered within so many times the backend's timeout: one for each message, and as
+ * many again for the races that it may lose to each other process.
+ */
+const MESSAGES_OF_A_TRY = 6;
+/** For how long after data was lost starts may have been granted by what was lost, besides what was reserved ahead. */
+const FORGOTTEN_MS = 1_000;
+
+/** Opening the store takes up to this long on a quick network: whoever waits for less may see it fail. */
+const OPENING_MS = 50;
+
+/** The calls on one key of one limiter. */
+interface Group {
+  readonly plan: LimiterPlan;
+  readonly name: string;
+  readonly calls: readonly Call[];
+}
+
+function groupsOf({ scenario, calls }: History): Group[] {
+  const groups = new Map<string, Group & { readonly calls: Call[] }>();
+  for (const call of calls) {
+    const plan = scenario.limiters[call.plan.limiter]!; // calls name limiters of their scenario
+    const name = call.plan.key === undefined ? plan.id : `${plan.id}:${call.plan.key}`;
+    const group = groups.get(name) ?? { plan, name, calls: [] };
+    groups.set(name, group);
+    group.calls.push(call);
+  }
+  return [...groups.values()];
+}
+
+/** By how much the clocks of all processes differed at the most. */
+function clockSpreadMs({ processes }: History): number {
+  const least = Math.min(...processes.map(({ clockError }) => clockError.leastMs));
+  const most = Math.max(...processes.map(({ clockError }) => clockError.mostMs));
+  return Math.max(0, most - least) + CLOCK_ROUNDING_MS;
+}
+
+/** By how much a start may be later than the moment that it was granted for, under a rate. */
+function latenessMs(ratePerSecond: number, { timingMarginMs }: Scenario): number {
+  return Math.max(800 / ratePerSecond, timingMarginMs / 2);
+}
+
+/** How long after a lease has run out its holder hears so. */
+function noticeMs(history: History): number {
+  return clockSpreadMs(history) + Math.max(...history.scenario.hosts.map(({ timerLateMs }) => timerLateMs)) + 0.01;
+}
+
+function excesses(history: History, plan: LimiterPlan, calls: readonly Call[]): string[] {
+  const found: string[] = [];
+  const started = calls.filter((call) => call.startedAt !== undefined);
+  const shared = started.filter(({ degraded }) => !degraded);
+  const { losses, scenario } = history;
+  const remembered = shared.filter(({ startedAt }) =>
+    !losses.some(({ since, at }) =>
+      startedAt! >= since && startedAt! <= at + plan.reserveAheadMs + FORGOTTEN_MS + plan.leaseMs / 3
+    )
+  );
+  found.push(...excess(history, plan, remembered, 1));
+  if (losses.length > 0) found.push(...excess(history, plan, shared, losses.length + 1));
+  if (plan.onFailure === "local") {
+    for (const process of history.processes) {
+      const alone = started.filter((call) => call.degraded && call.process === process);
+      found.push(...excess(history, plan, alone, 1).map((text) => `in ${process.name} alone: ${text}`));
+    }
+  }
+  if (scenario.profile === "calm" || scenario.profile === "steady") {
+    for (const { id, plan, degraded, failures, ending } of calls) {
+      const isHurried = plan.timeoutMs > 0 && plan.timeoutMs <= OPENING_MS;
+      if (!isHurried && (degraded || failures > 0 || ending === "failed")) {
+        found.push(`call ${id} failed, and nothing is wrong`);
+      }
+    }
+  }
+  return found;
+}
+
+function excess(history: History, plan: LimiterPlan, calls: readonly Call[], times: number): string[] {
+  const starts = calls.map((call) => startOf(history, call));
+  const spread = clockSpreadMs(history);
+  return [
+    ...plan.rates.map((rate) =>
+      rateExcess(
+        starts,
+        { ratePerSecond: rate.ratePerSecond * times, burst: rate.burst * times },
+        latenessMs(rate.ratePerSecond, history.scenario) + spread,
+      )
+    ),
+    ...plan.windows.map(({ limit, windowMs }) =>
+      windowExcess(starts, { limit: limit * times, windowMs: windowMs - spread })
+    ),
+    plan.maxConcurrent === undefined ? undefined : concurrencyExcess(starts, plan.maxConcurrent * times),
+  ].flatMap((text) => text ?? []);
+}
+
+/** What a call did, as a limit sees it. */
+function startOf(history: History, call: Call): Start {
+  const { plan: { cost }, startedAt, endedAt, lost, process: { host } } = call;
+  const at = startedAt!; // only calls that started are asked for
+  // Whatever ended when its process woke up, or was killed before it did, has done nothing since it stood still.
+  const slept = host.pauses.find(({ from, to }) => from >= at && endedAt >= from && endedAt <= to + 0.01);
+  return { at, cost, until: Math.max(at, slept?.from ?? (lost ? endedAt - noticeMs(history) : endedAt)) };
+}
+
+/** A call that was answered too late. */
+function lateAnswer(history: History, call: Call): string | undefined {
+  const { scenario } = history;
+  const { id, plan, askedAt, abortedAt, answeredAt, ending, process: { host } } = call;
+  if (ending === "died") return undefined;
+  if (ending === undefined) return `call ${id} of ${host.name}, asked at ${askedAt}, was never answered`;
+  const tries = plan.timeoutMs === 0;
+  const patience = tries
+    ? MESSAGES_OF_A_TRY * scenario.hosts.length * scenario.backendTimeoutMs
+    : plan.timeoutMs + GRACE_MS;
+  const timers = 4 * scenario.hosts[plan.process]!.timerLateMs + clockSpreadMs(history) + patience / 1_000;
+  let latest = Math.min(askedAt + patience + timers, abortedAt + 0.01);
+  for (const { from, to } of host.pauses) if (from <= latest && to >= askedAt) latest += to - Math.max(from, askedAt);
+  if (answeredAt <= latest) return undefined;
+  return `call ${id} of ${host.name}, asked at ${askedAt}, was ${ending} at ${answeredAt}, and had to be by ${latest}`;
+}

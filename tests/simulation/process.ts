@@ -1,0 +1,108 @@
+import { resolveLimiter } from "../../src/core/defaults.ts";
+import type { Clock } from "../../src/core/clock.ts";
+import type { Kv } from "../../src/core/kv.ts";
+import { type ClosableLimiter, createLimiter } from "../../src/core/limiter.ts";
+import { limiterContext } from "../support/limiter_context.ts";
+import type { Random } from "../support/random.ts";
+import { createHost, type Host, type HostOptions, START } from "./host.ts";
+import type { Network } from "./network.ts";
+import { optionsOf, type Scenario } from "./scenario.ts";
+import { createClusterStore } from "./store.ts";
+import { RETRY_MS } from "./waiting.ts";
+import type { World } from "./world.ts";
+
+/** What is put between a limiter and the world: to see whether a mistake there would be found. */
+export interface Sabotage {
+  readonly kv?: (kv: Required<Kv>, host: Host) => Required<Kv>;
+  readonly clock?: (clock: Clock, host: Host) => Clock;
+  readonly limiter?: (limiter: ClosableLimiter, host: Host) => ClosableLimiter;
+}
+
+/** By how much the clock of a process was ahead of the truth: the least and the most that it ever was. */
+export interface ClockError {
+  readonly leastMs: number;
+  readonly mostMs: number;
+  /** By how much it was further off than it said itself. */
+  readonly unclaimedMs: number;
+}
+
+/** A process with its limiters. */
+export interface Process {
+  readonly name: string;
+  readonly host: Host;
+  /** In the order of the scenario's limiters. */
+  readonly limiters: readonly ClosableLimiter[];
+  /** What its limiters take for the time. */
+  now(): number;
+  readonly clockError: ClockError;
+  readonly warnings: readonly string[];
+}
+
+/** Starts a process of the scenario. */
+export function startProcess(
+  world: World,
+  network: Network,
+  random: Random,
+  scenario: Scenario,
+  name: string,
+  machine: HostOptions,
+  { kv = (same) => same, clock = (same) => same, limiter = (same) => same }: Sabotage = {},
+): Process {
+  const host = createHost(world, random.fork(), name, machine);
+  const store = createClusterStore(host, network, {
+    clock: scenario.clock,
+    timeoutMs: scenario.backendTimeoutMs,
+    localErrorMs: scenario.timingMarginMs / 2,
+  });
+  const warnings: string[] = [];
+  let leastMs = Infinity;
+  let mostMs = -Infinity;
+  let unclaimedMs = 0;
+  let claimedMs = 0;
+
+  function watched(clock: Clock): Clock {
+    return {
+      now() {
+        const now = clock.now();
+        if (store.claimedErrorMs === Infinity) return now;
+        const errorMs = now - START - world.now;
+        leastMs = Math.min(leastMs, errorMs);
+        mostMs = Math.max(mostMs, errorMs);
+        // A clock that never goes back may still be where an earlier measurement had put it.
+        claimedMs = Math.max(claimedMs, store.claimedErrorMs);
+        unclaimedMs = Math.max(unclaimedMs, Math.abs(errorMs) - claimedMs);
+        return now;
+      },
+      sleep: (ms, signal) => clock.sleep(ms, signal),
+    };
+  }
+
+  // What a saboteur makes of the clock is not what the clock is: the watch stands before it.
+  const used = { ...store, open: store.open, kv: kv(store.kv, host), clock: clock(watched(store.clock), host) };
+  const limiters = scenario.limiters.map((plan) => {
+    const config = resolveLimiter(plan.id, optionsOf(plan, scenario.backendTimeoutMs), {
+      backendTimeoutMs: scenario.backendTimeoutMs,
+    });
+    const context = limiterContext(config, {
+      name,
+      store: used,
+      localClock: host.clock,
+      random: random.fork().next,
+      retryIntervalMs: RETRY_MS,
+      timingMarginMs: scenario.timingMarginMs,
+      onWarning: (message) => warnings.push(message),
+    });
+    return limiter(createLimiter(config, context), host);
+  });
+
+  return {
+    name,
+    host,
+    limiters,
+    now: used.clock.now,
+    get clockError() {
+      return { leastMs, mostMs, unclaimedMs };
+    },
+    warnings,
+  };
+}

@@ -1,0 +1,32 @@
+import type { Profile } from "./profiles.ts";
+
+/** Seeds that once failed for one reason. */
+export interface Regression {
+  readonly was: string;
+  readonly profile: Profile;
+  readonly seeds: readonly number[];
+}
+
+/** What simulations have found. */
+export const regressions: readonly Regression[] = [
+  {
+    was: "a caller waits its whole timeout again for the local limiter, after the store could not be opened",
+    profile: "everything",
+    seeds: [81, 161, 606, 664, 698, 751, 973, 1_010, 1_129],
+  },
+  {
+    was: "a caller whose time has gone into opening the store waits as one who does not want to wait",
+    profile: "slow",
+    seeds: [1_275, 1_310, 1_523, 1_570],
+  },
+  {
+    was: "a clock believes in a sample from before its process was stopped",
+    profile: "everything",
+    seeds: [1_249],
+  },
+  {
+    was: "a caller misses one slot after the other, as each answer takes longer than expected",
+    profile: "slow",
+    seeds: [385, 1_027, 2_452],
+  },
+];

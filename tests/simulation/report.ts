@@ -1,0 +1,23 @@
+import type { Report } from "./run.ts";
+import type { Scenario } from "./scenario.ts";
+
+/** How to run it again. */
+export function replayOf({ seed, profile }: Scenario): string {
+  return `deno task simulate --seed ${seed} --profile ${profile} --trace`;
+}
+
+/** What was wrong, in which scenario, and how to see it again. */
+export function explain({ scenario, problems }: Report): string {
+  const { steps, ...rest } = scenario;
+  return [
+    `seed ${scenario.seed}, ${scenario.profile}: ${problems.length} problems`,
+    ...problems.map((problem) => `  ${problem}`),
+    `scenario: ${JSON.stringify(rest)}`,
+    `with ${steps.length} steps. Again, with everything that happens: ${replayOf(scenario)}`,
+  ].join("\n");
+}
+
+/** Everything that happened, a line each. */
+export function traceOf({ trace }: Report): string {
+  return trace.map(({ at, who, what }) => `${at.toFixed(3).padStart(12)}  ${who.padEnd(6)} ${what}`).join("\n");
+}

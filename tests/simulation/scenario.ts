@@ -1,0 +1,238 @@
+import type { LimiterSettings } from "../../src/core/defaults.ts";
+import type { OnFailure } from "../../src/core/limiter_config.ts";
+import { createRandom, type Random } from "../support/random.ts";
+import type { ClusterOptions } from "./cluster.ts";
+import type { HostOptions } from "./host.ts";
+import type { Conditions } from "./network.ts";
+import { type Profile, type ProfilePlan, PROFILES, profiles } from "./profiles.ts";
+
+/** What a limiter limits. Several rates and windows may stand together. */
+export interface Limits {
+  readonly rates: readonly { readonly ratePerSecond: number; readonly burst: number }[];
+  readonly windows: readonly { readonly limit: number; readonly windowMs: number }[];
+  readonly maxConcurrent: number | undefined;
+}
+
+/** A limiter that every process has. */
+export interface LimiterPlan extends Limits {
+  readonly id: string;
+  readonly leaseMs: number;
+  readonly reserveAheadMs: number;
+  readonly onFailure: OnFailure;
+}
+
+/** A call of a program that uses a limiter. */
+export interface CallPlan {
+  readonly kind: "call";
+  readonly process: number;
+  readonly limiter: number;
+  readonly key: string | undefined;
+  readonly cost: number;
+  /** How long it waits; 0 does not. */
+  readonly timeoutMs: number;
+  /** When it changes its mind, after so many milliseconds. */
+  readonly abortAfterMs: number;
+  /** For how long it works, once it has started. */
+  readonly holdMs: number;
+  /** `take back`: it is granted and then given back unused, as a check of several limiters does. */
+  readonly method: "acquire" | "tryAcquire" | "take back";
+  /** Whether it tries again when the store has failed. */
+  readonly insists: boolean;
+}
+
+/** Something that happens to a process, to the cluster or between them. */
+export type Trouble =
+  | { readonly kind: "look"; readonly process: number; readonly limiter: number }
+  | { readonly kind: "pause" | "cut"; readonly process: number; readonly ms: number }
+  | { readonly kind: "crash"; readonly process: number; readonly backAfterMs: number }
+  | { readonly kind: "close"; readonly process: number; readonly backAfterMs: number }
+  | { readonly kind: "step"; readonly process: number; readonly ms: number }
+  | {
+    readonly kind: "storm";
+    readonly process: number;
+    readonly ms: number;
+    readonly worse: Partial<Conditions>;
+  }
+  | { readonly kind: "stop" | "freeze" | "lose"; readonly ms: number };
+
+/** What happens when. */
+export type Step = (CallPlan | Trouble) & { readonly at: number };
+
+/** Everything that a run is about. A plain value, which the seed alone decides. */
+export interface Scenario {
+  readonly seed: number;
+  readonly profile: Profile;
+  readonly clock: "server" | "local";
+  readonly hosts: readonly HostOptions[];
+  readonly limiters: readonly LimiterPlan[];
+  readonly conditions: Conditions;
+  readonly cluster: ClusterOptions;
+  readonly backendTimeoutMs: number;
+  readonly timingMarginMs: number;
+  readonly steps: readonly Step[];
+}
+
+/** The scenario of a seed; its kind is part of what the seed decides, unless it is asked for. */
+export function scenarioOf(seed: number, kind?: Profile): Scenario {
+  const random = createRandom(seed);
+  const drawn = random.pick(PROFILES);
+  const profile = kind ?? drawn;
+  const plan = profiles[profile];
+  const timingMarginMs = random.pick([10, 10, 4, 20]);
+  const hosts = Array.from({ length: random.pick([1, 2, 2, 3, 3, 4]) }, () => plan.host(random, timingMarginMs));
+  const limiters = Array.from(
+    { length: plan.callers === "crowd" ? 1 : random.pick([1, 1, 1, 2]) },
+    (_, index) => limiterPlan(random, index, plan),
+  );
+  const horizonMs = random.pick([500, 2_000, 5_000]);
+  const steps = [
+    ...calls(random, hosts.length, limiters, horizonMs, plan),
+    ...troubles(random, hosts.length, limiters.length, horizonMs, plan),
+  ];
+  return {
+    seed,
+    profile,
+    clock: plan.clock,
+    hosts,
+    limiters,
+    conditions: plan.conditions(random),
+    cluster: plan.cluster(random),
+    backendTimeoutMs: random.pick(plan.backendTimeoutMs),
+    timingMarginMs,
+    steps: steps.toSorted((a, b) => a.at - b.at),
+  };
+}
+
+function limiterPlan(random: Random, index: number, plan: ProfilePlan): LimiterPlan {
+  const rate = () => ({ ratePerSecond: random.pick([5, 20, 50, 100, 1_000]), burst: random.pick([1, 1, 2, 5, 20]) });
+  const window = () => ({ limit: random.pick([1, 3, 10, 150]), windowMs: random.pick([200, 1_000, 3_000]) });
+  const several = <T>(make: () => T, most: number) => Array.from({ length: random.integer(1, most) }, make);
+  const kind = random.pick(plan.limits);
+  const has = (name: string) => kind === name || kind === "all" || (kind === "some" && random.chance(0.5));
+  const windows = has("window") ? several(window, kind === "all" ? 2 : 1) : [];
+  const maxConcurrent = has("concurrency") ? random.pick([1, 2, 5]) : undefined;
+  const nothingYet = windows.length === 0 && maxConcurrent === undefined;
+  const rates = nothingYet || has("rate") ? several(rate, kind === "all" ? 2 : 1) : [];
+  const fails = plan.troubles.length > 2 && random.chance(0.2);
+  return {
+    id: `limiter${index}`,
+    rates,
+    windows,
+    maxConcurrent,
+    leaseMs: random.pick(plan.leaseMs),
+    reserveAheadMs: random.pick(plan.reserveAheadMs),
+    onFailure: fails ? random.pick(["open", "local"]) : "closed",
+  };
+}
+
+/** The largest cost that a limiter can grant. */
+export function mostCost({ rates, windows }: Limits): number {
+  return Math.min(...rates.map(({ burst }) => burst), ...windows.map(({ limit }) => limit));
+}
+
+function calls(
+  random: Random,
+  hosts: number,
+  limiters: readonly LimiterPlan[],
+  horizonMs: number,
+  { callers, regrets, holdMs: holds }: ProfilePlan,
+): Step[] {
+  const isMixed = callers === "mixed";
+  const isCrowd = callers === "crowd";
+  const steps: Step[] = [];
+  const keys = isCrowd
+    ? [undefined] as const
+    : random.pick([[undefined], [undefined], ["a", "b"], [undefined, "a", "b"]]);
+  const groups = isCrowd ? 40 * hosts : isMixed ? random.integer(3, 14) : random.integer(2, 8);
+  const crowdHoldMs = random.pick(holds);
+  for (let group = 0; group < groups; group++) {
+    const limiter = random.integer(0, limiters.length - 1);
+    const process = isCrowd ? group % hosts : random.integer(0, hosts - 1);
+    const at = callers === "patient" && group < hosts ? random.between(0, 20) : random.between(0, horizonMs);
+    const size = isCrowd ? random.integer(1, 2) : isMixed ? random.pick([1, 1, 2, 5]) : random.integer(3, 15);
+    const holdMs = isCrowd ? crowdHoldMs : random.pick(holds);
+    const cost = Math.min(isMixed ? random.pick([1, 1, 1, 2, 0.5]) : 1, mostCost(limiters[limiter]!));
+    const timeoutMs = isMixed ? random.pick([0, 30, 300, 2_000, Infinity, Infinity]) : Infinity;
+    const key = random.pick(keys);
+    for (let i = 0; i < size; i++) {
+      const method = isMixed ? random.pick(["acquire", "acquire", "acquire", "tryAcquire", "take back"]) : "acquire";
+      const changesItsMind = random.chance(regrets);
+      steps.push({
+        at,
+        kind: "call",
+        process,
+        limiter,
+        key,
+        cost,
+        timeoutMs,
+        abortAfterMs: changesItsMind ? random.pick([0, 1, 5, 12, 40, 150, 700]) : Infinity,
+        holdMs: holdMs * random.between(0.5, 1.5),
+        method,
+        insists: !isMixed,
+      });
+    }
+  }
+  return steps;
+}
+
+function troubles(
+  random: Random,
+  hosts: number,
+  limiters: number,
+  horizonMs: number,
+  { troubles, mostTroubles }: ProfilePlan,
+): Step[] {
+  const [first, ...rest] = troubles;
+  if (first === undefined) return [];
+  return Array.from({ length: random.integer(1, mostTroubles) }, () => {
+    const at = random.between(0, horizonMs);
+    const process = random.integer(0, hosts - 1);
+    const kind = random.pick([first, ...rest]);
+    const ms = random.pick([5, 50, 300, 1_200, 4_000]) * random.between(0.5, 1.5);
+    switch (kind) {
+      case "look":
+        return { at, kind, process, limiter: random.integer(0, limiters - 1) };
+      case "crash":
+      case "close":
+        return { at, kind, process, backAfterMs: random.pick([1, 200, 3_000]) };
+      case "step":
+        return { at, kind, process, ms: random.pick([-3_600_000, -50, 50, 3_600_000]) };
+      case "storm":
+        return { at, kind, process, ms, worse: worse(random) };
+      case "pause":
+      case "cut":
+        return { at, kind, process, ms };
+      case "stop":
+      case "freeze":
+      case "lose":
+        return { at, kind, ms };
+    }
+  });
+}
+
+function worse(random: Random): Partial<Conditions> {
+  return random.pick<Partial<Conditions>>([
+    { loss: 0.5 },
+    { loss: 0.9 },
+    { duplicates: 0.8 },
+    { late: 0.5, lateMs: 700 },
+    { leastMs: 20, mostMs: 80 },
+  ]);
+}
+
+/** The options of a limiter. */
+export function optionsOf(plan: LimiterPlan, backendTimeoutMs: number): LimiterSettings {
+  const { rates, windows, maxConcurrent, leaseMs, reserveAheadMs, onFailure } = plan;
+  return {
+    rates: [
+      ...rates.map(({ ratePerSecond, burst }) => ({ limit: ratePerSecond, windowMs: 1_000, burst })),
+      ...windows.map((window) => ({ ...window, algorithm: "sliding_window" as const })),
+    ],
+    ...(maxConcurrent === undefined ? {} : { maxConcurrent }),
+    store: "simulated",
+    leaseMs,
+    reserveAheadMs,
+    onFailure,
+    backendTimeoutMs,
+  };
+}

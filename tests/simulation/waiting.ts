@@ -1,0 +1,172 @@
+import type { Call } from "./calls.ts";
+import type { History } from "./run.ts";
+import type { LimiterPlan, Step } from "./scenario.ts";
+
+/**
+ * Whether somebody waits for longer than has to be.
+ *
+ * **Waste.** While somebody waits without a timeout, the limits are used up: such a time is not longer than what started in
+ * it takes at the limits' speed, and {@link WASTE} of that, and what {@link overheadMs} and {@link troubleMs} add.
+ *
+ * **Starvation.** A caller who is the first of its process to wait is not overtaken by more than {@link MOST_OVERTAKINGS}
+ * callers of other processes who came later. Between processes every slot is a race, which the one that won last wins
+ * again somewhat more often than not; four processes lose that many in a row less than once in a million times.
+ */
+export function waste(history: History, plan: LimiterPlan, calls: readonly Call[]): string[] {
+  return busyTimes(calls).flatMap(({ from, to, starts }) => {
+    const least = leastTimeMs(plan, starts, from, to);
+    const allowed = least * wasteFactor(history, plan) + overheadMs(history, plan, starts.length) +
+      troubleMs(history, plan, calls, from, to);
+    if (to - from <= allowed) return [];
+    return [
+      `wasted: somebody waited from ${from} to ${to}, which is ${to - from} ms for ${starts.length} starts that take ` +
+      `${least} ms, where ${allowed} ms are allowed`,
+    ];
+  });
+}
+
+/** See {@link waste}. */
+export function starvation(calls: readonly Call[]): string[] {
+  return calls.filter(isPatient).flatMap((call) => {
+    const { id, process, askedAt, answeredAt } = call;
+    const own = calls.filter((other) => other.process === process && other.startedAt! < answeredAt);
+    const atFront = Math.max(askedAt, ...own.map(({ startedAt }) => startedAt!));
+    const overtakings = calls.filter((other) =>
+      other.process !== process && other.askedAt > askedAt && other.startedAt! > atFront &&
+      other.startedAt! < answeredAt
+    ).length;
+    if (overtakings <= MOST_OVERTAKINGS) {
+      return [];
+    }
+    return [
+      `starved: call ${id} of ${process.name} waited from ${askedAt} to ${answeredAt}, and ${overtakings} overtook it`,
+    ];
+  });
+}
+
+/** What is lost to slots that begin a little late. */
+const WASTE = 0.03;
+/** Timers that are later than a rule allows miss about every second slot; and sometimes several in a row. */
+const WASTE_WITH_LATE_TIMERS = 4;
+/** The margin that the narrowest rule keeps, in milliseconds. */
+const LEAST_MARGIN_MS = 2;
+/** For opening the store, where the time is asked for eight times, and for a first race. */
+const START_MS = 100;
+/** How many messages one after the other it takes to decide, or to hand a permit on, with lost races and hints. */
+const MESSAGES_OF_A_CONVERSATION = 10;
+/** The longest pause after a lost race, as processes of the simulation have it. */
+export const RETRY_MS = 10;
+/** After a failure, and when a hint was lost, everybody looks again within this time. */
+const LOOK_AGAIN_MS = 1_000;
+/** A permit is left for so long to a process that waited longer, even if that is dead. */
+const MARK_MS = 3_000;
+const MOST_OVERTAKINGS = 100;
+
+/** A time in which somebody always waited, without a timeout, for one key of one limiter. */
+interface BusyTime {
+  readonly from: number;
+  readonly to: number;
+  /** Everything that started in it, or ran on in it, of whoever. */
+  readonly starts: readonly Call[];
+}
+
+/** Whether the caller waited for as long as it took. */
+function isPatient({ plan, ending }: Call): boolean {
+  return plan.timeoutMs === Infinity && plan.abortAfterMs === Infinity && ending === "granted";
+}
+
+function busyTimes(calls: readonly Call[]): BusyTime[] {
+  const waits = calls.filter(isPatient).map(({ askedAt, answeredAt }) => ({ from: askedAt, to: answeredAt }));
+  const merged: { from: number; to: number }[] = [];
+  for (const { from, to } of waits.toSorted((a, b) => a.from - b.from)) {
+    const last = merged.at(-1);
+    if (last && from <= last.to) last.to = Math.max(last.to, to);
+    else merged.push({ from, to });
+  }
+  return merged.map(({ from, to }) => ({
+    from,
+    to,
+    starts: calls.filter(({ startedAt = Infinity, endedAt }) => startedAt <= to && endedAt >= from),
+  }));
+}
+
+/** For how long these keep the limits busy, if nothing is wasted: the sum of what each limit takes. */
+function leastTimeMs(plan: LimiterPlan, calls: readonly Call[], from: number, to: number): number {
+  const work = calls.reduce(
+    (sum, { startedAt, endedAt }) => sum + Math.max(0, Math.min(endedAt, to) - Math.max(startedAt!, from)),
+    0,
+  );
+  return calls.reduce((sum, call) => sum + slotMs(plan, call), 0) +
+    (plan.maxConcurrent === undefined ? 0 : work / plan.maxConcurrent);
+}
+
+/** For how long one call keeps rates and windows busy. */
+function slotMs({ rates, windows }: LimiterPlan, { plan: { cost } }: Call): number {
+  return rates.reduce((sum, { ratePerSecond }) => sum + 1_000 * cost / ratePerSecond, 0) +
+    windows.reduce((sum, { limit, windowMs }) => sum + windowMs * cost / limit, 0);
+}
+
+function wasteFactor({ scenario: { hosts } }: History, { rates, windows }: LimiterPlan): number {
+  const limitsTime = rates.length + windows.length > 0;
+  return limitsTime && hosts.some(({ timerLateMs }) => timerLateMs > LEAST_MARGIN_MS)
+    ? WASTE_WITH_LATE_TIMERS
+    : 1 + WASTE;
+}
+
+/** What it takes beside the limits when nothing goes wrong. */
+function overheadMs({ scenario }: History, plan: LimiterPlan, starts: number): number {
+  const { conditions: { mostMs }, hosts } = scenario;
+  const hop = Math.max(mostMs, ...hosts.map(({ timerLateMs }) => timerLateMs));
+  // What came before may have filled a window, or the bucket of a rate.
+  const before = Math.max(
+    0,
+    ...plan.windows.map(({ windowMs }) => windowMs),
+    ...plan.rates.map(({ ratePerSecond, burst }) => 1_000 * burst / ratePerSecond),
+  );
+  // A conversation about a slot is hidden by what is reserved ahead; one about a permit cannot be.
+  const conversation = MESSAGES_OF_A_CONVERSATION * hop;
+  const perStart = plan.maxConcurrent === undefined
+    ? Math.max(0, conversation - plan.reserveAheadMs)
+    : conversation / plan.maxConcurrent;
+  const afterRefusals = scenario.cluster.refuses > 0 ? RETRY_MS + conversation / 2 : 0;
+  return START_MS + 2 * conversation + before + starts * (perStart + afterRefusals);
+}
+
+/** What may be lost to everything that went wrong until then. */
+function troubleMs(history: History, plan: LimiterPlan, calls: readonly Call[], from: number, to: number): number {
+  const { scenario: { steps, backendTimeoutMs }, mishaps } = history;
+  const limitsPermits = plan.maxConcurrent !== undefined;
+  const silence = backendTimeoutMs + (limitsPermits ? LOOK_AGAIN_MS : 0);
+  const lease = limitsPermits ? Math.max(plan.leaseMs, MARK_MS) + LOOK_AGAIN_MS : 0;
+  const ofStep = (step: Step) => {
+    switch (step.kind) {
+      case "pause":
+      case "cut":
+      case "storm":
+        return step.ms + lease + plan.reserveAheadMs + silence;
+      case "crash":
+      case "close":
+        return lease + plan.reserveAheadMs;
+      case "stop":
+      case "freeze":
+        return step.ms + silence + lease + plan.reserveAheadMs;
+      case "lose":
+        return silence;
+      default:
+        return 0;
+    }
+  };
+  const reach = (ms: number) => (at: number) => at <= to && at + ms >= from;
+  const ofSteps = steps.reduce((sum, step) => sum + (reach(ofStep(step))(step.at) ? ofStep(step) : 0), 0);
+  const ofMishaps = mishaps.reduce((sum, { at, lateMs }) => {
+    // The refusal of a copy may overtake the answer, and looks like a lost race.
+    const ms = lateMs === 0 ? lease : Math.min(lateMs, silence + (lateMs === Infinity ? lease : 0));
+    return sum + (reach(ms)(at) ? ms : 0);
+  }, 0);
+  // Slots of those who did not use them come back only where nobody has reserved behind them.
+  // What the store failed may have been granted all the same.
+  const unused = calls.filter(({ askedAt }) => askedAt <= to).reduce((sum, call) => {
+    return sum + slotMs(plan, call) * (call.failures + (call.startedAt === undefined ? 1 : 0));
+  }, 0);
+  return ofSteps + ofMishaps + unused;
+}
