@@ -184,10 +184,11 @@ const OPTIONS: Readonly<Record<string, Demand>> = {
   ...RATE,
   ratePerSecond: numberThat("a number from 1e-9 to 1e9", (value) => value >= 1e-9 && value <= 1e9),
   maxConcurrent: COUNT,
-  leaseMs: DURATION,
+  leaseMs: numberThat("a number of milliseconds >= 1", (value) => value >= 1),
   timeoutMs: WAIT,
   onFailure: oneOf("open", "closed"),
-  backendTimeoutMs: DURATION,
+  // What setTimeout() can wait for, which a store may use.
+  backendTimeoutMs: numberThat("a number of milliseconds > 0 and < 2^31", (value) => value > 0 && value < 2 ** 31),
   reserveAheadMs: WAIT,
   timingMarginMs: WAIT,
   retryIntervalMs: DURATION,
@@ -234,6 +235,9 @@ function checkOptions(
     expect(`${path}windowMs`, rate.windowMs, true, "in each rate");
     if ((rate.algorithm ?? algorithm) === "sliding_window") {
       expect(`${path}burst`, rate.burst, false, 'with algorithm "sliding_window"');
+    } else if (!OPTIONS["ratePerSecond"]!.fits(rate.limit * 1_000 / rate.windowMs)) {
+      const ratio = String(rate.limit * 1_000 / rate.windowMs);
+      throw refused(id, `rates[${i}]`, "a rate from 1e-9 to 1e9 per second", `${ratio} per second`);
     }
   }
   if (!slides && maxConcurrent === undefined && rates.length === 0) {

@@ -309,6 +309,9 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
   let world: World | undefined;
   const stores = new Map<string, StoreEntry>();
   const limiters = new Map<string, LimiterEntry>();
+  /** Those that others with the same id took the place of: their permits may be held. */
+  const replaced: ClosableLimiter[] = [];
+  let closing: Promise<unknown> = Promise.resolve();
   const identity = createIdentities();
 
   function loadIfNothingIsConfigured(): void {
@@ -332,8 +335,9 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     stores.set(id, { options, store: undefined });
     logger.info(`Store '${id}': configured, with engine ${options.engine ?? "custom"}.`);
     // Limiters that were made on the old store are made anew on this one.
-    for (const entry of limiters.values()) if (entry.config.storeId === id) entry.limiter = undefined;
-    old?.store?.close().catch((error) => logger.warn(`Store '${id}' did not close cleanly: ${error}`));
+    const onOldStore = takeLimiters(({ config }) => config.storeId === id);
+    closeAll(onOldStore, old?.store ? [old.store] : [])
+      .catch((error) => logger.warn(`Store '${id}' did not close cleanly: ${error}`));
   }
 
   function putLimiter(id: string, options: LimiterOptions): void {
@@ -342,6 +346,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     const old = limiters.get(id);
     if (old && differences(old.config, config).length === 0) return;
     limiters.set(id, { options, config, limiter: undefined });
+    if (old?.limiter) replaced.push(old.limiter);
     logger.info(`Limiter '${id}': configured, on store '${config.storeId}'.`);
   }
 
@@ -356,6 +361,26 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     const opened = [...stores.values()].flatMap(({ store }) => store ? [store] : []);
     for (const entry of stores.values()) entry.store = undefined;
     return opened;
+  }
+
+  /** All limiters that were made, of those which are `meant`: whoever needs one again makes another. */
+  function takeLimiters(meant: (entry: LimiterEntry) => boolean): ClosableLimiter[] {
+    const entries = [...limiters.values()].filter(meant);
+    const used = entries.flatMap(({ limiter }) => limiter ? [limiter] : []);
+    for (const entry of entries) entry.limiter = undefined;
+    return used;
+  }
+
+  /** Closes limiters, and then their stores. Resolves when everything is closed that ever was to be. */
+  async function closeAll(limiters: readonly ClosableLimiter[], stores: readonly Store[]): Promise<void> {
+    const before = closing;
+    const closed = (async () => {
+      await Promise.all(limiters.map((limiter) => limiter.close()));
+      await Promise.all(stores.map((store) => store.close()));
+    })();
+    closing = Promise.allSettled([before, closed]);
+    await closed;
+    await before;
   }
 
   /** Opens nothing; but what is wrong with a URL, for example, shows. */
@@ -476,11 +501,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
       throwFailures(results, (count) => `${count} limiters could not be initialized`);
     },
     async close() {
-      const used = [...limiters.values()].flatMap(({ limiter }) => limiter ? [limiter] : []);
-      const opened = takeStores();
-      for (const entry of limiters.values()) entry.limiter = undefined;
-      await Promise.all(used.map((limiter) => limiter.close()));
-      await Promise.all(opened.map((store) => store.close()));
+      await closeAll([...takeLimiters(() => true), ...replaced.splice(0)], takeStores());
     },
     [Symbol.asyncDispose]: () => rateSync.close(),
   };

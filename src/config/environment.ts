@@ -34,6 +34,8 @@ export interface ExpandedDocument {
    * If there are any, the value may be a secret, and no message may show it.
    */
   variablesIn(container: TomlTable | readonly TomlValue[], key: string | number): readonly string[];
+  /** The name of a table as it stands in the document, where variables made another one of it. */
+  writtenName(container: object, name: string): string;
 }
 
 const MAXIMUM_DEPTH = 16;
@@ -62,24 +64,26 @@ export function expandEnvironment(
   { environment, file }: { readonly environment: EnvironmentLookup; readonly file?: string | undefined },
 ): ExpandedDocument {
   const origins = new Map<object, Map<string, readonly string[]>>();
+  const names = new Map<object, Map<string, string>>();
   const context = { environment, file };
 
   function expandTable(table: TomlTable, path: string): TomlTable {
     const expanded: TomlTable = Object.create(null);
     const writtenAs = new Map<string, string>();
+    names.set(expanded, writtenAs);
     for (const [writtenName, value] of Object.entries(table)) {
       const writtenPath = path === "" ? writtenName : `${path}.${writtenName}`;
       const name = holdsTables(value) ? expandText(writtenName, writtenPath, context).text : writtenName;
       const earlier = writtenAs.get(name);
       if (earlier !== undefined) {
         throw refuse(
-          `The names '${earlier}' and '${writtenName}' both become '${name}'. Two tables cannot have the same name.`,
-          { field: writtenPath, expected: "a name of its own", received: name },
+          `The names '${earlier}' and '${writtenName}' become the same. Two tables cannot have the same name.`,
+          { field: writtenPath, expected: "a name of its own", received: "the same name" },
           file,
         );
       }
       writtenAs.set(name, writtenName);
-      expanded[name] = expandValue(value, path === "" ? name : `${path}.${name}`, expanded, name);
+      expanded[name] = expandValue(value, writtenPath, expanded, name);
     }
     return expanded;
   }
@@ -103,6 +107,7 @@ export function expandEnvironment(
   return {
     root: expandTable(root, ""),
     variablesIn: (container, key) => origins.get(container)?.get(String(key)) ?? [],
+    writtenName: (container, name) => names.get(container)?.get(name) ?? name,
   };
 }
 

@@ -1,7 +1,7 @@
 import type { ConfigValidationError } from "../core/errors.ts";
 import { suggestion } from "./names.ts";
-import { type Place, refuse, refuseValue, type Section } from "./section.ts";
-import { holdsKeyMaterial, maskText } from "./secrets.ts";
+import { type Place, refuse, refuseValue, type Section, shownName } from "./section.ts";
+import { holdsKeyMaterial } from "./secrets.ts";
 
 /** An option: its two names, and how its value is read. */
 export interface Field<T> {
@@ -70,7 +70,7 @@ function refuseUnknown(
   const isForCode = Object.hasOwn(fields, key) && fields[key]?.toml === undefined;
   const where = isForCode && section.dialect === "toml" ? "It can only be given in code." : reason;
   const hint = where === undefined ? suggestion(key, known, aliases) : ` ${where}`;
-  const name = maskText(key);
+  const name = shownName(section, key);
   return refuse(section, `Unknown option '${name}'.${hint}`, {
     field: `${section.path}.${name}`,
     expected: known.length === 0 ? "no options" : `one of ${known.join(", ")}`,

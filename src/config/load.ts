@@ -1,11 +1,10 @@
 import type { ConfigValidationError } from "../core/errors.ts";
 import { type EnvironmentLookup, type ExpandedDocument, expandEnvironment } from "./environment.ts";
-import { checkId, describe, refuse, refuseValue, type Section } from "./section.ts";
+import { checkId, describe, refuse, refuseValue, type Section, shownName } from "./section.ts";
 import { readLimiter } from "./limiters.ts";
 import { suggestion } from "./names.ts";
 import { isNetwork } from "./networks.ts";
 import type { LimiterOptions, StoreOptions } from "./options.ts";
-import { maskText } from "./secrets.ts";
 import { readStore } from "./stores.ts";
 import { isTable, parseToml, type TomlTable, type TomlValue } from "./toml.ts";
 
@@ -108,11 +107,12 @@ function sectionOf(
   { path, title }: { readonly path: string; readonly title: string },
   file: string | undefined,
 ): Section {
-  return { path, title, dialect: "toml", file, values, variablesIn: document.variablesIn };
+  const { variablesIn, writtenName } = document;
+  return { path, title, dialect: "toml", file, values, variablesIn, writtenName };
 }
 
 function refuseTopLevel(root: Section, key: string): ConfigValidationError {
-  const name = maskText(key);
+  const name = shownName(root, key);
   return refuse(root, `Unknown table or key '${name}'.${suggestion(key, TOP_LEVEL)}`, {
     field: name,
     expected: `one of ${TOP_LEVEL.join(", ")}`,
@@ -184,10 +184,10 @@ function readHttp(root: Section, document: ExpandedDocument): Configuration["htt
   const section = sectionOf(document, values, { path: name, title: `[${name}]` }, root.file);
   for (const given of Object.keys(values)) {
     if (given === key) continue;
-    throw refuse(section, `Unknown option '${maskText(given)}'.${suggestion(given, [key])}`, {
-      field: `${name}.${maskText(given)}`,
+    throw refuse(section, `Unknown option '${shownName(section, given)}'.${suggestion(given, [key])}`, {
+      field: `${name}.${shownName(section, given)}`,
       expected: `one of ${key}`,
-      received: `unknown option '${maskText(given)}'`,
+      received: `unknown option '${shownName(section, given)}'`,
     });
   }
   const networks = ownValue(values, key);

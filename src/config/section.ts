@@ -22,6 +22,8 @@ export interface Section {
   readonly values: object;
   /** The environment variables that a value in a table or list was made from, as far as it was. */
   variablesIn(container: object, key: string): readonly string[];
+  /** The name of an option as it was written, where variables made another one of it. */
+  writtenName?(container: object, key: string): string;
 }
 
 /** One option while it is read. */
@@ -72,6 +74,11 @@ export function refuseConflict(section: Section, key: string, message: string): 
     expected: `'${key}' to be left out, or what it contradicts`,
     received: `'${key}' beside what contradicts it`,
   });
+}
+
+/** The name of an option that nobody knows, as it may be shown: what a variable holds may be a secret. */
+export function shownName(section: Section, key: string): string {
+  return maskText(section.writtenName?.(section.values, key) ?? key);
 }
 
 /** A value in words that may be shown. */

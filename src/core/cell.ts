@@ -209,6 +209,8 @@ export class Cell {
     }
     this.#proceed(now);
     await this.#running;
+    // What the store has not heard by now comes back when its lease has run out: nobody is left to try again.
+    await this.abandon();
   }
 
   /**

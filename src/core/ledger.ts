@@ -76,6 +76,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   let known: State | undefined;
   let revision = 0;
   let needsRead = false; // A key that this process never touched most likely does not exist: no need to ask.
+  let session = store.session;
   let answeredAt = -Infinity;
   let trips: readonly [before: number, last: number] = [Infinity, Infinity];
 
@@ -97,6 +98,19 @@ export function createLedger(options: LedgerOptions): Ledger {
     if (found.has(finding.kind)) return;
     found.add(finding.kind);
     onFinding(finding);
+  }
+
+  /** Whether the store may count its revisions anew since it was asked last: then none that is known says anything. */
+  function isOtherSession(): boolean {
+    return revision > 0 && session !== store.session;
+  }
+
+  /** What stands there, as the leader says. */
+  async function look(): Promise<State> {
+    const asked = store.session;
+    const state = adopt(await bounded(kv.get(key)));
+    session = asked;
+    return state;
   }
 
   function adopt(entry: KvEntry | null): State {
@@ -142,21 +156,22 @@ export function createLedger(options: LedgerOptions): Ledger {
     const ttl = next.foreign.length > 0
       ? undefined
       : Math.max(0, idleFrom(rules, next) - clock.now()) + RETENTION_MARGIN_MS;
+    if (isOtherSession()) return false;
     const expected = revision;
+    const sentIn = store.session;
     let result;
     try {
       result = await compareAndSet(value, expected, ttl);
     } catch (error) {
       if (error instanceof StoreUnavailableError && error.outcome === "not_applied") throw error;
       // At most one write can follow a revision: if this one is accepted the first was not, and never will be.
-      result = await compareAndSet(value, expected, ttl);
-      if (!result.ok) {
-        return wasWritten(adopt(await bounded(kv.get(key))), writer);
-      }
+      result = isOtherSession() ? { ok: false } as const : await compareAndSet(value, expected, ttl);
+      if (!result.ok) return wasWritten(await look(), writer);
     }
     if (!result.ok) return false;
     known = next;
     revision = result.revision;
+    session = sentIn;
     needsRead = false;
     return true;
   }
@@ -167,7 +182,7 @@ export function createLedger(options: LedgerOptions): Ledger {
       return known;
     },
     get needsRead() {
-      return needsRead;
+      return needsRead || isOtherSession();
     },
     get tripMs() {
       const shorter = Math.min(...trips);
@@ -178,7 +193,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     },
     base: (now) => known ?? freshState(rules, now),
     async read() {
-      adopt(await bounded(kv.get(key)));
+      await look();
     },
     async write(state) {
       const writer: Writer = [identity.id, identity.next()];

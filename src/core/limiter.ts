@@ -160,6 +160,7 @@ export function createLimiter(config: LimiterConfig, context: LimiterContext): C
     context,
     isOpened: false,
     isFailing: false,
+    isClosed: false,
     meter: createMeter(),
     rules,
     codec: stateCodec(rules),
@@ -213,6 +214,8 @@ interface Shared {
   meter: Meter;
   /** Whether the store has failed one of them, and none was granted anything since. */
   isFailing: boolean;
+  /** Whether nobody can use it any more. */
+  isClosed: boolean;
 }
 
 interface KeyLimiter extends ClosableLimiter {
@@ -273,7 +276,6 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   const { config, rules, most } = shared;
   const id = key === undefined ? config.id : `${config.id}:${key}`;
   let life = createLife(shared.context, newMeter());
-  let closed = false;
 
   /** Counts for this life, and what a key does for the life of the whole limiter too. */
   function newMeter(): Meter {
@@ -287,7 +289,12 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
 
   async function begin(own: Life): Promise<Cell> {
     if (own.begins) await own.begins;
-    own.cell = await openCell(shared, key, own);
+    const cell = await openCell(shared, key, own);
+    if (shared.isClosed) {
+      await cell.close();
+      throw closedError();
+    }
+    own.cell = cell;
     own.opened = true;
     if (!shared.isOpened) {
       const { storeId } = config;
@@ -327,7 +334,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       const { clock, context: { localClock } } = own;
       try {
         signal?.throwIfAborted();
-        if (closed) throw closedError();
+        if (shared.isClosed) throw closedError();
         let { cell } = own;
         if (!cell) {
           const since = localClock.now();
@@ -352,6 +359,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         return { life: own, outcome, waitedMs: timeoutMs === 0 ? 0 : waitedMs, timeoutMs };
       } catch (error) {
         if (signal?.aborted) own.meter.count("aborted");
+        else if (shared.isClosed) throw closedError();
         else if (!(error instanceof ConfigValidationError || error instanceof RateLimiterAcquisitionError)) {
           const outcome = { kind: "failed", cause: error, attempts: 0 } as const;
           return { life: own, outcome, waitedMs: timeoutMs === 0 ? 0 : waitedMs, timeoutMs };
@@ -380,7 +388,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
 
   function closedError(): RateLimiterAcquisitionError {
     return new RateLimiterAcquisitionError(
-      `Limiter '${id}' was closed while the request waited. Ask the registry for it again with getLimiter().`,
+      `Limiter '${id}' was closed. Ask the registry for it again with getLimiter().`,
       { limiterId: id, attempts: 0, reason: "closed" },
     );
   }
@@ -521,13 +529,16 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
 
   /** Where a request of this cost finds its answer: in the state of the store, or if it failed in what takes its place. */
   async function look(cost: number): Promise<View> {
+    if (shared.isClosed) throw closedError();
     const own = life;
     const { clock } = own;
     try {
       const cell = own.cell ?? await openWithin(own, config.backendTimeoutMs, undefined);
       const state = await cell.read();
+      if (shared.isClosed) throw closedError();
       return { state, now: clock.now(), degraded: false };
     } catch (error) {
+      if (shared.isClosed) throw closedError();
       if (error instanceof ConfigValidationError) throw error;
       noteFailure(own, error);
       if (config.onFailure === "closed") throw failure(error, 0);
@@ -543,8 +554,8 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     }
   }
 
-  function end(own: Life): void {
-    for (const lease of own.leases.values()) lease.lose(BEGUN_ANEW);
+  function end(own: Life, why = BEGUN_ANEW): void {
+    for (const lease of own.leases.values()) lease.lose(why);
     own.leases.clear();
   }
 
@@ -573,10 +584,12 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       return life.cell === undefined ? life.opening === undefined : life.cell.idle;
     },
     async initialize() {
+      if (shared.isClosed) throw closedError();
       const own = life;
       try {
         if (!own.cell) await openWithin(own, config.backendTimeoutMs, undefined);
       } catch (error) {
+        if (shared.isClosed) throw closedError();
         if (error instanceof ConfigValidationError) throw error;
         noteFailure(own, error);
         if (config.onFailure === "closed") throw failure(error, 0);
@@ -657,11 +670,16 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       });
     },
     async close() {
-      closed = true;
-      await Promise.all([life.cell?.close(), keys?.close()]);
+      shared.isClosed = true;
+      end(life, CLOSED);
+      await Promise.all([
+        life.cell?.close(),
+        keys?.close(),
+        keys && config.onFailure === "local" ? localLimiter(life.context).close() : undefined,
+      ]);
     },
     async reset() {
-      if (closed) throw closedError();
+      if (shared.isClosed) throw closedError();
       let letBegin = () => {};
       const erased = new Promise<void>((resolve) => letBegin = resolve);
       try {
@@ -724,6 +742,7 @@ type Snapshot = Pick<State, "epoch" | "parts">;
 
 const releaseNothing = () => Promise.resolve();
 
+const CLOSED = "the limiter was closed, and has given it back.";
 const BEGUN_ANEW = "the limiter was reset, and has begun anew.";
 
 function openedTooLate(storeId: string, patienceMs: number): StoreUnavailableError {

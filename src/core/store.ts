@@ -29,6 +29,11 @@ export interface Store {
   open(): Promise<void>;
   /** Closes what this store opened itself; what the caller handed in stays open. Repeated calls do nothing. */
   close(): Promise<void>;
+  /**
+   * Which connection to the store this is, where it can be lost: another number whenever the store was out of reach and may
+   * have lost what it had acknowledged, and count its revisions anew. What was known before is then read again.
+   */
+  readonly session?: number | undefined;
   /** For how long the store keeps a value that is not written again, in milliseconds, where it is limited and known. */
   readonly retentionMs?: number | undefined;
   /** This host's own clock, where opening the store sets {@link Store.clock} by another one. */

@@ -121,7 +121,7 @@ test("expandEnvironment() refuses two tables whose names become the same [CFG-28
     "'${ID}'",
   );
   assertEquals(error.field, "limiters.${ID}");
-  assertEquals(error.received, "api");
+  assertEquals(error.received, "the same name");
   assertThrows(() => expandToml('[limiters."${ID}"]\n[limiters."$ID"]'), ConfigValidationError);
   assertThrows(() => expandToml('api = 1\n["${ID}"]'), ConfigValidationError);
 });

@@ -656,6 +656,22 @@ test("parseConfiguration() checks every CIDR network [CFG-31]", () => {
   }
 });
 
+test("parseConfiguration() shows the name of a table as it was written, and not what a variable made of it", () => {
+  const variables = { ID: "s3cr3t" };
+  const texts = [
+    '["$ID"]',
+    '[http."$ID"]',
+    '[stores.a]\nengine = "memory"\n"$ID" = {}',
+    '[limiters.a."$ID"]',
+    '["$ID".b]\nc = "$D"',
+  ];
+  for (const text of texts) {
+    const error = refusal(text, variables);
+    assertStringIncludes(error.field, "$ID");
+    assertEquals(error.message.includes("s3cr3t"), false, error.message);
+  }
+});
+
 test("parseConfiguration() never shows what came from a variable", () => {
   const texts = [
     limiterFile('rate_per_second = "$SECRET"'),

@@ -9,6 +9,9 @@ import type { LimiterOptions, StoreOptions } from "../../src/config/options.ts";
 import { maskStoreOptions, maskText } from "../../src/config/secrets.ts";
 import { checkStoreOptions } from "../../src/config/stores.ts";
 import { ConfigValidationError } from "../../src/core/errors.ts";
+import { createLimiter, type StandaloneLimiter } from "../../src/limiter.ts";
+import { memoryKv } from "../../src/adapters/memory.ts";
+import type { Limiter } from "../../src/core/limiter.ts";
 import { createRateSync } from "../../src/registry.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 import { connectionStub, kvStub } from "../config/stubs.ts";
@@ -215,9 +218,14 @@ async function checkUse(options: LimiterOptions): Promise<void> {
   const clock = createVirtualClock();
   const rateSync = createRateSync({ logger: quiet, clock });
   rateSync.configureLimiter("a", options);
+  await checkLimits(options, rateSync.getLimiter("a"));
+  await rateSync.close();
+}
+
+async function checkLimits(options: LimiterOptions, limiter: Limiter): Promise<void> {
   const tries = 12;
   const results = [];
-  for (let i = 0; i < tries; i++) results.push(await rateSync.tryAcquire("a"));
+  for (let i = 0; i < tries; i++) results.push(await limiter.tryAcquire());
   const admitted = results.filter(({ allowed }) => allowed).length;
   const most = Math.min(tries, admittedAtOnce(options));
   assert(
@@ -229,9 +237,8 @@ async function checkUse(options: LimiterOptions): Promise<void> {
       assert(Number.isFinite(number) && number >= 0, JSON.stringify({ limit, remaining, resetInMs, retryAfterMs }));
     }
   }
-  const { remaining, resetAt, currentUsage } = await rateSync.getLimiter("a").getState();
+  const { remaining, resetAt, currentUsage } = await limiter.getState();
   for (const number of [remaining, resetAt, currentUsage]) assert(Number.isFinite(number), JSON.stringify(options));
-  await rateSync.close();
 }
 
 const positive = fc.oneof(
@@ -299,6 +306,23 @@ fuzz(
     if (result.ok) await checkUse(result.value);
   }),
 );
+
+fuzz(
+  "fuzz: a limiter without a registry refuses the options that one with a registry refuses, and holds its limits",
+  1_000,
+  fc.asyncProperty(fc.oneof({ weight: 8, arbitrary: likelyLimiters }, limiterRecords, anything), async (options) => {
+    const clock = createVirtualClock();
+    const store = { kv: memoryKv(clock), clock };
+    const made = attempt(() => Reflect.apply(createLimiter, undefined, ["a", store, options]) as StandaloneLimiter);
+    if (!made.ok) return;
+    const checked = checkLimiterOptions("a", withoutLogger(options));
+    await checkLimits(checked, made.value);
+  }),
+);
+
+function withoutLogger(options: unknown): unknown {
+  return Object.fromEntries(Object.entries(Object(options)).filter(([name]) => name !== "logger"));
+}
 
 const secrets = fc.constantFrom<unknown>(SECRET, [SECRET], { value: SECRET }, ...SECRET_URLS);
 const storeRecords = fc.record<Record<string, unknown>>({

@@ -198,6 +198,22 @@ const DIAGNOSES: readonly Diagnosis[] = [
   },
 ];
 
+/** What was not there when a call failed. */
+export type Absence = "bucket" | "leader";
+
+const isLeaderless = either(named("NoResponders", "NoRespondersError"), coded(10008));
+
+/**
+ * What was missing when a call failed without having been applied: the bucket, or somebody who answers for it at this
+ * moment. `undefined` if it failed for another reason.
+ */
+export function absenceOf(error: unknown): Absence | undefined {
+  if (!(error instanceof StoreUnavailableError) || error.outcome !== "not_applied") return undefined;
+  const facts = factsOf(error);
+  if (coded(10059)(facts)) return "bucket";
+  return isLeaderless(facts) ? "leader" : undefined;
+}
+
 /** What to do about a bucket that is not there. */
 export function missingBucket(bucket: string): string {
   return `KV bucket '${bucket}' not found. Set auto_create = true (autoCreate in code), or create it: ` +

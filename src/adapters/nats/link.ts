@@ -21,6 +21,8 @@ export interface Link {
   ): Promise<Msg>;
   /** An answer of the JetStream API. Its errors are thrown, except the one with the code `but`: that is `undefined`. */
   ask(doing: Circumstances["doing"], subject: string, payload?: unknown, but?: number): Promise<Answer | undefined>;
+  /** How often the connection was lost. */
+  readonly losses: number;
   /** Calls back after every reconnect. */
   onReconnect(callback: () => void): void;
   /** Stops watching the connection, which stays open. */
@@ -33,6 +35,7 @@ export type Answer = Readonly<Record<string, unknown>>;
 /** Watches `connection`, and sends requests over it. */
 export function createLink(connection: NatsConnection, at: Omit<Circumstances, "doing">, logger: Logger): Link {
   let up = !connection.isClosed();
+  let losses = 0;
   const waiting = new Set<() => void>();
   const inFlight = new Set<() => void>();
   const reconnected: (() => void)[] = [];
@@ -51,6 +54,7 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
     switch (status.type) {
       case "disconnect":
         up = false;
+        losses++;
         logger.warn(`Store '${at.store}': lost the connection to ${at.server}; trying again until it is back`);
         return flush(inFlight);
       case "reconnect":
@@ -140,6 +144,9 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
     connection,
     at,
     request,
+    get losses() {
+      return losses;
+    },
     async ask(doing, subject, payload, but) {
       const message = await request(doing, subject, payload === undefined ? undefined : JSON.stringify(payload));
       const answer = readAnswer(message.data);

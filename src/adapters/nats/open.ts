@@ -6,9 +6,10 @@ import { bindBucket, type Bucket, type BucketWish } from "./bucket.ts";
 import { createServerClock, type ServerClock, timeSource } from "./clock.ts";
 import { connectNats } from "./connect.ts";
 import { type Circumstances, toStoreError } from "./errors.ts";
-import { createNatsKv, type NatsKv } from "./kv.ts";
+import type { NatsKv } from "./kv.ts";
 import { createLink } from "./link.ts";
 import type { NatsConnectionLike } from "./options.ts";
+import { createPatientKv } from "./patient.ts";
 import type { ConnectionPlan } from "./plan.ts";
 
 /** Everything that opening a store needs to know. */
@@ -39,6 +40,8 @@ export interface OpenedNats {
   readonly kv: NatsKv;
   /** The server's clock, measured, unless this host's is to be used. */
   readonly clock: ServerClock | undefined;
+  /** Another number whenever the connection was lost. */
+  readonly session: number;
   /** Closes the connection if it was opened here. */
   close(): Promise<void>;
 }
@@ -102,7 +105,19 @@ async function openInTurn(request: OpenRequest, at: Circumstances): Promise<Open
     // it may have led to another server, with another clock
     if (clock !== undefined) link.onReconnect(() => void clock.measure().catch(() => {}));
     logger.info(`Store '${store}': open at ${connection.getServer()} (nats-server ${bucket.serverVersion})`);
-    return { connection, bucket, kv: createNatsKv(link, bucket), clock, close };
+    const patient = createPatientKv(link, bucket, request.bucket, logger);
+    return {
+      connection,
+      get bucket() {
+        return patient.bucket;
+      },
+      kv: patient.kv,
+      clock,
+      get session() {
+        return link.losses;
+      },
+      close,
+    };
   } catch (error) {
     await close();
     throw error;

@@ -184,6 +184,9 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
     get retentionMs() {
       return opened?.bucket.retentionMs;
     },
+    get session() {
+      return opened?.session;
+    },
     get serverVersion() {
       return opened?.bucket.serverVersion;
     },

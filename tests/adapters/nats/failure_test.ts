@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { NatsStore } from "../../../src/adapters/nats/store.ts";
 import { StoreUnavailableError } from "../../../src/core/errors.ts";
 import type { CasResult } from "../../../src/core/kv.ts";
 import { forEachServer } from "../../support/nats_server.ts";
@@ -10,6 +11,11 @@ const bytes = (text: string) => new TextEncoder().encode(text);
 function won(result: CasResult): number {
   if (!result.ok) throw new Error("the compare-and-set lost its race");
   return result.revision;
+}
+
+/** Deletes the bucket behind the store's back. */
+async function deleteBucket(store: NatsStore, bucketName: string): Promise<void> {
+  await (await connectionOf(store)).request(`$JS.API.STREAM.DELETE.KV_${bucketName}`, "");
 }
 
 /** The outcome that a failed write reports. */
@@ -84,11 +90,43 @@ await forEachServer((server) => {
   server.test("a bucket that was deleted meanwhile is a clear error, and a write to it was not applied", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
-    await using store = testStore({ url, bucketName });
+    await using creator = testStore({ url, bucketName });
+    await creator.open();
+    await using store = testStore({ url, bucketName, autoCreate: false });
     await store.open();
-    await (await connectionOf(store)).request(`$JS.API.STREAM.DELETE.KV_${bucketName}`, "");
+    await deleteBucket(store, bucketName);
     await assertRejects(() => store.kv.get("a"), StoreUnavailableError, `KV bucket '${bucketName}' not found`);
     assertEquals(await outcomeOf(store.kv.compareAndSet("a", bytes("1"), 0)), "not_applied");
+  });
+
+  server.test("a bucket that was deleted meanwhile is created again where that is wanted [FAIL-3, NATS-2]", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using store = testStore({ url, bucketName, backendTimeoutMs: 60_000 });
+    const revision = won(await store.kv.compareAndSet("a", bytes("1"), 0));
+    await deleteBucket(store, bucketName);
+    // What stood there is gone, so the race is lost.
+    assertEquals(await store.kv.compareAndSet("a", bytes("2"), revision), { ok: false });
+    assertEquals(await store.kv.get("a"), null);
+    won(await store.kv.compareAndSet("a", bytes("3"), 0));
+    await deleteBucket(store, bucketName);
+    const writes = Array.from({ length: 5 }, (_, i) => store.kv.compareAndSet(`k${i}`, bytes("4"), 0));
+    for (const write of writes) won(await write);
+  });
+
+  server.test("who writes while nobody answers for the bucket waits until somebody does [FAIL-3]", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using store = testStore({ url, bucketName, autoCreate: false, backendTimeoutMs: 60_000 });
+    await using creator = testStore({ url, bucketName, backendTimeoutMs: 60_000 });
+    await creator.open();
+    await store.open();
+    await deleteBucket(store, bucketName);
+    const write = store.kv.compareAndSet("a", bytes("1"), 0);
+    // This one creates it again.
+    assertEquals(await creator.kv.get("a"), null);
+    won(await write);
+    assertEquals((await store.kv.get("a"))?.value, bytes("1"));
   });
 
   server.test("a missing permission to write fails the write only; hints that may not be given harm nothing", async () => {

@@ -1,0 +1,80 @@
+import type { Logger } from "../../core/logger.ts";
+import { bindBucket, type Bucket, type BucketWish } from "./bucket.ts";
+import { type Absence, absenceOf } from "./errors.ts";
+import { createNatsKv, type NatsKv } from "./kv.ts";
+import type { Link } from "./link.ts";
+
+/** A {@link NatsKv}, and the bucket that it is on. */
+export interface PatientKv {
+  readonly kv: NatsKv;
+  /** What the bucket is like; another one once it had to be created again. */
+  readonly bucket: Bucket;
+}
+
+const FIRST_PAUSE_MS = 10;
+const LONGEST_PAUSE_MS = 160;
+/** After this pause it is not only a change of the leader. */
+const ASK_AFTER_MS = 80;
+
+/**
+ * A {@link NatsKv} that does not fail when nobody answers for the bucket at this moment: in a cluster that is so while its
+ * leader changes, and for a moment after a server was started. What was certainly not applied is sent again, for up to
+ * half of the time that a call may take. A bucket that is gone, as the server has lost it, is created again if that is
+ * wanted: nothing else would bring its limiters back.
+ */
+export function createPatientKv(link: Link, first: Bucket, wish: BucketWish, logger: Logger): PatientKv {
+  let bucket = first;
+  let kv = createNatsKv(link, bucket);
+  let binding: Promise<void> | undefined;
+
+  /** Finds the bucket, or creates it. Calls that come meanwhile share that. */
+  function bind(): Promise<void> {
+    binding ??= bindBucket(link, wish, logger).then((found) => {
+      bucket = found;
+      kv = createNatsKv(link, bucket);
+    }).finally(() => binding = undefined);
+    return binding;
+  }
+
+  async function again<T>(call: (absent: Absence) => Promise<T>, since: number, failure: unknown): Promise<T> {
+    let error = failure;
+    for (let pause = FIRST_PAUSE_MS;; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+      const absent = absenceOf(error);
+      const isLate = performance.now() - since + pause > link.at.timeoutMs / 2;
+      if (absent === undefined || isLate) throw error;
+      if (absent === "bucket" || pause > ASK_AFTER_MS) await bind();
+      if (absent === "leader") await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random() / 2)));
+      try {
+        return await call(absent);
+      } catch (next) {
+        error = next;
+      }
+    }
+  }
+
+  function patiently<T>(call: (absent?: Absence) => Promise<T>): Promise<T> {
+    const since = performance.now();
+    return call().catch((error) => again(call, since, error));
+  }
+
+  return {
+    kv: {
+      get: (key) => patiently(() => kv.get(key)),
+      compareAndSet(key, value, expected, ttlMs) {
+        const { losses } = link;
+        return patiently((absent) => {
+          // A new bucket counts from 1, and so does a server that has lost it: there the same number is somebody else's.
+          if (expected > 0 && (absent === "bucket" || link.losses !== losses)) return Promise.resolve({ ok: false });
+          return kv.compareAndSet(key, value, expected, ttlMs);
+        });
+      },
+      delete: (key) => patiently(() => kv.delete(key)),
+      keys: (prefix) => kv.keys(prefix),
+      wake: (key, onHint) => kv.wake(key, onHint),
+      announce: (key) => kv.announce(key),
+    },
+    get bucket() {
+      return bucket;
+    },
+  };
+}
