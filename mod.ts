@@ -56,6 +56,7 @@ export * from "./src/registry.ts";
 export * from "./src/shared.ts";
 export type * from "./src/adapters/nats/options.ts";
 export type * from "./src/config/options.ts";
+export type { CircuitBreakerState } from "./src/core/breaker.ts";
 export type * from "./src/core/clock.ts";
 export type { CheckOptions, Limiter } from "./src/core/limiter.ts";
 export type * from "./src/core/kv.ts";

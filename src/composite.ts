@@ -1,5 +1,6 @@
 import { checkOptions, checkTimeout, shown } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
+import { TOGETHER, type Together } from "./core/limiter.ts";
 import type { RateLimitResult } from "./core/result.ts";
 import { scarcestOf } from "./multi.ts";
 import type { RateSync } from "./registry.ts";
@@ -94,8 +95,8 @@ export interface CompositeCheckOptions {
 export interface CompositeFacts<Name extends string> extends AsyncDisposable {
   /**
    * What each limiter said. Of a limiter from which nothing was taken in the end, the result says what it has left. With
-   * `all_must_pass` those after the first refusal are absent; with `any_must_pass` those after the one that passed, if
-   * their store cannot say.
+   * `all_must_pass` those after the first refusal are absent; otherwise those after the one that decided, if their store
+   * cannot say.
    */
   readonly results: Readonly<Partial<Record<Name, RateLimitResult>>>;
   /** The result with the least left; for a refusal by `all_must_pass` the one that refused. */
@@ -227,26 +228,28 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     timeoutMs = Infinity,
     signal: AbortSignal | undefined,
   ): Promise<CompositeResult<Name>> {
-    const verdict = await this.#rateSync.checkMultiLimiters(parts, { timeoutMs, signal });
+    const together: Together = { timeoutMs };
+    const options = { timeoutMs, signal, [TOGETHER]: together };
+    const verdict = await this.#rateSync.checkMultiLimiters(parts, options);
     const { allowed, results, release } = verdict;
     const asked = results.map((result, i) => [parts[i]!.name, result] as const);
     if (allowed) return composed(asked, null, release);
     const [triggeredBy, refused] = asked.at(-1)!; // the one that refused is the last that was asked
     if (this.strategy === "all_must_pass") return composed(asked, triggeredBy, release, refused);
-    const others = await Promise.all(parts.slice(asked.length).map((part) => this.#peek(part)));
+    const others = await this.#peeks(parts.slice(asked.length), together);
     return composed([...asked, ...others], triggeredBy, release);
   }
 
   async #any(parts: readonly Part<Name>[], signal: AbortSignal | undefined): Promise<CompositeResult<Name>> {
     const refusals: (readonly [Part<Name>, RateLimitResult])[] = [];
+    const together: Together = { timeoutMs: Math.max(...parts.map(({ timeoutMs }) => timeoutMs)) };
     const asked = () => refusals.map(([{ name }, result]) => [name, result] as const);
     for (const [i, part] of parts.entries()) {
-      const result = await this.#rateSync.tryAcquire(part.id, { key: part.key, timeoutMs: 0, signal });
+      const options = { key: part.key, timeoutMs: 0, signal, [TOGETHER]: together };
+      const result = await this.#rateSync.tryAcquire(part.id, options);
       if (result.allowed) {
-        // It has passed, whatever the others have left, and whether or not they can say so.
-        const others = await Promise.allSettled(parts.slice(i + 1).map((other) => this.#peek(other)));
-        const known = others.flatMap((other) => other.status === "fulfilled" ? [other.value] : []);
-        return composed([...asked(), [part.name, result], ...known], null, result.release);
+        const others = await this.#peeks(parts.slice(i + 1), together);
+        return composed([...asked(), [part.name, result], ...others], null, result.release);
       }
       refusals.push([part, result]);
     }
@@ -257,14 +260,19 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     const [first] = hopeful.sort(([, a], [, b]) => a.retryAfterMs - b.retryAfterMs);
     if (!first) return composed(asked(), "all", () => Promise.resolve());
     const [{ id, key, name, timeoutMs }] = first;
-    const result = await this.#rateSync.tryAcquire(id, { key, timeoutMs, signal });
+    const options = { key, timeoutMs, signal, [TOGETHER]: together };
+    const result = await this.#rateSync.tryAcquire(id, options);
     const results = asked().map((entry) => entry[0] === name ? [name, result] as const : entry);
     return composed(results, result.allowed ? null : "all", result.release);
   }
 
-  /** What the limiter has left. */
-  async #peek({ name, id, key }: Part<Name>): Promise<readonly [Name, RateLimitResult]> {
-    return [name, await this.#rateSync.checkLimiter(id, { key, consume: false })];
+  /** What the limiters have left, as far as their stores can say: the verdict does not depend on it any more. */
+  async #peeks(parts: readonly Part<Name>[], together: Together): Promise<(readonly [Name, RateLimitResult])[]> {
+    const peeks = await Promise.allSettled(parts.map(async ({ name, id, key }) => {
+      const options = { key, consume: false, [TOGETHER]: together };
+      return [name, await this.#rateSync.checkLimiter(id, options)] as const;
+    }));
+    return peeks.flatMap((peek) => peek.status === "fulfilled" ? [peek.value] : []);
   }
 
   /** The limiters with their identifiers, if both have the same names and all limiters are known. */

@@ -1,8 +1,15 @@
 import { consoleLogger } from "./adapters/console_logger.ts";
 import { createIdentities, sha256 } from "./adapters/host.ts";
-import type { ConcurrencyOptions, RateOptions, SeveralRatesOptions, WindowOptions } from "./config/options.ts";
+import type {
+  CircuitBreakerOptions,
+  ConcurrencyOptions,
+  RateOptions,
+  SeveralRatesOptions,
+  WindowOptions,
+} from "./config/options.ts";
 import { shown } from "./core/arguments.ts";
-import { DEFAULTS, type LimiterSettings, resolveLimiter } from "./core/defaults.ts";
+import { createBreaker } from "./core/breaker.ts";
+import { DEFAULTS, type LimiterSettings, resolveBreaker, resolveLimiter } from "./core/defaults.ts";
 import { ConfigValidationError } from "./core/errors.ts";
 import { createLimiter as createCoreLimiter, type Limiter } from "./core/limiter.ts";
 import type { Logger } from "./core/logger.ts";
@@ -22,10 +29,12 @@ import type { Store } from "./core/store.ts";
  * console.log((await api.tryAcquire()).allowed); // true
  * ```
  */
-export type LimiterStore = Pick<Store, "kv" | "clock"> & Partial<Pick<Store, "open" | "retentionMs" | "localClock">>;
+export type LimiterStore =
+  & Pick<Store, "kv" | "clock">
+  & Partial<Pick<Store, "open" | "retentionMs" | "localClock" | "problem">>;
 
 /**
- * What every limiter of {@link createLimiter} can have, whatever it limits.
+ * What every limiter of {@link createLimiter} can have, whatever it limits. Its circuit breaker is its own.
  *
  * @example
  * ```ts
@@ -35,7 +44,7 @@ export type LimiterStore = Pick<Store, "kv" | "clock"> & Partial<Pick<Store, "op
  * console.log(options.onFailure); // "closed"
  * ```
  */
-export interface StandaloneOptions {
+export interface StandaloneOptions extends CircuitBreakerOptions {
   /**
    * What happens while the store is down: requests are admitted without a limit and marked `degraded`, or refused with an
    * error.
@@ -128,6 +137,9 @@ export interface StandaloneLimiter extends Limiter, AsyncDisposable {
 export function createLimiter(id: string, store: LimiterStore, options: StandaloneLimiterOptions): StandaloneLimiter {
   const checked = checkOptions(id, options);
   if (!store?.kv || !store.clock) throw refused(id, "store", "an object with kv and clock", shown(store));
+  const localClock = store.localClock ?? store.clock;
+  const logger = checked.logger ?? consoleLogger;
+  const { random } = Math;
   const limiter = createCoreLimiter(resolveLimiter(id, { ...checked, store: "kv" }), {
     retryIntervalMs: checked.retryIntervalMs ?? DEFAULTS.retryIntervalMs,
     maxRetries: checked.maxRetries ?? DEFAULTS.maxRetries,
@@ -141,11 +153,15 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
       get retentionMs() {
         return store.retentionMs;
       },
+      get problem() {
+        return store.problem;
+      },
     },
-    localClock: store.localClock ?? store.clock,
-    logger: checked.logger ?? consoleLogger,
+    breaker: createBreaker({ storeId: "kv", settings: resolveBreaker(checked), clock: localClock, random, logger }),
+    localClock,
+    logger,
     identity: createIdentities(),
-    random: Math.random,
+    random,
     digest: sha256,
     localLimiter: () => {
       throw refused(id, "onFailure", '"open" or "closed"', '"local"');
@@ -191,6 +207,9 @@ const OPTIONS: Readonly<Record<string, Demand>> = {
   backendTimeoutMs: numberThat("a number of milliseconds > 0 and < 2^31", (value) => value > 0 && value < 2 ** 31),
   reserveAheadMs: WAIT,
   timingMarginMs: WAIT,
+  breakerFailures: numberThat("an integer >= 0", (value) => Number.isInteger(value) && value >= 0),
+  breakerCoolDownMs: DURATION,
+  breakerMaxCoolDownMs: DURATION,
   retryIntervalMs: DURATION,
   maxRetries: COUNT,
   rates: { expected: "a list of { limit, windowMs }", fits: Array.isArray },
@@ -226,6 +245,10 @@ function checkOptions(
   }
   expect("limit", limit, slides, how);
   expect("windowMs", windowMs, slides, how);
+  const { breakerCoolDownMs: first = 0, breakerMaxCoolDownMs: longest = first } = checked;
+  if (first > longest) {
+    throw refused(id, "breakerMaxCoolDownMs", "not less than breakerCoolDownMs", shown(longest));
+  }
   if (slides) expect("ratePerSecond", ratePerSecond, false, how);
   if (ratePerSecond === undefined) expect("burst", burst, false, "without ratePerSecond");
   for (const [i, rate] of rates.entries()) {

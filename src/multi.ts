@@ -1,7 +1,7 @@
 import { checkOptions, checkTimeout, shown } from "./core/arguments.ts";
 import type { Clock } from "./core/clock.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
-import type { ClosableLimiter, Tentative } from "./core/limiter.ts";
+import { type ClosableLimiter, type SharedPatience, type Tentative, TOGETHER } from "./core/limiter.ts";
 import type { RateLimitResult } from "./core/result.ts";
 
 /**
@@ -140,16 +140,18 @@ const UNLIMITED = { limit: 1_000, remaining: 999, resetInMs: 60_000 } as const;
 /** Takes from all of them, in order and once each, or in the end from none. */
 export async function takeAllOrNone(
   wanted: readonly Wanted[],
-  { timeoutMs = 0, signal }: MultiCheckOptions,
+  { timeoutMs = 0, signal, [TOGETHER]: together = { timeoutMs } }: MultiCheckOptions & SharedPatience,
   clock: Clock,
 ): Promise<MultiLimiterResult> {
   const deadline = clock.now() + checkTimeout(timeoutMs);
   const taken: Tentative[] = [];
-  for (const { limiter, request: { key, cost, timeoutMs = Infinity } } of wanted) {
+  for (const { limiter, request } of wanted) {
+    const { key, cost } = request;
     const leftMs = Math.max(0, deadline - clock.now());
     let answer: Tentative;
     try {
-      answer = await limiter.tryTake({ key, cost, signal, timeoutMs: Math.min(leftMs, checkTimeout(timeoutMs)) });
+      const patienceMs = Math.min(leftMs, checkTimeout(request.timeoutMs ?? Infinity));
+      answer = await limiter.tryTake({ key, cost, signal, timeoutMs: patienceMs, [TOGETHER]: together });
     } catch (error) {
       await cancelAll(taken);
       throw error;

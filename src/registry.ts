@@ -11,8 +11,9 @@ import { maskStoreOptions } from "./config/secrets.ts";
 import { sectionInCode } from "./config/section.ts";
 import { checkStoreOptions } from "./config/stores.ts";
 import { checkIdentifier, checkOptions } from "./core/arguments.ts";
+import { type CircuitBreaker, type CircuitBreakerState, createBreaker } from "./core/breaker.ts";
 import type { Clock } from "./core/clock.ts";
-import { DEFAULTS, resolveLimiter } from "./core/defaults.ts";
+import { DEFAULTS, resolveBreaker, resolveLimiter } from "./core/defaults.ts";
 import {
   ConfigValidationError,
   LimiterNotFoundError,
@@ -93,6 +94,8 @@ export interface StoreListing {
   readonly engine: string;
   /** Whether a limiter has opened it. */
   readonly initialized: boolean;
+  /** The state of its circuit breaker in this process. */
+  readonly circuitBreaker: CircuitBreakerState;
   /** Every option that counts, given or by default; secrets are masked. */
   readonly [option: string]: string | number | boolean;
 }
@@ -233,7 +236,13 @@ export interface LimiterOverrides<StoreId extends string = string> {
 
 interface StoreEntry {
   readonly options: StoreOptions;
-  store: Store | undefined;
+  backend: Backend | undefined;
+}
+
+/** A store that is in use, and the circuit breaker of all its limiters. */
+interface Backend {
+  readonly store: Store;
+  readonly breaker: CircuitBreaker;
 }
 
 interface LimiterEntry {
@@ -332,11 +341,11 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
   function putStore(id: string, options: StoreOptions): void {
     const old = stores.get(id);
     if (old && differences(completed(old.options), completed(options)).length === 0) return;
-    stores.set(id, { options, store: undefined });
+    stores.set(id, { options, backend: undefined });
     logger.info(`Store '${id}': configured, with engine ${options.engine ?? "custom"}.`);
     // Limiters that were made on the old store are made anew on this one.
     const onOldStore = takeLimiters(({ config }) => config.storeId === id);
-    closeAll(onOldStore, old?.store ? [old.store] : [])
+    closeAll(onOldStore, old?.backend ? [old.backend.store] : [])
       .catch((error) => logger.warn(`Store '${id}' did not close cleanly: ${error}`));
   }
 
@@ -350,16 +359,26 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     logger.info(`Limiter '${id}': configured, on store '${config.storeId}'.`);
   }
 
-  function openedStore(id: string): Store {
+  function backendOf(id: string): Backend {
     const entry = stores.get(id);
     if (!entry) throw new StoreNotFoundError(id, [...stores.keys()]);
-    return entry.store ??= world?.store(id) ?? createStore(id, entry.options);
+    return entry.backend ??= createBackend(id, entry.options);
+  }
+
+  function createBackend(id: string, options: StoreOptions): Backend {
+    return { store: world?.store(id) ?? createStore(id, options), breaker: breakerOf(id, options) };
+  }
+
+  function breakerOf(storeId: string, options: StoreOptions): CircuitBreaker {
+    // Memory cannot fail.
+    const settings = resolveBreaker(options.engine === "memory" ? { breakerFailures: 0 } : options);
+    return createBreaker({ storeId, settings, clock, random: Math.random, logger });
   }
 
   /** All stores that were opened, to be closed: whoever needs one again makes another. */
   function takeStores(): Store[] {
-    const opened = [...stores.values()].flatMap(({ store }) => store ? [store] : []);
-    for (const entry of stores.values()) entry.store = undefined;
+    const opened = [...stores.values()].flatMap(({ backend }) => backend ? [backend.store] : []);
+    for (const entry of stores.values()) entry.backend = undefined;
     return opened;
   }
 
@@ -399,7 +418,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     const options = natsOptions(stores.get(config.storeId));
     let local: ClosableLimiter | undefined;
     const context: LimiterContext = {
-      store: openedStore(config.storeId),
+      ...backendOf(config.storeId),
       localClock: clock,
       retryIntervalMs: options.retryIntervalMs ?? DEFAULTS.retryIntervalMs,
       maxRetries: options.maxRetries ?? DEFAULTS.maxRetries,
@@ -415,6 +434,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
           store: memoryStore(clock),
           // What it grants in the other one's place, the other one reports.
           logger: silentLogger,
+          breaker: breakerOf(config.storeId, { engine: "memory" }),
         }),
     };
     return context;
@@ -477,14 +497,15 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     getLimiter: (id) => limiterOf(find(id)),
     listStores() {
       loadIfNothingIsConfigured();
-      return Object.fromEntries([...stores].map(([id, { options, store }]) => {
+      return Object.fromEntries([...stores].map(([id, { options, backend }]) => {
         const initialized = [...limiters.values()].some(({ config, limiter }) =>
           config.storeId === id && limiter?.initialized
         );
         return [id, {
           ...maskStoreOptions(completed(options)),
           engine: options.engine ?? "custom",
-          initialized: store !== undefined && initialized,
+          initialized: backend !== undefined && initialized,
+          circuitBreaker: backend?.breaker.state ?? "closed",
         }];
       }));
     },
@@ -523,7 +544,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
       const used = [...limiters.values()].flatMap(({ config, limiter }) =>
         config.storeId === id && limiter ? [limiter] : []
       );
-      return { store: entry.store, limiters: used, backendTimeoutMs };
+      return { ...entry.backend, limiters: used, backendTimeoutMs };
     },
     async moveTo(next) {
       const opened = takeStores();
@@ -555,7 +576,10 @@ function inStore(id: string, file: string | undefined, create: () => Store): Sto
 
 /** The options with what counts where they say nothing. */
 function completed(options: StoreOptions): StoreOptions {
-  return options.engine === "nats" ? { ...NATS_DEFAULTS, ...options } : options;
+  if (options.engine === "memory") return options;
+  const { failures, coolDownMs, maxCoolDownMs } = resolveBreaker(options);
+  const breaker = { breakerFailures: failures, breakerCoolDownMs: coolDownMs, breakerMaxCoolDownMs: maxCoolDownMs };
+  return options.engine === "nats" ? { ...NATS_DEFAULTS, ...options, ...breaker } : { ...options, ...breaker };
 }
 
 function natsOptions(entry: StoreEntry | undefined): Partial<Extract<StoreOptions, { engine: "nats" }>> {

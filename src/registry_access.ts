@@ -1,3 +1,4 @@
+import type { CircuitBreaker } from "./core/breaker.ts";
 import type { Clock } from "./core/clock.ts";
 import type { ClosableLimiter } from "./core/limiter.ts";
 import type { Logger } from "./core/logger.ts";
@@ -13,7 +14,8 @@ export interface World {
 /** A store of a registry, and who uses it. */
 export interface StoreInUse {
   /** `undefined` if no limiter has asked for it yet. */
-  readonly store: Store | undefined;
+  readonly store?: Store;
+  readonly breaker?: CircuitBreaker;
   /** The limiters on it that were asked for. */
   readonly limiters: readonly ClosableLimiter[];
   /** How long it may take to answer, in milliseconds. */

@@ -119,6 +119,13 @@ test("listStores() tells every option but the secrets, and whether the store is 
   assertEquals(rateSync.listStores()["n"]?.initialized, false);
 });
 
+const CLOSED_BREAKER = {
+  breakerFailures: 5,
+  breakerCoolDownMs: 1_000,
+  breakerMaxCoolDownMs: 5_000,
+  circuitBreaker: "closed",
+} as const;
+
 test("listStores() tells what counts where an option is not given, and that a store in use by keys is [STO-3, STO-4]", async () => {
   const { clock, rateSync } = setUp();
   rateSync.configureStore("n", { engine: "nats", url: "nats://h:4222", replicas: 3, clock: "local" });
@@ -142,9 +149,10 @@ test("listStores() tells what counts where an option is not given, and that a st
       timingMarginMs: 10,
       backendTimeoutMs: 2_000,
       clock: "local",
+      ...CLOSED_BREAKER,
     },
-    m: { engine: "memory", initialized: true },
-    c: { engine: "custom", initialized: false, kv: "given in code", clock: "given in code" },
+    m: { engine: "memory", initialized: true, circuitBreaker: "closed" },
+    c: { engine: "custom", initialized: false, ...CLOSED_BREAKER, kv: "given in code", clock: "given in code" },
   });
 });
 
@@ -157,6 +165,33 @@ test("a default that is given by name is the same option as one that is left out
     RateLimiterAlreadyConfiguredError,
     "(maxRetries)",
   );
+});
+
+test("listStores() shows the circuit breaker's settings and state, and a store that is replaced has a new one [STO-4, FAIL-2]", async () => {
+  const { clock, rateSync } = setUp();
+  const fail = () => Promise.reject(new Error("the disk is on fire"));
+  const kv = { ...memoryKv(clock), get: fail, compareAndSet: fail };
+  const breaker = { breakerFailures: 2, breakerCoolDownMs: 20_000 };
+  rateSync.configureStore("m", { engine: "memory" });
+  rateSync.configureStore("c", { kv, clock, ...breaker });
+  rateSync.configureLimiter("l", { store: "c", ratePerSecond: 1 });
+  rateSync.configureLimiter("other", { store: "c", ratePerSecond: 1 });
+  const shown = () => rateSync.listStores()["c"];
+  assertEquals([rateSync.listStores()["m"]?.circuitBreaker, rateSync.listStores()["m"]?.breakerFailures], [
+    "closed",
+    undefined,
+  ]);
+  assertEquals([shown()?.breakerFailures, shown()?.breakerCoolDownMs, shown()?.breakerMaxCoolDownMs], [
+    2,
+    20_000,
+    20_000,
+  ]);
+  assertEquals((await rateSync.tryAcquire("l")).degraded, true);
+  assertEquals(shown()?.circuitBreaker, "open");
+  for (const id of ["l", "other"]) assertEquals(rateSync.getLimiter(id).getMetrics().circuitBreaker, "open");
+  rateSync.configureStore("c", { kv: memoryKv(clock), clock, ...breaker, replace: true });
+  assertEquals(shown()?.circuitBreaker, "closed");
+  assertEquals((await rateSync.tryAcquire("l")).degraded, false);
 });
 
 test("configureStore() with the same values again changes nothing, and with others needs replace [STO-8]", async () => {
@@ -464,7 +499,11 @@ for (const [what, thrown] of THROWN) {
         if (when === "at once") throw thrown;
         return Promise.reject(thrown);
       };
-      rateSync.configureStore("s", { kv: { ...brokenKv(), get: fail, compareAndSet: fail }, clock });
+      rateSync.configureStore("s", {
+        kv: { ...brokenKv(), get: fail, compareAndSet: fail },
+        clock,
+        breakerFailures: 0,
+      });
       rateSync.configureLimiter("closed", { store: "s", maxConcurrent: 1, failClosed: true });
       rateSync.configureLimiter("open", { store: "s", maxConcurrent: 1 });
       const limiter = rateSync.getLimiter("closed");

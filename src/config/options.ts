@@ -20,6 +20,42 @@ export interface MemoryStoreOptions {
 }
 
 /**
+ * When the circuit breaker of a store opens, and for how long. All limiters on the store share it. While it is open
+ * nobody asks the store, and requests are answered at once as their limiter's `onFailure` says; after the cool-down a
+ * single call finds out whether the store is back.
+ *
+ * @example
+ * ```ts
+ * import type { CircuitBreakerOptions } from "@ratesync/core";
+ *
+ * const options: CircuitBreakerOptions = { breakerFailures: 3, breakerCoolDownMs: 500, breakerMaxCoolDownMs: 10_000 };
+ * console.log(options.breakerFailures); // 3
+ * ```
+ */
+export interface CircuitBreakerOptions {
+  /**
+   * So many failures of the store in a row open it; an integer >= 0, and with 0 it never opens. Calls that took too long
+   * and errors of the store count; refusals and lost races do not.
+   *
+   * @default {5}
+   */
+  readonly breakerFailures?: number | undefined;
+  /**
+   * How long it stays open at first, in milliseconds; > 0. Twice as long after every try that fails, and up to a quarter
+   * shorter by chance, so that the processes of a fleet do not try at the same moment.
+   *
+   * @default {1_000}
+   */
+  readonly breakerCoolDownMs?: number | undefined;
+  /**
+   * How long it stays open at the most, in milliseconds; not less than `breakerCoolDownMs`.
+   *
+   * @default {5_000}
+   */
+  readonly breakerMaxCoolDownMs?: number | undefined;
+}
+
+/**
  * A store of the caller's own: anything that implements `Kv`, and the clock that all processes on it share.
  *
  * @example
@@ -31,7 +67,7 @@ export interface MemoryStoreOptions {
  * createRateSync().configureStore("custom", options);
  * ```
  */
-export interface CustomStoreOptions {
+export interface CustomStoreOptions extends CircuitBreakerOptions {
   /** Absent: a custom store has no engine of this package's. */
   readonly engine?: undefined;
   /** Where the limits are kept. The caller closes it. */
@@ -54,10 +90,14 @@ export interface CustomStoreOptions {
 export type StoreOptions =
   & (
     | MemoryStoreOptions
-    | ({
-      /** The adapter. */
-      readonly engine: "nats";
-    } & NatsStoreOptions)
+    | (
+      & {
+        /** The adapter. */
+        readonly engine: "nats";
+      }
+      & NatsStoreOptions
+      & CircuitBreakerOptions
+    )
     | (
       & CustomStoreOptions
       // Without an engine to tell them apart, options of NATS would be let in beside `kv`.

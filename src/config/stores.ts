@@ -33,6 +33,12 @@ const ENGINES = ["memory", "nats"] as const;
 const engine: Field<(typeof ENGINES)[number]> = { toml: "engine", read: choice(...ENGINES) };
 const replace: Field<boolean> = { toml: undefined, read: flag() };
 
+const BREAKER_FIELDS = {
+  breakerFailures: { toml: "breaker_failures", read: number({ integer: true, from: 0 }) },
+  breakerCoolDownMs: { toml: "breaker_cool_down", read: duration({ above: 0 }) },
+  breakerMaxCoolDownMs: { toml: "breaker_max_cool_down", read: duration({ above: 0 }) },
+} satisfies Fields;
+
 const MEMORY_FIELDS = { engine, replace } satisfies Fields;
 
 const NATS_FIELDS = {
@@ -62,12 +68,14 @@ const NATS_FIELDS = {
   timingMarginMs: { toml: "timing_margin_ms", read: number({ from: 0, to: Number.MAX_SAFE_INTEGER }) },
   backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0, to: LONGEST_TIMEOUT_MS }) },
   clock: { toml: "clock", read: choice("server", "local") },
+  ...BREAKER_FIELDS,
 } satisfies Fields;
 
 const CUSTOM_FIELDS = {
   replace,
   kv: { toml: undefined, read: objectWith<CustomStoreOptions["kv"]>("get", "compareAndSet", "delete", "keys") },
   clock: { toml: undefined, read: objectWith<NonNullable<CustomStoreOptions["clock"]>>("now", "sleep") },
+  ...BREAKER_FIELDS,
 } satisfies Fields;
 
 const CONNECTING = [
@@ -125,6 +133,7 @@ function readCustomStore(section: Section): StoreOptions {
   if (kv === undefined) {
     throw refuseMissing(section, "kv", "Missing required field 'kv'.", "an object that implements Kv");
   }
+  checkBreaker(section, rest);
   return { kv, ...rest };
 }
 
@@ -166,8 +175,18 @@ function readNatsStore(section: Section): StoreOptions {
   if ((values.tlsCertFile === undefined) !== (values.tlsKeyFile === undefined)) {
     throw pairBroken(section, values.tlsCertFile === undefined, name("tlsCertFile"), name("tlsKeyFile"));
   }
+  checkBreaker(section, values);
   const checked: object = { ...values, engine: "nats" };
   return checked as StoreOptions; // the checks above leave only the combinations that the type lists
+}
+
+function checkBreaker(section: Section, values: Values<typeof BREAKER_FIELDS>): void {
+  const { breakerCoolDownMs: first, breakerMaxCoolDownMs: longest } = values;
+  if (first === undefined || longest === undefined || first <= longest) return;
+  const key = nameIn(section, BREAKER_FIELDS, "breakerMaxCoolDownMs");
+  const other = nameIn(section, BREAKER_FIELDS, "breakerCoolDownMs");
+  const demand = `not less than '${other}'`;
+  throw refuseValue({ section, key }, Reflect.get(section.values, key), demand, `a duration that is ${demand}`);
 }
 
 function checkCredentials(section: Section, values: Values<typeof NATS_FIELDS>): void {

@@ -9,10 +9,11 @@ import {
   type Undo,
   withoutUndone,
 } from "./batch.ts";
-import { earliestStartBehind, obstacle, type Parts } from "./decide.ts";
+import type { CircuitBreaker } from "./breaker.ts";
+import { earliestStart, earliestStartBehind, obstacle, type Parts } from "./decide.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
-import type { Identity, Ledger } from "./ledger.ts";
+import { because, type Identity, isNotApplied, type Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
 import type { Demand, Rule } from "./rules/rule.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
@@ -33,6 +34,7 @@ export interface CellOptions {
   readonly storeId: string;
   readonly store: Store;
   readonly ledger: Ledger;
+  readonly breaker: CircuitBreaker;
   readonly rules: readonly Rule[];
   readonly identity: Identity;
   readonly meter: Meter;
@@ -48,6 +50,8 @@ export interface CellOptions {
 
 interface Waiter extends Request {
   readonly since: number;
+  /** When it hears at the latest that the store is silent. */
+  readonly answerBy: number;
   attempts: number;
   /** Whether it is to be decided. */
   queued: boolean;
@@ -132,6 +136,8 @@ export class Cell {
   #missed = 0;
   /** Whether a hint came while a plan was being written: then its pause does not count. */
   #nudged = false;
+  /** Whether what is being written grants something. */
+  #granting = false;
   #hints: Promise<AsyncDisposable> | undefined;
 
   constructor(options: CellOptions) {
@@ -156,22 +162,32 @@ export class Cell {
 
   /**
    * Decides the request, and if it is granted waits for its moment. `deadline` is the latest moment to start at; one that
-   * is not after `now` means that the caller does not want to wait.
+   * is not after `now` means that the caller does not want to wait. `answerBy` is when it hears at the latest that the store
+   * is silent, if that shall be before the store's own time limit.
    */
-  request(cost: number, now: number, deadline: number, signal?: AbortSignal): Promise<Outcome> {
-    const { identity, ledger } = this.#options;
+  request(
+    cost: number,
+    now: number,
+    deadline: number,
+    signal?: AbortSignal,
+    answerBy: number = Infinity,
+  ): Promise<Outcome> {
+    const { identity, ledger, breaker } = this.#options;
     if (this.#ended) return Promise.resolve({ kind: this.#ended, attempts: 0 });
     if (signal?.aborted) return Promise.reject(signal.reason);
     const demand: Demand = { cost, owner: identity.id, permit: 0 };
     const known = ledger.known;
     const parked = this.#resumeAt > now;
-    if (known && (parked || deadline <= now)) {
+    // Those who wait here already are about to ask: nobody else needs to wait for that answer.
+    const cause = breaker.refusal(this.#queue.length > 0);
+    if (known && (parked || deadline <= now || cause)) {
       if (this.#startsTooLate(known, now, this.#queuedCost, demand, deadline)) {
         return Promise.resolve(this.#refusal(known, now, demand, 0));
       }
       // Somebody waits for a permit, and one may have been released: who cannot wait makes everybody look.
       if (deadline <= now) this.#resumeAt = -Infinity;
     }
+    if (cause) return Promise.resolve({ kind: "failed", cause, attempts: 0 });
     return new Promise((resolve, reject) => {
       const leave = () => {
         this.#settled(waiter);
@@ -184,6 +200,7 @@ export class Cell {
         deadline,
         patient: deadline > now,
         since: now,
+        answerBy,
         attempts: 0,
         queued: false,
         settled: false,
@@ -288,6 +305,7 @@ export class Cell {
     this.#waiting++;
     this.#queuedCost += waiter.demand.cost;
     if (waiter.patient) this.#soonestDeadline = Math.min(this.#soonestDeadline, waiter.deadline);
+    if (waiter.answerBy < this.#soonestDeadline) this.#soonestDeadline = waiter.answerBy;
   }
 
   /** The waiter needs no decision any more. */
@@ -385,9 +403,17 @@ export class Cell {
    * here, and what it reads then has been written. Should it be too early, the hint after the answer is not.
    */
   async #write(plan: Plan): Promise<boolean> {
-    const writing = this.#options.ledger.write(plan.state);
+    this.#granting = plan.batch.granted.length > 0;
+    const writing = this.#options.ledger.write(plan.state, this.#isUrgent());
     this.#announce(plan);
-    return await writing;
+    const isWritten = await writing;
+    this.#granting = false;
+    return isWritten;
+  }
+
+  /** Whether the store has to hear which permits are held, however often it has failed: a lease runs out by itself. */
+  #isUrgent(): boolean {
+    return this.#options.store.clock.now() >= this.#holdings.renewAt;
   }
 
   #announce({ undone, state, decidedAt }: Plan): void {
@@ -405,7 +431,7 @@ export class Cell {
     const { ledger, store: { clock } } = this.#options;
     const peeks = this.#peeks.splice(0);
     try {
-      await ledger.read();
+      await ledger.read(this.#isUrgent());
     } catch (error) {
       for (const peek of peeks) peek.reject(error);
       throw error;
@@ -589,22 +615,36 @@ export class Cell {
     const { ledger } = this.#options;
     let soonest = Infinity;
     for (const waiter of this.#queue) {
-      if (waiter.settled || !waiter.patient) continue;
-      const storeIsSilent = this.#driving && ledger.answeredAt <= waiter.since;
-      const until = storeIsSilent ? Math.max(waiter.deadline, waiter.since + GRACE_MS) : waiter.deadline;
+      if (waiter.settled) continue;
+      const deadline = waiter.patient ? waiter.deadline : Infinity;
+      let until = Math.min(deadline, waiter.answerBy);
+      const isUndecided = until <= now && this.#driving && this.#isUndecided(waiter, now);
+      if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
+      else if (until <= now) until = deadline;
       if (until > now) soonest = Math.min(soonest, until);
-      else if (storeIsSilent) this.#failOne(waiter, this.#silence(waiter));
+      else if (isUndecided) this.#failOne(waiter, this.#silence(waiter));
       else this.#settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts));
     }
     this.#soonestDeadline = soonest;
   }
 
+  /** Whether it is the store, and not the limit, that keeps the waiter from an answer, as far as anybody can tell. */
+  #isUndecided({ since, demand }: Waiter, now: number): boolean {
+    const { ledger } = this.#options;
+    if (ledger.answeredAt <= since) return true;
+    const { epoch, parts } = ledger.base(now);
+    return earliestStart(this.#rules, parts, now - epoch, demand) <= now - epoch;
+  }
+
   #silence(waiter: Waiter): StoreUnavailableError {
-    const ms = Math.round(this.#options.store.clock.now() - waiter.since);
-    return new StoreUnavailableError(
-      `no answer for ${ms} ms, when the caller's own timeout ended. Check that the server is up and reachable.`,
-      { store: this.#options.storeId },
-    );
+    const { storeId, store, ledger } = this.#options;
+    const ms = Math.round(store.clock.now() - waiter.since);
+    const isSilent = ledger.answeredAt <= waiter.since;
+    const what = isSilent ? `no answer for ${ms} ms` : `the request could not be written within ${ms} ms`;
+    const advice = `Check that the server is up and reachable${isSilent ? "" : ", and its load"}.`;
+    return new StoreUnavailableError(`${what}, when the caller's own timeout ended${because(store, advice)}`, {
+      store: storeId,
+    });
   }
 
   #failOne(waiter: Waiter, cause: unknown): void {
@@ -634,8 +674,11 @@ export class Cell {
     this.#resumeAt = -Infinity;
     // What was to be undone may have been: to do it again could give back what is somebody else's by now. A permit is
     // safe, as the store hears which ones are held.
+    const hasUndone = this.#undo.length > 0;
     for (const { resolve } of this.#undo.splice(0)) resolve();
-    this.#holdings.doubt(now, now);
+    const mayHaveGranted = this.#granting && !isNotApplied(cause);
+    this.#granting = false;
+    if (hasUndone || mayHaveGranted) this.#holdings.doubt(now, now);
     this.#holdings.failed(now, now + TELL_AGAIN_MS);
   }
 

@@ -1,3 +1,4 @@
+import type { BreakerSettings } from "./breaker.ts";
 import type { Algorithm, LimiterConfig, OnFailure, RateSpec } from "./limiter_config.ts";
 
 /** A limiter's options, checked: what is left out gets its default from {@link resolveLimiter}. */
@@ -24,9 +25,23 @@ export const DEFAULTS = {
   retryIntervalMs: 50,
   maxRetries: 100,
   timingMarginMs: 10,
+  breaker: { failures: 5, coolDownMs: 1_000, maxCoolDownMs: 5_000 },
   /** How many idle keyed limiters each limiter keeps. */
   mostKeys: 10_000,
 } as const;
+
+/** Completes the checked options of a store's circuit breaker with the defaults. */
+export function resolveBreaker(options: {
+  readonly breakerFailures?: number | undefined;
+  readonly breakerCoolDownMs?: number | undefined;
+  readonly breakerMaxCoolDownMs?: number | undefined;
+}): BreakerSettings {
+  const { failures, coolDownMs: first, maxCoolDownMs: longest } = DEFAULTS.breaker;
+  // A default never contradicts what was given.
+  const coolDownMs = options.breakerCoolDownMs ?? Math.min(first, options.breakerMaxCoolDownMs ?? first);
+  const maxCoolDownMs = options.breakerMaxCoolDownMs ?? Math.max(longest, coolDownMs);
+  return { failures: options.breakerFailures ?? failures, coolDownMs, maxCoolDownMs };
+}
 
 /**
  * Completes checked options with the defaults.

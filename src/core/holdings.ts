@@ -141,6 +141,8 @@ export function createHoldings({ index, owner, leaseMs, onLost }: HoldingsOption
       renewAt = next(now);
     },
     failed(now, at) {
+      // What the others believe runs out by itself, and is said again if it is still so.
+      isMarked = false;
       renewAt = held.size > 0 || now < doubtfulUntil ? at : Infinity;
     },
   };

@@ -1,3 +1,4 @@
+import type { CircuitBreaker } from "./breaker.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import type { CasResult, KvEntry } from "./kv.ts";
 import type { Rule } from "./rules/rule.ts";
@@ -37,6 +38,7 @@ export interface LedgerOptions {
   readonly rules: readonly Rule[];
   readonly codec: Codec;
   readonly identity: Identity;
+  readonly breaker: CircuitBreaker;
   readonly backendTimeoutMs: number;
   /** How far into the future moments are granted, in milliseconds. */
   readonly reserveAheadMs: number;
@@ -58,10 +60,10 @@ export interface Ledger {
   readonly answeredAt: number;
   /** How long a compare-and-set takes: the shorter of the last two that were answered, in milliseconds. */
   readonly tripMs: number;
-  /** Asks the store what stands there. */
-  read(): Promise<void>;
+  /** Asks the store what stands there. `isUrgent`: also while its circuit breaker is open. */
+  read(isUrgent: boolean): Promise<void>;
   /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
-  write(state: State): Promise<boolean>;
+  write(state: State, isUrgent: boolean): Promise<boolean>;
 }
 
 /** How much longer than it matters a value is kept. */
@@ -69,7 +71,7 @@ const RETENTION_MARGIN_MS = 1_000;
 
 /** A {@link Ledger} that has not asked yet. */
 export function createLedger(options: LedgerOptions): Ledger {
-  const { key, storeId, store, rules, codec, identity, backendTimeoutMs, reserveAheadMs, onFinding } = options;
+  const { key, storeId, store, rules, codec, identity, breaker, backendTimeoutMs, reserveAheadMs, onFinding } = options;
   const { kv, clock } = store;
   const limit = createTimeLimit(clock);
   const found = new Set<Finding["kind"]>();
@@ -81,17 +83,25 @@ export function createLedger(options: LedgerOptions): Ledger {
   let trips: readonly [before: number, last: number] = [Infinity, Infinity];
 
   function late(): StoreUnavailableError {
-    return new StoreUnavailableError(
-      `no answer within ${backendTimeoutMs} ms. Check that the server is up and reachable, or allow it more time with ` +
-        `backend_timeout (backendTimeoutMs).`,
-      { store: storeId },
-    );
+    const advice =
+      "Check that the server is up and reachable, or allow it more time with backend_timeout (backendTimeoutMs).";
+    return new StoreUnavailableError(`no answer within ${backendTimeoutMs} ms${because(store, advice)}`, {
+      store: storeId,
+    });
   }
 
-  async function bounded<T>(call: Promise<T>, ms = backendTimeoutMs): Promise<T> {
-    const answer = await limit.bound(call, ms, late);
-    answeredAt = clock.now();
-    return answer;
+  /** One call of the store, if its circuit breaker lets it through. */
+  async function call<T>(send: () => Promise<T>, isUrgent: boolean, ms = backendTimeoutMs): Promise<T> {
+    const entered = breaker.enter(isUrgent);
+    try {
+      const answer = await limit.bound(send(), ms, late);
+      answeredAt = clock.now();
+      breaker.succeeded();
+      return answer;
+    } catch (error) {
+      breaker.failed(entered, error);
+      throw error;
+    }
   }
 
   function report(finding: Finding): void {
@@ -106,9 +116,9 @@ export function createLedger(options: LedgerOptions): Ledger {
   }
 
   /** What stands there, as the leader says. */
-  async function look(): Promise<State> {
+  async function look(isUrgent: boolean): Promise<State> {
     const asked = store.session;
-    const state = adopt(await bounded(kv.get(key)));
+    const state = adopt(await call(() => kv.get(key), isUrgent));
     session = asked;
     return state;
   }
@@ -144,14 +154,19 @@ export function createLedger(options: LedgerOptions): Ledger {
   }
 
   /** A compare-and-set for which the store may take half of its time: the other half is for asking again. */
-  async function compareAndSet(value: Uint8Array, expected: number, ttlMs: number | undefined): Promise<CasResult> {
+  async function compareAndSet(
+    value: Uint8Array,
+    expected: number,
+    ttlMs: number | undefined,
+    isUrgent: boolean,
+  ): Promise<CasResult> {
     const sent = clock.now();
-    const result = await bounded(kv.compareAndSet(key, value, expected, ttlMs), backendTimeoutMs / 2);
+    const result = await call(() => kv.compareAndSet(key, value, expected, ttlMs), isUrgent, backendTimeoutMs / 2);
     trips = [trips[1], answeredAt - sent];
     return result;
   }
 
-  async function exchange(next: State, writer: Writer): Promise<boolean> {
+  async function exchange(next: State, writer: Writer, isUrgent: boolean): Promise<boolean> {
     const value = codec.encode(next);
     const ttl = next.foreign.length > 0
       ? undefined
@@ -161,12 +176,17 @@ export function createLedger(options: LedgerOptions): Ledger {
     const sentIn = store.session;
     let result;
     try {
-      result = await compareAndSet(value, expected, ttl);
+      result = await compareAndSet(value, expected, ttl, isUrgent);
     } catch (error) {
-      if (error instanceof StoreUnavailableError && error.outcome === "not_applied") throw error;
-      // At most one write can follow a revision: if this one is accepted the first was not, and never will be.
-      result = isOtherSession() ? { ok: false } as const : await compareAndSet(value, expected, ttl);
-      if (!result.ok) return wasWritten(await look(), writer);
+      if (isNotApplied(error)) throw error;
+      try {
+        // At most one write can follow a revision: if this one is accepted the first was not, and never will be.
+        result = isOtherSession() ? { ok: false } as const : await compareAndSet(value, expected, ttl, isUrgent);
+        if (!result.ok) return wasWritten(await look(isUrgent), writer);
+      } catch (second) {
+        // That nothing was applied this time says nothing about the first.
+        throw isNotApplied(second) ? error : second;
+      }
     }
     if (!result.ok) return false;
     known = next;
@@ -192,13 +212,23 @@ export function createLedger(options: LedgerOptions): Ledger {
       return answeredAt;
     },
     base: (now) => known ?? freshState(rules, now),
-    async read() {
-      await look();
+    async read(isUrgent) {
+      await look(isUrgent);
     },
-    async write(state) {
+    async write(state, isUrgent) {
       const writer: Writer = [identity.id, identity.next()];
       needsRead = true; // Until it is known how this ends.
-      return await exchange({ ...state, writers: withWriter(state.writers, writer) }, writer);
+      return await exchange({ ...state, writers: withWriter(state.writers, writer) }, writer, isUrgent);
     },
   };
+}
+
+/** Whether it is certain that a write that failed with this error was not carried out, and never will be. */
+export function isNotApplied(error: unknown): boolean {
+  return error instanceof StoreUnavailableError && error.outcome === "not_applied";
+}
+
+/** Goes on from what happened to the reason if the store knows it, and else to what may help. */
+export function because({ problem }: Store, advice: string): string {
+  return problem === undefined ? `. ${advice}` : `: ${problem}`;
 }

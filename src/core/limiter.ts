@@ -1,5 +1,7 @@
 import { checkConsume, checkCost, checkKey, checkOptions, checkSignal, checkTimeout, shown } from "./arguments.ts";
 import type { Grant } from "./batch.ts";
+import type { CircuitBreaker } from "./breaker.ts";
+import { messageOf } from "./cause.ts";
 import { Cell, type Outcome } from "./cell.ts";
 import type { Clock } from "./clock.ts";
 import { earliestStart, earliestStartBehind, maximumCost, type Obstacle, obstacle, scarcest } from "./decide.ts";
@@ -12,7 +14,7 @@ import {
 } from "./errors.ts";
 import { eraseKeys } from "./erase.ts";
 import { type Digest, storeKey } from "./key.ts";
-import { createLedger, type Finding, type Identity } from "./ledger.ts";
+import { because, createLedger, type Finding, type Identity } from "./ledger.ts";
 import { createLease, type Lease, LeasedPermit, type LosableLease, NO_LEASE } from "./lease.ts";
 import type { LimiterConfig } from "./limiter_config.ts";
 import type { Logger } from "./logger.ts";
@@ -98,6 +100,8 @@ export interface Limiter {
 /** What a limiter needs from outside. */
 export interface LimiterContext {
   readonly store: Store;
+  /** The store's circuit breaker, which all limiters on it share. */
+  readonly breaker: CircuitBreaker;
   /** Measures the caller's patience while the store is being opened, which may set the store's clock. */
   readonly localClock: Clock;
   /** The longest pause after a lost race, in milliseconds. */
@@ -125,7 +129,7 @@ export interface Tentative {
   keep(): void;
   /**
    * Gives everything back, the capacity of rates and windows included, as far as nobody builds on it by now. Resolves to
-   * what was left before. Never throws.
+   * what was left before, when that is written or the store was silent for too long. Never throws.
    */
   cancel(): Promise<RateLimitResult>;
 }
@@ -133,7 +137,7 @@ export interface Tentative {
 /** A {@link Limiter}, as the registry holds it. */
 export interface ClosableLimiter extends Limiter {
   /** As {@link Limiter.tryAcquire}, for who may have to take it back. */
-  tryTake(options?: AcquireOptions): Promise<Tentative>;
+  tryTake(options?: AcquireOptions & SharedPatience): Promise<Tentative>;
   key(key: string): ClosableLimiter;
   /** Answers everybody who waits, and gives back what is held. The store stays open. */
   close(): Promise<void>;
@@ -194,6 +198,27 @@ export function createLimiter(config: LimiterConfig, context: LimiterContext): C
     move: () => onAll((limiter) => limiter.closeAndBeginAnew()),
   });
 }
+
+/**
+ * Marks the calls that one caller makes of several limiters in turn. A symbol, as it is nobody else's business.
+ */
+export const TOGETHER: unique symbol = Symbol("together");
+
+/** Several calls whose stores may be silent together for as long as one of them may be, and not each for as long. */
+export interface Together {
+  /** When the first of them began, on the limiters' local clock. */
+  since?: number;
+  /** How long the caller waits for all of them, in milliseconds; 0: not at all. */
+  readonly timeoutMs: number;
+}
+
+/** The options of a call that may be one of several. */
+export interface SharedPatience {
+  readonly [TOGETHER]?: Together | undefined;
+}
+
+/** What those that are asked after a silent store have at least for their answer: theirs may well be up. */
+const LEFT_FOR_OTHERS_MS = 40;
 
 /** How many keys are looked at when one has to go: those that are busy stay. */
 const EVICTION_SCAN = 16;
@@ -308,31 +333,53 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   async function openWithin(own: Life, patienceMs: number, signal: AbortSignal | undefined): Promise<Cell> {
     const opened = open(own);
     opened.catch(() => {}); // It is awaited below.
-    // A store that is open already, for another key, shall not cost every new key a timer.
-    for (let turn = 0; turn < FREE_TURNS && !own.cell; turn++) await undefined;
+    // A store that is open already, for another key, or that is known to be down, shall not cost every new key a timer.
+    let failed = false;
+    opened.catch(() => failed = true);
+    for (let turn = 0; turn < FREE_TURNS && !own.cell && !failed; turn++) await undefined;
     if (own.cell) return own.cell;
+    return failed ? await opened : await inTime(own, opened, "it could not be opened", patienceMs, signal);
+  }
+
+  /** Waits for the store, but not for longer than the caller can. */
+  async function inTime<T>(
+    { context: { store, localClock } }: Life,
+    call: Promise<T>,
+    what: string,
+    patienceMs: number,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    const ms = Math.max(0, patienceMs);
     const done = new AbortController();
-    const until = signal ? AbortSignal.any([done.signal, signal]) : done.signal;
-    const late = own.context.localClock.sleep(patienceMs, until).then(() => {
-      throw openedTooLate(config.storeId, patienceMs);
+    const late = localClock.sleep(ms, signal ? AbortSignal.any([done.signal, signal]) : done.signal).then(() => {
+      throw tooLate(config.storeId, store, what, ms);
     });
     try {
-      return await Promise.race([opened, late]);
+      return await Promise.race([call, late]);
     } finally {
-      done.abort("opened");
+      done.abort("done");
       late.catch(() => {}); // Nobody waits for it any more.
     }
   }
 
-  async function request(options: AcquireOptions, defaultTimeoutMs: number): Promise<Answer> {
+  /** When the call has to hear at the latest that its store is silent, if that is before the store's own time limit. */
+  function answerByOf({ [TOGETHER]: together }: SharedPatience, { context: { localClock } }: Life): number {
+    if (!together) return Infinity;
+    together.since ??= localClock.now();
+    const ms = together.timeoutMs > 0 ? Math.min(together.timeoutMs, config.backendTimeoutMs) : config.backendTimeoutMs;
+    return together.since + ms + LEFT_FOR_OTHERS_MS;
+  }
+
+  async function request(options: AcquireOptions & SharedPatience, defaultTimeoutMs: number): Promise<Answer> {
     const signal = checkSignal(options.signal);
     const cost = options.cost === undefined ? 1 : checkCost(options.cost);
     const timeoutMs = options.timeoutMs === undefined ? defaultTimeoutMs : checkTimeout(options.timeoutMs);
     if (cost > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
     let waitedMs = 0;
     for (let own = life;; own = life) {
-      const { clock, context: { localClock } } = own;
+      const { clock, context: { store, localClock } } = own;
       try {
+        const answerBy = answerByOf(options, own);
         signal?.throwIfAborted();
         if (shared.isClosed) throw closedError();
         let { cell } = own;
@@ -340,16 +387,20 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
           const since = localClock.now();
           const patience = timeoutMs > 0 ? Math.min(timeoutMs, config.backendTimeoutMs) : config.backendTimeoutMs;
           try {
-            cell = await openWithin(own, patience, signal);
+            cell = await openWithin(own, Math.min(patience, answerBy - since), signal);
           } finally {
             // What the opening took is not there any more, for whatever decides in the store's place either.
             waitedMs += localClock.now() - since;
           }
           // Whose time went into the opening has none left, and is not one who does not want to wait.
-          if (timeoutMs > 0 && waitedMs >= timeoutMs) throw openedTooLate(config.storeId, patience);
+          if (timeoutMs > 0 && waitedMs >= timeoutMs) {
+            throw tooLate(config.storeId, store, "it could not be opened", patience);
+          }
         }
         const since = clock.now();
-        const outcome = await cell.request(cost, since, since + Math.max(0, timeoutMs - waitedMs), signal);
+        const deadline = since + Math.max(0, timeoutMs - waitedMs);
+        const silentUntil = answerBy === Infinity ? Infinity : since + answerBy - localClock.now();
+        const outcome = await cell.request(cost, since, deadline, signal, silentUntil);
         if (outcome.kind === "closed") throw closedError();
         // A refusal may come from what was known before the store failed.
         if (outcome.kind === "granted") noteAnswer(own);
@@ -520,21 +571,27 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   }
 
   /** Takes a grant back that nobody used. */
-  async function cancelled(grant: Grant, { leases, meter, cell, clock }: Life): Promise<RateLimitResult> {
+  async function cancelled(grant: Grant, own: Life, answerBy: number): Promise<RateLimitResult> {
+    const { leases, meter, cell, clock, context: { localClock } } = own;
     if (leases.delete(grant.demand.permit)) meter.permit(-1);
-    await cell!.giveBack(grant, true); // it was granted by the cell
+    const written = cell!.giveBack(grant, true); // it was granted by the cell
+    if (answerBy === Infinity) await written;
+    else await inTime(own, written, "it did not answer", answerBy - localClock.now()).catch(() => {});
     const { epoch, before } = grant;
     return grantedResult({ epoch, parts: before }, clock.now(), permitOf(NO_LEASE, 0, false));
   }
 
   /** Where a request of this cost finds its answer: in the state of the store, or if it failed in what takes its place. */
-  async function look(cost: number): Promise<View> {
+  async function look(cost: number, options: SharedPatience = {}): Promise<View> {
     if (shared.isClosed) throw closedError();
     const own = life;
-    const { clock } = own;
+    const { clock, context: { localClock } } = own;
+    const answerBy = answerByOf(options, own);
+    const leftMs = () => Math.min(config.backendTimeoutMs, answerBy - localClock.now());
     try {
-      const cell = own.cell ?? await openWithin(own, config.backendTimeoutMs, undefined);
-      const state = await cell.read();
+      const cell = own.cell ?? await openWithin(own, leftMs(), undefined);
+      const reading = cell.read();
+      const state = answerBy === Infinity ? await reading : await inTime(own, reading, "it did not answer", leftMs());
       if (shared.isClosed) throw closedError();
       return { state, now: clock.now(), degraded: false };
     } catch (error) {
@@ -564,9 +621,9 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     return cell ?? await opening?.catch(() => undefined);
   }
 
-  async function peek(cost: number): Promise<RateLimitResult> {
+  async function peek(cost: number, options: SharedPatience): Promise<RateLimitResult> {
     if (cost > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
-    const { local, state, now, degraded } = await look(cost);
+    const { local, state, now, degraded } = await look(cost, options);
     if (local) return inPlace(await local.check({ consume: false, cost }), 0);
     const demand = { cost, owner: "", permit: 0 };
     const start = earliestStart(rules, state.parts, now - state.epoch, demand) + state.epoch;
@@ -644,17 +701,20 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       return {
         result,
         keep: () => note(own, result),
-        cancel: () => outcome.kind === "granted" ? cancelled(outcome.grant, own) : Promise.resolve(result),
+        cancel: () =>
+          outcome.kind === "granted"
+            ? cancelled(outcome.grant, own, answerByOf(options, own))
+            : Promise.resolve(result),
       };
     },
-    async check(given = {}) {
+    async check(given: CheckOptions & SharedPatience = {}) {
       const { consume: isConsuming, ...options } = checkOptions(given);
       const consume = checkConsume(isConsuming);
       if (options.key !== undefined) {
         return await limiter.key(options.key).check({ ...options, consume, key: undefined });
       }
       if (consume) return await limiter.tryAcquire(options);
-      return await peek(options.cost === undefined ? 1 : checkCost(options.cost));
+      return await peek(options.cost === undefined ? 1 : checkCost(options.cost), options);
     },
     async getState() {
       const { local, state, now } = await look(1);
@@ -716,7 +776,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       end(old);
       await (await cellOf(old))?.close();
     },
-    getMetrics: () => life.meter.snapshot(),
+    getMetrics: () => life.meter.snapshot(life.context.breaker.state),
     getConfig: () => config,
     key(name) {
       if (keys) return keys.get(name);
@@ -745,9 +805,9 @@ const releaseNothing = () => Promise.resolve();
 const CLOSED = "the limiter was closed, and has given it back.";
 const BEGUN_ANEW = "the limiter was reset, and has begun anew.";
 
-function openedTooLate(storeId: string, patienceMs: number): StoreUnavailableError {
+function tooLate(storeId: string, store: Store, what: string, ms: number): StoreUnavailableError {
   return new StoreUnavailableError(
-    `it could not be opened within ${Math.round(patienceMs)} ms. Check that the server is up and reachable.`,
+    `${what} within ${Math.round(ms)} ms${because(store, "Check that the server is up and reachable.")}`,
     { store: storeId, outcome: "not_applied" },
   );
 }
@@ -763,8 +823,8 @@ async function openCell(
   key: string | undefined,
   { context, meter, leases }: Life,
 ): Promise<Cell> {
-  const { store, logger } = context;
-  await store.open();
+  const { store, breaker, logger } = context;
+  await breaker.open(store);
   checkRetention(config, rules, store);
   const place = storeKey(config.id, key, context.digest);
   const identity = context.identity();
@@ -775,6 +835,7 @@ async function openCell(
     rules,
     codec,
     identity,
+    breaker: context.breaker,
     backendTimeoutMs: config.backendTimeoutMs,
     reserveAheadMs: config.reserveAheadMs,
     onFinding: (finding) => logger.warn(`Limiter '${config.id}': ${describe(finding)}`),
@@ -797,6 +858,7 @@ async function erase({ config, context }: Shared, key: string | undefined): Prom
     timeoutMs: config.backendTimeoutMs,
     clock: context.localClock,
   });
+  context.breaker.succeeded();
 }
 
 /** A store that forgets a limit before it has run out would admit too much. */
@@ -842,11 +904,4 @@ function timedOut(refused: RefusedResult, { outcome, timeoutMs, waitedMs }: Answ
 /** Not earlier than it is. */
 function inSeconds(ms: number): string {
   return `${(Math.ceil(ms) / 1_000).toFixed(3)} s`;
-}
-
-/** As a sentence. */
-function messageOf(cause: unknown): string {
-  const message = cause instanceof Error ? cause.message : cause;
-  if (typeof message !== "string" || message === "") return "its store failed and did not say why.";
-  return /[.!?]$/.test(message) ? message : `${message}.`;
 }

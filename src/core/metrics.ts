@@ -1,3 +1,5 @@
+import type { CircuitBreakerState } from "./breaker.ts";
+
 /**
  * What a limiter has done in this process so far: a snapshot, which does not change any more. A limiter speaks of all its
  * keys together, and the limiter of a key of that key alone.
@@ -39,6 +41,8 @@ export interface RateLimiterMetrics {
   readonly degradedAcquisitions: number;
   /** How many requests the store failed. */
   readonly backendFailures: number;
+  /** The state of its store's circuit breaker, which all limiters on that store share in this process. */
+  readonly circuitBreaker: CircuitBreakerState;
 }
 
 /** Counts what {@link RateLimiterMetrics} shows. */
@@ -51,8 +55,8 @@ export interface Meter {
   count(what: "casFailures" | "timeouts" | "aborted" | "maxConcurrentReached" | "backendFailures"): void;
   /** A permit of a concurrency limit was taken (1), given back before it was used (-1), or released. */
   permit(change: 1 | -1 | "released"): void;
-  /** What was counted. */
-  snapshot(): RateLimiterMetrics;
+  /** What was counted, and the state of the store's circuit breaker. */
+  snapshot(circuitBreaker?: CircuitBreakerState): RateLimiterMetrics;
 }
 
 /** A {@link Meter} at zero. What it counts, the `whole` counts too. */
@@ -86,7 +90,7 @@ export function createMeter(whole?: Meter): Meter {
       currentConcurrent = Math.max(0, currentConcurrent + (change === 1 ? 1 : -1));
       if (change === "released") totalReleases++;
     },
-    snapshot() {
+    snapshot(circuitBreaker = "closed") {
       const avgWaitTimeMs = totalAcquisitions === 0 ? 0 : totalWaitTimeMs / totalAcquisitions;
       return Object.freeze({
         ...counts,
@@ -98,6 +102,7 @@ export function createMeter(whole?: Meter): Meter {
         currentConcurrent,
         totalReleases,
         degradedAcquisitions,
+        circuitBreaker,
       });
     },
   };

@@ -38,4 +38,9 @@ export interface Store {
   readonly retentionMs?: number | undefined;
   /** This host's own clock, where opening the store sets {@link Store.clock} by another one. */
   readonly localClock?: Clock | undefined;
+  /**
+   * What is wrong with the connection at this moment, where the store can tell: it goes on after "no answer within 2000 ms:"
+   * and ends as a sentence.
+   */
+  readonly problem?: string | undefined;
 }

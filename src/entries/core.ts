@@ -75,7 +75,9 @@ export {
 export { type ConcurrencyLimit, concurrencyRule } from "../core/rules/concurrency.ts";
 export { type RateLimit, rateRule } from "../core/rules/rate.ts";
 export { type WindowLimit, windowRule } from "../core/rules/window.ts";
+export type { CircuitBreakerState } from "../core/breaker.ts";
 export type {
+  CircuitBreakerOptions,
   CommonLimiterOptions,
   CommonTokenBucketOptions,
   ConcurrencyOptions,

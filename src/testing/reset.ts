@@ -115,7 +115,7 @@ export async function resetAllLimiters(options: RegistryOptions = {}): Promise<v
  */
 export async function resetBackendStore(id: string, options: RegistryOptions = {}): Promise<void> {
   const { logger, clock, ...access } = accessIn(options);
-  const { store, limiters, backendTimeoutMs } = access.storeInUse(id);
+  const { store, breaker, limiters, backendTimeoutMs } = access.storeInUse(id);
   if (!store || !limiters.some(({ initialized }) => initialized)) {
     logger.warn(
       `Store '${id}' was not reset: no limiter on it has been used in this process. To delete what an earlier run left ` +
@@ -128,7 +128,7 @@ export async function resetBackendStore(id: string, options: RegistryOptions = {
   try {
     const restarted = await Promise.allSettled(limiters.map((limiter) => limiter.restart(erased)));
     const [deleted] = await Promise.allSettled([
-      eraseKeys(id, store, { prefix: "", timeoutMs: backendTimeoutMs, clock }),
+      eraseKeys(id, store, { prefix: "", timeoutMs: backendTimeoutMs, clock }).then(() => breaker?.succeeded()),
     ]);
     throwFailures([...restarted, deleted], (count) => `${count} things went wrong when store '${id}' was reset`);
   } finally {

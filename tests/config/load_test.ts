@@ -57,6 +57,9 @@ retry_interval = 0.07
 max_retries = 100
 timing_margin_ms = 10.0
 backend_timeout = 1.5
+breaker_failures = 3
+breaker_cool_down = 0.25
+breaker_max_cool_down = 60
 clock = "local"
 
 [limiters.api]
@@ -105,6 +108,9 @@ trusted_proxy_networks = ["10.0.0.0/8", "fc00::/7"]
       maxRetries: 100,
       timingMarginMs: 10,
       backendTimeoutMs: 1_500,
+      breakerFailures: 3,
+      breakerCoolDownMs: 250,
+      breakerMaxCoolDownMs: 60_000,
       clock: "local",
     }],
   ]);
@@ -468,6 +474,9 @@ test("parseConfiguration() refuses a value of a wrong type in every option of a 
     max_retries: [...numbers, "0", "1.5"],
     timing_margin_ms: numbers,
     backend_timeout: [...numbers, "0"],
+    breaker_failures: [...numbers, "0.5"],
+    breaker_cool_down: [...numbers, "0"],
+    breaker_max_cool_down: [...numbers, "0"],
     clock: [...texts, "'utc'", "''"],
   };
   for (const [key, values] of Object.entries(wrong)) {

@@ -25,6 +25,9 @@ test("checkStoreOptions() returns every option of a nats store as it was given [
     maxRetries: 1,
     timingMarginMs: 0,
     backendTimeoutMs: 1,
+    breakerFailures: 0,
+    breakerCoolDownMs: 0.5,
+    breakerMaxCoolDownMs: 0.5,
     clock: "server",
     replace: true,
   };
@@ -69,6 +72,27 @@ test("checkStoreOptions() accepts a Kv of the caller's own, with or without a cl
     kv: kvStub,
     clock: clockStub,
   });
+});
+
+test("checkStoreOptions() refuses what no circuit breaker can be, for every store that can fail [FAIL-2]", () => {
+  for (const store of [{ engine: "nats", url: "nats://h:4222" }, { kv: kvStub }]) {
+    for (
+      const [field, wrong] of [
+        ["breakerFailures", -1],
+        ["breakerFailures", 1.5],
+        ["breakerFailures", "5"],
+        ["breakerCoolDownMs", 0],
+        ["breakerCoolDownMs", Infinity],
+        ["breakerMaxCoolDownMs", -1],
+      ] as const
+    ) {
+      assertEquals(refusal({ ...store, [field]: wrong }).field, `stores.s.${field}`);
+    }
+    const error = refusal({ ...store, breakerCoolDownMs: 200, breakerMaxCoolDownMs: 100 });
+    assertEquals(error.field, "stores.s.breakerMaxCoolDownMs");
+    assertStringIncludes(error.message, "breakerMaxCoolDownMs must be not less than 'breakerCoolDownMs', got 100.");
+  }
+  assertStringIncludes(refusal({ engine: "memory", breakerFailures: 3 }).message, "belongs to the engine 'nats'");
 });
 
 test("checkStoreOptions() refuses what is no Kv or no Clock", () => {

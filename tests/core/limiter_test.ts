@@ -842,7 +842,7 @@ test("metrics are there before the limiter is opened, and after it they are its 
   const other = start({ ratePerSecond: 1 });
   const before = limiter.getMetrics();
   assertEquals([limiter.initialized, before.lastAcquisitionAt], [false, null]);
-  assertEquals(new Set(Object.values(before)), new Set([0, null]));
+  assertEquals(new Set(Object.values(before)), new Set([0, null, "closed"]));
   await run(limiter.acquire());
   assertEquals(before.totalAcquisitions, 0);
   assertEquals(other.limiter.getMetrics(), before);
@@ -999,7 +999,7 @@ for (
       compareAndSet: (...args) => down ? Promise.reject(new Error("the disk is on fire")) : kv.compareAndSet(...args),
     };
     const rateSync = createRateSync({ clock, logger: { info: log("info"), warn: log("warn"), error: log("error") } });
-    rateSync.configureStore("s", { kv: broken, clock });
+    rateSync.configureStore("s", { kv: broken, clock, breakerFailures: 0 });
     rateSync.configureLimiter("api", { store: "s", ratePerSecond: 100, onFailure });
     const seen = lines.length;
     for (let i = 0; i < 20; i++) await rateSync.tryAcquire("api", { key: `user${i}` }).catch(() => {});

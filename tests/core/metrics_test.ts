@@ -17,6 +17,7 @@ test("createMeter() starts at zero and with no last acquisition [MET-1]", () => 
     totalReleases: 0,
     degradedAcquisitions: 0,
     backendFailures: 0,
+    circuitBreaker: "closed",
   });
 });
 

@@ -1,5 +1,7 @@
 import { memoryStore } from "../../src/adapters/memory.ts";
+import { type BreakerSettings, type CircuitBreaker, createBreaker } from "../../src/core/breaker.ts";
 import type { Clock } from "../../src/core/clock.ts";
+import { DEFAULTS } from "../../src/core/defaults.ts";
 import { type ClosableLimiter, createLimiter, type LimiterContext } from "../../src/core/limiter.ts";
 import type { LimiterConfig } from "../../src/core/limiter_config.ts";
 import { silentLogger } from "../../src/core/logger.ts";
@@ -17,6 +19,8 @@ export interface ContextOptions {
   readonly timingMarginMs?: number;
   readonly mostKeys?: number;
   readonly onDebug?: (message: string) => void;
+  /** Of the store's circuit breaker. By default it never opens, so that every request is a conversation with the store. */
+  readonly breaker?: Partial<BreakerSettings>;
   readonly onInfo?: (message: string) => void;
   readonly onWarning?: (message: string) => void;
 }
@@ -24,16 +28,26 @@ export interface ContextOptions {
 /** A {@link LimiterContext} in which nothing is random but what `random` says. */
 export function limiterContext(config: LimiterConfig, options: ContextOptions): LimiterContext {
   const { name, store, localClock, random, onDebug, onInfo = () => {}, onWarning = () => {} } = options;
+  const logger = { ...onDebug && { debug: onDebug }, info: onInfo, warn: onWarning, error: onWarning };
+  const breakerOf = (settings: Partial<BreakerSettings>): CircuitBreaker =>
+    createBreaker({
+      storeId: config.storeId,
+      settings: { ...DEFAULTS.breaker, failures: 0, ...settings },
+      clock: localClock,
+      random,
+      logger,
+    });
   let cells = 0;
   let local: ClosableLimiter | undefined;
   const context: LimiterContext = {
     store,
+    breaker: breakerOf(options.breaker ?? {}),
     localClock,
     retryIntervalMs: options.retryIntervalMs ?? 50,
     maxRetries: options.maxRetries ?? 100,
     timingMarginMs: options.timingMarginMs ?? 10,
     mostKeys: options.mostKeys ?? 10_000,
-    logger: { ...onDebug && { debug: onDebug }, info: onInfo, warn: onWarning, error: onWarning },
+    logger,
     identity() {
       let last = 0;
       return { id: `${name}-${cells++}`, next: () => ++last };
@@ -48,6 +62,7 @@ export function limiterContext(config: LimiterConfig, options: ContextOptions): 
         ...context,
         store: memoryStore(localClock),
         logger: silentLogger,
+        breaker: breakerOf({}),
       }),
   };
   return context;

@@ -1,4 +1,5 @@
 import type { LimiterOptions } from "../../src/config/options.ts";
+import type { BreakerSettings, CircuitBreaker } from "../../src/core/breaker.ts";
 import { resolveLimiter } from "../../src/core/defaults.ts";
 import { type ClosableLimiter, createLimiter } from "../../src/core/limiter.ts";
 import type { Store } from "../../src/core/store.ts";
@@ -12,6 +13,7 @@ import { createSimulatedServer, type SimulatedServer } from "./simulated_kv.ts";
 export interface SimulatedProcess {
   readonly limiter: ClosableLimiter;
   readonly link: FaultyKv;
+  readonly breaker: CircuitBreaker;
   readonly warnings: string[];
   readonly infos: string[];
   readonly debugs: string[];
@@ -25,6 +27,7 @@ export interface ProcessOptions {
   readonly maxRetries?: number;
   readonly retryIntervalMs?: number;
   readonly timingMarginMs?: number;
+  readonly breaker?: Partial<BreakerSettings>;
   readonly store?: Partial<Store>;
 }
 
@@ -66,7 +69,7 @@ export function createSimulation(): Simulation {
       onInfo: (message) => infos.push(message),
       onWarning: (message) => warnings.push(message),
     });
-    return { limiter: createLimiter(config, context), link, warnings, infos, debugs };
+    return { limiter: createLimiter(config, context), link, breaker: context.breaker, warnings, infos, debugs };
   }
 
   async function run<T>(promise: Promise<T>, limitMs = 3_600_000): Promise<T> {

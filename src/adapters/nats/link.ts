@@ -23,6 +23,8 @@ export interface Link {
   ask(doing: Circumstances["doing"], subject: string, payload?: unknown, but?: number): Promise<Answer | undefined>;
   /** How often the connection was lost. */
   readonly losses: number;
+  /** What is wrong with the connection at this moment, in a sentence; `undefined` if nothing is. */
+  readonly problem: string | undefined;
   /** Calls back after every reconnect. */
   onReconnect(callback: () => void): void;
   /** Stops watching the connection, which stays open. */
@@ -123,12 +125,13 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
     if (!connection.isClosed()) await restored(at.timeoutMs);
     const left = at.timeoutMs - (performance.now() - start);
     if (up && left >= 1) return await send(doing, left, subject, payload, headers);
-    throw new StoreUnavailableError(
-      connection.isClosed()
-        ? `the connection to ${at.server} was closed. Open another one.`
-        : `the connection to ${at.server} is down, and was not back within ${at.timeoutMs} ms. It is tried again by itself.`,
-      { store: at.store, outcome: "not_applied" },
-    );
+    const what = problem() ?? `the connection to ${at.server} was back only after ${at.timeoutMs} ms.`;
+    throw new StoreUnavailableError(what, { store: at.store, outcome: "not_applied" });
+  }
+
+  function problem(): string | undefined {
+    if (connection.isClosed()) return `the connection to ${at.server} was closed. Open another one.`;
+    return up ? undefined : `the connection to ${at.server} is down. It is tried again by itself.`;
   }
 
   function request(
@@ -146,6 +149,9 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
     request,
     get losses() {
       return losses;
+    },
+    get problem() {
+      return problem();
     },
     async ask(doing, subject, payload, but) {
       const message = await request(doing, subject, payload === undefined ? undefined : JSON.stringify(payload));

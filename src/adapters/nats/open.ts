@@ -42,6 +42,8 @@ export interface OpenedNats {
   readonly clock: ServerClock | undefined;
   /** Another number whenever the connection was lost. */
   readonly session: number;
+  /** What is wrong with the connection at this moment. */
+  problem(): string | undefined;
   /** Closes the connection if it was opened here. */
   close(): Promise<void>;
 }
@@ -116,6 +118,7 @@ async function openInTurn(request: OpenRequest, at: Circumstances): Promise<Open
       get session() {
         return link.losses;
       },
+      problem: () => link.problem,
       close,
     };
   } catch (error) {

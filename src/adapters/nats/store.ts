@@ -187,6 +187,9 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
     get session() {
       return opened?.session;
     },
+    get problem() {
+      return opened?.problem();
+    },
     get serverVersion() {
       return opened?.bucket.serverVersion;
     },
