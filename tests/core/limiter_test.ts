@@ -474,6 +474,27 @@ test("one tryAcquire() after another costs one message each, and no read [TB-11]
   }
 });
 
+for (
+  const limit of [
+    { algorithm: "sliding_window", limit: 3, windowMs: 60_000 },
+    { ratePerSecond: 0.01, burst: 3 },
+    { maxConcurrent: 3 },
+  ] as const
+) {
+  test(`a slow store grants all that is there to those who come at once: ${JSON.stringify(limit)} [SW-1, TMO-1]`, async () => {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start(limit, { latencyMs: 40 });
+    // How slow it is, is known after the first answer.
+    await run((await run(limiter.acquire())).release());
+    await clock.advance(1_000_000);
+    const begun = clock.now();
+    const results = await run(Promise.all(Array.from({ length: 5 }, () => limiter.tryAcquire())));
+    assertEquals(results.map(({ allowed }) => allowed), [true, true, true, false, false]);
+    assertLessOrEqual(clock.now() - begun, 200);
+    assertEquals((await run(limiter.getState())).remaining, 0);
+  });
+}
+
 test("a refusal that is certain costs no message [TB-11]", async () => {
   const { start, run } = createSimulation();
   for (const options of [{ ratePerSecond: 1 }, { algorithm: "sliding_window", limit: 1, windowMs: 1_000 } as const]) {
