@@ -99,7 +99,8 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
     }
     // What was granted just before counts for when the answer is here, and a window starts nothing before that: who does
     // not want to wait starts then, too.
-    if (permitsAreTaken ? !request.patient : from > Math.max(request.deadline, now + lead)) {
+    const latest = Math.max(request.deadline, request.patient ? now : now + lead);
+    if (permitsAreTaken ? !request.patient : from > latest) {
       refused.push({ request, refusal: refusalOf(rules, { ...state, parts }, now, request.demand) });
     } else if (from > horizon) {
       held = permitsAreTaken ? "permit" : "time";

@@ -98,6 +98,8 @@ const LOOK_AGAIN_MS = 1_000;
 const MARK_AFTER_MS = 500;
 /** Who waits for less gets this long: a store that is only slower than the caller is no failure. */
 const GRACE_MS = 40;
+/** A grant counts for at most so many answers later than for the one that is expected. */
+const MOST_MISSED = 3;
 /** How long to wait after a failure before the store is told again which permits are held. */
 const TELL_AGAIN_MS = 500;
 
@@ -132,7 +134,7 @@ export class Cell {
   #queuedCost = 0;
   #soonestDeadline = Infinity;
   #served = false;
-  /** How many slots were missed since the last one that was not. */
+  /** How often slots were missed since the last one that was not. */
   #missed = 0;
   /** Whether a hint came while a plan was being written: then its pause does not count. */
   #nudged = false;
@@ -585,12 +587,12 @@ export class Cell {
       } else {
         // To start this late could be too close to the slots after it.
         const { waiter, missed } = this.#schedule.miss();
-        this.#missed++;
         void this.giveBack(missed, true);
         this.#enter(waiter);
         left.unshift(waiter);
       }
     }
+    if (left.length > 0) this.#missed = Math.min(this.#missed + 1, MOST_MISSED);
     return left;
   }
 

@@ -495,6 +495,19 @@ for (
   });
 }
 
+test("nobody of those who come at once is granted after its timeout, though the store was slow [TMO-1, TMO-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ algorithm: "sliding_window", limit: 10, windowMs: 60_000 }, { latencyMs: 300 });
+  for (let i = 0; i < 2; i++) await run(limiter.acquire());
+  link.latencyMs = 10;
+  const begun = clock.now();
+  const waits = Array.from({ length: 5 }, async () => {
+    await limiter.acquire({ timeoutMs: 100 }).catch(() => {});
+    return clock.now() - begun;
+  });
+  assertLessOrEqual(Math.max(...await run(Promise.all(waits))), 100);
+});
+
 test("a refusal that is certain costs no message [TB-11]", async () => {
   const { start, run } = createSimulation();
   for (const options of [{ ratePerSecond: 1 }, { algorithm: "sliding_window", limit: 1, windowMs: 1_000 } as const]) {
