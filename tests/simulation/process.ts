@@ -90,6 +90,7 @@ export function startProcess(
       random: random.fork().next,
       retryIntervalMs: RETRY_MS,
       timingMarginMs: scenario.timingMarginMs,
+      breaker: { failures: scenario.breakerFailures },
       onWarning: (message) => warnings.push(message),
     });
     return limiter(createLimiter(config, context), host);

@@ -68,6 +68,8 @@ export interface Scenario {
   readonly conditions: Conditions;
   readonly cluster: ClusterOptions;
   readonly backendTimeoutMs: number;
+  /** After how many failures in a row nobody asks the store for a while; 0: never. */
+  readonly breakerFailures: number;
   readonly timingMarginMs: number;
   readonly steps: readonly Step[];
 }
@@ -98,6 +100,7 @@ export function scenarioOf(seed: number, kind?: Profile): Scenario {
     conditions: plan.conditions(random),
     cluster: plan.cluster(random),
     backendTimeoutMs: random.pick(plan.backendTimeoutMs),
+    breakerFailures: random.pick([0, 5]),
     timingMarginMs,
     steps: steps.toSorted((a, b) => a.at - b.at),
   };

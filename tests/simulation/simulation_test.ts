@@ -7,9 +7,9 @@ import { run } from "./run.ts";
 import { scenarioOf } from "./scenario.ts";
 
 /** How many clusters of each kind. `deno task simulate` runs as many as asked. */
-const SEEDS = 150;
+const SEEDS = 200;
 /** A crowd is a cluster with hundreds of callers. */
-const CROWDS = 15;
+const CROWDS = 20;
 
 async function allIsWell(seed: number, profile: Profile): Promise<void> {
   const report = await run(scenarioOf(seed, profile));
