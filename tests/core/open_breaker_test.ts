@@ -1,0 +1,292 @@
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertInstanceOf,
+  assertLess,
+  assertLessOrEqual,
+  assertRejects,
+} from "@std/assert";
+import { test } from "node:test";
+import { RateLimiterAcquisitionError, StoreUnavailableError } from "../../src/core/errors.ts";
+import { DEFAULTS } from "../../src/core/defaults.ts";
+import type { Permit } from "../../src/core/result.ts";
+import { createSimulation, LIMITER_ID } from "../support/simulated_process.ts";
+
+/** So long that nothing in these tests waits for it to be over by itself. */
+const NEVER_COOL = { failures: 2, coolDownMs: 1e9, maxCoolDownMs: 1e9 };
+const FAST = { backendTimeoutMs: 400 };
+const NET = { latencyMs: 2 };
+/** How long it takes until a store that is back has heard what it has to, however long its circuit breaker cools down. */
+const SOON_MS = 2_000;
+
+// Who may ask
+
+test("after the cool-down one call of one key asks, and everybody else is answered at once [FAIL-3]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link, breaker } = start({ ...FAST, ratePerSecond: 1_000, burst: 1_000 }, {
+    ...NET,
+    breaker: DEFAULTS.breaker,
+  });
+  const keys = ["a", "b", "c", "d"].map((key) => limiter.key(key));
+  await run(Promise.all(keys.map((each) => each.acquire())));
+  link.isDown = true;
+  await run(Promise.all(keys.map((each) => each.acquire())));
+  assertEquals(breaker.state, "open");
+  await clock.advance(1_000);
+  link.latencyMs = 100;
+  const before = link.sent.total;
+  const begun = clock.now();
+  const answeredAt: number[] = [];
+  const calls = keys.flatMap((each) =>
+    Array.from({ length: 25 }, async () => {
+      const { degraded } = await each.tryAcquire();
+      assertEquals(degraded, true);
+      answeredAt.push(clock.now() - begun);
+    })
+  );
+  await clock.advance(0);
+  assertEquals([answeredAt.length, link.sent.total - before, breaker.state], [99, 1, "half_open"]);
+  await run(Promise.all(calls));
+  assertEquals(answeredAt.filter((ms) => ms > 0), [FAST.backendTimeoutMs]);
+  assertEquals(breaker.state, "open");
+});
+
+test("one answer is enough: then everybody asks again, and nothing is degraded [FAIL-3]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link, breaker, infos } = start({ ...FAST, ratePerSecond: 1_000, burst: 1_000 }, {
+    ...NET,
+    breaker: DEFAULTS.breaker,
+  });
+  link.isDown = true;
+  while (breaker.state !== "open") await run(limiter.acquire());
+  link.isDown = false;
+  assertEquals((await run(limiter.tryAcquire())).degraded, true);
+  await clock.advance(1_000);
+  assertEquals((await run(limiter.tryAcquire())).degraded, false);
+  const results = await run(Promise.all(["a", "b", "c"].map((key) => limiter.tryAcquire({ key }))));
+  assertEquals(results.map(({ degraded }) => degraded), [false, false, false]);
+  assertEquals([breaker.state, limiter.getMetrics().circuitBreaker], ["closed", "closed"]);
+  assert(infos.includes("Store 'simulated' answers again: its circuit breaker is closed."));
+});
+
+test("lost races, refusals and values of a newer version are no failures of the store [FAIL-5]", async () => {
+  const { server, start, run } = createSimulation();
+  const one = start({ ratePerSecond: 0.01, burst: 2 }, { ...NET, maxRetries: 2, breaker: { failures: 1 } });
+  await run(one.limiter.acquire({ cost: 0.5 }));
+  one.link.setFaults(({ operation }) => operation === "compareAndSet" ? { kind: "conflict" } : undefined);
+  const lost = await run(one.limiter.tryAcquire({ timeoutMs: 300 }));
+  assertEquals([lost.degraded, one.limiter.getMetrics().backendFailures], [true, 1]);
+  assertGreater(one.limiter.getMetrics().casFailures, 0);
+  one.link.setFaults({});
+  for (let i = 0; i < 5; i++) await run(one.limiter.tryAcquire());
+  assertEquals((await run(one.limiter.tryAcquire())).allowed, false);
+  server.put(`${LIMITER_ID}.newer`, '{"v":99}');
+  await run(one.limiter.key("newer").getState());
+  assertEquals(one.breaker.state, "closed");
+});
+
+// Refusals and outages
+
+for (const onFailure of ["open", "closed", "local"] as const) {
+  test(`a refusal that is certain stays one while the circuit breaker is open, on_failure ${onFailure} [FAIL-5]`, async () => {
+    const { clock, start, run } = createSimulation();
+    const options = { ...FAST, algorithm: "sliding_window", limit: 1, windowMs: 60_000, onFailure } as const;
+    const { limiter, link, breaker } = start(options, { ...NET, breaker: NEVER_COOL });
+    await run(limiter.acquire());
+    link.isDown = true;
+    while (breaker.state !== "open") await run(limiter.key("other").acquire().catch(() => {}));
+    const sent = link.sent.total;
+    for (const timeoutMs of [0, 1_000]) {
+      const refused = await run(limiter.tryAcquire({ timeoutMs }));
+      assertEquals([refused.allowed, refused.degraded], [false, false]);
+      assertGreater(refused.retryAfterMs, 50_000);
+    }
+    // Its turn is within its timeout, and so only the store can grant it.
+    const waiting = limiter.acquire({ timeoutMs: 120_000 });
+    if (onFailure === "closed") {
+      const error = await assertRejects(() => run(waiting), RateLimiterAcquisitionError);
+      assertEquals(error.reason, "backend");
+      assertInstanceOf(error.cause, StoreUnavailableError);
+    } else assertEquals((await run(waiting)).degraded, true);
+    await clock.advance(60_000);
+    if (onFailure === "closed") await assertRejects(() => run(limiter.tryAcquire()), RateLimiterAcquisitionError);
+    else assertEquals((await run(limiter.tryAcquire())).degraded, true);
+    assertEquals(link.sent.total, sent);
+  });
+}
+
+test("permits that were all taken are an outage and no refusal while nobody can look [FAIL-5]", async () => {
+  const { start, run } = createSimulation();
+  const options = { ...FAST, maxConcurrent: 1, failClosed: true };
+  const { limiter, link, breaker } = start(options, { ...NET, breaker: NEVER_COOL });
+  await run(limiter.acquire());
+  link.isDown = true;
+  while (breaker.state !== "open") await run(limiter.key("other").acquire().catch(() => {}));
+  const error = await assertRejects(() => run(limiter.acquire({ timeoutMs: 0 })), RateLimiterAcquisitionError);
+  assertEquals(error.reason, "backend");
+});
+
+test("a caller whose slot is free when its time is over was failed by the store, and not refused [FAIL-5, TMO-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ratePerSecond: 1, reserveAheadMs: 0, failClosed: true, backendTimeoutMs: 5_000 };
+  const { limiter, link } = start(options, NET);
+  await run(limiter.acquire());
+  const begun = clock.now();
+  const waiting = limiter.acquire({ timeoutMs: 1_500 });
+  await clock.advance(500);
+  link.isDown = true;
+  const error = await assertRejects(() => run(waiting), RateLimiterAcquisitionError);
+  assertEquals([error.reason, clock.now() - begun], ["backend", 1_500]);
+});
+
+test("a limit that is full stays a refusal when the time is over, however slow the store is [FAIL-5]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ maxConcurrent: 1, backendTimeoutMs: 2_000 }, NET);
+  await run(limiter.acquire());
+  link.latencyMs = 300;
+  for (let timeoutMs = 700; timeoutMs < 1_400; timeoutMs += 50) {
+    const result = await run(limiter.tryAcquire({ timeoutMs }));
+    assertEquals([result.allowed, result.degraded], [false, false], `${timeoutMs} ms`);
+  }
+  assertEquals(limiter.getMetrics().degradedAcquisitions, 0);
+  await clock.advance(0);
+});
+
+test("with on_failure local the store and the local limiter together take no longer than the caller's timeout [TMO-2]", async () => {
+  for (const known of [true, false]) {
+    const { clock, start, run } = createSimulation();
+    const { limiter, link } = start({ ratePerSecond: 1, onFailure: "local", backendTimeoutMs: 300 }, NET);
+    if (known) await run(limiter.acquire());
+    await clock.advance(10_000);
+    link.isDown = true;
+    await run(limiter.acquire());
+    for (const timeoutMs of [100, 500, 900]) {
+      const begun = clock.now();
+      await run(limiter.tryAcquire({ timeoutMs }));
+      assertLessOrEqual(clock.now() - begun, timeoutMs + 50);
+    }
+  }
+});
+
+// Permits
+
+test("permits are renewed as soon as the store is back, whatever the circuit breaker's cool-down [CON-7, FAIL-3]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link, breaker } = start({ ...FAST, maxConcurrent: 5, leaseMs: 9_000 }, {
+    ...NET,
+    breaker: NEVER_COOL,
+  });
+  const permit = await run(limiter.acquire());
+  link.isDown = true;
+  while (breaker.state !== "open") await run(limiter.key("other").acquire());
+  await clock.advance(5_000);
+  link.isDown = false;
+  await clock.advance(SOON_MS);
+  assertEquals(breaker.state, "closed");
+  await clock.advance(60_000);
+  assertEquals(permit.lost, false);
+  assertEquals((await run(limiter.getState())).currentUsage, 1);
+});
+
+test("hundreds of keys keep their permits over an outage, with one call at a time until it is over [CON-7, FAIL-3]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link, breaker } = start({ ...FAST, maxConcurrent: 1, leaseMs: 12_000 }, {
+    ...NET,
+    breaker: NEVER_COOL,
+  });
+  const keys = Array.from({ length: 200 }, (_, i) => limiter.key(`k${i}`));
+  const permits: Permit[] = await run(Promise.all(keys.map((key) => key.acquire())));
+  link.isDown = true;
+  while (breaker.state !== "open") await run(limiter.acquire());
+  const before = link.sent.total;
+  await clock.advance(7_000);
+  // Each takes 200 ms, which is half of the time that a store has to answer.
+  assertLessOrEqual(link.sent.total - before, 7_000 / 200 + 1);
+  link.isDown = false;
+  await clock.advance(60_000);
+  assertEquals(permits.filter(({ lost }) => lost).length, 0);
+  assertEquals(breaker.state, "closed");
+});
+
+test("a key that nobody can write does not keep the others from renewing their permits [CON-7]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ...FAST, maxConcurrent: 1, leaseMs: 5_000 }, { ...NET, breaker: NEVER_COOL });
+  const poisoned = await run(limiter.key("poisoned").acquire());
+  const permits: Permit[] = [];
+  for (let i = 0; i < 20; i++) {
+    permits.push(await run(limiter.key(`k${i}`).acquire()));
+    await clock.advance(37);
+  }
+  link.setFaults(({ key }) => key?.endsWith("poisoned") ? { kind: "error", applied: false } : undefined);
+  await clock.advance(60_000);
+  assertEquals(permits.filter(({ lost }) => lost).length, 0);
+  assertEquals(poisoned.lost, true);
+});
+
+test("release() answers at once while the circuit breaker is open, and is done as soon as the store is back [CON-9, FAIL-1]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ...FAST, maxConcurrent: 1, leaseMs: 60_000 };
+  const holder = start(options, { ...NET, breaker: NEVER_COOL });
+  const other = start(options, NET);
+  const permit = await run(holder.limiter.acquire());
+  holder.link.isDown = true;
+  while (holder.breaker.state !== "open") await run(holder.limiter.key("other").acquire());
+  const begun = clock.now();
+  await run(permit.release());
+  assertEquals(clock.now(), begun);
+  await clock.advance(20_000);
+  assertEquals((await run(other.limiter.tryAcquire())).allowed, false);
+  holder.link.isDown = false;
+  await clock.advance(SOON_MS);
+  assertEquals((await run(other.limiter.tryAcquire())).allowed, true);
+  assertEquals(holder.breaker.state, "closed");
+});
+
+test("a release is tried again until its lease is over, and then nothing runs any more [CON-9, FAIL-3]", async () => {
+  for (const breaker of [NEVER_COOL, { failures: 0 }]) {
+    const { clock, start, run } = createSimulation();
+    const { limiter, link } = start({ ...FAST, maxConcurrent: 1, leaseMs: 10_000 }, { ...NET, breaker });
+    const permit = await run(limiter.acquire());
+    link.isDown = true;
+    await run(permit.release());
+    await clock.advance(9_000);
+    assertGreater(link.sent.total, 8);
+    await clock.advance(5_000);
+    const { total } = link.sent;
+    assertEquals(clock.sleepers, 0);
+    await clock.advance(600_000);
+    assertEquals([link.sent.total, clock.sleepers], [total, 0]);
+  }
+});
+
+test("somebody who is refused by an open circuit breaker leaves nothing running [FAIL-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link, breaker } = start({ ...FAST, maxConcurrent: 3 }, { ...NET, breaker: NEVER_COOL });
+  await run((await run(limiter.acquire())).release());
+  link.isDown = true;
+  while (breaker.state !== "open") await run(limiter.key("other").acquire());
+  await clock.advance(60_000);
+  assertEquals(clock.sleepers, 0);
+  const { total } = link.sent;
+  for (let i = 0; i < 100; i++) assertEquals((await run(limiter.acquire())).degraded, true);
+  assertEquals([link.sent.total, clock.sleepers], [total, 0]);
+});
+
+test("waiting for a permit ends by the policy when the store goes away, and a mark that is left there runs out [FAIL-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { maxConcurrent: 1, leaseMs: 60_000, backendTimeoutMs: 400, failClosed: true };
+  const holder = start(options, NET);
+  const waiter = start(options, { ...NET, breaker: NEVER_COOL });
+  await run(holder.limiter.acquire());
+  const waiting = waiter.limiter.acquire();
+  waiting.catch(() => {}); // It is awaited below.
+  await clock.advance(5_000); // It has marked its place by now.
+  waiter.link.setFaults(() => ({ kind: "error", applied: false }));
+  const begun = clock.now();
+  const error = await assertRejects(() => run(waiting), RateLimiterAcquisitionError);
+  assertEquals(error.reason, "backend");
+  assertLess(clock.now() - begun, 2_000);
+  await clock.advance(60_000);
+  assertLess(waiter.link.sent.total, 100);
+});
