@@ -331,14 +331,13 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
 
   /** As {@link open}, for as long as the caller and the store may take. */
   async function openWithin(own: Life, patienceMs: number, signal: AbortSignal | undefined): Promise<Cell> {
+    const refusal = own.context.breaker.refusal();
+    if (refusal) throw refusal;
     const opened = open(own);
     opened.catch(() => {}); // It is awaited below.
-    // A store that is open already, for another key, or that is known to be down, shall not cost every new key a timer.
-    let failed = false;
-    opened.catch(() => failed = true);
-    for (let turn = 0; turn < FREE_TURNS && !own.cell && !failed; turn++) await undefined;
-    if (own.cell) return own.cell;
-    return failed ? await opened : await inTime(own, opened, "it could not be opened", patienceMs, signal);
+    // A store that is open already, for another key, shall not cost every new key a timer.
+    for (let turn = 0; turn < FREE_TURNS && !own.cell; turn++) await undefined;
+    return own.cell ?? await inTime(own, opened, "it could not be opened", patienceMs, signal);
   }
 
   /** Waits for the store, but not for longer than the caller can. */
