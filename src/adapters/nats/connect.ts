@@ -22,7 +22,7 @@ export async function connectNats(plan: ConnectionPlan, timeoutMs: number): Prom
     maxReconnectAttempts: -1,
     reconnectTimeWait: 250,
     ignoreAuthErrorAbort: true,
-    pingInterval: 5_000,
+    pingInterval: 2_000,
     // a server that does not answer must leave time for the others of the list
     timeout: Math.max(1, Math.floor(timeoutMs / plan.servers.length)),
     noAsyncTraces: true,
