@@ -531,16 +531,23 @@ export class Cell {
 
   /** Tells everybody what was written. */
   #commit(plan: Plan): void {
-    const now = this.#options.store.clock.now();
+    const { ledger, store: { clock } } = this.#options;
+    const now = clock.now();
     const undone = this.#undo.splice(0, plan.undone);
     const decided = plan.batch.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
     for (const waiter of this.#queue.slice(0, decided)) waiter.attempts++;
     this.#queue = this.#queue.slice(plan.batch.dealtWith);
     this.#resumeAt = this.#nudged ? -Infinity : plan.resumeAt;
+    // The answer may have been on its way for longer than the lease lasts: somebody else may hold the permits by now.
+    const isOver = now >= this.#holdings.leaseEnd(plan.state);
+    const again: Waiter[] = [];
     for (const { request: waiter, grant } of plan.batch.granted) {
       if (waiter.failed) this.#holdings.doubt(now, now);
       else if (waiter.settled) void this.giveBack(grant, true);
-      else {
+      else if (isOver) {
+        void this.giveBack(grant, true);
+        again.push(waiter);
+      } else {
         if (this.#concurrency >= 0) this.#holdings.hold(grant.demand.permit, now);
         if (grant.from <= now && now - grant.at <= this.#tolerance) this.#serve(waiter, grant, now);
         else {
@@ -550,12 +557,13 @@ export class Cell {
       }
     }
     this.#holdings.written(plan.state, plan.decidedAt, now);
+    if (isOver) this.#holdings.check(ledger.known, now);
     for (const { request: waiter, refusal } of plan.batch.refused) {
       if (refusal.rule.kind === "concurrency") this.#meetFull(waiter, plan.state.parts);
       if (!waiter.settled) this.#settle(waiter, { kind: "refused", attempts: waiter.attempts, ...refusal });
     }
     if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
-    this.#queue.unshift(...this.#serveDue(now));
+    this.#queue.unshift(...again, ...this.#serveDue(now));
     for (const { resolve } of undone) resolve();
     this.#announce(plan);
     this.#setAlarm();

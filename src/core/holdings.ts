@@ -25,6 +25,8 @@ export interface Holdings {
   othersTook(before: Parts, parts: Parts): boolean;
   /** The states of the rules after the others have heard since when somebody waits here, or that nobody does. */
   marked(parts: Parts, time: number, waitingSince: number | undefined): Parts;
+  /** When the lease of what this process holds ends, as a state says; `Infinity` if it holds nothing. */
+  leaseEnd(state: State): number;
   /** Whether the others believe that somebody waits here. */
   readonly isMarked: boolean;
   /** A state that was planned at `plannedAt` stands in the store. */
@@ -67,6 +69,11 @@ export function createHoldings({ index, owner, leaseMs, onLost }: HoldingsOption
     if (held.size > 0) return;
     leaseUntil = Infinity;
     if (doubtfulUntil === -Infinity) renewAt = Infinity;
+  }
+
+  function leaseEnd({ epoch, parts }: State): number {
+    const own = index < 0 ? undefined : holderOf(permitsIn(parts), owner);
+    return own ? own.until + epoch : Infinity;
   }
 
   function lose(permit: number): void {
@@ -129,13 +136,13 @@ export function createHoldings({ index, owner, leaseMs, onLost }: HoldingsOption
     marked(parts, time, waitingSince) {
       return index < 0 ? parts : withPermits(parts, markWaiting(permitsIn(parts), owner, waitingSince, time, MARK_MS));
     },
+    leaseEnd,
     written(state, plannedAt, now) {
       if (index < 0) return;
       const permits = permitsIn(state.parts);
-      const until = holderOf(permits, owner)?.until;
       checked = state;
       isMarked = permits.waiting.some((mark) => mark.owner === owner);
-      leaseUntil = until === undefined || held.size === 0 ? Infinity : until + state.epoch;
+      leaseUntil = held.size === 0 ? Infinity : leaseEnd(state);
       if (plannedAt < renewAt) return;
       doubtfulUntil = -Infinity;
       renewAt = next(now);

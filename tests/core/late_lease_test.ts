@@ -1,0 +1,33 @@
+import { assertEquals } from "@std/assert";
+import { test } from "node:test";
+import { concurrencyExcess, type Start } from "../support/oracles.ts";
+import { createSimulation } from "../support/simulated_process.ts";
+
+const options = { maxConcurrent: 1, leaseMs: 300, backendTimeoutMs: 4_000, onFailure: "closed" } as const;
+
+test("a permit whose lease has run out before its answer came is not handed out [CON-1, CON-6]", async () => {
+  for (const rate of [{}, { ratePerSecond: 1_000, burst: 5 }]) {
+    const { clock, start, run } = createSimulation();
+    const slow = start({ ...options, ...rate });
+    const quick = start({ ...options, ...rate });
+    const starts: Start[] = [];
+    const work = async (limiter: typeof slow.limiter, ms: number) => {
+      await using _permit = await limiter.acquire();
+      const started: Start = { at: clock.now(), cost: 1, until: Infinity };
+      starts.push(started);
+      await clock.sleep(ms);
+      started.until = clock.now();
+    };
+    // As when a process stands still while its answer is on the way.
+    slow.link.failNext({ kind: "answer_late", byMs: 400 });
+    const slowWork = [work(slow.limiter, 50), work(slow.limiter, 50)];
+    await clock.advance(10);
+    const quickWork = work(quick.limiter, 1_000);
+    await run(Promise.all([...slowWork, quickWork]));
+    assertEquals(concurrencyExcess(starts, 1), undefined);
+    assertEquals(starts.length, 3);
+    await clock.advance(1_000);
+    assertEquals((await run(quick.limiter.getState())).remaining, 1);
+    assertEquals(slow.limiter.getMetrics().currentConcurrent, 0);
+  }
+});
