@@ -92,6 +92,12 @@ test("the checker counts a permit until it is released or lost, or its process i
   assertStringIncludes(problemOf(run(permits, [...lost, ...granted([500])])), "3 ran at 500");
   const kept = lost.map((call) => ({ ...call, lost: false }));
   assertStringIncludes(problemOf(run(permits, [...kept, ...granted([500])], { pauses })), "3 ran at 500");
+  // Its lease had run out before it could hear of it.
+  assertEquals(check(run({ ...permits, leaseMs: 840 }, [...kept, ...granted([500])], { pauses }), 0).problems, []);
+  assertEquals(
+    check(run({ ...permits, leaseMs: 841 }, [...kept, ...granted([500])], { pauses }), 0).problems.length,
+    1,
+  );
 });
 
 test("the checker sees who was not answered, who was answered wrongly, and who got nothing", () => {

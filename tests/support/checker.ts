@@ -1,16 +1,26 @@
 import { concurrencyExcess, type Loss, rateExcess, type Start, windowExcess } from "./oracles.ts";
 
+/** A rate, and by how many milliseconds a start may be later than its slot, as the README says. */
+export interface PromisedRate {
+  readonly ratePerSecond: number;
+  readonly burst: number;
+  readonly slackMs?: number;
+}
+
 /** What a limiter promises. */
 export interface Promised {
-  readonly rates?: readonly { readonly ratePerSecond: number; readonly burst: number }[];
+  readonly rates?: readonly PromisedRate[];
   readonly windows?: readonly { readonly limit: number; readonly windowMs: number }[];
   readonly maxConcurrent?: number;
+  readonly leaseMs?: number;
   readonly reserveAheadMs?: number;
 }
 
 /** How a call was answered. */
 export interface Answer {
   readonly at: number;
+  /** When the limiter let it start, where the machine kept it from starting then: it counts for that moment. */
+  readonly servedAt?: number;
   /** `granted`; `aborted` by its caller; any other word names a kind of error. */
   readonly kind: string;
 }
@@ -74,17 +84,18 @@ const SECOND_MS = 1_000;
 
 /**
  * Judges a run: no limit was exceeded at any time, everybody was answered, nobody got an answer of another kind than
- * such calls have. `lateMs` is by how much a start may be later than the moment it was granted for.
+ * such calls have. `lateMs` is by how much starts may be late, and clocks wrong, beyond what is promised.
  */
 export function check(run: Run, lateMs: number): Verdict {
   const problems: string[] = [];
   const peaks: Peak[] = [];
   for (const [limiter, promised] of Object.entries(run.limiters)) {
+    const runs = runsOf(run, limiter);
     const starts = startsOf(run, limiter);
     const allowance = { lateMs, losses: run.losses, reserveAheadMs: promised.reserveAheadMs ?? 0 };
     const add = (excess: string | undefined) => excess && problems.push(`${limiter}: ${excess}`);
     for (const rate of promised.rates ?? []) {
-      add(rateExcess(starts, rate, allowance));
+      add(rateExcess(starts, rate, { ...allowance, lateMs: lateMs + (rate.slackMs ?? 0) }));
       const allowed = rate.burst + rate.ratePerSecond;
       peaks.push({ what: `${limiter} in 1 s`, most: mostInAny(starts, SECOND_MS), allowed });
     }
@@ -94,8 +105,8 @@ export function check(run: Run, lateMs: number): Verdict {
       peaks.push({ what, most: mostInAny(starts, window.windowMs - lateMs), allowed: window.limit });
     }
     if (promised.maxConcurrent !== undefined) {
-      add(concurrencyExcess(starts, promised.maxConcurrent, allowance));
-      peaks.push({ what: `${limiter} at once`, most: mostAtOnce(starts), allowed: promised.maxConcurrent });
+      add(concurrencyExcess(runs, promised.maxConcurrent, allowance));
+      peaks.push({ what: `${limiter} at once`, most: mostAtOnce(runs), allowed: promised.maxConcurrent });
     }
   }
   const otherAnswers: Record<string, number> = {};
@@ -123,16 +134,28 @@ export function unserved(run: Run, since: number): string[] {
   return [...callers].filter((caller) => !served.has(caller));
 }
 
-/** What started, and how long it ran. Who stands still runs nothing: a permit that is lost then ends where that began. */
-function startsOf({ calls, crashes, pauses }: Run, limiter: string): Start[] {
+/** What started, and when that counts for. */
+function startsOf({ calls }: Run, limiter: string): Start[] {
+  return calls.flatMap(({ limiter: other, cost, answer }) =>
+    other === limiter && answer?.kind === "granted" ? [{ at: answer.servedAt ?? answer.at, cost, until: Infinity }] : []
+  );
+}
+
+/**
+ * What ran, and from when to when. Who stands still runs nothing: a permit that is lost then, or must be as its lease has
+ * run out, ends where that began, and not where its holder could hear of it.
+ */
+function runsOf({ calls, crashes, pauses, limiters }: Run, limiter: string): Start[] {
+  const leaseMs = limiters[limiter]?.leaseMs ?? Infinity;
   return calls.flatMap((call): Start[] => {
     const { process, cost, answer, lost, endedAt } = call;
     if (call.limiter !== limiter || answer?.kind !== "granted") return [];
     const until = endedAt ?? crashes.get(process) ?? Infinity;
-    const pause = lost
-      ? pauses.find((pause) => pause.process === process && stoodStill(pause, answer.at, until))
-      : undefined;
-    return [{ at: answer.at, cost, until: pause?.from ?? until }];
+    const fatal = pauses.find((pause) =>
+      pause.process === process && stoodStill(pause, answer.at, until) &&
+      (lost || pause.until - pause.from >= leaseMs)
+    );
+    return [{ at: answer.at, cost, until: fatal?.from ?? until }];
   });
 }
 

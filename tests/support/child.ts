@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { ROOT } from "./project.ts";
@@ -21,4 +22,18 @@ export async function outputOf(child: ChildProcess): Promise<string> {
   const code = await new Promise((resolve) => child.on("close", resolve));
   if (code !== 0) throw new Error(`the process ended with ${code} after printing: ${output}`);
   return output;
+}
+
+/** A stopped process goes on for a moment: waits until none of its threads runs. Only Linux can tell. */
+export async function stopped(pid: number): Promise<void> {
+  for (let left = 1_000; left > 0; left--) {
+    try {
+      const tasks = readdirSync(`/proc/${pid}/task`);
+      const states = tasks.map((task) => /\) (\S)/.exec(readFileSync(`/proc/${pid}/task/${task}/stat`, "utf8"))?.[1]);
+      if (states.every((state) => state === "T")) return;
+    } catch {
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
 }

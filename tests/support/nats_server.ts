@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { after, test } from "node:test";
+import { stopped } from "./child.ts";
 import { type NatsBinary, natsServers } from "./nats_download.ts";
 
 export { type NatsBinary, natsServers } from "./nats_download.ts";
@@ -131,20 +132,6 @@ function launch(binary: NatsBinary, configFile: string, folder: string): Promise
       look();
     });
   });
-}
-
-/** A stopped process goes on for a moment: waits until none of its threads runs. Only Linux can tell. */
-async function stopped(pid: number): Promise<void> {
-  for (let left = 1_000; left > 0; left--) {
-    try {
-      const tasks = readdirSync(`/proc/${pid}/task`);
-      const states = tasks.map((task) => /\) (\S)/.exec(readFileSync(`/proc/${pid}/task/${task}/stat`, "utf8"))?.[1]);
-      if (states.every((state) => state === "T")) return;
-    } catch {
-      return;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
 }
 
 /** Ends the server, if it still runs, and its keeper; the folder stays. */

@@ -78,17 +78,19 @@ export function windowExcess(
 }
 
 /**
- * The first moment at which more than `maxConcurrent` ran, if there is one. Those who ran when the store forgot them may
- * go on beside as many others.
+ * The first moment at which more than `maxConcurrent` ran, if there is one. Those who held or had reserved a permit when
+ * the store forgot them may go on, or start, beside as many others.
  */
 export function concurrencyExcess(
   starts: readonly Start[],
   maxConcurrent: number,
-  { losses = [] }: Allowance = {},
+  { losses = [], reserveAheadMs = 0 }: Allowance = {},
 ): string | undefined {
   for (const { at } of starts) {
     const running = starts.filter((start) => start.at <= at && at < start.until);
-    const forgotten = losses.filter(({ from, until }) => from <= at && running.some((start) => start.at <= until));
+    const forgotten = losses.filter(({ from, until }) =>
+      from <= at && running.some((start) => start.at <= until + reserveAheadMs)
+    );
     const allowed = maxConcurrent * (1 + forgotten.length);
     if (running.length > allowed) return `${running.length} ran at ${at}, where ${allowed} may`;
   }

@@ -1,0 +1,134 @@
+// A process of its own for tests in which things go wrong: callers that use limiters without a pause, and record everything
+// they see, a line of JSON each. It goes on until its standard input ends, and then has to end by itself.
+import { closeSync, openSync, writeSync } from "node:fs";
+import process from "node:process";
+import { setTimeout as setTimer } from "node:timers";
+import { createRateSync, type LimiterOptions, RateLimiterAcquisitionError } from "../../mod.ts";
+import { machineNow } from "./machine_clock.ts";
+
+/** What a process is to do. */
+export interface ChaosOrder {
+  /** The file that it records to. */
+  readonly record: string;
+  readonly store: ChaosStore;
+  readonly limiters: Readonly<Record<string, ChaosLimiter>>;
+}
+
+/** Where the limits are kept: in files, as what is in memory does not outlive a server. */
+export interface ChaosStore {
+  readonly url: string;
+  readonly bucketName: string;
+  readonly replicas: number;
+  readonly backendTimeoutMs: number;
+}
+
+/** A limiter, and who uses it. */
+export interface ChaosLimiter {
+  readonly options: LimiterOptions;
+  readonly callers: number;
+  /** The most that a request costs. */
+  readonly mostCost: number;
+  /** For how long a permit is held, at the most. */
+  readonly holdMs: number;
+  /** For how long one of twenty is held: long enough that its lease has to be renewed. */
+  readonly longHoldMs: number;
+}
+
+/** A line of the record. Moments are those of {@link machineNow}. */
+export type Entry =
+  | readonly ["opened", at: number]
+  | readonly ["asked", id: number, at: number, limiter: string, caller: number, cost: number]
+  /** `servedAt`: the moment that the limiter let it start, by what it says about the wait. */
+  | readonly ["granted", id: number, at: number, servedAt: number]
+  | readonly ["ended", id: number, at: number]
+  | readonly ["lost", id: number, at: number]
+  | readonly ["answered", id: number, at: number, kind: string]
+  | readonly ["warned", at: number, message: string]
+  | readonly ["closed", at: number];
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+/** Who was refused or failed asks again after this long. */
+const PAUSE_MS = 40;
+/** Of twenty requests, one of each kind wants to wait only for so long, and one is cancelled. */
+const KINDS = 20;
+const SHORT_MS = 250;
+/** A process that does not end by itself is a failure, but shall not stay for ever. */
+const STUCK_MS = 30_000;
+
+async function run({ record, store, limiters }: ChaosOrder, over: AbortSignal): Promise<void> {
+  const file = openSync(record, "a");
+  // At once and not later: a process that is killed has recorded everything that it saw.
+  const write = (...entry: Entry) => void writeSync(file, JSON.stringify(entry) + "\n");
+  const warn = (message: string) => write("warned", machineNow(), message);
+  const rateSync = createRateSync({ logger: { debug() {}, info() {}, warn, error: warn } });
+  rateSync.configureStore("nats", { engine: "nats", autoCreate: true, ...store });
+  for (const [id, { options }] of Object.entries(limiters)) rateSync.configureLimiter(id, options);
+  for (let isOpen = false; !isOpen && !over.aborted;) {
+    isOpen = await rateSync.initializeAllLimiters().then(() => true, (error) => {
+      warn(String(error));
+      return sleep(PAUSE_MS).then(() => false);
+    });
+  }
+  write("opened", machineNow());
+  let last = 0;
+
+  async function callOnce(limiter: string, caller: number): Promise<void> {
+    const { mostCost, holdMs, longHoldMs, options: { maxConcurrent } } = limiters[limiter]!; // it is one of them
+    const id = ++last;
+    const kind = Math.floor(Math.random() * KINDS);
+    const cost = kind % 4 === 3 ? mostCost : 1;
+    const cancelled = kind === 2 ? AbortSignal.timeout(Math.random() * SHORT_MS) : undefined;
+    const asked = machineNow();
+    write("asked", id, asked, limiter, caller, cost);
+    try {
+      const permit = await rateSync.acquire(limiter, {
+        cost,
+        signal: cancelled ? AbortSignal.any([cancelled, over]) : over,
+        ...kind === 0 ? { timeoutMs: 0 } : kind === 1 ? { timeoutMs: SHORT_MS } : {},
+      });
+      const granted = machineNow();
+      // Who does not want to wait does not hear how long the store took.
+      write("granted", id, granted, kind === 0 ? granted : asked + permit.waitedMs);
+      if (maxConcurrent !== undefined) {
+        permit.signal.addEventListener("abort", () => write("lost", id, machineNow()));
+        await sleep(kind === 3 ? longHoldMs : Math.random() * holdMs);
+      }
+      write("ended", id, machineNow());
+      await permit.release();
+    } catch (error) {
+      const kind = kindOf(error, cancelled?.aborted || over.aborted);
+      write("answered", id, machineNow(), kind);
+      if (!over.aborted && kind !== "aborted") await sleep(PAUSE_MS);
+    }
+  }
+
+  await Promise.all(
+    Object.entries(limiters).flatMap(([limiter, { callers }]) =>
+      Array.from({ length: callers }, async (_, caller) => {
+        while (!over.aborted) await callOnce(limiter, caller);
+      })
+    ),
+  );
+  await rateSync.close();
+  write("closed", machineNow());
+  closeSync(file);
+}
+
+function kindOf(error: unknown, aborted: boolean): string {
+  if (error instanceof RateLimiterAcquisitionError) {
+    if (error.reason === "timeout") return "refused";
+    if (error.reason === "backend") return "unavailable";
+  } else if (aborted && error instanceof DOMException) return "aborted";
+  return String(error);
+}
+
+const [order] = process.argv.slice(2);
+if (order !== undefined) {
+  const over = new AbortController();
+  process.stdin.on("data", () => {});
+  process.stdin.on("end", () => {
+    over.abort();
+    setTimer(() => process.exit(3), STUCK_MS).unref();
+  });
+  await run(JSON.parse(order), over.signal);
+}
