@@ -453,7 +453,11 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
   }
 
   /** What is granted or refused in place of a store that failed. */
-  async function withoutStore(cause: unknown, options: AcquireOptions, answer: Answer): Promise<Tentative> {
+  async function withoutStore(
+    cause: unknown,
+    options: AcquireOptions & SharedPatience,
+    answer: Answer,
+  ): Promise<Tentative> {
     const { life: own, outcome, waitedMs, timeoutMs } = answer;
     noteFailure(own, cause);
     if (config.onFailure === "closed") throw failure(cause, outcome.attempts);
@@ -462,7 +466,8 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       return { result, keep: () => note(own, result), cancel: () => Promise.resolve(result) };
     }
     const left = timeoutMs === 0 ? 0 : Math.max(0, timeoutMs - waitedMs);
-    const local = await localLimiter(own.context).tryTake({ ...options, timeoutMs: left });
+    // It has time of its own: what the stores of several may take together is over.
+    const local = await localLimiter(own.context).tryTake({ ...options, timeoutMs: left, [TOGETHER]: undefined });
     const result = inPlace(local.result, waitedMs);
     return {
       result,
