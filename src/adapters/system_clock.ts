@@ -18,26 +18,40 @@ const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
  */
 export const systemClock: Clock = {
   now: () => performance.timeOrigin + performance.now(),
-  async sleep(ms, signal) {
+  async sleep(ms, signal, isBackground = false) {
     const until = performance.now() + ms;
     signal?.throwIfAborted();
     // Some runtimes round a timeout down and others add a millisecond: one short first, and then what is left.
     for (let left = ms; left > 0; left = until - performance.now()) {
-      await timeout(Math.min(LONGEST_TIMEOUT_MS, left > 1 ? Math.ceil(left) - 1 : 1), signal);
+      await timeout(Math.min(LONGEST_TIMEOUT_MS, left > 1 ? Math.ceil(left) - 1 : 1), signal, isBackground);
     }
   },
 };
 
-function timeout(ms: number, signal: AbortSignal | undefined): Promise<void> {
+function timeout(ms: number, signal: AbortSignal | undefined, isBackground: boolean): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       signal?.removeEventListener("abort", abort);
       resolve();
     }, ms);
+    if (isBackground) letGo(timer);
     function abort(): void {
       clearTimeout(timer);
       reject(signal?.reason);
     }
     signal?.addEventListener("abort", abort, { once: true });
   });
+}
+
+/** Lets the program end before the timer does. Browsers and most workers do not know that, and need not. */
+function letGo(timer: unknown): void {
+  const deno: unknown = Reflect.get(globalThis, "Deno");
+  // A number in Deno, which has a function for it; in Node and Bun an object with a method.
+  if (typeof timer === "number") call(deno, "unrefTimer", timer);
+  else call(timer, "unref");
+}
+
+function call(object: unknown, name: string, ...args: readonly unknown[]): void {
+  const method: unknown = typeof object === "object" && object !== null ? Reflect.get(object, name) : undefined;
+  if (typeof method === "function") Reflect.apply(method, object, args);
 }

@@ -19,8 +19,8 @@ export const GLANCE_MS = 20;
 /** Why a sleep ended that nobody waits for any more. Without a reason of its own, an abort makes an error with a stack. */
 const CLEARED = "cleared";
 
-/** An {@link Alarm} that calls `ring`, on an injected clock. */
-export function createAlarm(clock: Clock, ring: () => void): Alarm {
+/** An {@link Alarm} that calls `ring`, on an injected clock. In the background it keeps no program from ending. */
+export function createAlarm(clock: Clock, ring: () => void, isBackground = false): Alarm {
   let armedFor = Infinity;
   let timer: AbortController | undefined;
   let glancing = false;
@@ -29,7 +29,7 @@ export function createAlarm(clock: Clock, ring: () => void): Alarm {
     timer?.abort(CLEARED);
     armedFor = at;
     const own = timer = new AbortController();
-    clock.sleep(Math.max(0, at - now), own.signal).then(() => {
+    clock.sleep(Math.max(0, at - now), own.signal, isBackground).then(() => {
       if (timer !== own) return;
       armedFor = Infinity;
       timer = undefined;

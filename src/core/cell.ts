@@ -112,7 +112,10 @@ export class Cell {
   readonly #rules: readonly Rule[];
   readonly #concurrency: number;
   readonly #tolerance: number;
+  /** For what somebody waits for. */
   readonly #alarm: Alarm;
+  /** For the leases of the permits that are held, which end with the program anyway. */
+  readonly #leaseAlarm: Alarm | undefined;
   /** Not yet decided, in order of arrival. */
   #queue: Waiter[] = [];
   /** Granted for a moment that is still to come, in order of the moments. */
@@ -154,6 +157,7 @@ export class Cell {
       onLost: options.onLost,
     });
     this.#alarm = createAlarm(options.store.clock, () => this.#wake());
+    if (this.#concurrency >= 0) this.#leaseAlarm = createAlarm(options.store.clock, () => this.#wake(), true);
   }
 
   /** Whether nobody waits here and nothing is held: then it may be forgotten. */
@@ -726,17 +730,21 @@ export class Cell {
   #setAlarm(): void {
     if (this.#ended === "abandoned") {
       this.#alarm.clear();
+      this.#leaseAlarm?.clear();
       this.#unlisten();
       return;
     }
     if (this.#queue.length === 0 && !this.#driving) this.#soonestDeadline = Infinity;
-    const due = Math.min(this.#schedule.next, this.#holdings.leaseUntil);
+    const lease = Math.min(this.#holdings.leaseUntil, this.#driving ? Infinity : this.#holdings.renewAt);
+    if (lease < Infinity) this.#leaseAlarm?.set(lease);
+    else if (!this.#driving) this.#leaseAlarm?.clear();
+    const due = this.#schedule.next;
     if (this.#driving) {
       if (due < Infinity) this.#alarm.set(due);
       if (this.#soonestDeadline < Infinity) this.#alarm.glance(this.#soonestDeadline);
       return;
     }
-    let at = Math.min(due, this.#soonestDeadline, this.#holdings.renewAt);
+    let at = Math.min(due, this.#soonestDeadline);
     if (this.#queue.length > 0) at = Math.min(at, this.#resumeAt);
     if (at < Infinity) this.#alarm.set(at);
     else this.#alarm.clear();

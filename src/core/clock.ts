@@ -25,7 +25,8 @@ export interface Clock {
   now(): number;
   /**
    * Resolves after `ms` milliseconds, never earlier. If `signal` is aborted it rejects at once with the signal's reason
-   * and leaves no timer behind.
+   * and leaves no timer behind. `isBackground` says that nobody waits for it, so that a program may end before, if its
+   * runtime can do that.
    */
-  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  sleep(ms: number, signal?: AbortSignal, isBackground?: boolean): Promise<void>;
 }

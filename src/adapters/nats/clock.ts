@@ -160,7 +160,7 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
       latest = Math.max(latest, at + offset.ms);
       return latest;
     },
-    sleep: (ms, signal) => local.sleep(ms, signal),
+    sleep: (ms, signal, isBackground) => local.sleep(ms, signal, isBackground),
     get offsetMs() {
       return offset === undefined ? 0 : monotonic() + offset.ms - local.now();
     },

@@ -37,6 +37,7 @@ export type Answer = Readonly<Record<string, unknown>>;
 /** Watches `connection`, and sends requests over it. */
 export function createLink(connection: NatsConnection, at: Omit<Circumstances, "doing">, logger: Logger): Link {
   let up = !connection.isClosed();
+  let released = false;
   let losses = 0;
   const waiting = new Set<() => void>();
   const inFlight = new Set<() => void>();
@@ -122,7 +123,7 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
     headers: MsgHdrs | undefined,
   ): Promise<Msg> {
     const start = performance.now();
-    if (!connection.isClosed()) await restored(at.timeoutMs);
+    if (!released && !connection.isClosed()) await restored(at.timeoutMs);
     const left = at.timeoutMs - (performance.now() - start);
     if (up && left >= 1) return await send(doing, left, subject, payload, headers);
     const what = problem() ?? `the connection to ${at.server} was back only after ${at.timeoutMs} ms.`;
@@ -130,7 +131,7 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
   }
 
   function problem(): string | undefined {
-    if (connection.isClosed()) return `the connection to ${at.server} was closed. Open another one.`;
+    if (released || connection.isClosed()) return `the connection to ${at.server} was closed. Open another one.`;
     return up ? undefined : `the connection to ${at.server} is down. It is tried again by itself.`;
   }
 
@@ -165,6 +166,11 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
     release() {
       // the iterator of nats.js can be stopped, which its type does not say
       if ("stop" in statuses && typeof statuses.stop === "function") statuses.stop();
+      // Whoever still waits for the connection hears now that there is none, and leaves no timer.
+      released = true;
+      up = false;
+      flush(waiting);
+      flush(inFlight);
     },
   };
 }

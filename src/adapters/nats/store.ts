@@ -158,7 +158,7 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
     kv,
     clock: {
       now: () => (clock ?? local).now(),
-      sleep: (ms, signal) => local.sleep(ms, signal),
+      sleep: (ms, signal, isBackground) => local.sleep(ms, signal, isBackground),
       get offsetMs() {
         return clock?.offsetMs ?? 0;
       },

@@ -1,0 +1,118 @@
+import { assert, assertEquals } from "@std/assert";
+import type { ChildProcess } from "node:child_process";
+import { test } from "node:test";
+import { createRateSync } from "../../mod.ts";
+import { outputOf, startChild } from "../support/child.ts";
+import type { EndingOrder } from "../support/ending_process.ts";
+import { forEachServer, LIMIT, startServer } from "../support/nats_server.ts";
+import { freshBucket } from "../support/nats_store.ts";
+import { startProxy } from "../support/tcp_proxy.ts";
+
+/** One that does not end by itself has failed, and shall not stay. */
+const STUCK_MS = 60_000;
+
+function start(order: EndingOrder): ChildProcess {
+  const child = startChild("tests/support/ending_process.ts", JSON.stringify(order));
+  const stuck = setTimeout(() => child.kill("SIGKILL"), STUCK_MS);
+  child.once("exit", () => clearTimeout(stuck));
+  return child;
+}
+
+/** What a process prints that ends by itself. */
+async function endingOf(order: EndingOrder): Promise<string> {
+  return (await outputOf(start(order))).trim();
+}
+
+/** Resolves when the process has printed a line. */
+function line(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    child.stdout?.once("data", (data) => resolve(String(data).trim()));
+    child.once("exit", (code) => reject(new Error(`it ended with ${code} before it said anything`)));
+  });
+}
+
+/** How many permits of the limiter are held, as the server says. */
+async function held(url: string, bucketName: string, key?: string): Promise<number> {
+  await using rateSync = createRateSync();
+  rateSync.configureStore("nats", { engine: "nats", url, bucketName });
+  rateSync.configureLimiter("permits", { store: "nats", maxConcurrent: 3, onFailure: "closed" });
+  const limiter = rateSync.getLimiter("permits");
+  return (await (key === undefined ? limiter : limiter.key(key)).getState()).currentUsage;
+}
+
+test(
+  "a program that only used memory ends by itself, without close() and with a permit that it never released",
+  LIMIT,
+  async () => {
+    assertEquals(await endingOf({ way: "memory, without close" }), "waited true, true,true,false, lost false");
+  },
+);
+
+test("a program does not end while somebody waits for a slot or a permit", LIMIT, async () => {
+  const lines = (await endingOf({ way: "memory, who waits is served before the end" })).split("\n");
+  assertEquals(lines.sort(), ["handed on", "served"]);
+});
+
+test("close() in memory answers who waits, and the program ends [LIM-18]", LIMIT, async () => {
+  assertEquals(await endingOf({ way: "memory, closed" }), "closed,closed, lost true");
+});
+
+await forEachServer((server) => {
+  server.test("close() gives everything back to the server at once, and the program ends [LIM-18]", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    const ending = await endingOf({ way: "nats, closed", url, bucketName });
+    assertEquals(ending, "closed,closed,closed,closed,closed, lost true,true,true,true");
+    assertEquals([await held(url, bucketName), await held(url, bucketName, "alice")], [0, 0]);
+  });
+
+  server.test("a registry that was closed is opened again by the next use, and its old limiters say so [LIM-18]", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    assertEquals(await endingOf({ way: "nats, used again after it was closed", url, bucketName }), "closed");
+    assertEquals(await held(url, bucketName), 0);
+  });
+
+  server.test("close() leaves a connection that was handed in open, and gives back what was taken over it [STO-6]", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    const ending = await endingOf({ way: "nats, over a connection that was handed in", url, bucketName });
+    assertEquals(ending, "closed false");
+    assertEquals(await held(url, bucketName), 0);
+  });
+
+  for (const outage of ["killed", "stopped", "unreachable"] as const) {
+    server.test(`close() while the server is ${outage} ends, and so does the program [LIM-18, FAIL-2]`, async () => {
+      await using running = await server.start();
+      await using proxy = await startProxy(running.port);
+      const order = { url: proxy.url, bucketName: freshBucket() };
+      const child = start({ way: "nats, closed when told", ...order });
+      assertEquals(await line(child), "ready");
+      if (outage === "killed") await running.kill("SIGKILL");
+      else if (outage === "stopped") await running.kill("SIGSTOP");
+      else proxy.hold("to server", "to client");
+      const output = outputOf(child);
+      child.stdin?.end("now\n");
+      assertEquals((await output).trim(), "closed");
+      if (outage === "stopped") await running.kill("SIGCONT");
+    });
+  }
+
+  server.test("close() while the store is being opened answers who waits for that, and the program ends", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    const ending = await endingOf({ way: "nats, closed while it connects", url, bucketName });
+    assertEquals(ending, "closed,closed");
+  });
+});
+
+test("a program with an open connection stays until it is closed, as with every client of NATS", LIMIT, async () => {
+  await using running = await startServer();
+  const child = start({ way: "nats, without close", url: running.url, bucketName: freshBucket() });
+  assertEquals(await line(child), "used");
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assert(child.exitCode === null && child.signalCode === null, "it has ended");
+  const gone = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGKILL");
+  await gone;
+});
