@@ -60,6 +60,7 @@ export type { CircuitBreakerState } from "./src/core/breaker.ts";
 export type * from "./src/core/clock.ts";
 export type { CheckOptions, Limiter } from "./src/core/limiter.ts";
 export type * from "./src/core/kv.ts";
+export type * from "./src/core/peers.ts";
 export type * from "./src/core/limiter_config.ts";
 export type * from "./src/core/logger.ts";
 export type { RateLimiterMetrics } from "./src/core/metrics.ts";

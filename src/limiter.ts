@@ -31,7 +31,7 @@ import type { Store } from "./core/store.ts";
  */
 export type LimiterStore =
   & Pick<Store, "kv" | "clock">
-  & Partial<Pick<Store, "open" | "retentionMs" | "localClock" | "problem">>;
+  & Partial<Pick<Store, "peers" | "open" | "retentionMs" | "localClock" | "problem">>;
 
 /**
  * What every limiter of {@link createLimiter} can have, whatever it limits. Its circuit breaker is its own.
@@ -147,6 +147,7 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
     mostKeys: DEFAULTS.mostKeys,
     store: {
       kv: store.kv,
+      peers: store.peers,
       clock: store.clock,
       open: async () => await store.open?.(),
       close: () => Promise.resolve(),

@@ -407,7 +407,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     if (options.engine === "memory") return memoryStore(clock);
     if (options.engine === "nats") return inStore(id, file, () => natsStore(options, { id, logger, clock }));
     const nothing = () => Promise.resolve();
-    return { kv: options.kv, clock: options.clock ?? clock, open: nothing, close: nothing };
+    return { kv: options.kv, peers: options.peers, clock: options.clock ?? clock, open: nothing, close: nothing };
   }
 
   function limiterOf(entry: LimiterEntry): ClosableLimiter {

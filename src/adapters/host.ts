@@ -8,7 +8,7 @@ export function createIdentities(): () => Identity {
   return () => {
     let last = 0;
     name ||= randomName();
-    return { id: `${name}-${(cells++).toString(36)}`, next: () => ++last };
+    return { id: `${name}-${(cells++).toString(36)}`, next: (count = 1) => (last += count) - count + 1 };
   };
 }
 

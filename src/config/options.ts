@@ -1,6 +1,7 @@
 import type { NatsStoreOptions } from "../adapters/nats/options.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Kv } from "../core/kv.ts";
+import type { Peers } from "../core/peers.ts";
 import type { RateSpec } from "../core/limiter_config.ts";
 
 /**
@@ -74,6 +75,8 @@ export interface CustomStoreOptions extends CircuitBreakerOptions {
   readonly kv: Kv;
   /** The time that all processes agree on. The default is this host's clock. */
   readonly clock?: Clock | undefined;
+  /** How the processes talk to each other, where they can: then a key that many of them want is as fast as with one. */
+  readonly peers?: Peers | undefined;
 }
 
 /**

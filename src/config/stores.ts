@@ -75,6 +75,7 @@ const CUSTOM_FIELDS = {
   replace,
   kv: { toml: undefined, read: objectWith<CustomStoreOptions["kv"]>("get", "compareAndSet", "delete", "keys") },
   clock: { toml: undefined, read: objectWith<NonNullable<CustomStoreOptions["clock"]>>("now", "sleep") },
+  peers: { toml: undefined, read: objectWith<NonNullable<CustomStoreOptions["peers"]>>("serve", "ask") },
   ...BREAKER_FIELDS,
 } satisfies Fields;
 

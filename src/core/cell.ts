@@ -1,17 +1,11 @@
 import { type Alarm, createAlarm } from "./alarm.ts";
-import {
-  type Batch,
-  decideBatch,
-  type Grant,
-  type Refusal,
-  refusalOf,
-  type Request,
-  type Undo,
-  withoutUndone,
-} from "./batch.ts";
+import { type Batch, type Grant, type Refusal, refusalOf, type Request, type Undo } from "./batch.ts";
 import type { CircuitBreaker } from "./breaker.ts";
 import { earliestStart, earliestStartBehind, obstacle, type Parts } from "./decide.ts";
 import { StoreUnavailableError } from "./errors.ts";
+import { createFollowing, type Following } from "./following.ts";
+import { createGuests, type Guest, type Guests, successor } from "./guests.ts";
+import { type Answer, type HandOver, MOST_REQUESTS, type Verdict } from "./hand_over.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
 import { because, type Identity, isNotApplied, type Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
@@ -19,6 +13,7 @@ import type { Demand, Rule } from "./rules/rule.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
 import { freshState, type State, withRecentEpoch } from "./state.ts";
 import type { Store } from "./store.ts";
+import { decideWork, type Terms, type Work } from "./work.ts";
 
 /** How a request ended. */
 export type Outcome =
@@ -37,11 +32,13 @@ export interface CellOptions {
   readonly breaker: CircuitBreaker;
   readonly rules: readonly Rule[];
   readonly identity: Identity;
+  readonly handOver: HandOver;
   readonly meter: Meter;
   /** A number from 0 to 1, for pauses that shall not be the same everywhere. */
   readonly random: () => number;
   readonly reserveAheadMs: number;
   readonly leaseMs: number;
+  readonly backendTimeoutMs: number;
   readonly retryIntervalMs: number;
   readonly maxRetries: number;
   /** Called with every permit that is lost: its lease ran out before it was renewed. */
@@ -67,8 +64,14 @@ interface Waiter extends Request {
 
 interface Plan {
   readonly batch: Batch<Waiter>;
+  /** What the guests are told, once it is written. */
+  readonly verdicts: readonly { readonly guest: Guest; readonly verdict: Verdict }[];
   readonly state: State;
   readonly changed: boolean;
+  /** Whether somebody has to look whether a permit is free by now. */
+  readonly isDoubtful: boolean;
+  /** Whether something is given back, so that others may have it. */
+  readonly givesBack: boolean;
   readonly decidedAt: number;
   /** How many of the things to undo were undone. */
   readonly undone: number;
@@ -100,6 +103,21 @@ const MARK_AFTER_MS = 500;
 const GRACE_MS = 40;
 /** A grant counts for at most so many answers later than for the one that is expected. */
 const MOST_MISSED = 3;
+/** A process that decides for others lets one of them do that after this long, so that nobody is always served first. */
+const LEAD_MS = 50;
+/** Who makes room for others does so for this many round trips, and then not for so long. */
+const TRIPS_OF_ROOM = 4;
+const MOST_ROOM_MS = 50;
+const ROOM_PAUSE_MS = 20;
+/** Who writes without a pause makes room after this long, as there may be others that cannot hand their work over. */
+const LONGEST_WITHOUT_ROOM_MS = 250;
+/** Who has lost races for this long tries again without pauses, and so meets the room that others make. */
+const STARVED_MS = 500;
+/** So often in a row it may be said that somebody else writes by now. */
+const MOST_HOPS = 3;
+/** Who handed its work to another process waits for the answer for this long, or as long as so many answers took. */
+const LEAST_PATIENCE_MS = 50;
+const TRIPS_OF_PATIENCE = 8;
 /** How long to wait after a failure before the store is told again which permits are held. */
 const TELL_AGAIN_MS = 500;
 
@@ -126,6 +144,19 @@ export class Cell {
   readonly #holdings: Holdings;
   /** Why nothing can be requested any more. */
   #ended: "closed" | "abandoned" | undefined;
+  readonly #following: Following = createFollowing();
+  readonly #guests: Guests = createGuests();
+  #stopServing: (() => void) | undefined;
+  /** Since when it decides for others. */
+  #leadsSince = Infinity;
+  /** Who was told to write now, and may not know it yet. */
+  #successor: string | undefined;
+  /** Until when nothing is written here, so that somebody else can. */
+  #roomUntil = -Infinity;
+  /** How often in a row it was said that somebody else writes. */
+  #hops = 0;
+  /** How long the last answer of another process took. */
+  #askMs = 0;
   #driving = false;
   /** Settles when nothing is being written any more. */
   #running: Promise<void> | undefined;
@@ -166,6 +197,12 @@ export class Cell {
       this.#holdings.renewAt === Infinity;
   }
 
+  /** Nobody is to come here before the next write: for one that is about to be forgotten. */
+  rest(): void {
+    this.#stopServing?.();
+    this.#stopServing = undefined;
+  }
+
   /**
    * Decides the request, and if it is granted waits for its moment. `deadline` is the latest moment to start at; one that
    * is not after `now` means that the caller does not want to wait. `answerBy` is when it hears at the latest that the store
@@ -203,7 +240,8 @@ export class Cell {
       };
       const waiter: Waiter = {
         demand,
-        deadline,
+        // Who does not wait cannot by any clock.
+        deadline: deadline > now ? deadline : -Infinity,
         patient: deadline > now,
         since: now,
         answerBy,
@@ -252,6 +290,8 @@ export class Cell {
   /** Answers everybody who waits, in order of arrival, and returns what they had been granted. */
   #end(kind: "closed" | "abandoned"): Grant[] {
     this.#ended = kind;
+    this.rest();
+    this.#guests.dismiss(this.#options.handOver.encodeRefusal());
     const unused: Grant[] = [];
     while (this.#schedule.size > 0) {
       const { waiter, grant } = this.#schedule.take();
@@ -302,7 +342,7 @@ export class Cell {
   #startsTooLate(state: State, now: number, ahead: number, demand: Demand, deadline: number): boolean {
     if (deadline === Infinity) return false;
     const start = earliestStartBehind(this.#rules, state.parts, now - state.epoch, ahead, demand) + state.epoch;
-    return start > Math.max(deadline, now);
+    return start > (deadline > now ? deadline : now + this.leadAt(now));
   }
 
   /** The waiter is to be decided. */
@@ -341,7 +381,8 @@ export class Cell {
   #hasWork(now: number): boolean {
     if (this.#ended === "abandoned") return false;
     return (this.#queue.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 ||
-      this.#peeks.length > 0 || now >= this.#holdings.renewAt || (this.#holdings.isMarked && this.#waiting === 0);
+      this.#peeks.length > 0 || this.#guests.size > 0 || now >= this.#holdings.renewAt ||
+      (this.#holdings.isMarked && this.#waiting === 0);
   }
 
   #proceed(now: number): void {
@@ -378,29 +419,49 @@ export class Cell {
     }
   }
 
-  /** Decides what is waiting and writes it, again and again until nobody else was faster. */
+  /** Decides what is waiting and writes it, again and again until nobody else was faster; or has it decided elsewhere. */
   async #round(): Promise<void> {
     const { ledger, meter, maxRetries, store: { clock } } = this.#options;
+    const begunAt = clock.now();
     let pause = 1;
-    for (let races = 0; this.#ended !== "abandoned"; races++) {
+    let races = 0;
+    let hasAsked = false;
+    while (this.#ended !== "abandoned") {
       let fresh = this.#fresh && races === 0;
-      if (ledger.needsRead || this.#peeks.length > 0) {
+      if (this.#peeks.length > 0) {
         await this.#read();
         fresh = true;
       }
+      const leader = this.#following.leader(clock.now());
+      if (leader !== undefined) {
+        if (await this.#ask(leader)) return;
+        hasAsked = true;
+        continue;
+      }
+      if (ledger.needsRead) {
+        await this.#read();
+        fresh = true;
+        if (races > 0 && !hasAsked) this.#followWriter();
+        if (this.#following.leader(clock.now()) !== undefined) continue;
+      }
+      await this.#leaveRoom();
       let plan = this.#plan(fresh);
-      if (plan.batch.held === "doubt" && !plan.changed) {
+      if (plan.isDoubtful && !plan.changed) {
         await this.#read();
         plan = this.#plan(true);
       }
       if (!plan.changed || await this.#write(plan)) {
         this.#fresh = plan.changed;
         this.#commit(plan);
+        this.#announce(plan);
         return;
       }
       meter.count("casFailures");
       if (races >= maxRetries) this.#giveUp(races + 1);
-      if (races > 0) await clock.sleep(pause = this.#nextPause(pause));
+      hasAsked = false;
+      const isStarved = clock.now() - begunAt > STARVED_MS;
+      if (races > 0 && !isStarved) await clock.sleep(pause = this.#nextPause(pause));
+      races++;
     }
   }
 
@@ -411,6 +472,7 @@ export class Cell {
   async #write(plan: Plan): Promise<boolean> {
     this.#granting = plan.batch.granted.length > 0;
     const writing = this.#options.ledger.write(plan.state, this.#isUrgent());
+    this.#openToGuests();
     this.#announce(plan);
     const isWritten = await writing;
     this.#granting = false;
@@ -422,9 +484,143 @@ export class Cell {
     return this.#options.store.clock.now() >= this.#holdings.renewAt;
   }
 
-  #announce({ undone, state, decidedAt }: Plan): void {
+  #announce({ givesBack, state, decidedAt }: Plan): void {
     const { store: { kv }, ledger } = this.#options;
-    if (undone > 0 && this.#hasFreePermits(state, decidedAt)) kv.announce?.(ledger.key);
+    if (givesBack && this.#hasFreePermits(state, decidedAt)) kv.announce?.(ledger.key);
+  }
+
+  /** Others may lose races against this process: from now on they can hand it their work. */
+  #openToGuests(): void {
+    const { store: { peers }, identity } = this.#options;
+    if (!this.#ended) this.#stopServing ??= peers?.serve(identity.id, (message) => this.#receive(message));
+  }
+
+  /** Another process hands its work over. */
+  async #receive(message: Uint8Array): Promise<Uint8Array | undefined> {
+    const { handOver, identity, ledger, store: { clock } } = this.#options;
+    const foreign = handOver.decodeWork(message);
+    const now = clock.now();
+    if (foreign === "other rules") {
+      this.#makeRoom(now);
+      return handOver.encodeRefusal(undefined, true);
+    }
+    if (this.#ended || foreign?.key !== ledger.key || foreign.work.owner === identity.id) {
+      return handOver.encodeRefusal();
+    }
+    if (foreign.isYourTurn) this.#following.lead();
+    const leader = this.#following.leader(now);
+    if (leader !== undefined) return handOver.encodeRefusal(leader);
+    return await new Promise((answer) => {
+      // What came before has been decided, and its answer is on its way.
+      if (this.#guests.add({ ...foreign, answer })) this.#proceed(now);
+      else answer(undefined);
+    });
+  }
+
+  /** Waits while there is to be room for others. Who writes all the time makes some by itself, as others could never win. */
+  async #leaveRoom(): Promise<void> {
+    const { store: { clock }, ledger } = this.#options;
+    const now = clock.now();
+    const isPaused = now - ledger.answeredAt > ledger.tripMs;
+    if (isPaused) this.#roomUntil = Math.max(this.#roomUntil, now);
+    if (now - this.#roomUntil > LONGEST_WITHOUT_ROOM_MS) this.#makeRoom(now);
+    if (now < this.#roomUntil) await clock.sleep(this.#roomUntil - now);
+  }
+
+  /** Lets somebody write whose work cannot be decided here, if that has not just been done. */
+  #makeRoom(now: number): void {
+    if (now < this.#roomUntil + ROOM_PAUSE_MS) return;
+    this.#roomUntil = now + Math.min(TRIPS_OF_ROOM * this.#options.ledger.tripMs, MOST_ROOM_MS);
+  }
+
+  /** A race was lost: from now on the one that won decides, if it can be asked. */
+  #followWriter(): void {
+    const { store: { peers, clock }, identity, ledger } = this.#options;
+    const winner = ledger.known?.writers.at(-1)?.[0];
+    if (!peers || winner === undefined || winner === identity.id) return;
+    this.#follow(winner, clock.now());
+  }
+
+  /** Hands everything to this process from now on. Work that was handed over here is not handed over again, but told where. */
+  #follow(leader: string, now: number): void {
+    this.#following.follow(leader, now);
+    if (this.#following.leader(now) === undefined) return;
+    this.#leadsSince = Infinity;
+    this.#guests.dismiss(this.#options.handOver.encodeRefusal(leader));
+  }
+
+  /** Has everything decided by another process. Whether it did. */
+  async #ask(leader: string): Promise<boolean> {
+    const { store: { clock, peers }, identity, handOver, ledger, backendTimeoutMs } = this.#options;
+    const sentAt = clock.now();
+    const work = this.#work(sentAt, MOST_REQUESTS);
+    const tripMs = Math.max(ledger.tripMs, this.#askMs);
+    const patienceMs = Math.min(Math.max(LEAST_PATIENCE_MS, TRIPS_OF_PATIENCE * tripMs), backendTimeoutMs / 2);
+    // What is released while the answer is on its way shall be heard of.
+    if (this.#concurrency >= 0 && work.requests.some(({ patient }) => patient)) this.#listen();
+    const number = identity.next();
+    const isYourTurn = leader === this.#successor;
+    this.#successor = undefined;
+    const message = handOver.encodeWork({ key: ledger.key, work, number, until: sentAt + patienceMs, isYourTurn });
+    let answer: Answer;
+    try {
+      answer = handOver.decodeAnswer(await peers!.ask(leader, message, patienceMs)); // nobody is followed without them
+    } catch (error) {
+      const isCertain = error instanceof StoreUnavailableError && error.outcome === "not_applied";
+      if (isCertain) answer = { kind: "declined", other: undefined, isRoom: false };
+    }
+    const now = clock.now();
+    if (answer?.kind === "declined") {
+      this.#declined(answer.other, answer.isRoom, now);
+      return false;
+    }
+    const plan = answer && this.#decidedElsewhere(work, answer.verdict, sentAt);
+    if (!plan) {
+      this.#following.failed(now);
+      this.#forgetUndone(work.undos.length, work.requests.length > 0, now);
+      return false;
+    }
+    this.#hops = 0;
+    this.#askMs = now - sentAt;
+    if (answer?.verdict.isNext) this.#following.lead();
+    else this.#following.answered(now);
+    ledger.learn(plan.state);
+    this.#fresh = false;
+    this.#commit(plan);
+    return true;
+  }
+
+  /** Whoever was asked does not write any more, or makes room because it can decide only by its own rules. */
+  #declined(other: string | undefined, isRoom: boolean, now: number): void {
+    const { identity, ledger } = this.#options;
+    ledger.suspect();
+    if (isRoom || other === identity.id) this.#following.lead();
+    else if (other !== undefined && this.#hops++ < MOST_HOPS) this.#following.follow(other, now);
+    else {
+      this.#hops = 0;
+      this.#following.failed(now);
+    }
+  }
+
+  /** What another process has decided; `undefined` if it cannot have been this work that it decided. */
+  #decidedElsewhere(work: Work<Waiter>, verdict: Verdict, sentAt: number): Plan | undefined {
+    const batch = decideWork(this.#rules, verdict.state, work, verdict.terms);
+    const { granted, dealtWith } = batch;
+    if (granted.length !== verdict.granted || dealtWith !== verdict.dealtWith || lastOf(batch) !== verdict.lastAt) {
+      return undefined;
+    }
+    const state = { ...verdict.state, parts: batch.parts };
+    return {
+      batch,
+      verdicts: [],
+      state,
+      changed: true,
+      isDoubtful: false,
+      givesBack: false,
+      decidedAt: sentAt,
+      undone: work.undos.length,
+      resumeAt: this.#resumeAtAfter(batch, work.requests, state, this.#options.store.clock.now()),
+    };
   }
 
   /** Decorrelated jitter: who lost waits for a random time that grows, so that the losers do not meet again. */
@@ -445,51 +641,93 @@ export class Cell {
     for (const peek of peeks) peek.resolve(ledger.base(clock.now()));
   }
 
-  /**
-   * Decides as much of the queue as can be decided now, on what is known to be stored, and tells nobody: that is for
-   * {@link Cell.#commit}. `fresh`: what is known cannot have changed since.
-   */
-  #plan(isFresh: boolean): Plan {
-    const { identity, ledger, reserveAheadMs, store: { clock } } = this.#options;
-    const rules = this.#rules;
-    const now = clock.now();
+  /** Everything that is to be decided here, at most so many requests of it. */
+  #work(now: number, most = Infinity): Work<Waiter> {
+    const { identity, ledger, leaseMs, reserveAheadMs } = this.#options;
     this.#holdings.check(ledger.known, now);
-    const base = withRecentEpoch(rules, ledger.base(now), now);
-    const time = now - base.epoch;
-    const kept = this.#holdings.renewed(withoutUndone(rules, base, this.#undo), time, now);
     this.#nudged = false;
     this.#queue = this.#queue.filter((waiter) => !waiter.settled);
-    const batch = decideBatch({
-      rules,
-      state: { ...base, parts: kept },
-      now,
-      lead: this.#lead(),
+    const requests = this.#queue.slice(0, most);
+    const [first] = requests;
+    return {
+      owner: identity.id,
+      leaseMs,
+      undos: this.#undo.slice(),
+      held: this.#holdings.toTell(now),
+      requests,
+      firstPermit: this.#concurrency < 0 ? 0 : identity.next(requests.length),
+      since: first?.since ?? now,
+      marks: first !== undefined && this.#isOvertaken(first, now),
+      isMarked: this.#holdings.isMarked,
+      lead: this.leadAt(now),
       // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere.
-      horizon: now + reserveAheadMs * (this.#resumeAt === -Infinity ? 1 - 1 / STEPS_PER_RESERVE : 1),
-      isFresh,
-      requests: this.#queue,
-      nextPermit: identity.next,
-    });
-    const head = this.#queue[batch.dealtWith];
-    const parts = this.#holdings.marked(batch.parts, time, this.#waitingSince(batch, head, base.epoch, now));
-    const state = { ...base, parts };
-    const resumeAt = head && batch.held !== "doubt" ? this.#whenToResume(batch, state, now, head) : -Infinity;
-    return { batch, state, changed: parts !== base.parts, decidedAt: now, undone: this.#undo.length, resumeAt };
+      restraint: this.#resumeAt === -Infinity ? reserveAheadMs / STEPS_PER_RESERVE : 0,
+    };
   }
 
-  /** Since when somebody waits here for a permit, if the others shall hear of it. */
-  #waitingSince(
-    { held, parts }: Batch<Waiter>,
-    head: Waiter | undefined,
-    epoch: number,
-    now: number,
-  ): number | undefined {
-    if (!head) return undefined;
-    const { since, metFull } = head;
-    const isPassed = metFull !== undefined && this.#holdings.othersTook(metFull, parts);
-    const waits = held === "permit" && (isPassed || now - since >= MARK_AFTER_MS);
-    // Who has come to the front of those who wait keeps its place there until it has been served.
-    return waits || this.#holdings.isMarked ? since - epoch : undefined;
+  /**
+   * Decides as much of the queue as can be decided now, and what the guests want, on what is known to be stored, and tells
+   * nobody: that is for {@link Cell.#commit}. `isFresh`: what is known cannot have changed since.
+   */
+  #plan(isFresh: boolean): Plan {
+    const { ledger, reserveAheadMs, store: { clock } } = this.#options;
+    const rules = this.#rules;
+    const now = clock.now();
+    const own = this.#work(now);
+    const base = withRecentEpoch(rules, ledger.base(now), now);
+    const terms: Terms = { now, horizon: now + reserveAheadMs, isFresh };
+    const verdicts: { guest: Guest; verdict: Verdict }[] = [];
+    let parts = base.parts;
+    let isDoubtful = false;
+    let givesBack = own.undos.length > 0;
+    const decide = <R extends Request>(work: Work<R>) => {
+      const batch = decideWork(rules, { ...base, parts }, work, terms);
+      parts = batch.parts;
+      isDoubtful ||= batch.held === "doubt";
+      givesBack ||= work.undos.length > 0;
+      return batch;
+    };
+    // Who has waited for longest comes first, here or elsewhere.
+    const guests = this.#guests.waiting(now).toSorted((a, b) => a.work.since - b.work.since);
+    const next = now - this.#leadsSince >= LEAD_MS ? successor(guests, base.writers) : undefined;
+    const welcome = (guest: Guest) => {
+      const state = { ...base, parts };
+      const batch = decide(guest.work);
+      const { granted: { length: granted }, dealtWith } = batch;
+      verdicts.push({
+        guest,
+        verdict: { state, terms, granted, dealtWith, lastAt: lastOf(batch), isNext: guest === next },
+      });
+    };
+    const before = guests.filter(({ work }) => work.since < own.since);
+    for (const guest of before) welcome(guest);
+    const batch = decide(own);
+    for (const guest of guests.slice(before.length)) welcome(guest);
+    const state = { ...base, parts };
+    return {
+      batch,
+      verdicts,
+      state,
+      changed: parts !== base.parts,
+      isDoubtful,
+      givesBack,
+      decidedAt: now,
+      undone: own.undos.length,
+      resumeAt: this.#resumeAtAfter(batch, own.requests, state, now),
+    };
+  }
+
+  #resumeAtAfter(batch: Batch<Waiter>, requests: readonly Waiter[], state: State, now: number): number {
+    const head = requests[batch.dealtWith];
+    return head && batch.held !== "doubt" ? this.#whenToResume(batch, state, now, head) : -Infinity;
+  }
+
+  /** Whether others have taken permits while the waiter waited for one, or may have. */
+  #isOvertaken({ since, metFull }: Waiter, now: number): boolean {
+    const { known } = this.#options.ledger;
+    if (this.#concurrency < 0) return false;
+    if (now - since >= MARK_AFTER_MS) return true;
+    return metFull !== undefined && known !== undefined && this.#holdings.othersTook(metFull, known.parts);
   }
 
   #meetFull(waiter: Waiter, parts: Parts): void {
@@ -528,8 +766,9 @@ export class Cell {
    * late, it counts for when the answer will be here; and for later still after each slot that was missed, as answers
    * that come now sooner and now later would be too late for most of them.
    */
-  #lead(): number {
-    const { tripMs } = this.#options.ledger;
+  leadAt(now: number): number {
+    const askMs = this.#following.leader(now) === undefined ? 0 : this.#askMs;
+    const tripMs = Math.max(this.#options.ledger.tripMs, askMs);
     return tripMs > this.#tolerance / 4 ? tripMs * (1 + this.#missed) : 0;
   }
 
@@ -569,8 +808,21 @@ export class Cell {
     if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
     this.#queue.unshift(...again, ...this.#serveDue(now));
     for (const { resolve } of undone) resolve();
-    this.#announce(plan);
+    if (plan.verdicts.length > 0) this.#answer(plan.verdicts, now);
     this.#setAlarm();
+  }
+
+  /** Tells the guests how they were decided, and whose turn it is to write if it was this process's for long enough. */
+  #answer(verdicts: Plan["verdicts"], now: number): void {
+    const { handOver } = this.#options;
+    this.#guests.remove(verdicts.map(({ guest }) => guest));
+    if (this.#leadsSince === Infinity) this.#leadsSince = now;
+    for (const { guest, verdict } of verdicts) {
+      guest.answer(handOver.encodeVerdict(verdict));
+      if (!verdict.isNext) continue;
+      this.#follow(guest.work.owner, now);
+      this.#successor = guest.work.owner;
+    }
   }
 
   #hasFreePermits({ epoch, parts }: State, now: number): boolean {
@@ -686,14 +938,20 @@ export class Cell {
     this.#queue = [];
     this.#fresh = false;
     this.#resumeAt = -Infinity;
-    // What was to be undone may have been: to do it again could give back what is somebody else's by now. A permit is
-    // safe, as the store hears which ones are held.
-    const hasUndone = this.#undo.length > 0;
-    for (const { resolve } of this.#undo.splice(0)) resolve();
+    this.#guests.dismiss(undefined);
     const mayHaveGranted = this.#granting && !isNotApplied(cause);
     this.#granting = false;
-    if (hasUndone || mayHaveGranted) this.#holdings.doubt(now, now);
+    this.#forgetUndone(this.#undo.length, mayHaveGranted, now);
     this.#holdings.failed(now, now + TELL_AGAIN_MS);
+  }
+
+  /**
+   * What was to be undone may have been: to do it again could give back what is somebody else's by now. A permit is safe, as
+   * the store hears which ones are held.
+   */
+  #forgetUndone(count: number, mayHaveGranted: boolean, now: number): void {
+    for (const { resolve } of this.#undo.splice(0, count)) resolve();
+    if (count > 0 || mayHaveGranted) this.#holdings.doubt(now, now);
   }
 
   /** A waiter has gone: if there was a slot for it, that is given back. */
@@ -702,7 +960,8 @@ export class Cell {
     if (free) void this.giveBack(free, true);
     else if (!this.#driving) {
       this.#queue = this.#queue.filter((other) => other !== waiter);
-      this.#setAlarm();
+      // If nobody is left here, others shall not wait for it to have its turn.
+      this.#proceed(this.#options.store.clock.now());
     }
   }
 
@@ -711,6 +970,8 @@ export class Cell {
     const { store: { kv, clock }, ledger } = this.#options;
     if (this.#hints || !kv.wake) return;
     const hints = this.#hints = kv.wake(ledger.key, () => {
+      // To take a free permit oneself takes one trip less than to have it taken.
+      this.#following.lead();
       this.#nudged = true;
       this.#resumeAt = -Infinity;
       this.#proceed(clock.now());
@@ -750,4 +1011,9 @@ export class Cell {
     else this.#alarm.clear();
     if (this.#queue.length === 0) this.#unlisten();
   }
+}
+
+/** The last moment that a batch grants, or 0. */
+function lastOf({ granted }: Batch<Request>): number {
+  return granted.at(-1)?.grant.at ?? 0;
 }

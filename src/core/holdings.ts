@@ -1,5 +1,5 @@
 import type { Parts } from "./decide.ts";
-import { holderOf, markWaiting, othersTook, renewPermits } from "./rules/concurrency.ts";
+import { holderOf, othersTook } from "./rules/concurrency.ts";
 import type { Permits } from "./rules/states.ts";
 import { lostWrite, type State } from "./state.ts";
 
@@ -19,12 +19,10 @@ export interface Holdings {
   doubt(now: number, at: number): void;
   /** Finds out what was lost: to others, as `known` shows, or as the lease was not renewed in time. */
   check(known: State | undefined, now: number): void;
-  /** The states of the rules after the store has heard, if that is due. `time` is `now` since the epoch. */
-  renewed(parts: Parts, time: number, now: number): Parts;
+  /** What the store has to hear now: the permits that are held, if that is due. */
+  toTell(now: number): readonly number[] | undefined;
   /** Whether other processes have taken permits since the states of the rules were these. */
   othersTook(before: Parts, parts: Parts): boolean;
-  /** The states of the rules after the others have heard since when somebody waits here, or that nobody does. */
-  marked(parts: Parts, time: number, waitingSince: number | undefined): Parts;
   /** When the lease of what this process holds ends, as a state says; `Infinity` if it holds nothing. */
   leaseEnd(state: State): number;
   /** Whether the others believe that somebody waits here. */
@@ -47,8 +45,6 @@ export interface HoldingsOptions {
 
 /** So two renewals can fail. */
 const RENEWALS_PER_LEASE = 3;
-/** For how long the others believe that somebody waits here, unless it is said again. */
-const MARK_MS = 3_000;
 
 /** Nothing held yet. */
 export function createHoldings({ index, owner, leaseMs, onLost }: HoldingsOptions): Holdings {
@@ -61,8 +57,6 @@ export function createHoldings({ index, owner, leaseMs, onLost }: HoldingsOption
   let lastWrite = 0;
   const next = (now: number) => held.size > 0 ? now + leaseMs / RENEWALS_PER_LEASE : Infinity;
   const permitsIn = (parts: Parts) => parts[index] as Permits; // the state of the rule at that place
-  const withPermits = (parts: Parts, permits: Permits): Parts =>
-    permits === parts[index] ? parts : parts.map((part, i) => i === index ? permits : part);
 
   function drop(permit: number): void {
     held.delete(permit);
@@ -128,14 +122,8 @@ export function createHoldings({ index, owner, leaseMs, onLost }: HoldingsOption
       if (lostData) renewAt = now;
       else for (const permit of missing) lose(permit);
     },
-    renewed(parts, time, now) {
-      if (now < renewAt) return parts;
-      return withPermits(parts, renewPermits(permitsIn(parts), owner, [...held], time + leaseMs));
-    },
+    toTell: (now) => now < renewAt ? undefined : [...held],
     othersTook: (before, parts) => othersTook(permitsIn(before), permitsIn(parts), owner),
-    marked(parts, time, waitingSince) {
-      return index < 0 ? parts : withPermits(parts, markWaiting(permitsIn(parts), owner, waitingSince, time, MARK_MS));
-    },
     leaseEnd,
     written(state, plannedAt, now) {
       if (index < 0) return;

@@ -21,8 +21,8 @@ import { createTimeLimit } from "./time_limit.ts";
 export interface Identity {
   /** A short random name. */
   readonly id: string;
-  /** The next number: for an operation or a permit. Never the same one twice. */
-  next(): number;
+  /** The next number, or the first of `count`: for an operation or for permits. Never the same one twice. */
+  next(count?: number): number;
 }
 
 /** What a ledger found in the store that somebody should know. */
@@ -62,6 +62,10 @@ export interface Ledger {
   readonly tripMs: number;
   /** Asks the store what stands there. `isUrgent`: also while its circuit breaker is open. */
   read(isUrgent: boolean): Promise<void>;
+  /** Others write: what is known must be read before it is written. */
+  suspect(): void;
+  /** Another process has written this, or something later: it is known now, and must be read before it is written. */
+  learn(state: State): void;
   /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
   write(state: State, isUrgent: boolean): Promise<boolean>;
 }
@@ -214,6 +218,14 @@ export function createLedger(options: LedgerOptions): Ledger {
     base: (now) => known ?? freshState(rules, now),
     async read(isUrgent) {
       await look(isUrgent);
+    },
+    suspect() {
+      needsRead = true;
+    },
+    learn(state) {
+      known = state;
+      needsRead = true;
+      answeredAt = clock.now();
     },
     async write(state, isUrgent) {
       const writer: Writer = [identity.id, identity.next()];

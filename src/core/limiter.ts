@@ -13,6 +13,7 @@ import {
   StoreUnavailableError,
 } from "./errors.ts";
 import { eraseKeys } from "./erase.ts";
+import { createHandOver, type HandOver } from "./hand_over.ts";
 import { type Digest, storeKey } from "./key.ts";
 import { because, createLedger, type Finding, type Identity } from "./ledger.ts";
 import { createLease, type Lease, LeasedPermit, type LosableLease, NO_LEASE } from "./lease.ts";
@@ -159,6 +160,7 @@ export interface ClosableLimiter extends Limiter {
 /** A {@link Limiter} that opens its store at the first use. */
 export function createLimiter(config: LimiterConfig, context: LimiterContext): ClosableLimiter {
   const rules = rulesOf(config, context.timingMarginMs);
+  const codec = stateCodec(rules);
   const shared: Shared = {
     config,
     context,
@@ -167,7 +169,8 @@ export function createLimiter(config: LimiterConfig, context: LimiterContext): C
     isClosed: false,
     meter: createMeter(),
     rules,
-    codec: stateCodec(rules),
+    codec,
+    handOver: createHandOver(rules, codec),
     most: maximumCost(rules),
   };
   const onAll = async (act: (limiter: KeyLimiter) => Promise<void>) => {
@@ -180,7 +183,9 @@ export function createLimiter(config: LimiterConfig, context: LimiterContext): C
     let looked = 0;
     for (const [key, limiter] of keyed) {
       if (keyed.size <= context.mostKeys || looked++ >= EVICTION_SCAN) return;
-      if (limiter.idle) keyed.delete(key);
+      if (!limiter.idle) continue;
+      limiter.rest();
+      keyed.delete(key);
     }
   }
 
@@ -234,6 +239,7 @@ interface Shared {
   isOpened: boolean;
   readonly rules: readonly Rule[];
   readonly codec: Codec;
+  readonly handOver: HandOver;
   readonly most: { readonly maximum: number; readonly rule: Rule };
   /** Counts for all keys together, those that were forgotten included. Changes when the limiter begins anew. */
   meter: Meter;
@@ -250,6 +256,8 @@ interface KeyLimiter extends ClosableLimiter {
   beginAnew(erased: Promise<void>): Promise<void>;
   /** {@link ClosableLimiter.move} of this one alone, when it is known where to. */
   closeAndBeginAnew(): Promise<void>;
+  /** It is about to be forgotten, but may be used again by who still has it. */
+  rest(): void;
 }
 
 /** The keyed limiters of a limiter. */
@@ -597,7 +605,8 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       const reading = cell.read();
       const state = answerBy === Infinity ? await reading : await inTime(own, reading, "it did not answer", leftMs());
       if (shared.isClosed) throw closedError();
-      return { state, now: clock.now(), degraded: false };
+      const now = clock.now();
+      return { state, now, soon: now + cell.leadAt(now), degraded: false };
     } catch (error) {
       if (shared.isClosed) throw closedError();
       if (error instanceof ConfigValidationError) throw error;
@@ -608,10 +617,10 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       const demand = { cost, owner: "", permit: 0 };
       // What only time can change is as certain without the store.
       if (known && earliestStartBehind(rules, known.parts, now - known.epoch, 0, demand) + known.epoch > now) {
-        return { state: known, now, degraded: true };
+        return { state: known, now, soon: now, degraded: true };
       }
       if (config.onFailure === "local") return { local: localLimiter(own.context) };
-      return { state: freshState(rules, now), now, degraded: true };
+      return { state: freshState(rules, now), now, soon: now, degraded: true };
     }
   }
 
@@ -627,11 +636,11 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
 
   async function peek(cost: number, options: SharedPatience): Promise<RateLimitResult> {
     if (cost > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
-    const { local, state, now, degraded } = await look(cost, options);
+    const { local, state, now, soon, degraded } = await look(cost, options);
     if (local) return inPlace(await local.check({ consume: false, cost }), 0);
     const demand = { cost, owner: "", permit: 0 };
     const start = earliestStart(rules, state.parts, now - state.epoch, demand) + state.epoch;
-    if (start <= now) return grantedResult(state, now, permitOf(NO_LEASE, 0, degraded));
+    if (start <= soon) return grantedResult(state, now, permitOf(NO_LEASE, 0, degraded));
     const { rule, retryAt } = obstacle(rules, state.parts, now - state.epoch, demand);
     return refusedResult(state, now, { rule, retryAt: retryAt + state.epoch }, degraded);
   }
@@ -644,6 +653,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     get idle() {
       return life.cell === undefined ? life.opening === undefined : life.cell.idle;
     },
+    rest: () => life.cell?.rest(),
     async initialize() {
       if (shared.isClosed) throw closedError();
       const own = life;
@@ -721,13 +731,13 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       return await peek(options.cost === undefined ? 1 : checkCost(options.cost), options);
     },
     async getState() {
-      const { local, state, now } = await look(1);
+      const { local, state, now, soon } = await look(1);
       if (local) return await local.getState();
       const { epoch, parts } = state;
       const usages = rules.map((rule, i) => rule.usage(parts[i]!, now - epoch));
       const start = earliestStart(rules, parts, now - epoch, { cost: 1, owner: "", permit: 0 });
       return Object.freeze({
-        allowed: start <= now - epoch,
+        allowed: start <= soon - epoch,
         remaining: Math.min(...usages.map(({ remaining }) => remaining)),
         resetAt: Math.ceil(Math.max(...usages.map(({ resetAt }) => resetAt)) + epoch),
         currentUsage: Math.max(...usages.map(({ limit, remaining }) => limit - remaining)),
@@ -796,8 +806,15 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
 
 /** What there is to be told about: a state, or the limiter that counts in place of a store that failed. */
 type View =
-  | { readonly state: State; readonly now: number; readonly degraded: boolean; readonly local?: undefined }
-  | { readonly [what in "state" | "now" | "degraded"]?: undefined } & { readonly local: ClosableLimiter };
+  | {
+    readonly state: State;
+    readonly now: number;
+    /** Until when a start counts as one that is possible now. */
+    readonly soon: number;
+    readonly degraded: boolean;
+    readonly local?: undefined;
+  }
+  | { readonly [what in "state" | "now" | "soon" | "degraded"]?: undefined } & { readonly local: ClosableLimiter };
 
 type RefusedResult = Extract<RateLimitResult, { readonly allowed: false }>;
 
@@ -823,7 +840,7 @@ const UNTIL_BACK = {
 };
 
 async function openCell(
-  { config, rules, codec }: Shared,
+  { config, rules, codec, handOver }: Shared,
   key: string | undefined,
   { context, meter, leases }: Life,
 ): Promise<Cell> {
@@ -848,7 +865,7 @@ async function openCell(
     leases.get(permit)?.lose();
     leases.delete(permit);
   };
-  return new Cell({ ...context, ...config, ledger, rules, identity, meter, onLost });
+  return new Cell({ ...context, ...config, ledger, rules, identity, handOver, meter, onLost });
 }
 
 /** Deletes what stands in the store for a key, or for a limiter and all of its keys. */

@@ -1,5 +1,6 @@
 import type { Clock } from "./clock.ts";
 import type { Kv } from "./kv.ts";
+import type { Peers } from "./peers.ts";
 
 /**
  * A store as limiters use it: a {@link Kv}, the clock that all processes on it share, and its lifetime. It is opened on
@@ -34,6 +35,8 @@ export interface Store {
    * have lost what it had acknowledged, and count its revisions anew. What was known before is then read again.
    */
   readonly session?: number | undefined;
+  /** How the processes on this store talk to each other, where they can. Without it every process writes for itself. */
+  readonly peers?: Peers | undefined;
   /** For how long the store keeps a value that is not written again, in milliseconds, where it is limited and known. */
   readonly retentionMs?: number | undefined;
   /** This host's own clock, where opening the store sets {@link Store.clock} by another one. */

@@ -59,5 +59,6 @@ export type * from "../adapters/nats/options.ts";
 export type * from "../config/options.ts";
 export type * from "../core/clock.ts";
 export type * from "../core/kv.ts";
+export type * from "../core/peers.ts";
 export type { Algorithm, OnFailure, RateSpec } from "../core/limiter_config.ts";
 export type * from "../core/logger.ts";

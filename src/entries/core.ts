@@ -87,6 +87,7 @@ export type {
 } from "../config/options.ts";
 export type * from "../core/clock.ts";
 export type * from "../core/kv.ts";
+export type * from "../core/peers.ts";
 export type { CheckOptions, Limiter } from "../core/limiter.ts";
 export type * from "../core/limiter_config.ts";
 export type * from "../core/logger.ts";

@@ -100,7 +100,9 @@ test("a write that nobody can recognise any more is decided anew, and admits nob
   const { clock, start, run } = createSimulation();
   const options = { ratePerSecond: 0.01, burst: 50, backendTimeoutMs: 400 };
   const slow = start(options, { latencyMs: 2 });
-  const others = Array.from({ length: 10 }, () => start(options, { latencyMs: 1 }));
+  // So that each of them writes for itself.
+  const alone = { peers: undefined };
+  const others = Array.from({ length: 10 }, () => start(options, { latencyMs: 1, store: alone }));
   await run(slow.limiter.acquire());
   slow.link.setFaults(inTurn(UNANSWERED));
   const asked = slow.limiter.tryAcquire();

@@ -65,7 +65,7 @@ test("a permit is handed to another process in three round trips of the store [C
   const [from, to] = [start(options, { latencyMs: 10 }), start(options, { latencyMs: 10 })];
   const held = await run(from.limiter.acquire());
   const next = to.limiter.acquire();
-  await clock.advance(30);
+  await clock.advance(75);
   const releasedAt = clock.now();
   void held.release();
   await run(next);

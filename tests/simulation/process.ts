@@ -78,13 +78,14 @@ export function startProcess(
   }
 
   // What a saboteur makes of the clock is not what the clock is: the watch stands before it.
-  const used = { ...store, open: store.open, kv: kv(store.kv, host), clock: clock(watched(store.clock), host) };
-  const limiters = scenario.limiters.map((plan) => {
+  const peers = scenario.handsOver ? store.peers : undefined;
+  const used = { ...store, peers, open: store.open, kv: kv(store.kv, host), clock: clock(watched(store.clock), host) };
+  const limiters = scenario.limiters.map((plan, number) => {
     const config = resolveLimiter(plan.id, optionsOf(plan, scenario.backendTimeoutMs), {
       backendTimeoutMs: scenario.backendTimeoutMs,
     });
     const context = limiterContext(config, {
-      name,
+      name: `${name}~${number}`,
       store: used,
       localClock: host.clock,
       random: random.fork().next,

@@ -71,11 +71,13 @@ export interface Scenario {
   /** After how many failures in a row nobody asks the store for a while; 0: never. */
   readonly breakerFailures: number;
   readonly timingMarginMs: number;
+  /** Whether a process that loses a race hands its requests to the one that won. */
+  readonly handsOver: boolean;
   readonly steps: readonly Step[];
 }
 
-/** The scenario of a seed; its kind is part of what the seed decides, unless it is asked for. */
-export function scenarioOf(seed: number, kind?: Profile): Scenario {
+/** The scenario of a seed, which decides its kind and whether requests are handed over too, unless they are asked for. */
+export function scenarioOf(seed: number, kind?: Profile, handsOver = seed % 2 === 1): Scenario {
   const random = createRandom(seed);
   const drawn = random.pick(PROFILES);
   const profile = kind ?? drawn;
@@ -102,6 +104,7 @@ export function scenarioOf(seed: number, kind?: Profile): Scenario {
     backendTimeoutMs: random.pick(plan.backendTimeoutMs),
     breakerFailures: random.pick([0, 5]),
     timingMarginMs,
+    handsOver,
     steps: steps.toSorted((a, b) => a.at - b.at),
   };
 }

@@ -6,6 +6,7 @@ import type { Store } from "../../src/core/store.ts";
 import { type Answer, CLUSTER, type FromCluster, type Question, type ToCluster } from "./cluster.ts";
 import type { Host } from "./host.ts";
 import type { Network } from "./network.ts";
+import { createHostPeers } from "./peers.ts";
 
 /** How a process uses the cluster. */
 export interface StoreOptions {
@@ -30,9 +31,11 @@ export function createClusterStore(host: Host, network: Network, options: StoreO
   let lastId = 0;
   let opening: Promise<void> | undefined;
   let isOpen = false;
+  const peers = createHostPeers(host, network);
 
-  network.serve(host.name, (message) =>
+  network.serve(host.name, (message, from) =>
     host.deliver(() => {
+      if (from !== CLUSTER) return peers.receive(message, from);
       const received = message as FromCluster; // only the cluster sends to this name
       if (received.kind === "hint") { for (const onHint of [...hints.get(received.key) ?? []]) onHint(); }
       else {
@@ -127,6 +130,7 @@ export function createClusterStore(host: Host, network: Network, options: StoreO
 
   return {
     kv,
+    peers,
     clock,
     get claimedErrorMs() {
       return options.clock === "server" ? serverClock.errorMs : options.localErrorMs;

@@ -54,6 +54,10 @@ const LEAST_MARGIN_MS = 2;
 const START_MS = 100;
 /** How many messages one after the other it takes to decide, or to hand a permit on, with lost races and hints. */
 const MESSAGES_OF_A_CONVERSATION = 10;
+/** How many more, when requests are handed to the writer. */
+const MESSAGES_OF_HANDING_OVER = 4;
+/** An answer of the writer that is later than this is not waited for: what it grants is lost. */
+const PATIENCE_MS = 50;
 /** The longest pause after a lost race, as processes of the simulation have it. */
 export const RETRY_MS = 10;
 /** After a failure, and when a hint was lost, everybody looks again within this time. */
@@ -124,7 +128,8 @@ function overheadMs({ scenario }: History, plan: LimiterPlan, starts: number): n
     ...plan.rates.map(({ ratePerSecond, burst }) => 1_000 * burst / ratePerSecond),
   );
   // A conversation about a slot is hidden by what is reserved ahead; one about a permit cannot be.
-  const conversation = MESSAGES_OF_A_CONVERSATION * hop;
+  const messages = MESSAGES_OF_A_CONVERSATION + (scenario.handsOver ? MESSAGES_OF_HANDING_OVER : 0);
+  const conversation = messages * hop;
   const perStart = plan.maxConcurrent === undefined
     ? Math.max(0, conversation - plan.reserveAheadMs)
     : conversation / plan.maxConcurrent;
@@ -134,7 +139,8 @@ function overheadMs({ scenario }: History, plan: LimiterPlan, starts: number): n
 
 /** What may be lost to everything that went wrong until then. */
 function troubleMs(history: History, plan: LimiterPlan, calls: readonly Call[], from: number, to: number): number {
-  const { scenario: { steps, backendTimeoutMs }, mishaps } = history;
+  const { scenario, mishaps } = history;
+  const { steps, backendTimeoutMs } = scenario;
   const limitsPermits = plan.maxConcurrent !== undefined;
   const silence = backendTimeoutMs + (limitsPermits ? LOOK_AGAIN_MS : 0);
   const lease = limitsPermits ? Math.max(plan.leaseMs, MARK_MS) + LOOK_AGAIN_MS : 0;
@@ -156,6 +162,12 @@ function troubleMs(history: History, plan: LimiterPlan, calls: readonly Call[], 
         return 0;
     }
   };
+  // What the writer decided for others is lost with its answer.
+  const lost = scenario.handsOver ? mishaps.filter(({ at, lateMs }) => lateMs >= PATIENCE_MS && at <= to) : [];
+  const handedOver = lost.reduce((sum, { at }) => {
+    const waiting = calls.filter(({ askedAt, answeredAt }) => askedAt <= at && answeredAt >= at);
+    return sum + waiting.reduce((slots, call) => slots + slotMs(plan, call), 0);
+  }, 0);
   const reach = (ms: number) => (at: number) => at <= to && at + ms >= from;
   const ofSteps = steps.reduce((sum, step) => sum + (reach(ofStep(step))(step.at) ? ofStep(step) : 0), 0);
   const ofMishaps = mishaps.reduce((sum, { at, lateMs }) => {
@@ -168,5 +180,5 @@ function troubleMs(history: History, plan: LimiterPlan, calls: readonly Call[], 
   const unused = calls.filter(({ askedAt }) => askedAt <= to).reduce((sum, call) => {
     return sum + slotMs(plan, call) * (call.failures + (call.startedAt === undefined ? 1 : 0));
   }, 0);
-  return ofSteps + ofMishaps + unused;
+  return ofSteps + ofMishaps + unused + handedOver;
 }

@@ -50,7 +50,7 @@ export function limiterContext(config: LimiterConfig, options: ContextOptions): 
     logger,
     identity() {
       let last = 0;
-      return { id: `${name}-${cells++}`, next: () => ++last };
+      return { id: `${name}-${cells++}`, next: (count = 1) => (last += count) - count + 1 };
     },
     random,
     digest: async (text) => {

@@ -7,6 +7,7 @@ import type { FaultyKv } from "../../src/testing/faulty_kv.ts";
 import { seededRandom } from "../../src/testing/random.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
 import { limiterContext } from "./limiter_context.ts";
+import { createSimulatedPeers, type SimulatedPeers } from "./simulated_peers.ts";
 import { createSimulatedServer, type SimulatedServer } from "./simulated_kv.ts";
 
 /** A limiter in a process of its own, with its connection and what it logged. */
@@ -14,6 +15,8 @@ export interface SimulatedProcess {
   readonly limiter: ClosableLimiter;
   readonly link: FaultyKv;
   readonly breaker: CircuitBreaker;
+  /** How it talks to the others. */
+  readonly peers: SimulatedPeers;
   readonly warnings: string[];
   readonly infos: string[];
   readonly debugs: string[];
@@ -48,12 +51,14 @@ export const LIMITER_ID = "api";
 export function createSimulation(): Simulation {
   const clock = createVirtualClock();
   const server = createSimulatedServer(clock);
+  const network = createSimulatedPeers(clock);
   let processes = 0;
 
   function start(options: LimiterOptions, settings: ProcessOptions = {}): SimulatedProcess {
     const number = ++processes;
     const { latencyMs = 0, seed = number } = settings;
     const link = server.connect({ latencyMs });
+    const peers = network(link);
     const warnings: string[] = [];
     const infos: string[] = [];
     const debugs: string[] = [];
@@ -62,14 +67,14 @@ export function createSimulation(): Simulation {
     const context = limiterContext(config, {
       ...settings,
       name: `process${number}`,
-      store: { kv: link, clock, open: nothing, close: nothing, ...settings.store },
+      store: { kv: link, peers, clock, open: nothing, close: nothing, ...settings.store },
       localClock: clock,
       random: seededRandom(seed),
       onDebug: (message) => debugs.push(message),
       onInfo: (message) => infos.push(message),
       onWarning: (message) => warnings.push(message),
     });
-    return { limiter: createLimiter(config, context), link, breaker: context.breaker, warnings, infos, debugs };
+    return { limiter: createLimiter(config, context), link, peers, breaker: context.breaker, warnings, infos, debugs };
   }
 
   async function run<T>(promise: Promise<T>, limitMs = 3_600_000): Promise<T> {

@@ -9,7 +9,7 @@ export interface Circumstances {
   /** The Key-Value bucket. */
   readonly bucket: string;
   /** What was being done. */
-  readonly doing: "connect" | "bind" | "read" | "write";
+  readonly doing: "connect" | "bind" | "read" | "write" | "ask";
   /** How long it was allowed to take, in milliseconds. */
   readonly timeoutMs: number;
 }
@@ -220,6 +220,9 @@ export function missingBucket(bucket: string): string {
     `nats kv add ${bucket} --history 1 --ttl 24h --storage file`;
 }
 
+/** What may have happened although no answer came. */
+const MAY_CHANGE: ReadonlySet<Circumstances["doing"]> = new Set(["write", "ask"]);
+
 /**
  * Says in one sentence what an error of the driver means, which server it is about and what to do. An error that says
  * so already is handed through.
@@ -231,7 +234,11 @@ export function toStoreError(error: unknown, at: Circumstances): StoreUnavailabl
   const applied = typeof diagnosis?.applied === "function" ? diagnosis.applied(facts) : diagnosis?.applied;
   return new StoreUnavailableError(
     diagnosis?.say(at, facts) ?? `${at.server} answered with an error (${facts.text || "no text"}).`,
-    { store: at.store, cause: error, outcome: at.doing !== "write" || applied === "no" ? "not_applied" : "unknown" },
+    {
+      store: at.store,
+      cause: error,
+      outcome: applied === "no" || !MAY_CHANGE.has(at.doing) ? "not_applied" : "unknown",
+    },
   );
 }
 

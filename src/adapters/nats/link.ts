@@ -10,7 +10,7 @@ export interface Link {
   /** What to say about where a failure happened. */
   readonly at: Omit<Circumstances, "doing">;
   /**
-   * Sends one message and waits for the answer, for at most `backendTimeoutMs`. While the connection is being restored
+   * Sends one message and waits for the answer, for at most `timeoutMs`, which is `backendTimeoutMs` unless it is given. While the connection is being restored
    * it waits for that first; a request that was on its way when the connection broke fails at once.
    */
   request(
@@ -18,6 +18,7 @@ export interface Link {
     subject: string,
     payload?: Uint8Array | string,
     headers?: MsgHdrs,
+    timeoutMs?: number,
   ): Promise<Msg>;
   /** An answer of the JetStream API. Its errors are thrown, except the one with the code `but`: that is `undefined`. */
   ask(doing: Circumstances["doing"], subject: string, payload?: unknown, but?: number): Promise<Answer | undefined>;
@@ -118,15 +119,16 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
 
   async function sendWhenUp(
     doing: Circumstances["doing"],
+    timeout: number,
     subject: string,
     payload: Uint8Array | string | undefined,
     headers: MsgHdrs | undefined,
   ): Promise<Msg> {
     const start = performance.now();
-    if (!released && !connection.isClosed()) await restored(at.timeoutMs);
-    const left = at.timeoutMs - (performance.now() - start);
+    if (!released && !connection.isClosed()) await restored(timeout);
+    const left = timeout - (performance.now() - start);
     if (up && left >= 1) return await send(doing, left, subject, payload, headers);
-    const what = problem() ?? `the connection to ${at.server} was back only after ${at.timeoutMs} ms.`;
+    const what = problem() ?? `the connection to ${at.server} was back only after ${timeout} ms.`;
     throw new StoreUnavailableError(what, { store: at.store, outcome: "not_applied" });
   }
 
@@ -140,8 +142,9 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
     subject: string,
     payload?: Uint8Array | string,
     headers?: MsgHdrs,
+    timeoutMs = at.timeoutMs,
   ): Promise<Msg> {
-    return up ? send(doing, at.timeoutMs, subject, payload, headers) : sendWhenUp(doing, subject, payload, headers);
+    return (up ? send : sendWhenUp)(doing, timeoutMs, subject, payload, headers);
   }
 
   return {

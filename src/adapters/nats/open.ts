@@ -2,6 +2,7 @@ import type { NatsConnection } from "@nats-io/nats-core";
 import type { Clock } from "../../core/clock.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
+import type { Peers } from "../../core/peers.ts";
 import { bindBucket, type Bucket, type BucketWish } from "./bucket.ts";
 import { createServerClock, type ServerClock, timeSource } from "./clock.ts";
 import { connectNats } from "./connect.ts";
@@ -10,6 +11,7 @@ import type { NatsKv } from "./kv.ts";
 import { createLink } from "./link.ts";
 import type { NatsConnectionLike } from "./options.ts";
 import { createPatientKv } from "./patient.ts";
+import { createNatsPeers } from "./peers.ts";
 import type { ConnectionPlan } from "./plan.ts";
 
 /** Everything that opening a store needs to know. */
@@ -38,6 +40,8 @@ export interface OpenedNats {
   readonly bucket: Bucket;
   /** The bucket's values. */
   readonly kv: NatsKv;
+  /** How the processes on the bucket talk to each other. */
+  readonly peers: Peers;
   /** The server's clock, measured, unless this host's is to be used. */
   readonly clock: ServerClock | undefined;
   /** Another number whenever the connection was lost. */
@@ -114,6 +118,7 @@ async function openInTurn(request: OpenRequest, at: Circumstances): Promise<Open
         return patient.bucket;
       },
       kv: patient.kv,
+      peers: createNatsPeers(link, bucket.name),
       clock,
       get session() {
         return link.losses;

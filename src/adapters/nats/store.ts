@@ -1,6 +1,7 @@
 import type { Clock } from "../../core/clock.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
+import type { Peers } from "../../core/peers.ts";
 import type { Store } from "../../core/store.ts";
 import { systemClock } from "../system_clock.ts";
 import { NATS_DEFAULTS } from "./defaults.ts";
@@ -154,8 +155,14 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
     announce: (key) => opened?.kv.announce(key),
   };
 
+  const peers: Peers = {
+    serve: (address, answer) => opened?.peers.serve(address, answer) ?? (() => {}),
+    ask: async (address, message, timeoutMs) => await (await open()).peers.ask(address, message, timeoutMs),
+  };
+
   return {
     kv,
+    peers,
     clock: {
       now: () => (clock ?? local).now(),
       sleep: (ms, signal, isBackground) => local.sleep(ms, signal, isBackground),

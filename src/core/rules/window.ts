@@ -28,6 +28,8 @@ const EXACT_ENTRIES = 128;
 const BUCKETS = 200;
 /** No limit is larger, and so no cost: the sum of many is still a number. */
 const MOST = Number.MAX_SAFE_INTEGER;
+/** A slow store's grants count for when the answer will be there: later by up to this, or else the next ones wait for that. */
+const NEAR_MS = 100;
 /** The least lateness that timers of a busy runtime can keep. */
 const LEAST_MARGIN_MS = 2;
 
@@ -58,8 +60,8 @@ export function windowRule({ limit, windowMs, reserveAheadMs, timingMarginMs }: 
 
   /** The first moment from `now` on at which no more than `allowed` of the log is inside the window. */
   function fits(log: WindowLog, now: number, allowed: number): number {
-    // Not before the last grant, or by no more than rounding up has made of it.
-    let at = log.length === 0 ? now : Math.max(now, log[log.length - 2]! - margin - quantum);
+    // Not before the last grant, so that who came first starts first; but a grant may count for somewhat later than it starts.
+    let at = log.length === 0 ? now : Math.max(now, log[log.length - 2]! - margin - quantum - NEAR_MS);
     let used = 0;
     let oldest = log.length;
     while (oldest > 0 && log[oldest - 2]! > at - windowMs) {

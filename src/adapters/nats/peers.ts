@@ -1,0 +1,61 @@
+import { StoreUnavailableError } from "../../core/errors.ts";
+import type { Peers } from "../../core/peers.ts";
+import type { Link } from "./link.ts";
+
+/** What {@link Peers} promise about addresses. One that was read from a value may be anything, and becomes a subject. */
+const ADDRESS = /^(\w{1,32})-(\w{1,16})$/;
+
+const NOTHING = new Uint8Array();
+
+/**
+ * {@link Peers} that talk over core NATS. A process has one subscription for all of its addresses, which begin with its
+ * name. A user who may not use the subjects has none, and everything works without.
+ */
+export function createNatsPeers(link: Link, bucket: string): Peers {
+  const served = new Map<string, Parameters<Peers["serve"]>[1]>();
+  const names = new Set<string>();
+
+  function subjectOf(address: string): string | undefined {
+    const [, name, number] = ADDRESS.exec(address) ?? [];
+    return name === undefined ? undefined : `_ratesync.${bucket}.peer.${name}.${number}`;
+  }
+
+  function subscribe(name: string): void {
+    names.add(name);
+    link.connection.subscribe(`_ratesync.${bucket}.peer.${name}.*`, {
+      callback(error, message) {
+        if (error !== null || message.reply === undefined) return;
+        const address = `${name}-${message.subject.slice(message.subject.lastIndexOf(".") + 1)}`;
+        const answer = served.get(address) ?? (() => Promise.resolve(NOTHING));
+        answer(message.data).then((bytes) => {
+          if (bytes !== undefined) message.respond(bytes);
+        }).catch(() => {}); // whoever asked goes on by itself
+      },
+    });
+  }
+
+  return {
+    serve(address, answer) {
+      const [, name] = ADDRESS.exec(address) ?? [];
+      if (name === undefined) return () => {};
+      served.set(address, answer);
+      try {
+        if (!names.has(name)) subscribe(name);
+      } catch {
+        // the connection is closed, and whatever the caller does next will say so
+      }
+      return () => void (served.get(address) === answer && served.delete(address));
+    },
+
+    async ask(address, message, timeoutMs) {
+      const subject = subjectOf(address);
+      if (subject === undefined) {
+        throw new StoreUnavailableError("the last writer has no address that can be asked.", {
+          store: link.at.store,
+          outcome: "not_applied",
+        });
+      }
+      return (await link.request("ask", subject, message, undefined, timeoutMs)).data;
+    },
+  };
+}

@@ -1,0 +1,73 @@
+import type { ForeignWork } from "./hand_over.ts";
+import type { Writer } from "./state.ts";
+
+/** Work of another process that waits to be decided here. */
+export interface Guest extends ForeignWork {
+  /** Says how it was decided; `undefined` leaves it without an answer. */
+  answer(bytes: Uint8Array | undefined): void;
+}
+
+/** The work that other processes have handed to the writer of a key. */
+export interface Guests {
+  readonly size: number;
+  /** Work has come. `false` for what has come before, as its number says: nothing is done about it. */
+  add(guest: Guest): boolean;
+  /** All that wait. Those that have given up are gone. */
+  waiting(now: number): readonly Guest[];
+  /** They were answered. */
+  remove(guests: readonly Guest[]): void;
+  /** All that wait get this answer. */
+  dismiss(answer: Uint8Array | undefined): void;
+}
+
+/** So many processes are remembered. */
+const MOST_VISITORS = 256;
+
+/** {@link Guests} of whom none has come yet. */
+export function createGuests(): Guests {
+  const numbers = new Map<string, number>();
+  let waiting: Guest[] = [];
+
+  return {
+    get size() {
+      return waiting.length;
+    },
+    add(guest) {
+      const { work: { owner }, number } = guest;
+      if (number <= (numbers.get(owner) ?? -Infinity)) return false;
+      // A map keeps the order of insertion: who has not come for longest is forgotten first.
+      numbers.delete(owner);
+      numbers.set(owner, number);
+      if (numbers.size > MOST_VISITORS) numbers.delete(numbers.keys().next().value!); // there is one
+      waiting.push(guest);
+      return true;
+    },
+    waiting(now) {
+      if (waiting.some(({ until }) => until <= now)) waiting = waiting.filter(({ until }) => until > now);
+      return waiting;
+    },
+    remove(guests) {
+      waiting = waiting.filter((guest) => !guests.includes(guest));
+    },
+    dismiss(answer) {
+      for (const guest of waiting) guest.answer(answer);
+      waiting = [];
+    },
+  };
+}
+
+/**
+ * Who of them shall write next: the one that has not written for longest, as far as the value remembers. Whoever writes
+ * is served soonest, so all take turns.
+ */
+export function successor(guests: readonly Guest[], writers: readonly Writer[]): Guest | undefined {
+  let next: Guest | undefined;
+  let longest = Infinity;
+  for (const guest of guests) {
+    const place = writers.findIndex(([id]) => id === guest.work.owner);
+    if (place >= longest) continue;
+    next = guest;
+    longest = place;
+  }
+  return next;
+}

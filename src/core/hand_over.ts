@@ -1,0 +1,200 @@
+import type { Undo } from "./batch.ts";
+import type { Parts } from "./decide.ts";
+import type { Rule } from "./rules/rule.ts";
+import type { Codec, State } from "./state.ts";
+import type { Terms, Work } from "./work.ts";
+
+/** The version of the messages that this code reads and writes. */
+const VERSION = 1;
+/** So many requests are handed over at once; the rest comes next. */
+export const MOST_REQUESTS = 5_000;
+
+/** Work that another process has asked for. */
+export interface ForeignWork {
+  /** The key in the store that it is about. */
+  readonly key: string;
+  readonly work: Work;
+  /** Its number: a process counts what it hands over, so what comes twice is known. */
+  readonly number: number;
+  /** When the process does not wait for an answer any more, as a moment. */
+  readonly until: number;
+  /** Whether the process that is asked was told to write from now on: it may not have heard that yet. */
+  readonly isYourTurn: boolean;
+}
+
+/** How work was decided: enough for the process that it belongs to, which decides it again and finds the same. */
+export interface Verdict {
+  /** The state that it was decided in. */
+  readonly state: State;
+  readonly terms: Terms;
+  /** How many were granted and how many dealt with, and the last moment that was granted: to see that all agree. */
+  readonly granted: number;
+  readonly dealtWith: number;
+  readonly lastAt: number;
+  /** Whether the process that asked shall write from now on. */
+  readonly isNext: boolean;
+}
+
+/** What came back. `undefined` is what could not be understood. */
+export type Answer =
+  | { readonly kind: "decided"; readonly verdict: Verdict }
+  /** Nothing was or will be done about it; another process may be asked, or there is room for a write now. */
+  | { readonly kind: "declined"; readonly other: string | undefined; readonly isRoom: boolean }
+  | undefined;
+
+/** How processes with the same rules put work and verdicts into bytes. */
+export interface HandOver {
+  encodeWork(foreign: ForeignWork): Uint8Array;
+  /** `undefined` for what does not make sense. */
+  decodeWork(bytes: Uint8Array): ForeignWork | "other rules" | undefined;
+  encodeVerdict(verdict: Verdict): Uint8Array;
+  /** Says that nothing was or will be done, and who may be asked, or that there is room for a write now. */
+  encodeRefusal(other?: string, isRoom?: boolean): Uint8Array;
+  decodeAnswer(bytes: Uint8Array): Answer;
+}
+
+/** Between a verdict and the state that it was decided in, which stands there as it stands in the store. */
+const LINE_END = 10;
+
+/** The messages of processes that have these rules. */
+export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
+  const encoder = new TextEncoder();
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  const parse = (bytes: Uint8Array): Fields | undefined => {
+    try {
+      const json: unknown = JSON.parse(decoder.decode(bytes));
+      return isFields(json) && json["v"] === VERSION ? json : undefined;
+    } catch {
+      return undefined;
+    }
+  };
+  // A rate takes back by its own states. What else there is goes by the grant itself.
+  const numbersOf = (parts: Parts) => parts.map((part) => typeof part === "number" ? part : null);
+  const partsOf = (json: unknown): Parts | undefined => {
+    if (!Array.isArray(json) || json.length !== rules.length) return undefined;
+    const parts = rules.map((rule, i) => json[i] === null ? rule.initial : rule.decode(json[i]));
+    return parts.every((part) => part !== undefined) ? parts : undefined;
+  };
+
+  function undoOf(json: unknown, owner: string): Undo | undefined {
+    if (!Array.isArray(json) || !isNumbers(json.slice(0, 4))) return undefined;
+    const [at, epoch, cost, permit, unused] = json as readonly number[]; // looked at above, but for the last
+    const [before, after] = [partsOf(json[5]), partsOf(json[6])];
+    if (!before || !after || !(cost! > 0)) return undefined;
+    const demand = { cost: cost!, owner, permit: permit! };
+    return { grant: { from: at!, at: at!, epoch: epoch!, before, after, demand }, unused: unused === 1 };
+  }
+
+  return {
+    encodeWork({ work, ...envelope }) {
+      const { undos, requests, ...rest } = work;
+      return encoder.encode(JSON.stringify({
+        v: VERSION,
+        rules: codec.fingerprint,
+        ...envelope,
+        ...rest,
+        held: work.held ?? null,
+        undos: undos.map(({ grant: { at, epoch, demand, before, after }, unused }) => [
+          ...[at, epoch, demand.cost, demand.permit, unused ? 1 : 0],
+          ...[numbersOf(before), numbersOf(after)],
+        ]),
+        requests: runsOf(requests),
+      }));
+    },
+    decodeWork(bytes) {
+      const fields = parse(bytes);
+      if (!fields) return undefined;
+      if (fields["rules"] !== codec.fingerprint) return typeof fields["rules"] === "string" ? "other rules" : undefined;
+      const { key, owner, held, undos, requests, marks, isMarked, isYourTurn, ...others } = fields;
+      const numbers = ["number", "until", "leaseMs", "firstPermit", "since", "lead", "restraint"].map((name) =>
+        others[name]
+      );
+      if (typeof key !== "string" || typeof owner !== "string" || !isNumbers(numbers)) return undefined;
+      const [number, until, leaseMs, firstPermit, since, lead, restraint] = numbers;
+      if (!(leaseMs! > 0) || !(lead! >= 0)) return undefined;
+      if (held !== null && !(Array.isArray(held) && isNumbers(held))) return undefined;
+      const decodedUndos = Array.isArray(undos) ? undos.map((undo) => undoOf(undo, owner)) : [undefined];
+      const decodedRequests = requestsOf(requests, owner);
+      if (!decodedRequests || !decodedUndos.every((undo) => undo !== undefined)) return undefined;
+      const work: Work = {
+        owner,
+        leaseMs: leaseMs!,
+        undos: decodedUndos,
+        held: held ?? undefined,
+        requests: decodedRequests,
+        firstPermit: firstPermit!,
+        since: since!,
+        marks: marks === true,
+        isMarked: isMarked === true,
+        lead: lead!,
+        restraint: restraint!,
+      };
+      return { key, work, number: number!, until: until!, isYourTurn: isYourTurn === true };
+    },
+    encodeVerdict({ state, terms, ...rest }) {
+      const head = encoder.encode(JSON.stringify({ v: VERSION, ...terms, ...rest }));
+      const value = codec.encode(state);
+      const bytes = new Uint8Array(head.length + 1 + value.length);
+      bytes.set(head);
+      bytes[head.length] = LINE_END;
+      bytes.set(value, head.length + 1);
+      return bytes;
+    },
+    encodeRefusal: (other, isRoom) => encoder.encode(JSON.stringify({ v: VERSION, declined: true, other, isRoom })),
+    decodeAnswer(bytes) {
+      if (bytes.length === 0) return { kind: "declined", other: undefined, isRoom: false };
+      const end = bytes.indexOf(LINE_END);
+      const fields = parse(end < 0 ? bytes : bytes.subarray(0, end));
+      if (!fields) return undefined;
+      const { declined, other, isRoom, isFresh, isNext, ...others } = fields;
+      if (declined === true) {
+        return { kind: "declined", other: typeof other === "string" ? other : undefined, isRoom: isRoom === true };
+      }
+      const numbers = ["now", "horizon", "granted", "dealtWith", "lastAt"].map((name) => others[name]);
+      const decoded = codec.decode(bytes.subarray(end + 1));
+      if (!isNumbers(numbers) || decoded.kind !== "state") return undefined;
+      const [now, horizon, granted, dealtWith, lastAt] = numbers;
+      const terms = { now: now!, horizon: horizon!, isFresh: isFresh === true };
+      const counts = { granted: granted!, dealtWith: dealtWith!, lastAt: lastAt! };
+      return { kind: "decided", verdict: { state: decoded.state, terms, ...counts, isNext: isNext === true } };
+    },
+  };
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function isFields(json: unknown): json is Fields {
+  return typeof json === "object" && json !== null;
+}
+
+function isNumbers(values: readonly unknown[]): values is readonly number[] {
+  return values.every((value) => Number.isFinite(value));
+}
+
+/** Many callers want the same: `[count, cost, deadline]`, where `null` is one that does not come. */
+function runsOf(requests: Work["requests"]): (number | null)[][] {
+  const runs: [count: number, cost: number, deadline: number | null][] = [];
+  for (const { demand: { cost }, deadline, patient } of requests) {
+    const until = !patient ? 0 : deadline === Infinity ? null : deadline;
+    const last = runs.at(-1);
+    if (last && last[1] === cost && last[2] === until) last[0]++;
+    else runs.push([1, cost, until]);
+  }
+  return runs;
+}
+
+function requestsOf(json: unknown, owner: string): Work["requests"] | undefined {
+  if (!Array.isArray(json)) return undefined;
+  const requests: Work["requests"][number][] = [];
+  for (const run of json) {
+    if (!Array.isArray(run)) return undefined;
+    const [count, cost, until] = run as readonly unknown[]; // an array of anything is what it is
+    if (!Number.isSafeInteger(count) || typeof cost !== "number" || !(cost > 0)) return undefined;
+    if (until !== null && !Number.isFinite(until)) return undefined;
+    const deadline = until === null ? Infinity : Number(until);
+    const request = { demand: { cost, owner, permit: 0 }, deadline, patient: deadline !== 0 };
+    if (requests.length + Number(count) > MOST_REQUESTS) return undefined;
+    for (let i = 0; i < Number(count); i++) requests.push(request);
+  }
+  return requests;
+}
