@@ -3,9 +3,8 @@ import { type Batch, type Grant, type Refusal, refusalOf, type Request, type Und
 import type { CircuitBreaker } from "./breaker.ts";
 import { earliestStart, earliestStartBehind, obstacle, type Parts } from "./decide.ts";
 import { StoreUnavailableError } from "./errors.ts";
-import { createFollowing, type Following } from "./following.ts";
-import { createGuests, type Guest, type Guests, successor } from "./guests.ts";
-import { type Answer, type HandOver, MOST_REQUESTS, type Verdict } from "./hand_over.ts";
+import type { Guest } from "./guests.ts";
+import { type HandOver, MOST_REQUESTS, type Verdict } from "./hand_over.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
 import { because, type Identity, isNotApplied, type Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
@@ -13,6 +12,7 @@ import type { Demand, Rule } from "./rules/rule.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
 import { freshState, type State, withRecentEpoch } from "./state.ts";
 import type { Store } from "./store.ts";
+import { createTurns, type Decided, type Turns } from "./turns.ts";
 import { decideWork, type Terms, type Work } from "./work.ts";
 
 /** How a request ended. */
@@ -65,7 +65,7 @@ interface Waiter extends Request {
 interface Plan {
   readonly batch: Batch<Waiter>;
   /** What the guests are told, once it is written. */
-  readonly verdicts: readonly { readonly guest: Guest; readonly verdict: Verdict }[];
+  readonly verdicts: readonly Decided[];
   readonly state: State;
   readonly changed: boolean;
   /** Whether somebody has to look whether a permit is free by now. */
@@ -103,21 +103,8 @@ const MARK_AFTER_MS = 500;
 const GRACE_MS = 40;
 /** A grant counts for at most so many answers later than for the one that is expected. */
 const MOST_MISSED = 3;
-/** A process that decides for others lets one of them do that after this long, so that nobody is always served first. */
-const LEAD_MS = 50;
-/** Who makes room for others does so for this many round trips, and then not for so long. */
-const TRIPS_OF_ROOM = 4;
-const MOST_ROOM_MS = 50;
-const ROOM_PAUSE_MS = 20;
-/** Who writes without a pause makes room after this long, as there may be others that cannot hand their work over. */
-const LONGEST_WITHOUT_ROOM_MS = 250;
 /** Who has lost races for this long tries again without pauses, and so meets the room that others make. */
 const STARVED_MS = 500;
-/** So often in a row it may be said that somebody else writes by now. */
-const MOST_HOPS = 3;
-/** Who handed its work to another process waits for the answer for this long, or as long as so many answers took. */
-const LEAST_PATIENCE_MS = 50;
-const TRIPS_OF_PATIENCE = 8;
 /** How long to wait after a failure before the store is told again which permits are held. */
 const TELL_AGAIN_MS = 500;
 
@@ -144,19 +131,7 @@ export class Cell {
   readonly #holdings: Holdings;
   /** Why nothing can be requested any more. */
   #ended: "closed" | "abandoned" | undefined;
-  readonly #following: Following = createFollowing();
-  readonly #guests: Guests = createGuests();
-  #stopServing: (() => void) | undefined;
-  /** Since when it decides for others. */
-  #leadsSince = Infinity;
-  /** Who was told to write now, and may not know it yet. */
-  #successor: string | undefined;
-  /** Until when nothing is written here, so that somebody else can. */
-  #roomUntil = -Infinity;
-  /** How often in a row it was said that somebody else writes. */
-  #hops = 0;
-  /** How long the last answer of another process took. */
-  #askMs = 0;
+  readonly #turns: Turns;
   #driving = false;
   /** Settles when nothing is being written any more. */
   #running: Promise<void> | undefined;
@@ -187,6 +162,7 @@ export class Cell {
       leaseMs: options.leaseMs,
       onLost: options.onLost,
     });
+    this.#turns = createTurns({ ...options, onGuest: (now) => this.#proceed(now) });
     this.#alarm = createAlarm(options.store.clock, () => this.#wake());
     if (this.#concurrency >= 0) this.#leaseAlarm = createAlarm(options.store.clock, () => this.#wake(), true);
   }
@@ -199,8 +175,7 @@ export class Cell {
 
   /** Nobody is to come here before the next write: for one that is about to be forgotten. */
   rest(): void {
-    this.#stopServing?.();
-    this.#stopServing = undefined;
+    this.#turns.rest();
   }
 
   /**
@@ -290,8 +265,7 @@ export class Cell {
   /** Answers everybody who waits, in order of arrival, and returns what they had been granted. */
   #end(kind: "closed" | "abandoned"): Grant[] {
     this.#ended = kind;
-    this.rest();
-    this.#guests.dismiss(this.#options.handOver.encodeRefusal());
+    this.#turns.rest();
     const unused: Grant[] = [];
     while (this.#schedule.size > 0) {
       const { waiter, grant } = this.#schedule.take();
@@ -381,7 +355,7 @@ export class Cell {
   #hasWork(now: number): boolean {
     if (this.#ended === "abandoned") return false;
     return (this.#queue.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 ||
-      this.#peeks.length > 0 || this.#guests.size > 0 || now >= this.#holdings.renewAt ||
+      this.#peeks.length > 0 || this.#turns.hasGuests || now >= this.#holdings.renewAt ||
       (this.#holdings.isMarked && this.#waiting === 0);
   }
 
@@ -432,7 +406,7 @@ export class Cell {
         await this.#read();
         fresh = true;
       }
-      const leader = this.#following.leader(clock.now());
+      const leader = this.#turns.leader(clock.now());
       if (leader !== undefined) {
         if (await this.#ask(leader)) return;
         hasAsked = true;
@@ -441,10 +415,10 @@ export class Cell {
       if (ledger.needsRead) {
         await this.#read();
         fresh = true;
-        if (races > 0 && !hasAsked) this.#followWriter();
-        if (this.#following.leader(clock.now()) !== undefined) continue;
+        if (races > 0 && !hasAsked) this.#turns.followWriter();
+        if (this.#turns.leader(clock.now()) !== undefined) continue;
       }
-      await this.#leaveRoom();
+      await this.#turns.leaveRoom();
       let plan = this.#plan(fresh);
       if (plan.isDoubtful && !plan.changed) {
         await this.#read();
@@ -472,7 +446,7 @@ export class Cell {
   async #write(plan: Plan): Promise<boolean> {
     this.#granting = plan.batch.granted.length > 0;
     const writing = this.#options.ledger.write(plan.state, this.#isUrgent());
-    this.#openToGuests();
+    if (!this.#ended) this.#turns.open();
     this.#announce(plan);
     const isWritten = await writing;
     this.#granting = false;
@@ -489,117 +463,25 @@ export class Cell {
     if (givesBack && this.#hasFreePermits(state, decidedAt)) kv.announce?.(ledger.key);
   }
 
-  /** Others may lose races against this process: from now on they can hand it their work. */
-  #openToGuests(): void {
-    const { store: { peers }, identity } = this.#options;
-    if (!this.#ended) this.#stopServing ??= peers?.serve(identity.id, (message) => this.#receive(message));
-  }
-
-  /** Another process hands its work over. */
-  async #receive(message: Uint8Array): Promise<Uint8Array | undefined> {
-    const { handOver, identity, ledger, store: { clock } } = this.#options;
-    const foreign = handOver.decodeWork(message);
-    const now = clock.now();
-    if (foreign === "other rules") {
-      this.#makeRoom(now);
-      return handOver.encodeRefusal(undefined, true);
-    }
-    if (this.#ended || foreign?.key !== ledger.key || foreign.work.owner === identity.id) {
-      return handOver.encodeRefusal();
-    }
-    if (foreign.isYourTurn) this.#following.lead();
-    const leader = this.#following.leader(now);
-    if (leader !== undefined) return handOver.encodeRefusal(leader);
-    return await new Promise((answer) => {
-      // What came before has been decided, and its answer is on its way.
-      if (this.#guests.add({ ...foreign, answer })) this.#proceed(now);
-      else answer(undefined);
-    });
-  }
-
-  /** Waits while there is to be room for others. Who writes all the time makes some by itself, as others could never win. */
-  async #leaveRoom(): Promise<void> {
-    const { store: { clock }, ledger } = this.#options;
-    const now = clock.now();
-    const isPaused = now - ledger.answeredAt > ledger.tripMs;
-    if (isPaused) this.#roomUntil = Math.max(this.#roomUntil, now);
-    if (now - this.#roomUntil > LONGEST_WITHOUT_ROOM_MS) this.#makeRoom(now);
-    if (now < this.#roomUntil) await clock.sleep(this.#roomUntil - now);
-  }
-
-  /** Lets somebody write whose work cannot be decided here, if that has not just been done. */
-  #makeRoom(now: number): void {
-    if (now < this.#roomUntil + ROOM_PAUSE_MS) return;
-    this.#roomUntil = now + Math.min(TRIPS_OF_ROOM * this.#options.ledger.tripMs, MOST_ROOM_MS);
-  }
-
-  /** A race was lost: from now on the one that won decides, if it can be asked. */
-  #followWriter(): void {
-    const { store: { peers, clock }, identity, ledger } = this.#options;
-    const winner = ledger.known?.writers.at(-1)?.[0];
-    if (!peers || winner === undefined || winner === identity.id) return;
-    this.#follow(winner, clock.now());
-  }
-
-  /** Hands everything to this process from now on. Work that was handed over here is not handed over again, but told where. */
-  #follow(leader: string, now: number): void {
-    this.#following.follow(leader, now);
-    if (this.#following.leader(now) === undefined) return;
-    this.#leadsSince = Infinity;
-    this.#guests.dismiss(this.#options.handOver.encodeRefusal(leader));
-  }
-
   /** Has everything decided by another process. Whether it did. */
   async #ask(leader: string): Promise<boolean> {
-    const { store: { clock, peers }, identity, handOver, ledger, backendTimeoutMs } = this.#options;
+    const { store: { clock }, ledger } = this.#options;
     const sentAt = clock.now();
     const work = this.#work(sentAt, MOST_REQUESTS);
-    const tripMs = Math.max(ledger.tripMs, this.#askMs);
-    const patienceMs = Math.min(Math.max(LEAST_PATIENCE_MS, TRIPS_OF_PATIENCE * tripMs), backendTimeoutMs / 2);
     // What is released while the answer is on its way shall be heard of.
     if (this.#concurrency >= 0 && work.requests.some(({ patient }) => patient)) this.#listen();
-    const number = identity.next();
-    const isYourTurn = leader === this.#successor;
-    this.#successor = undefined;
-    const message = handOver.encodeWork({ key: ledger.key, work, number, until: sentAt + patienceMs, isYourTurn });
-    let answer: Answer;
-    try {
-      answer = handOver.decodeAnswer(await peers!.ask(leader, message, patienceMs)); // nobody is followed without them
-    } catch (error) {
-      const isCertain = error instanceof StoreUnavailableError && error.outcome === "not_applied";
-      if (isCertain) answer = { kind: "declined", other: undefined, isRoom: false };
-    }
-    const now = clock.now();
-    if (answer?.kind === "declined") {
-      this.#declined(answer.other, answer.isRoom, now);
-      return false;
-    }
-    const plan = answer && this.#decidedElsewhere(work, answer.verdict, sentAt);
+    const heard = await this.#turns.ask(leader, work);
+    if (heard.kind === "declined") return false;
+    const plan = heard.kind === "decided" ? this.#decidedElsewhere(work, heard.verdict, sentAt) : undefined;
     if (!plan) {
-      this.#following.failed(now);
-      this.#forgetUndone(work.undos.length, work.requests.length > 0, now);
+      this.#turns.disbelieve();
+      this.#forgetUndone(work.undos.length, work.requests.length > 0, clock.now());
       return false;
     }
-    this.#hops = 0;
-    this.#askMs = now - sentAt;
-    if (answer?.verdict.isNext) this.#following.lead();
-    else this.#following.answered(now);
     ledger.learn(plan.state);
     this.#fresh = false;
     this.#commit(plan);
     return true;
-  }
-
-  /** Whoever was asked does not write any more, or makes room because it can decide only by its own rules. */
-  #declined(other: string | undefined, isRoom: boolean, now: number): void {
-    const { identity, ledger } = this.#options;
-    ledger.suspect();
-    if (isRoom || other === identity.id) this.#following.lead();
-    else if (other !== undefined && this.#hops++ < MOST_HOPS) this.#following.follow(other, now);
-    else {
-      this.#hops = 0;
-      this.#following.failed(now);
-    }
   }
 
   /** What another process has decided; `undefined` if it cannot have been this work that it decided. */
@@ -676,7 +558,7 @@ export class Cell {
     const own = this.#work(now);
     const base = withRecentEpoch(rules, ledger.base(now), now);
     const terms: Terms = { now, horizon: now + reserveAheadMs, isFresh };
-    const verdicts: { guest: Guest; verdict: Verdict }[] = [];
+    const verdicts: Decided[] = [];
     let parts = base.parts;
     let isDoubtful = false;
     let givesBack = own.undos.length > 0;
@@ -688,8 +570,8 @@ export class Cell {
       return batch;
     };
     // Who has waited for longest comes first, here or elsewhere.
-    const guests = this.#guests.waiting(now).toSorted((a, b) => a.work.since - b.work.since);
-    const next = now - this.#leadsSince >= LEAD_MS ? successor(guests, base.writers) : undefined;
+    const { all, next } = this.#turns.guests(now, base.writers);
+    const guests = all.toSorted((a, b) => a.work.since - b.work.since);
     const welcome = (guest: Guest) => {
       const state = { ...base, parts };
       const batch = decide(guest.work);
@@ -767,8 +649,7 @@ export class Cell {
    * that come now sooner and now later would be too late for most of them.
    */
   leadAt(now: number): number {
-    const askMs = this.#following.leader(now) === undefined ? 0 : this.#askMs;
-    const tripMs = Math.max(this.#options.ledger.tripMs, askMs);
+    const tripMs = Math.max(this.#options.ledger.tripMs, this.#turns.askMs(now));
     return tripMs > this.#tolerance / 4 ? tripMs * (1 + this.#missed) : 0;
   }
 
@@ -808,21 +689,8 @@ export class Cell {
     if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
     this.#queue.unshift(...again, ...this.#serveDue(now));
     for (const { resolve } of undone) resolve();
-    if (plan.verdicts.length > 0) this.#answer(plan.verdicts, now);
+    this.#turns.answer(plan.verdicts);
     this.#setAlarm();
-  }
-
-  /** Tells the guests how they were decided, and whose turn it is to write if it was this process's for long enough. */
-  #answer(verdicts: Plan["verdicts"], now: number): void {
-    const { handOver } = this.#options;
-    this.#guests.remove(verdicts.map(({ guest }) => guest));
-    if (this.#leadsSince === Infinity) this.#leadsSince = now;
-    for (const { guest, verdict } of verdicts) {
-      guest.answer(handOver.encodeVerdict(verdict));
-      if (!verdict.isNext) continue;
-      this.#follow(guest.work.owner, now);
-      this.#successor = guest.work.owner;
-    }
   }
 
   #hasFreePermits({ epoch, parts }: State, now: number): boolean {
@@ -938,7 +806,7 @@ export class Cell {
     this.#queue = [];
     this.#fresh = false;
     this.#resumeAt = -Infinity;
-    this.#guests.dismiss(undefined);
+    this.#turns.fail();
     const mayHaveGranted = this.#granting && !isNotApplied(cause);
     this.#granting = false;
     this.#forgetUndone(this.#undo.length, mayHaveGranted, now);
@@ -971,7 +839,7 @@ export class Cell {
     if (this.#hints || !kv.wake) return;
     const hints = this.#hints = kv.wake(ledger.key, () => {
       // To take a free permit oneself takes one trip less than to have it taken.
-      this.#following.lead();
+      this.#turns.lead();
       this.#nudged = true;
       this.#resumeAt = -Infinity;
       this.#proceed(clock.now());

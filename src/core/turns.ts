@@ -1,0 +1,194 @@
+import { createFollowing } from "./following.ts";
+import { createGuests, type Guest, successor } from "./guests.ts";
+import type { Answer, HandOver, Verdict } from "./hand_over.ts";
+import { type Identity, isNotApplied, type Ledger } from "./ledger.ts";
+import { createRoom } from "./room.ts";
+import type { Writer } from "./state.ts";
+import type { Store } from "./store.ts";
+import type { Work } from "./work.ts";
+
+/** A guest, and how it was decided. */
+export interface Decided {
+  readonly guest: Guest;
+  readonly verdict: Verdict;
+}
+
+/** What came of asking another process: a verdict, that nothing was done, or that nobody knows. */
+export type Heard =
+  | { readonly kind: "decided"; readonly verdict: Verdict }
+  | { readonly kind: "declined" }
+  | { readonly kind: "unknown" };
+
+/**
+ * How the processes that want one key take turns in writing it. Who loses a race hands its work to the one that won, which
+ * decides it with its own; and who has decided for others for a while lets one of them do that.
+ */
+export interface Turns {
+  /** Whether work of others waits here. */
+  readonly hasGuests: boolean;
+  /** Who is to decide in place of this process, if somebody is. */
+  leader(now: number): string | undefined;
+  /** How long the answers of that one take, in milliseconds; 0 if there is none. */
+  askMs(now: number): number;
+  /** From now on others can hand their work over, as they may lose races against this process. */
+  open(): void;
+  /** From now on they cannot, until it is opened again. Those who wait are sent away. */
+  rest(): void;
+  /** Waits while others shall have room for a write. */
+  leaveRoom(): Promise<void>;
+  /** A race was lost: from now on the last writer decides, if it can be asked. */
+  followWriter(): void;
+  /** This process writes for itself from now on. */
+  lead(): void;
+  /** Hands work to the leader. */
+  ask(leader: string, work: Work): Promise<Heard>;
+  /** What the leader said was no verdict about this work, or came to nothing. */
+  disbelieve(): void;
+  /** The work of others that waits here, and whose turn to write is next, if this process has had its own. */
+  guests(now: number, writers: readonly Writer[]): { readonly all: readonly Guest[]; readonly next: Guest | undefined };
+  /** Tells guests how they were decided, now that it is written. */
+  answer(decided: readonly Decided[]): void;
+  /** The store has failed: nobody knows what became of the work of others. */
+  fail(): void;
+}
+
+/** What {@link createTurns} needs. */
+export interface TurnsOptions {
+  readonly store: Store;
+  readonly ledger: Ledger;
+  readonly identity: Identity;
+  readonly handOver: HandOver;
+  readonly backendTimeoutMs: number;
+  /** Called when a guest has come. */
+  readonly onGuest: (now: number) => void;
+}
+
+/** A process that decides for others lets one of them do that after this long, so that nobody is always served first. */
+const LEAD_MS = 50;
+/** So often in a row it may be said that somebody else writes by now. */
+const MOST_HOPS = 3;
+/** Who handed its work to another process waits for the answer for this long, or as long as so many answers took. */
+const LEAST_PATIENCE_MS = 50;
+const TRIPS_OF_PATIENCE = 8;
+
+/** The {@link Turns} of one process on one key, in which nobody has lost a race yet. */
+export function createTurns(options: TurnsOptions): Turns {
+  const { store: { peers, clock }, ledger, identity, handOver, backendTimeoutMs, onGuest } = options;
+  const following = createFollowing();
+  const guests = createGuests();
+  const room = createRoom(clock, ledger);
+  let stopServing: (() => void) | undefined;
+  /** Since when it decides for others. */
+  let leadsSince = Infinity;
+  /** Who was told to write now, and may not know it yet. */
+  let told: string | undefined;
+  /** How often in a row it was said that somebody else writes. */
+  let hops = 0;
+  let lastAskMs = 0;
+
+  /** Another process hands its work over. */
+  async function receive(message: Uint8Array): Promise<Uint8Array | undefined> {
+    const foreign = handOver.decodeWork(message);
+    const now = clock.now();
+    if (foreign === "other rules") {
+      room.make(now);
+      return handOver.encodeRefusal(undefined, true);
+    }
+    if (!stopServing || foreign?.key !== ledger.key || foreign.work.owner === identity.id) {
+      return handOver.encodeRefusal();
+    }
+    if (foreign.isYourTurn) following.lead();
+    const leader = following.leader(now);
+    if (leader !== undefined) return handOver.encodeRefusal(leader);
+    return await new Promise((answer) => {
+      // What came before has been decided, and its answer is on its way.
+      if (guests.add({ ...foreign, answer })) onGuest(now);
+      else answer(undefined);
+    });
+  }
+
+  /** Work that was handed over here is not handed over again, but told where. */
+  function follow(leader: string, now: number): void {
+    following.follow(leader, now);
+    if (following.leader(now) === undefined) return;
+    leadsSince = Infinity;
+    guests.dismiss(handOver.encodeRefusal(leader));
+  }
+
+  /** Whoever was asked does not write any more, or makes room because it can decide only by its own rules. */
+  function declined(other: string | undefined, isRoom: boolean, now: number): void {
+    ledger.suspect();
+    if (isRoom || other === identity.id) following.lead();
+    else if (other !== undefined && hops++ < MOST_HOPS) following.follow(other, now);
+    else {
+      hops = 0;
+      following.failed(now);
+    }
+  }
+
+  return {
+    get hasGuests() {
+      return guests.size > 0;
+    },
+    leader: (now) => following.leader(now),
+    askMs: (now) => following.leader(now) === undefined ? 0 : lastAskMs,
+    open() {
+      stopServing ??= peers?.serve(identity.id, receive);
+    },
+    rest() {
+      stopServing?.();
+      stopServing = undefined;
+      guests.dismiss(handOver.encodeRefusal());
+    },
+    leaveRoom: () => room.leave(),
+    followWriter() {
+      const winner = ledger.known?.writers.at(-1)?.[0];
+      if (peers && winner !== undefined && winner !== identity.id) follow(winner, clock.now());
+    },
+    lead: () => following.lead(),
+    async ask(leader, work) {
+      const sentAt = clock.now();
+      const tripMs = Math.max(ledger.tripMs, lastAskMs);
+      const patienceMs = Math.min(Math.max(LEAST_PATIENCE_MS, TRIPS_OF_PATIENCE * tripMs), backendTimeoutMs / 2);
+      const isYourTurn = leader === told;
+      told = undefined;
+      const envelope = { key: ledger.key, number: identity.next(), until: sentAt + patienceMs, isYourTurn };
+      let answer: Answer;
+      try {
+        const message = handOver.encodeWork({ ...envelope, work });
+        answer = handOver.decodeAnswer(await peers!.ask(leader, message, patienceMs)); // nobody is followed without them
+      } catch (error) {
+        if (isNotApplied(error)) answer = { kind: "declined", other: undefined, isRoom: false };
+      }
+      const now = clock.now();
+      if (answer === undefined) return { kind: "unknown" };
+      if (answer.kind === "declined") {
+        declined(answer.other, answer.isRoom, now);
+        return { kind: "declined" };
+      }
+      hops = 0;
+      lastAskMs = now - sentAt;
+      if (answer.verdict.isNext) following.lead();
+      else following.answered(now);
+      return answer;
+    },
+    disbelieve: () => following.failed(clock.now()),
+    guests(now, writers) {
+      const all = guests.waiting(now);
+      return { all, next: now - leadsSince >= LEAD_MS ? successor(all, writers) : undefined };
+    },
+    answer(decided) {
+      if (decided.length === 0) return;
+      const now = clock.now();
+      guests.remove(decided.map(({ guest }) => guest));
+      if (leadsSince === Infinity) leadsSince = now;
+      for (const { guest, verdict } of decided) {
+        guest.answer(handOver.encodeVerdict(verdict));
+        if (!verdict.isNext) continue;
+        told = guest.work.owner;
+        follow(told, now);
+      }
+    },
+    fail: () => guests.dismiss(undefined),
+  };
+}
