@@ -400,10 +400,12 @@ export class Cell {
     let pause = 1;
     let races = 0;
     let hasAsked = false;
+    const refused: Plan[] = [];
     while (this.#ended !== "abandoned") {
       let fresh = this.#fresh && races === 0;
       if (this.#peeks.length > 0) {
-        await this.#read();
+        const plan = await this.#readFor(refused);
+        if (plan) return this.#finish(plan);
         fresh = true;
       }
       const leader = this.#turns.leader(clock.now());
@@ -413,7 +415,8 @@ export class Cell {
         continue;
       }
       if (ledger.needsRead) {
-        await this.#read();
+        const plan = await this.#readFor(refused);
+        if (plan) return this.#finish(plan);
         fresh = true;
         if (races > 0 && !hasAsked) this.#turns.followWriter();
         if (this.#turns.leader(clock.now()) !== undefined) continue;
@@ -424,12 +427,8 @@ export class Cell {
         await this.#read();
         plan = this.#plan(true);
       }
-      if (!plan.changed || await this.#write(plan)) {
-        this.#fresh = plan.changed;
-        this.#commit(plan);
-        this.#announce(plan);
-        return;
-      }
+      if (!plan.changed || await this.#write(plan)) return this.#finish(plan);
+      refused.push(plan);
       meter.count("casFailures");
       if (races >= maxRetries) this.#giveUp(races + 1);
       hasAsked = false;
@@ -437,6 +436,18 @@ export class Cell {
       if (races > 0 && !isStarved) await clock.sleep(pause = this.#nextPause(pause));
       races++;
     }
+  }
+
+  #finish(plan: Plan): void {
+    this.#fresh = plan.changed;
+    this.#commit(plan);
+    this.#announce(plan);
+  }
+
+  /** Reads, and returns the plan that stands there although it was refused: to do it again could give back twice. */
+  async #readFor(refused: readonly Plan[]): Promise<Plan | undefined> {
+    const written = await this.#read();
+    return written && refused.find(({ state }) => state === written);
   }
 
   /**
@@ -511,16 +522,18 @@ export class Cell {
     return Math.min(retryIntervalMs, 1 + random() * (3 * pause - 1));
   }
 
-  async #read(): Promise<void> {
+  /** Returns what stands in the store of all that was refused. */
+  async #read(): Promise<State | undefined> {
     const { ledger, store: { clock } } = this.#options;
     const peeks = this.#peeks.splice(0);
     try {
-      await ledger.read(this.#isUrgent());
+      const written = await ledger.read(this.#isUrgent());
+      for (const peek of peeks) peek.resolve(ledger.base(clock.now()));
+      return written;
     } catch (error) {
       for (const peek of peeks) peek.reject(error);
       throw error;
     }
-    for (const peek of peeks) peek.resolve(ledger.base(clock.now()));
   }
 
   /** Everything that is to be decided here, at most so many requests of it. */
@@ -629,12 +642,14 @@ export class Cell {
     }
   }
 
-  #whenToResume({ held, heldUntil }: Batch<Waiter>, state: State, now: number, head: Waiter): number {
-    const { random, reserveAheadMs } = this.#options;
+  #whenToResume({ held, heldUntil, granted }: Batch<Waiter>, state: State, now: number, head: Waiter): number {
+    const { random, reserveAheadMs, identity } = this.#options;
     if (held === "time") {
       const step = reserveAheadMs / STEPS_PER_RESERVE;
+      // Who has just had its turn knows best what stands there, and would win again: it leaves the others a start.
+      const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === identity.id;
       // Somewhat later than possible, so that several are decided at once, and not all processes at the same moment.
-      return Math.min(heldUntil, heldUntil - reserveAheadMs + step * (0.5 + random()));
+      return Math.min(heldUntil, heldUntil - reserveAheadMs + step * (random() + (hadItsTurn ? 1.5 : 0.5)));
     }
     this.#meetFull(head, state.parts);
     this.#listen();

@@ -60,8 +60,12 @@ export interface Ledger {
   readonly answeredAt: number;
   /** How long a compare-and-set takes: the shorter of the last two that were answered, in milliseconds. */
   readonly tripMs: number;
-  /** Asks the store what stands there. `isUrgent`: also while its circuit breaker is open. */
-  read(isUrgent: boolean): Promise<void>;
+  /**
+   * Asks the store what stands there. `isUrgent`: also while its circuit breaker is open. Returns which of the writes that were
+   * refused since the last one that was not stands there all the same: a store that is told twice, by whatever brought the
+   * message there, carries out one and refuses the other.
+   */
+  read(isUrgent: boolean): Promise<State | undefined>;
   /** Others write: what is known must be read before it is written. */
   suspect(): void;
   /** Another process has written this, or something later: it is known now, and must be read before it is written. */
@@ -83,6 +87,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   let revision = 0;
   let needsRead = false; // A key that this process never touched most likely does not exist: no need to ask.
   let session = store.session;
+  let refused: { readonly writer: Writer; readonly state: State }[] = [];
   let answeredAt = -Infinity;
   let trips: readonly [before: number, last: number] = [Infinity, Infinity];
 
@@ -217,7 +222,10 @@ export function createLedger(options: LedgerOptions): Ledger {
     },
     base: (now) => known ?? freshState(rules, now),
     async read(isUrgent) {
-      await look(isUrgent);
+      const found = await look(isUrgent);
+      const written = refused.find(({ writer }) => wasWritten(found, writer))?.state;
+      if (written) refused = [];
+      return written;
     },
     suspect() {
       needsRead = true;
@@ -229,8 +237,12 @@ export function createLedger(options: LedgerOptions): Ledger {
     },
     async write(state, isUrgent) {
       const writer: Writer = [identity.id, identity.next()];
-      needsRead = true; // Until it is known how this ends.
-      return await exchange({ ...state, writers: withWriter(state.writers, writer) }, writer, isUrgent);
+      const earlier = refused;
+      refused = []; // As long as nobody knows how this ends, and for ever if it fails.
+      needsRead = true;
+      const isWritten = await exchange({ ...state, writers: withWriter(state.writers, writer) }, writer, isUrgent);
+      if (!isWritten) refused = [...earlier, { writer, state }];
+      return isWritten;
     },
   };
 }

@@ -94,3 +94,38 @@ test("one caller gets its share of a permit that 20 in another process pass on a
   // It sees that others take permits at its first look, and is next then.
   assertLess(Math.max(...own), 150, `${own}`);
 });
+
+test("nobody wins one turn after the other where everybody waits for the next window [TB-9]", async () => {
+  const { start, run } = createSimulation();
+  const window = { algorithm: "sliding_window", limit: 1, windowMs: 1_000, reserveAheadMs: 200 } as const;
+  const turns: number[] = [];
+  const callers = Array.from({ length: 4 }, (_, process) => {
+    // Each writes for itself: where requests are handed over, their writer shares.
+    const { limiter } = start(window, { latencyMs: 2, store: { peers: undefined } });
+    return Array.from({ length: 50 }, async () => {
+      await limiter.acquire();
+      turns.push(process);
+    });
+  });
+  await run(Promise.all(callers.flat()));
+  const again = turns.slice(0, 100).filter((process, i) => process === turns[i - 1]).length;
+  assertLess(again, 10, `${turns.slice(0, 100)}`);
+});
+
+test("a process where nobody waits any more does not keep a permit from the others [TB-9, CON-8]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { maxConcurrent: 1, leaseMs: 20_000 };
+  const [holding, leaving, waiting] = [start(options), start(options), start(options)];
+  const permit = await run(holding.limiter.acquire());
+  const controller = new AbortController();
+  const left = leaving.limiter.acquire({ signal: controller.signal }).catch(() => {});
+  await clock.advance(10);
+  const next = waiting.limiter.acquire();
+  await clock.advance(2_000);
+  controller.abort();
+  await run(left);
+  await run(permit.release());
+  const released = clock.now();
+  await run(next);
+  assertLess(clock.now() - released, 10);
+});

@@ -508,6 +508,29 @@ test("nobody of those who come at once is granted after its timeout, though the 
   assertLessOrEqual(Math.max(...await run(Promise.all(waits))), 100);
 });
 
+test("a write whose copy is refused before it is acknowledged is not done again, and gives back once [CHK-6]", async () => {
+  const { server, start, run } = createSimulation();
+  const link = server.connect({ latencyMs: 2 });
+  let copies = 0;
+  const kv: Kv = {
+    get: (key) => link.get(key),
+    async compareAndSet(...write) {
+      const first = await link.compareAndSet(...write);
+      return copies-- > 0 ? await link.compareAndSet(...write) : first;
+    },
+    delete: (key) => link.delete(key),
+    keys: (prefix) => link.keys(prefix),
+  };
+  const { limiter } = start({ algorithm: "sliding_window", limit: 3, windowMs: 60_000 }, { store: { kv } });
+  const taken = await run(Promise.all([limiter.tryTake(), limiter.tryTake(), limiter.tryTake()]));
+  copies = 1;
+  await run(taken[0].cancel());
+  assertEquals((await run(limiter.getState())).remaining, 1);
+  copies = 1;
+  await run(limiter.acquire());
+  assertEquals((await run(limiter.getState())).remaining, 0);
+});
+
 test("a refusal that is certain costs no message [TB-11]", async () => {
   const { start, run } = createSimulation();
   for (const options of [{ ratePerSecond: 1 }, { algorithm: "sliding_window", limit: 1, windowMs: 1_000 } as const]) {
