@@ -31,7 +31,7 @@ export type Answer =
 
 /** What a process sends to the cluster. */
 export type ToCluster =
-  | { readonly kind: "question"; readonly id: number; readonly question: Question }
+  | { readonly kind: "question"; readonly id: number; readonly session: number; readonly question: Question }
   | { readonly kind: "listen" | "unlisten" | "announce"; readonly key: string };
 
 /** What the cluster sends to a process. */
@@ -66,8 +66,13 @@ export interface Cluster {
   stop(ms: number): void;
   /** Answers nothing for a while, and then everything that it was sent. */
   freeze(ms: number): void;
-  /** Loses what was written within so many milliseconds, and the revisions go back. */
+  /**
+   * Loses what was written within so many milliseconds, and the revisions go back. That breaks all connections: what was sent
+   * on an old one is not carried out any more.
+   */
   lose(ms: number): void;
+  /** Which connection one would have now: another one after every loss. */
+  readonly session: number;
   readonly losses: readonly Loss[];
   /** From now on nothing goes wrong any more. */
   heal(): void;
@@ -124,6 +129,7 @@ export function createCluster(world: World, network: Network, random: Random, op
 
   function handle(message: ToCluster, from: string): void {
     if (message.kind === "question") {
+      if (message.session !== losses.length) return;
       const isWrite = message.question.kind === "write";
       const isDeaf = isWrite && random.chance(faults.deaf);
       const isSilent = isWrite && random.chance(faults.silent);
@@ -174,6 +180,9 @@ export function createCluster(world: World, network: Network, random: Random, op
       world.note(CLUSTER, () => `loses everything since ${since.toFixed(3)}: revision ${before} -> ${revision}`);
     },
     losses,
+    get session() {
+      return losses.length;
+    },
     heal() {
       faults = { ...options, refuses: 0, unavailable: 0, silent: 0, deaf: 0 };
       stoppedUntil = -Infinity;

@@ -33,7 +33,7 @@ export function judge(history: History): readonly string[] {
     ),
     ...calls.flatMap((call) => lateAnswer(history, call) ?? []),
     ...groupsOf(history).flatMap(({ plan, name, calls }) =>
-      [...excesses(history, plan, calls), ...waste(history, plan, calls), ...starvation(calls)].map((text) =>
+      [...excesses(history, plan, calls), ...waste(history, plan, calls), ...starvation(plan, calls)].map((text) =>
         `${name}: ${text}`
       )
     ),

@@ -16,10 +16,10 @@ export interface Conditions {
   readonly lateMs: number;
 }
 
-/** A message that did not arrive, or late, or twice. */
+/** A message that did not arrive, or late. */
 export interface Mishap {
   readonly at: number;
-  /** By how much it was late; `Infinity` if it was lost; 0 if it arrived twice. */
+  /** By how much it was late; `Infinity` if it was lost. */
   readonly lateMs: number;
 }
 
@@ -61,7 +61,6 @@ export function createNetwork(world: World, random: Random, initial: Conditions)
   function send(from: string, to: string, message: unknown): void {
     const now = disturbed.size === 0 ? conditions : { ...conditions, ...conditionsOf(from), ...conditionsOf(to) };
     const copies = random.chance(now.duplicates) ? 2 : 1;
-    if (copies > 1) mishaps.push({ at: world.now, lateMs: 0 });
     for (let copy = 0; copy < copies; copy++) {
       const isLost = random.chance(now.loss) || isCut(from) || isCut(to);
       const isLate = random.chance(now.late);

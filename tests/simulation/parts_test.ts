@@ -83,7 +83,11 @@ test("a simulated cluster accepts the write of a revision once, and its revision
   const nothing = { refuses: 0, unavailable: 0, silent: 0, deaf: 0, expires: true };
   const cluster = createCluster(world, network, createRandom(2), nothing);
   const host = createHost(world, createRandom(3), "p", { skewMs: 1e6, driftPpm: 0, timerLateMs: 0 });
-  const { kv, clock, open } = createClusterStore(host, network, { clock: "server", timeoutMs: 100, localErrorMs: 0 });
+  const { kv, clock, open } = createClusterStore(host, network, cluster, {
+    clock: "server",
+    timeoutMs: 100,
+    localErrorMs: 0,
+  });
   const bytes = (text: string) => new TextEncoder().encode(text);
   const seen: unknown[] = [];
   await Promise.all([

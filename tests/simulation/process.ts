@@ -4,6 +4,7 @@ import type { Kv } from "../../src/core/kv.ts";
 import { type ClosableLimiter, createLimiter } from "../../src/core/limiter.ts";
 import { limiterContext } from "../support/limiter_context.ts";
 import type { Random } from "../support/random.ts";
+import type { Cluster } from "./cluster.ts";
 import { createHost, type Host, type HostOptions, START } from "./host.ts";
 import type { Network } from "./network.ts";
 import { optionsOf, type Scenario } from "./scenario.ts";
@@ -42,6 +43,7 @@ export interface Process {
 export function startProcess(
   world: World,
   network: Network,
+  cluster: Cluster,
   random: Random,
   scenario: Scenario,
   name: string,
@@ -49,7 +51,7 @@ export function startProcess(
   { kv = (same) => same, clock = (same) => same, limiter = (same) => same }: Sabotage = {},
 ): Process {
   const host = createHost(world, random.fork(), name, machine);
-  const store = createClusterStore(host, network, {
+  const store = createClusterStore(host, network, cluster, {
     clock: scenario.clock,
     timeoutMs: scenario.backendTimeoutMs,
     localErrorMs: scenario.timingMarginMs / 2,
@@ -78,8 +80,15 @@ export function startProcess(
   }
 
   // What a saboteur makes of the clock is not what the clock is: the watch stands before it.
-  const peers = scenario.handsOver ? store.peers : undefined;
-  const used = { ...store, peers, open: store.open, kv: kv(store.kv, host), clock: clock(watched(store.clock), host) };
+  const used = {
+    ...store,
+    get session() {
+      return store.session;
+    },
+    peers: scenario.handsOver ? store.peers : undefined,
+    kv: kv(store.kv, host),
+    clock: clock(watched(store.clock), host),
+  };
   const limiters = scenario.limiters.map((plan, number) => {
     const config = resolveLimiter(plan.id, optionsOf(plan, scenario.backendTimeoutMs), {
       backendTimeoutMs: scenario.backendTimeoutMs,

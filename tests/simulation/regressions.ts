@@ -30,6 +30,26 @@ export const regressions: readonly Regression[] = [
     seeds: [500_115, 500_275, 500_348],
   },
   {
+    was: "a write whose copy was refused is done again, and gives back twice",
+    profile: "lossy",
+    seeds: [1_007_197, 1_706],
+  },
+  {
+    was: "the mark of a process where nobody waits any more keeps a permit from the others",
+    profile: "calm",
+    seeds: [1_013_926],
+  },
+  {
+    was: "one process wins turn after turn, as it alone knows what stands in the store",
+    profile: "crowd",
+    seeds: [1_010_511],
+  },
+  {
+    was: "a revision of a lost history is taken for the same one of the new history",
+    profile: "amnesia",
+    seeds: [1_003_635],
+  },
+  {
     was: "a caller misses one slot after the other, as each answer takes longer than expected",
     profile: "slow",
     seeds: [385, 1_027, 2_452],

@@ -62,7 +62,16 @@ export async function run(scenario: Scenario, { traced = false, sabotage = {} }:
 
   function start(index: number, machine = scenario.hosts[index]!): Process {
     const births = processes.filter(({ name }) => name.startsWith(`p${index}.`)).length;
-    const process = startProcess(world, network, random.fork(), scenario, `p${index}.${births}`, machine, sabotage);
+    const process = startProcess(
+      world,
+      network,
+      cluster,
+      random.fork(),
+      scenario,
+      `p${index}.${births}`,
+      machine,
+      sabotage,
+    );
     processes.push(process);
     return process;
   }

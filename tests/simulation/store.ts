@@ -3,7 +3,7 @@ import type { Clock } from "../../src/core/clock.ts";
 import { StoreUnavailableError } from "../../src/core/errors.ts";
 import type { Kv } from "../../src/core/kv.ts";
 import type { Store } from "../../src/core/store.ts";
-import { type Answer, CLUSTER, type FromCluster, type Question, type ToCluster } from "./cluster.ts";
+import { type Answer, CLUSTER, type Cluster, type FromCluster, type Question, type ToCluster } from "./cluster.ts";
 import type { Host } from "./host.ts";
 import type { Network } from "./network.ts";
 import { createHostPeers } from "./peers.ts";
@@ -25,7 +25,12 @@ export interface ClusterStore extends Store {
 }
 
 /** A process's connection to the cluster: a store as the NATS adapter makes one. */
-export function createClusterStore(host: Host, network: Network, options: StoreOptions): ClusterStore {
+export function createClusterStore(
+  host: Host,
+  network: Network,
+  cluster: Pick<Cluster, "session">,
+  options: StoreOptions,
+): ClusterStore {
   const pending = new Map<number, (answer: Answer) => void>();
   const hints = new Map<string, Set<() => void>>();
   let lastId = 0;
@@ -54,7 +59,7 @@ export function createClusterStore(host: Host, network: Network, options: StoreO
     const id = ++lastId;
     return new Promise((resolve) => {
       pending.set(id, resolve);
-      send({ kind: "question", id, question });
+      send({ kind: "question", id, session: cluster.session, question });
     });
   }
 
@@ -141,5 +146,8 @@ export function createClusterStore(host: Host, network: Network, options: StoreO
       return opening;
     },
     close: () => Promise.resolve(),
+    get session() {
+      return cluster.session;
+    },
   };
 }

@@ -8,9 +8,9 @@ import type { LimiterPlan, Step } from "./scenario.ts";
  * **Waste.** While somebody waits without a timeout, the limits are used up: such a time is not longer than what started in
  * it takes at the limits' speed, and {@link WASTE} of that, and what {@link overheadMs} and {@link troubleMs} add.
  *
- * **Starvation.** A caller who is the first of its process to wait is not overtaken by more than {@link MOST_OVERTAKINGS}
- * callers of other processes who came later. Between processes every slot is a race, which the one that won last wins
- * again somewhat more often than not; four processes lose that many in a row less than once in a million times.
+ * **Starvation.** A caller who is the first of its process to wait is not overtaken for more than {@link MOST_LOST_TURNS} turns
+ * by callers of other processes who came later. Between processes every turn is a race, in which the winner takes what is
+ * there ({@link turnOf}). That one of four loses so many of them in a row happens less than once in ten million times.
  */
 export function waste(history: History, plan: LimiterPlan, calls: readonly Call[]): string[] {
   return busyTimes(calls).flatMap(({ from, to, starts }) => {
@@ -26,16 +26,16 @@ export function waste(history: History, plan: LimiterPlan, calls: readonly Call[
 }
 
 /** See {@link waste}. */
-export function starvation(calls: readonly Call[]): string[] {
+export function starvation(plan: LimiterPlan, calls: readonly Call[]): string[] {
   return calls.filter(isPatient).flatMap((call) => {
     const { id, process, askedAt, answeredAt } = call;
     const own = calls.filter((other) => other.process === process && other.startedAt! < answeredAt);
-    const atFront = Math.max(askedAt, ...own.map(({ startedAt }) => startedAt!));
+    const heardAt = Math.max(askedAt, ...own.map(({ startedAt }) => startedAt!)) + HEARD_AFTER_MS;
     const overtakings = calls.filter((other) =>
-      other.process !== process && other.askedAt > askedAt && other.startedAt! > atFront &&
+      other.process !== process && other.askedAt > askedAt && other.startedAt! > heardAt &&
       other.startedAt! < answeredAt
     ).length;
-    if (overtakings <= MOST_OVERTAKINGS) {
+    if (overtakings <= MOST_LOST_TURNS * turnOf(plan)) {
       return [];
     }
     return [
@@ -44,14 +44,26 @@ export function starvation(calls: readonly Call[]): string[] {
   });
 }
 
+/** How many may start when a process has its turn. */
+function turnOf({ rates, windows, maxConcurrent, reserveAheadMs }: LimiterPlan): number {
+  const most = [
+    ...rates.map(({ ratePerSecond, burst }) =>
+      Math.max(burst, ratePerSecond * reserveAheadMs / 1_000 / TURNS_PER_RESERVE)
+    ),
+    ...windows.map(({ limit }) => limit),
+    ...maxConcurrent === undefined ? [] : [maxConcurrent],
+  ];
+  return Math.max(1, Math.min(...most));
+}
+
 /** What is lost to slots that begin a little late. */
 const WASTE = 0.03;
 /** Timers that are later than a rule allows miss about every second slot; and sometimes several in a row. */
 const WASTE_WITH_LATE_TIMERS = 4;
 /** The margin that the narrowest rule keeps, in milliseconds. */
 const LEAST_MARGIN_MS = 2;
-/** For opening the store, where the time is asked for eight times, and for a first race. */
-const START_MS = 100;
+/** For opening the store, where the time is asked for eight times, and for the races of all who come at first. */
+const START_MS = 150;
 /** How many messages one after the other it takes to decide, or to hand a permit on, with lost races and hints. */
 const MESSAGES_OF_A_CONVERSATION = 10;
 /** How many more, when requests are handed to the writer. */
@@ -64,7 +76,11 @@ export const RETRY_MS = 10;
 const LOOK_AGAIN_MS = 1_000;
 /** A permit is left for so long to a process that waited longer, even if that is dead. */
 const MARK_MS = 3_000;
-const MOST_OVERTAKINGS = 100;
+/** Others hear that somebody waits for a permit after this long at the latest. */
+const HEARD_AFTER_MS = 600;
+const MOST_LOST_TURNS = 60;
+/** In how many steps a process reserves what it may reserve, at least. */
+const TURNS_PER_RESERVE = 16;
 
 /** A time in which somebody always waited, without a timeout, for one key of one limiter. */
 interface BusyTime {
@@ -117,6 +133,15 @@ function wasteFactor({ scenario: { hosts } }: History, { rates, windows }: Limit
     : 1 + WASTE;
 }
 
+/** The time from slot to slot. */
+function leastSlotMs({ rates, windows }: LimiterPlan): number {
+  return Math.max(
+    0,
+    ...rates.map(({ ratePerSecond }) => 1_000 / ratePerSecond),
+    ...windows.map(({ limit, windowMs }) => windowMs / limit),
+  );
+}
+
 /** What it takes beside the limits when nothing goes wrong. */
 function overheadMs({ scenario }: History, plan: LimiterPlan, starts: number): number {
   const { conditions: { mostMs }, hosts } = scenario;
@@ -127,11 +152,13 @@ function overheadMs({ scenario }: History, plan: LimiterPlan, starts: number): n
     ...plan.windows.map(({ windowMs }) => windowMs),
     ...plan.rates.map(({ ratePerSecond, burst }) => 1_000 * burst / ratePerSecond),
   );
-  // A conversation about a slot is hidden by what is reserved ahead; one about a permit cannot be.
   const messages = MESSAGES_OF_A_CONVERSATION + (scenario.handsOver ? MESSAGES_OF_HANDING_OVER : 0);
   const conversation = messages * hop;
+  // A conversation about a slot is hidden by what is reserved ahead, unless slots come faster than messages, so that those who
+  // come one after the other wait for messages alone; one about a permit cannot be hidden.
+  const slot = leastSlotMs(plan);
   const perStart = plan.maxConcurrent === undefined
-    ? Math.max(0, conversation - plan.reserveAheadMs)
+    ? Math.max(0, conversation - plan.reserveAheadMs, slot < 2 * hop ? conversation / 2 : 0)
     : conversation / plan.maxConcurrent;
   const afterRefusals = scenario.cluster.refuses > 0 ? RETRY_MS + conversation / 2 : 0;
   return START_MS + 2 * conversation + before + starts * (perStart + afterRefusals);
@@ -157,7 +184,8 @@ function troubleMs(history: History, plan: LimiterPlan, calls: readonly Call[], 
       case "freeze":
         return step.ms + silence + lease + plan.reserveAheadMs;
       case "lose":
-        return silence;
+        // What was released is held again, until the lease is over.
+        return silence + lease;
       default:
         return 0;
     }
@@ -171,8 +199,7 @@ function troubleMs(history: History, plan: LimiterPlan, calls: readonly Call[], 
   const reach = (ms: number) => (at: number) => at <= to && at + ms >= from;
   const ofSteps = steps.reduce((sum, step) => sum + (reach(ofStep(step))(step.at) ? ofStep(step) : 0), 0);
   const ofMishaps = mishaps.reduce((sum, { at, lateMs }) => {
-    // The refusal of a copy may overtake the answer, and looks like a lost race.
-    const ms = lateMs === 0 ? lease : Math.min(lateMs, silence + (lateMs === Infinity ? lease : 0));
+    const ms = Math.min(lateMs, silence + (lateMs === Infinity ? lease : 0));
     return sum + (reach(ms)(at) ? ms : 0);
   }, 0);
   // Slots of those who did not use them come back only where nobody has reserved behind them.
