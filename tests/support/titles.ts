@@ -16,17 +16,27 @@ const PART = /^([A-Z]{2,5})-(\d+)(?:\.\.(?:\1-)?(\d+))?$/;
  * @throws {Error} if a text that is no title of a test names criteria, or if what stands in brackets cannot be read.
  */
 export function titlesIn(code: string): Title[] {
-  const active = code.replace(/^[ \t]*\/\*[\s\S]*?\*\//gm, "").replace(/^[ \t]*\/\/.*$/gm, "");
   const titles: Title[] = [];
-  for (const { 0: literal, index } of active.matchAll(LITERAL)) {
+  for (const { literal, isTitle } of literalsIn(code)) {
     const criteria = criteriaIn(literal);
     if (criteria.length === 0) continue;
-    if (!REGISTRAR.test(active.slice(0, index))) {
-      throw new Error(`${literal} names criteria, and is not the title of a test that runs`);
-    }
+    if (!isTitle) throw new Error(`${literal} names criteria, and is not the title of a test that runs`);
     titles.push({ text: literal.slice(1, -1), criteria });
   }
   return titles;
+}
+
+/** All titles in a test file, as they stand in the source, with criteria or without. Comments do not count. */
+export function allTitlesIn(code: string): string[] {
+  return literalsIn(code).flatMap(({ literal, isTitle }) => isTitle ? [literal.slice(1, -1)] : []);
+}
+
+function literalsIn(code: string): { readonly literal: string; readonly isTitle: boolean }[] {
+  const active = code.replace(/^[ \t]*\/\*[\s\S]*?\*\//gm, "").replace(/^[ \t]*\/\/.*$/gm, "");
+  return Array.from(active.matchAll(LITERAL), ({ 0: literal, index }) => ({
+    literal,
+    isTitle: REGISTRAR.test(active.slice(0, index)),
+  }));
 }
 
 function criteriaIn(text: string): string[] {
