@@ -2,6 +2,7 @@ import type { Msg, MsgHdrs, NatsConnection, Status } from "@nats-io/nats-core";
 import { StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
 import { type Circumstances, toStoreError } from "./errors.ts";
+import { createRequests } from "./requests.ts";
 
 /** A connection as the modules of this folder use it: every request is bounded, and fails with a `StoreUnavailableError`. */
 export interface Link {
@@ -10,8 +11,9 @@ export interface Link {
   /** What to say about where a failure happened. */
   readonly at: Omit<Circumstances, "doing">;
   /**
-   * Sends one message and waits for the answer, for at most `timeoutMs`, which is `backendTimeoutMs` unless it is given. While the connection is being restored
-   * it waits for that first; a request that was on its way when the connection broke fails at once.
+   * Sends one message and waits for the answer, for at most `timeoutMs`, which is `backendTimeoutMs` unless it is given.
+   * While the connection is being restored it waits for that first; a request that was on its way when the connection broke
+   * fails at once.
    */
   request(
     doing: Circumstances["doing"],
@@ -41,11 +43,12 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
   let released = false;
   let losses = 0;
   const waiting = new Set<() => void>();
-  const inFlight = new Set<() => void>();
+  const requests = createRequests(connection);
+  const lose = () => requests.fail(new Error("connection disconnected"));
   const reconnected: (() => void)[] = [];
-  const flush = (callbacks: Set<() => void>) => {
-    const all = [...callbacks];
-    callbacks.clear();
+  const goOn = () => {
+    const all = [...waiting];
+    waiting.clear();
     for (const callback of all) callback();
   };
 
@@ -60,21 +63,23 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
         up = false;
         losses++;
         logger.warn(`Store '${at.store}': lost the connection to ${at.server}; trying again until it is back`);
-        return flush(inFlight);
+        return lose();
       case "reconnect":
         up = true;
         logger.info(`Store '${at.store}': connected to ${connection.getServer()} again`);
-        flush(waiting);
+        goOn();
         return reconnected.forEach((callback) => callback());
       case "staleConnection":
         return logger.warn(`Store '${at.store}': ${at.server} stopped answering; reconnecting`);
       case "close":
         up = false;
-        flush(waiting);
-        return flush(inFlight);
+        goOn();
+        return lose();
       case "error":
         // a permission that is missing fails the request it was needed for; what is only a hint works without
         if (status.error.name === "PermissionViolationError") {
+          const { subject } = status.error as { readonly subject?: string }; // as its name says
+          if (subject !== undefined) requests.fail(status.error, subject);
           return logger.debug?.(`Store '${at.store}': ${status.error.message}`);
         }
         return logger.warn(toStoreError(status.error, { ...at, doing: "connect" }).message);
@@ -101,19 +106,8 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
     payload: Uint8Array | string | undefined,
     headers: MsgHdrs | undefined,
   ): Promise<Msg> {
-    return new Promise((resolve, reject) => {
-      const lost = () => reject(toStoreError(new Error("connection disconnected"), { ...at, doing }));
-      inFlight.add(lost);
-      connection.request(subject, payload, headers === undefined ? { timeout } : { timeout, headers }).then(
-        (message) => {
-          inFlight.delete(lost);
-          resolve(message);
-        },
-        (error) => {
-          inFlight.delete(lost);
-          reject(toStoreError(error, { ...at, doing }));
-        },
-      );
+    return requests.send(subject, payload ?? NOTHING, headers, timeout).catch((error) => {
+      throw toStoreError(error, { ...at, doing });
     });
   }
 
@@ -172,13 +166,15 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
       // Whoever still waits for the connection hears now that there is none, and leaves no timer.
       released = true;
       up = false;
-      flush(waiting);
-      flush(inFlight);
+      goOn();
+      lose();
+      requests.release();
     },
   };
 }
 
 const decoder = new TextDecoder();
+const NOTHING = new Uint8Array();
 
 /** Reads what should be a JSON object; what is not reads as an empty one. */
 export function readAnswer(data: Uint8Array): Answer {

@@ -1,0 +1,104 @@
+import { createInbox, type Msg, type MsgHdrs, type NatsConnection, type Subscription } from "@nats-io/nats-core";
+import { createAlarm } from "../../core/alarm.ts";
+import { systemClock } from "../system_clock.ts";
+
+/**
+ * Questions over a connection, each with its answer. One subscription hears all answers and one timer bounds all of them,
+ * where `connection.request()` starts a timer, and makes an error with its stack, for each.
+ */
+export interface Requests {
+  /** Sends one message and waits for its answer. Throws what `connection.request()` would. */
+  send(subject: string, payload: Uint8Array | string, headers: MsgHdrs | undefined, timeoutMs: number): Promise<Msg>;
+  /** Everything that waits for an answer fails; with a subject, what was sent there. */
+  fail(error: Error, subject?: string): void;
+  /** Hears no more answers. */
+  release(): void;
+}
+
+interface Pending {
+  readonly subject: string;
+  readonly until: number;
+  resolve(message: Msg): void;
+  reject(error: Error): void;
+}
+
+const NO_RESPONDERS = 503;
+
+/** {@link Requests} of which none has been sent yet: the first one subscribes. */
+export function createRequests(connection: NatsConnection): Requests {
+  const pending = new Map<string, Pending>();
+  // A connection that was handed in may have been told another prefix, which its type does not say.
+  const { options } = connection as { readonly options?: { readonly inboxPrefix?: string } };
+  let inbox = "";
+  let subscription: Subscription | undefined;
+  let last = 0;
+
+  const alarm = createAlarm(systemClock, () => {
+    const now = systemClock.now();
+    let next = Infinity;
+    for (const [token, { until, reject }] of pending) {
+      if (until > now) next = Math.min(next, until);
+      else {
+        pending.delete(token);
+        reject(namedError("TimeoutError", "timeout"));
+      }
+    }
+    if (next < Infinity) alarm.glance(next);
+  });
+
+  function fail(error: Error, subject?: string): void {
+    for (const [token, request] of [...pending]) {
+      if (subject !== undefined && request.subject !== subject) continue;
+      pending.delete(token);
+      request.reject(error);
+    }
+  }
+
+  function receive(error: Error | null, message: Msg): void {
+    if (error !== null) {
+      // Without answers there are no questions; the next one tries again.
+      subscription = undefined;
+      return fail(error);
+    }
+    const token = message.subject.slice(inbox.length + 1);
+    const request = pending.get(token);
+    if (!request) return;
+    pending.delete(token);
+    if (message.data.length === 0 && message.headers?.code === NO_RESPONDERS) {
+      request.reject(namedError("NoRespondersError", `no responders: '${request.subject}'`));
+    } else request.resolve(message);
+  }
+
+  function subscribe(): void {
+    inbox = createInbox(options?.inboxPrefix);
+    subscription = connection.subscribe(`${inbox}.*`, { callback: receive });
+  }
+
+  return {
+    send(subject, payload, headers, timeoutMs) {
+      return new Promise((resolve, reject) => {
+        if (!subscription || subscription.isClosed()) subscribe();
+        const token = (++last).toString(36);
+        const until = systemClock.now() + timeoutMs;
+        pending.set(token, { subject, until, resolve, reject });
+        try {
+          const reply = `${inbox}.${token}`;
+          connection.publish(subject, payload, headers === undefined ? { reply } : { reply, headers });
+        } catch (error) {
+          pending.delete(token);
+          throw error;
+        }
+        alarm.glance(until);
+      });
+    },
+    fail,
+    release() {
+      subscription?.unsubscribe();
+      subscription = undefined;
+    },
+  };
+}
+
+function namedError(name: string, message: string): Error {
+  return Object.assign(new Error(message), { name });
+}
