@@ -31,7 +31,7 @@ import type { Store } from "./core/store.ts";
  */
 export type LimiterStore =
   & Pick<Store, "kv" | "clock">
-  & Partial<Pick<Store, "peers" | "open" | "retentionMs" | "localClock" | "problem">>;
+  & Partial<Pick<Store, "peers" | "open" | "retentionMs" | "readClock" | "isClockStale" | "localClock" | "problem">>;
 
 /**
  * What every limiter of {@link createLimiter} can have, whatever it limits. Its circuit breaker is its own.
@@ -153,6 +153,10 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
       close: () => Promise.resolve(),
       get retentionMs() {
         return store.retentionMs;
+      },
+      ...(store.readClock && { readClock: () => store.readClock!() }),
+      get isClockStale() {
+        return store.isClockStale;
       },
       get problem() {
         return store.problem;

@@ -13,8 +13,9 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import * as front from "../mod.ts";
-import { memoryKv } from "../src/adapters/memory.ts";
+import { memoryKv, memoryStore } from "../src/adapters/memory.ts";
 import type { LimiterOptions, StoreOptions } from "../src/config/options.ts";
+import type { Clock } from "../src/core/clock.ts";
 import {
   ConfigValidationError,
   LimiterNotFoundError,
@@ -767,4 +768,30 @@ test("close() answers those who wait, with a reason of its own, and leaves no ti
   await permit.release();
   await clock.advance(50);
   assertEquals(clock.sleepers, 0);
+});
+
+test("getClock() says whose time a limiter goes by, and how exactly it is known [TB-12]", () => {
+  const { clock, rateSync } = setUp();
+  const now = clock.now();
+  const ahead: Clock = { now: () => clock.now() + 500, sleep: clock.sleep };
+  const { kv } = memoryStore(clock);
+  rateSync.configureStore("shared", { kv });
+  rateSync.configureStore("timed", { kv, clock: ahead });
+  rateSync.configureStore("nats", { engine: "nats", url: "nats://localhost:1" });
+  rateSync.configureStore("local", { engine: "nats", url: "nats://localhost:1", clock: "local", timingMarginMs: 25 });
+  const clockOf = (store?: string) => {
+    const id = store ?? "alone";
+    rateSync.configureLimiter(id, { ...(store === undefined ? {} : { store }), ratePerSecond: 1 });
+    const reading = rateSync.getLimiter(id).getClock();
+    assert(Object.isFrozen(reading));
+    assertEquals(rateSync.getLimiter(id).key("k").getClock(), reading);
+    return reading;
+  };
+  const measuredAt = null;
+  assertEquals(clockOf(), { source: "host", now, offsetMs: 0, errorMs: 0, measuredAt });
+  // Other hosts may share it, and their clocks are believed to agree as far as the timing margin says.
+  assertEquals(clockOf("shared"), { source: "host", now, offsetMs: 0, errorMs: 10, measuredAt });
+  assertEquals(clockOf("timed"), { source: "custom", now: now + 500, offsetMs: 500, errorMs: 0, measuredAt });
+  assertEquals(clockOf("local"), { source: "host", now, offsetMs: 0, errorMs: 25, measuredAt });
+  assertEquals(clockOf("nats"), { source: "server", now, offsetMs: 0, errorMs: Infinity, measuredAt });
 });

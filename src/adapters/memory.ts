@@ -27,7 +27,14 @@ const SWEPT_PER_WRITE = 2;
  * ```
  */
 export function memoryStore(clock: Clock = systemClock): Store {
-  return { kv: memoryKv(clock), clock, open: () => Promise.resolve(), close: () => Promise.resolve() };
+  const nothing = () => Promise.resolve();
+  return {
+    kv: memoryKv(clock),
+    clock,
+    readClock: () => ({ source: "host", now: clock.now(), offsetMs: 0, errorMs: 0, measuredAt: null }),
+    open: nothing,
+    close: nothing,
+  };
 }
 
 /**

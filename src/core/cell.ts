@@ -39,6 +39,8 @@ export interface CellOptions {
   readonly reserveAheadMs: number;
   readonly leaseMs: number;
   readonly backendTimeoutMs: number;
+  /** By how much the clocks of two processes may disagree, in milliseconds. */
+  readonly clockErrorMs: number;
   readonly retryIntervalMs: number;
   readonly maxRetries: number;
   /** Called with every permit that is lost: its lease ran out before it was renewed. */
@@ -160,6 +162,7 @@ export class Cell {
       index: this.#concurrency,
       owner: options.identity.id,
       leaseMs: options.leaseMs,
+      clockErrorMs: Math.min(options.clockErrorMs, options.leaseMs / 2),
       onLost: options.onLost,
     });
     this.#turns = createTurns({ ...options, onGuest: (now) => this.#proceed(now) });

@@ -23,7 +23,7 @@ export interface Holdings {
   toTell(now: number): readonly number[] | undefined;
   /** Whether other processes have taken permits since the states of the rules were these. */
   othersTook(before: Parts, parts: Parts): boolean;
-  /** When the lease of what this process holds ends, as a state says; `Infinity` if it holds nothing. */
+  /** When others may first believe that the lease of what this process holds is over; `Infinity` if it holds nothing. */
   leaseEnd(state: State): number;
   /** Whether the others believe that somebody waits here. */
   readonly isMarked: boolean;
@@ -39,6 +39,8 @@ export interface HoldingsOptions {
   readonly index: number;
   readonly owner: string;
   readonly leaseMs: number;
+  /** By how much earlier than here others may believe that a lease has run out, in milliseconds. */
+  readonly clockErrorMs: number;
   /** Called with every permit that this process held and does not hold any more, without having released it. */
   readonly onLost: (permit: number) => void;
 }
@@ -47,7 +49,7 @@ export interface HoldingsOptions {
 const RENEWALS_PER_LEASE = 3;
 
 /** Nothing held yet. */
-export function createHoldings({ index, owner, leaseMs, onLost }: HoldingsOptions): Holdings {
+export function createHoldings({ index, owner, leaseMs, clockErrorMs, onLost }: HoldingsOptions): Holdings {
   const held = new Set<number>();
   let renewAt = Infinity;
   let leaseUntil = Infinity;
@@ -67,7 +69,7 @@ export function createHoldings({ index, owner, leaseMs, onLost }: HoldingsOption
 
   function leaseEnd({ epoch, parts }: State): number {
     const own = index < 0 ? undefined : holderOf(permitsIn(parts), owner);
-    return own ? own.until + epoch : Infinity;
+    return own ? own.until + epoch - clockErrorMs : Infinity;
   }
 
   function lose(permit: number): void {

@@ -211,7 +211,7 @@ export function createLedger(options: LedgerOptions): Ledger {
       return known;
     },
     get needsRead() {
-      return needsRead || isOtherSession();
+      return needsRead || isOtherSession() || store.isClockStale === true;
     },
     get tripMs() {
       const shorter = Math.min(...trips);

@@ -3,7 +3,7 @@ import type { Grant } from "./batch.ts";
 import type { CircuitBreaker } from "./breaker.ts";
 import { messageOf } from "./cause.ts";
 import { Cell, type Outcome } from "./cell.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock, ClockReading } from "./clock.ts";
 import { earliestStart, earliestStartBehind, maximumCost, type Obstacle, obstacle, scarcest } from "./decide.ts";
 import {
   ConfigValidationError,
@@ -94,6 +94,8 @@ export interface Limiter {
   getMetrics(): RateLimiterMetrics;
   /** How it is configured. */
   getConfig(): LimiterConfig;
+  /** The time that it goes by, and how exactly this process knows it. */
+  getClock(): ClockReading;
   /** The limiter of the same kind that counts for `key` alone. Kept while it is in use, and made again when needed. */
   key(key: string): Limiter;
 }
@@ -159,11 +161,13 @@ export interface ClosableLimiter extends Limiter {
 
 /** A {@link Limiter} that opens its store at the first use. */
 export function createLimiter(config: LimiterConfig, context: LimiterContext): ClosableLimiter {
-  const rules = rulesOf(config, context.timingMarginMs);
+  const clockErrorMs = toleratedClockError(context);
+  const rules = rulesOf(config, context.timingMarginMs, clockErrorMs);
   const codec = stateCodec(rules);
   const shared: Shared = {
     config,
     context,
+    clockErrorMs,
     isOpened: false,
     isFailing: false,
     isClosed: false,
@@ -237,6 +241,8 @@ interface Shared {
   context: LimiterContext;
   /** Whether the store has been opened, for any key. */
   isOpened: boolean;
+  /** What is allowed for clocks of other processes that disagree with this one's. */
+  readonly clockErrorMs: number;
   readonly rules: readonly Rule[];
   readonly codec: Codec;
   readonly handOver: HandOver;
@@ -320,8 +326,17 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     return own.opening ??= begin(own).finally(() => own.opening = undefined);
   }
 
+  /** The cell, unless the store has to be opened first, or its clock to be compared with the server's. */
+  function readyCell({ cell, context: { store } }: Life): Cell | undefined {
+    return store.isClockStale === true ? undefined : cell;
+  }
+
   async function begin(own: Life): Promise<Cell> {
     if (own.begins) await own.begins;
+    if (own.cell) {
+      await own.context.breaker.open(own.context.store);
+      return own.cell;
+    }
     const cell = await openCell(shared, key, own);
     if (shared.isClosed) {
       await cell.close();
@@ -344,8 +359,8 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     const opened = open(own);
     opened.catch(() => {}); // It is awaited below.
     // A store that is open already, for another key, shall not cost every new key a timer.
-    for (let turn = 0; turn < FREE_TURNS && !own.cell; turn++) await undefined;
-    return own.cell ?? await inTime(own, opened, "it could not be opened", patienceMs, signal);
+    for (let turn = 0; turn < FREE_TURNS && !readyCell(own); turn++) await undefined;
+    return readyCell(own) ?? await inTime(own, opened, "it could not be opened", patienceMs, signal);
   }
 
   /** Waits for the store, but not for longer than the caller can. */
@@ -389,7 +404,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         const answerBy = answerByOf(options, own);
         signal?.throwIfAborted();
         if (shared.isClosed) throw closedError();
-        let { cell } = own;
+        let cell = readyCell(own);
         if (!cell) {
           const since = localClock.now();
           const patience = timeoutMs > 0 ? Math.min(timeoutMs, config.backendTimeoutMs) : config.backendTimeoutMs;
@@ -792,6 +807,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     },
     getMetrics: () => life.meter.snapshot(life.context.breaker.state),
     getConfig: () => config,
+    getClock: () => readClock(life.context),
     key(name) {
       if (keys) return keys.get(name);
       throw new InvalidArgumentError(`Limiter '${id}' counts for one key already`, {
@@ -815,6 +831,30 @@ type View =
     readonly local?: undefined;
   }
   | { readonly [what in "state" | "now" | "soon" | "degraded"]?: undefined } & { readonly local: ClosableLimiter };
+
+/** The time that the store goes by. */
+function readClock({ store, localClock, timingMarginMs }: LimiterContext): ClockReading {
+  if (store.readClock) return Object.freeze(store.readClock());
+  const { clock } = store;
+  const now = clock.now();
+  const isHost = clock === localClock;
+  return Object.freeze({
+    source: isHost ? "host" : "custom",
+    now,
+    offsetMs: isHost ? 0 : now - localClock.now(),
+    errorMs: isHost ? timingMarginMs : 0,
+    measuredAt: null,
+  });
+}
+
+/** What two hosts may disagree by that drift by 500 ppm in opposite directions and measure every two seconds. */
+const MEASURED_CLOCKS_ERROR_MS = 2;
+
+/** What is allowed for clocks that disagree. Those that are not measured are believed as far as was agreed. */
+function toleratedClockError(context: LimiterContext): number {
+  const { source, errorMs } = readClock(context);
+  return source === "server" ? MEASURED_CLOCKS_ERROR_MS : errorMs;
+}
 
 type RefusedResult = Extract<RateLimitResult, { readonly allowed: false }>;
 
@@ -840,7 +880,7 @@ const UNTIL_BACK = {
 };
 
 async function openCell(
-  { config, rules, codec, handOver }: Shared,
+  { config, clockErrorMs, rules, codec, handOver }: Shared,
   key: string | undefined,
   { context, meter, leases }: Life,
 ): Promise<Cell> {
@@ -865,7 +905,7 @@ async function openCell(
     leases.get(permit)?.lose();
     leases.delete(permit);
   };
-  return new Cell({ ...context, ...config, ledger, rules, identity, handOver, meter, onLost });
+  return new Cell({ ...context, ...config, clockErrorMs, ledger, rules, identity, handOver, meter, onLost });
 }
 
 /** Deletes what stands in the store for a key, or for a limiter and all of its keys. */

@@ -1,4 +1,4 @@
-import type { Clock } from "./clock.ts";
+import type { Clock, ClockReading } from "./clock.ts";
 import type { Kv } from "./kv.ts";
 import type { Peers } from "./peers.ts";
 
@@ -39,6 +39,13 @@ export interface Store {
   readonly peers?: Peers | undefined;
   /** For how long the store keeps a value that is not written again, in milliseconds, where it is limited and known. */
   readonly retentionMs?: number | undefined;
+  /** How exact {@link Store.clock} is. Without it, it is taken for this host's, or for one that is the same everywhere. */
+  readClock?(): ClockReading;
+  /**
+   * Whether {@link Store.clock} was not compared with the server's for so long that nothing should be decided by it. The next
+   * {@link Store.open} and {@link Kv.get} compare it again.
+   */
+  readonly isClockStale?: boolean | undefined;
   /** This host's own clock, where opening the store sets {@link Store.clock} by another one. */
   readonly localClock?: Clock | undefined;
   /**

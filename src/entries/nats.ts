@@ -14,7 +14,7 @@
  *   const connection = await connect({ servers: "localhost:4222" });
  *   const store = natsStore({ connection, autoCreate: true }, { id: "limits", logger: console });
  *   await store.open();
- *   console.log(`nats-server ${store.serverVersion}, clocks agree to ± ${store.clock.errorMs} ms`);
+ *   console.log(`nats-server ${store.serverVersion}, clocks agree to ± ${store.readClock().errorMs} ms`);
  *
  *   const api = createLimiter("api", store, { ratePerSecond: 100, burst: 20 });
  *   await api.acquire();

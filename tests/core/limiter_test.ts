@@ -1263,3 +1263,18 @@ test("acquire() and the others say what is wrong with their arguments, and do no
   assertEquals(warnings, []);
   assertEquals(limiter.getMetrics().degradedAcquisitions, 0);
 });
+
+test("a holder takes its lease for lost as early as a clock of others that disagrees may do so [TB-12, CON-6]", async () => {
+  for (const errorMs of [0, 200]) {
+    const { clock, start, run } = createSimulation();
+    const readClock = () => ({ source: "host", now: clock.now(), offsetMs: 0, errorMs, measuredAt: null }) as const;
+    const { limiter, link } = start({ maxConcurrent: 1, leaseMs: 1_000 }, { store: { readClock } });
+    const permit = await run(limiter.acquire());
+    link.isDown = true;
+    await clock.advance(999 - errorMs);
+    assertEquals(permit.lost, false);
+    await clock.advance(2);
+    assertEquals(permit.lost, true);
+    await run(limiter.close());
+  }
+});

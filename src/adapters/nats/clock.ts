@@ -31,30 +31,40 @@ export interface ServerClock extends Clock {
   readonly offsetMs: number;
   /** By how much {@link Clock.now} may differ from the server's time, in milliseconds. */
   readonly errorMs: number;
+  /** When it was measured, in the server's time. */
+  readonly measuredAt: number | null;
+  /** Whether it was not measured for so long that nothing should be decided by it. */
+  readonly isStale: boolean;
   /** Measures; calls that come while it measures share the result. Rejects if the server did not answer. */
   measure(): Promise<void>;
 }
 
 /** When a measurement is out of date, in milliseconds. It is then repeated on the next use, in the background. */
-const MEASURE_EVERY_MS = 30_000;
-const RETRY_AFTER_MS = 5_000;
+const MEASURE_EVERY_MS = 2_000;
+/** When nothing should be decided before it was repeated: two clocks may be 5 ms further apart by then. */
+const STALE_AFTER_MS = 5_000;
 const SAMPLES = 8;
+/** One sample may have met a server, or this process, that stood still: then the time is only known to be in between. */
+const FEWEST_SAMPLES = 2;
 const NO_MESSAGE = 10_037;
 /** No further sample is taken once a measurement took so long: opening a store over a slow line must not wait for all. */
 const SAMPLING_MS = 100;
 /** Over how many keys processes that measure at the same time spread. They stay in the bucket, so they are few. */
 const SCRATCH_KEYS = 64;
-/** How much two quartz clocks may drift apart per millisecond; usually it is a tenth of it. */
-const DRIFT = 1e-4;
+/**
+ * How much two clocks may drift apart per millisecond: NTP slews a clock by up to 500 ppm, this host's and the server's.
+ * Usually it is a hundredth of it.
+ */
+const DRIFT = 1e-3;
 
 /**
  * The offset at the monotonic time `at` that the best sample shows: the one with the shortest round trip, half of which
- * bounds its error, and what the clocks may have drifted since.
+ * bounds its error, and what the clocks may have drifted since it began.
  */
 export function offsetOf(samples: readonly TimeSample[], at: number): Offset | undefined {
   let best: Offset | undefined;
   for (const { before, after, server } of samples) {
-    const errorMs = (after - before) / 2 + (at - after) * DRIFT;
+    const errorMs = (after - before) / 2 + (at - before) * DRIFT;
     if (best === undefined || errorMs < best.errorMs) best = { ms: server - (before + after) / 2, errorMs };
   }
   return best;
@@ -124,13 +134,19 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
   let measuredAt = -Infinity;
   let due = Infinity;
   let latest = -Infinity;
+  /** The error of a good sample; 0 as long as nobody knows. */
+  let usualErrorMs = 0;
   let measuring: Promise<void> | undefined;
+
+  /** By how much the clock is set back while it is not known well: who is behind admits nothing that should have waited. */
+  const cautionAt = (at: number) => at - measuredAt > STALE_AFTER_MS ? (at - measuredAt) * DRIFT : 0;
+  const errorAt = (at: number) => offset === undefined ? Infinity : offset.errorMs + (at - measuredAt) * DRIFT;
 
   async function sample(): Promise<void> {
     const start = monotonic();
     const samples: TimeSample[] = [];
     let failure: unknown;
-    for (let i = 0; i < SAMPLES && (i === 0 || monotonic() - start < SAMPLING_MS); i++) {
+    for (let i = 0; i < SAMPLES && (i < FEWEST_SAMPLES || monotonic() - start < SAMPLING_MS); i++) {
       try {
         const one = await ask();
         if (one !== undefined) samples.push(one);
@@ -138,13 +154,17 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
         failure = error;
         break;
       }
+      // It is as good as they usually are, so more would say little more.
+      if ((offsetOf(samples, monotonic())?.errorMs ?? Infinity) <= 2 * usualErrorMs) break;
     }
     const at = monotonic();
     const fresh = offsetOf(samples, at);
-    due = at + (fresh === undefined ? RETRY_AFTER_MS : MEASURE_EVERY_MS);
+    due = at + MEASURE_EVERY_MS;
     if (fresh === undefined) throw failure ?? new Error("the server did not say its time");
     offset = combineOffsets(offset, fresh, at - measuredAt);
     measuredAt = at;
+    // The way to the server may become longer for good.
+    usualErrorMs = Math.min(fresh.errorMs, 1.5 * (usualErrorMs || Infinity));
   }
 
   function measure(): Promise<void> {
@@ -157,15 +177,24 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
       if (offset === undefined) return local.now();
       const at = monotonic();
       if (at >= due && measuring === undefined) measure().catch(() => {});
-      latest = Math.max(latest, at + offset.ms);
+      latest = Math.max(latest, at + offset.ms - cautionAt(at));
       return latest;
     },
     sleep: (ms, signal, isBackground) => local.sleep(ms, signal, isBackground),
     get offsetMs() {
-      return offset === undefined ? 0 : monotonic() + offset.ms - local.now();
+      if (offset === undefined) return 0;
+      const at = monotonic();
+      return at + offset.ms - cautionAt(at) - local.now();
     },
     get errorMs() {
-      return offset === undefined ? Infinity : offset.errorMs + (monotonic() - measuredAt) * DRIFT;
+      const at = monotonic();
+      return errorAt(at) + (offset === undefined ? 0 : cautionAt(at));
+    },
+    get measuredAt() {
+      return offset === undefined ? null : measuredAt + offset.ms;
+    },
+    get isStale() {
+      return monotonic() - measuredAt > STALE_AFTER_MS;
     },
     measure,
   };

@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/clock.ts";
+import type { Clock, ClockReading } from "../../core/clock.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { Peers } from "../../core/peers.ts";
@@ -9,6 +9,9 @@ import type { NatsKv } from "./kv.ts";
 import type { OpenedNats } from "./open.ts";
 import type { NatsConnectionLike, NatsStoreOptions } from "./options.ts";
 import { connectionPlan } from "./plan.ts";
+
+/** A failure that comes as soon as this is a server that has no leader at the moment, which what comes next waits for. */
+const UNANSWERED_MS = 40;
 
 /**
  * What {@link natsStore} needs besides its options.
@@ -41,18 +44,15 @@ export interface NatsStoreContext {
  * ```ts
  * import type { NatsStore } from "@ratesync/core";
  *
- * const describe = (store: NatsStore) => `nats-server ${store.serverVersion ?? "unknown"}, ± ${store.clock.errorMs} ms`;
+ * const describe = (store: NatsStore) => `nats-server ${store.serverVersion ?? "unknown"}, ± ${store.readClock().errorMs} ms`;
  * console.log(typeof describe);
  * ```
  */
 export interface NatsStore extends Store {
   /** The server's time, or this host's with `clock: "local"`. */
-  readonly clock: Clock & {
-    /** How far {@link Clock.now} is ahead of this host's clock, in milliseconds. */
-    readonly offsetMs: number;
-    /** By how much it may differ from the server's time, in milliseconds; `Infinity` before the store is open. */
-    readonly errorMs: number;
-  };
+  readonly clock: Clock;
+  /** How exactly this process knows the server's time. */
+  readClock(): ClockReading;
   /** Whether {@link Store.open} has succeeded, and {@link Store.close} was not called. */
   readonly isOpen: boolean;
   /** The version of the server, once the store is open. */
@@ -141,8 +141,21 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
     return opening;
   }
 
+  /** A clock that cannot be measured now falls behind, which is safe: the limits hold, and requests go on. */
+  async function refreshed(clock: OpenedNats["clock"], patienceMs = Infinity): Promise<void> {
+    if (!clock?.isStale) return;
+    const since = performance.now();
+    await clock.measure().catch((error) => {
+      if (performance.now() - since > patienceMs) throw error;
+    });
+  }
+
   const kv: NatsKv = {
-    get: (key) => opened !== undefined ? opened.kv.get(key) : open().then(({ kv }) => kv.get(key)),
+    async get(key) {
+      const { kv, clock } = opened ?? await open();
+      const [entry] = await Promise.all([kv.get(key), refreshed(clock)]);
+      return entry;
+    },
     compareAndSet: (key, value, expected, ttlMs) =>
       opened !== undefined
         ? opened.kv.compareAndSet(key, value, expected, ttlMs)
@@ -166,16 +179,23 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
     clock: {
       now: () => (clock ?? local).now(),
       sleep: (ms, signal, isBackground) => local.sleep(ms, signal, isBackground),
-      get offsetMs() {
-        return clock?.offsetMs ?? 0;
-      },
-      get errorMs() {
-        return clock?.errorMs ?? Infinity;
-      },
+    },
+    readClock() {
+      const now = (clock ?? local).now();
+      if (options.clock === "local") {
+        const errorMs = options.timingMarginMs ?? NATS_DEFAULTS.timingMarginMs;
+        return { source: "host", now, offsetMs: 0, errorMs, measuredAt: null };
+      }
+      const { offsetMs = 0, errorMs = Infinity, measuredAt = null } = clock ?? {};
+      return { source: "server", now, offsetMs, errorMs, measuredAt };
+    },
+    get isClockStale() {
+      return opened?.clock?.isStale;
     },
     localClock: local,
     async open() {
-      await open();
+      const { clock } = await open();
+      await refreshed(clock, UNANSWERED_MS);
     },
     close() {
       closing ??= (async () => {

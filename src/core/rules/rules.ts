@@ -5,10 +5,10 @@ import type { Rule } from "./rule.ts";
 import { windowRule } from "./window.ts";
 
 /** The rules of a limiter: its own rate or window, the further ones, and last its limit of concurrency. */
-export function rulesOf(config: LimiterConfig, timingMarginMs: number): readonly Rule[] {
+export function rulesOf(config: LimiterConfig, timingMarginMs: number, clockErrorMs: number): readonly Rule[] {
   const rules: Rule[] = [];
   const addWindow = (limit: number, windowMs: number) =>
-    rules.push(windowRule({ limit, windowMs, reserveAheadMs: config.reserveAheadMs, timingMarginMs }));
+    rules.push(windowRule({ limit, windowMs, reserveAheadMs: config.reserveAheadMs, timingMarginMs, clockErrorMs }));
   if (config.ratePerSecond !== null) {
     rules.push(rateRule({ ratePerSecond: config.ratePerSecond, burst: config.burst, timingMarginMs }));
   }

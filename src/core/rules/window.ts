@@ -21,6 +21,12 @@ export interface WindowLimit {
   readonly reserveAheadMs: number;
   /** By how many milliseconds a start may be late at the most. */
   readonly timingMarginMs: number;
+  /**
+   * By how much the clocks of two processes may disagree, in milliseconds: each grant counts for longer by that.
+   *
+   * @default {0}
+   */
+  readonly clockErrorMs?: number | undefined;
 }
 
 /** Up to this limit every grant is an entry of its own; above it, grants share {@link BUCKETS} buckets. */
@@ -51,8 +57,11 @@ const LEAST_MARGIN_MS = 2;
  * console.log(rule.usage(state, 1_000).remaining, rule.earliest(state, 1_000, demand)); // 0 61000
  * ```
  */
-export function windowRule({ limit, windowMs, reserveAheadMs, timingMarginMs }: WindowLimit): Rule<WindowLog> {
-  const margin = Math.min(timingMarginMs, Math.max(LEAST_MARGIN_MS, windowMs / 400));
+export function windowRule(
+  { limit, windowMs, reserveAheadMs, timingMarginMs, clockErrorMs = 0 }: WindowLimit,
+): Rule<WindowLog> {
+  const lateness = Math.min(timingMarginMs, Math.max(LEAST_MARGIN_MS, windowMs / 400));
+  const margin = lateness + clockErrorMs;
   const bucket = limit > EXACT_ENTRIES ? (windowMs + reserveAheadMs) / BUCKETS : 0;
   // Short numbers keep the stored value short. Always up, so that nothing counts for less than the window.
   const quantum = bucket >= 100 ? 1 : 1 / 1_024;
@@ -61,7 +70,9 @@ export function windowRule({ limit, windowMs, reserveAheadMs, timingMarginMs }: 
   /** The first moment from `now` on at which no more than `allowed` of the log is inside the window. */
   function fits(log: WindowLog, now: number, allowed: number): number {
     // Not before the last grant, so that who came first starts first; but a grant may count for somewhat later than it starts.
-    let at = log.length === 0 ? now : Math.max(now, log[log.length - 2]! - margin - quantum - NEAR_MS);
+    let at = log.length === 0
+      ? now
+      : Math.max(now, log[log.length - 2]! - margin - quantum - Math.max(NEAR_MS, clockErrorMs));
     let used = 0;
     let oldest = log.length;
     while (oldest > 0 && log[oldest - 2]! > at - windowMs) {
@@ -81,7 +92,7 @@ export function windowRule({ limit, windowMs, reserveAheadMs, timingMarginMs }: 
     kind: "window",
     label: `${limit} in any ${windowMs / 1_000} s`,
     maximumCost: limit,
-    toleranceMs: margin,
+    toleranceMs: lateness,
     horizonMs: windowMs,
     initial: [],
     earliest: (log, now, { cost }) => fits(log, now, limit - cost),

@@ -384,3 +384,39 @@ test("windowRule().decode() takes no cost that no limit could have granted", () 
   assertEquals(rule.decode([0, 1e308, 1, 1e308]), undefined);
   assertEquals(rule.decode([0, Number.MAX_SAFE_INTEGER]), [0, Number.MAX_SAFE_INTEGER]);
 });
+
+test("windowRule() with an allowance for clocks never lets more than its limit start, however they disagree within it [SW-1, TB-12]", () => {
+  const CLOCK_ERROR_MS = 4;
+  const request = fc.record({
+    pause: fc.oneof(fc.constantFrom(0, 0.5, 2), fc.double({ min: 0, max: 300, noNaN: true })),
+    // What the clock of the process that decides is ahead, half of what two of them may differ by.
+    ahead: fc.oneof(fc.constantFrom(-1, 1), fc.double({ min: -1, max: 1, noNaN: true })),
+    late: fc.oneof(fc.constantFrom(0, 1), fc.double({ min: 0, max: 1, noNaN: true })),
+  });
+  fc.assert(
+    fc.property(limits, fc.array(request, { maxLength: 200 }), (limit, list) => {
+      const rule = windowRule({ ...limit, reserveAheadMs: 0, timingMarginMs: 10, clockErrorMs: CLOCK_ERROR_MS });
+      const starts: Start[] = [];
+      let log = rule.initial;
+      let truth = 0;
+      for (const { pause, ahead, late } of list) {
+        const asked = truth + pause + ahead * CLOCK_ERROR_MS / 2;
+        // It comes when its process believes that there is room.
+        const now = rule.earliest(log, asked, demand());
+        truth += pause + now - asked;
+        log = rule.take(log, now, now, demand());
+        starts.push(startAt(truth + late * rule.toleranceMs, 1));
+      }
+      assertEquals(windowExcess(starts, limit), undefined);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("windowRule() refuses nobody whose clock is behind that of the last grant by what is allowed for", () => {
+  const rule = windowRule({ limit: 5, windowMs: 1_000, reserveAheadMs: 0, timingMarginMs: 10, clockErrorMs: 2 });
+  const log = rule.take(rule.initial, 100, 100, demand());
+  assertEquals(rule.earliest(log, 98, demand()), 98);
+  const next = rule.take(log, 98, 98, demand());
+  assertGreaterOrEqual(next.at(-2) ?? 0, log.at(-2) ?? Infinity);
+});
