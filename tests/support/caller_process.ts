@@ -1,6 +1,7 @@
 // A process of its own for tests: callers that share one limit with those of other processes. Prints one line of JSON.
 import process from "node:process";
-import { createRateSync, RateLimiterAcquisitionError } from "../../mod.ts";
+import { type ClockReading, createRateSync, RateLimiterAcquisitionError } from "../../mod.ts";
+import { breakHostClock, type HostFault } from "./host_clock.ts";
 
 /** What a {@link CallerProcess} is to do. */
 export interface CallerOrder {
@@ -11,6 +12,10 @@ export interface CallerOrder {
   /** When to start and to end, in milliseconds since the Unix epoch on this host. */
   readonly from: number;
   readonly until: number;
+  /** How long each acquisition may take; without it, as long as it takes. */
+  readonly timeoutMs?: number;
+  /** What is wrong with this host's clock. */
+  readonly hostFault?: HostFault;
 }
 
 /** What it saw. */
@@ -21,12 +26,16 @@ export interface CallerReport {
   readonly grants: readonly number[];
   readonly errors: readonly string[];
   readonly casFailures: number;
+  /** The clock that the limiter went by in the end. */
+  readonly clock: ClockReading;
 }
 
-const now = () => performance.timeOrigin + performance.now();
+// The true time, whatever is done to the clocks of this process.
+const elapsed = performance.now.bind(performance);
+const now = () => performance.timeOrigin + elapsed();
 
 async function call(order: CallerOrder): Promise<CallerReport> {
-  await using rateSync = createRateSync();
+  await using rateSync = createRateSync({ clock: order.hostFault && breakHostClock(order.hostFault) });
   rateSync.configureStore("nats", { engine: "nats", url: order.url, autoCreate: true });
   const { ratePerSecond, burst } = order;
   rateSync.configureLimiter("shared", { store: "nats", ratePerSecond, burst, onFailure: "closed" });
@@ -40,7 +49,7 @@ async function call(order: CallerOrder): Promise<CallerReport> {
   await Promise.all(grants.map(async (_, caller) => {
     while (now() < order.until) {
       try {
-        await limiter.acquire({ signal: over });
+        await limiter.acquire({ signal: over, timeoutMs: order.timeoutMs });
       } catch (error) {
         if (over.aborted && !(error instanceof RateLimiterAcquisitionError)) return;
         errors.push(String(error));
@@ -52,7 +61,7 @@ async function call(order: CallerOrder): Promise<CallerReport> {
       grants[caller]!++;
     }
   }));
-  return { starts, grants, errors, casFailures: limiter.getMetrics().casFailures };
+  return { starts, grants, errors, casFailures: limiter.getMetrics().casFailures, clock: limiter.getClock() };
 }
 
 const [order] = process.argv.slice(2);
