@@ -74,6 +74,13 @@ const DIAGNOSES: readonly Diagnosis[] = [
       `${server} rejected the credentials. Check token, user and password, credentialsFile or nkeySeedFile.`,
   },
   {
+    // Deno says it in its own way, and through the modules of Node as the lookup of a name that failed.
+    when: either(named("NotCapable"), coded("EPERM", "EACCES"), says(/requires net access/i)),
+    applied: "no",
+    say: ({ server }) =>
+      `this process may not connect to ${server}. In Deno, allow it with --allow-net; elsewhere look for a firewall.`,
+  },
+  {
     when: either(coded("ECONNREFUSED"), named("ConnectionRefused"), says(/connection refused/i)),
     applied: "no",
     say: ({ server }) => `nothing accepts connections at ${server}. Start nats-server there, or correct 'url'.`,

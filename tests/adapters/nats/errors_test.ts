@@ -21,6 +21,13 @@ const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
     "Start",
     "not_applied",
   ],
+  ["no permission in Deno", foreign("NotCapable", 'Requires net access to "host:4222"'), "--allow-net", "not_applied"],
+  [
+    "no permission in Deno, through Node's modules",
+    foreign("Error", "getaddrinfo EPERM localhost", { code: "EPERM" }),
+    "--allow-net",
+    "not_applied",
+  ],
   ["bad host", foreign("Error", "getaddrinfo ENOTFOUND x", { code: "ENOTFOUND" }), "cannot be resolved", "not_applied"],
   [
     "bad credentials",
