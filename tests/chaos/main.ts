@@ -6,16 +6,46 @@ import type { Verdict } from "../support/checker.ts";
 import { type Fault, FAULTS } from "./faults.ts";
 import { play } from "./play.ts";
 
-const { values } = parseArgs({
-  options: {
-    /** For how long each of them. */
-    seconds: { type: "string", default: "20" },
-    /** Only those whose name has this in it. */
-    only: { type: "string", default: "" },
-    /** The version of nats-server; by default the newest that was found. */
-    server: { type: "string" },
-  },
-});
+const HELP = `Lets servers, networks and processes fail under load, again and again, and judges what became of it.
+
+  --seconds N   for how long each fault (20)
+  --only TEXT   only the faults whose name has this in it
+  --server V    the version of nats-server (the newest that was found)
+
+The faults:
+${FAULTS.map(({ name }) => `  ${name}`).join("\n")}
+`;
+
+/** What was asked for; anything that is wrong ends the program. */
+function options(): {
+  readonly seconds: number;
+  readonly faults: readonly Fault[];
+  readonly server: string | undefined;
+} {
+  try {
+    const { values: { seconds, only, server, help } } = parseArgs({
+      options: {
+        seconds: { type: "string", default: "20" },
+        only: { type: "string", default: "" },
+        server: { type: "string" },
+        help: { type: "boolean", default: false },
+      },
+    });
+    if (help) {
+      process.stdout.write(HELP);
+      process.exit(0);
+    }
+    if (!(Number(seconds) > 0)) throw new TypeError(`--seconds takes a number above 0, and was given '${seconds}'.`);
+    const faults = FAULTS.filter(({ name }) => name.includes(only));
+    if (faults.length === 0) throw new TypeError(`No fault has '${only}' in its name.`);
+    return { seconds: Number(seconds), faults, server };
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : error} See --help.\n`);
+    process.exit(2);
+  }
+}
+
+const asked = options();
 
 const HEADS = [
   "scenario",
@@ -48,8 +78,8 @@ async function playOne(fault: Fault, rows: string[][]): Promise<boolean> {
   const begun = performance.now();
   const seconds = () => (performance.now() - begun) / 1_000;
   try {
-    const options = { where: fault.where, version: values.server };
-    const { verdict, faults } = await play(options, [fault], () => seconds() >= Number(values.seconds));
+    const options = { where: fault.where, version: asked.server };
+    const { verdict, faults } = await play(options, [fault], () => seconds() >= asked.seconds);
     for (const problem of verdict.problems) process.stderr.write(`  ${problem}\n`);
     rows.push(rowOf(fault.name, faults, seconds(), verdict));
     return verdict.problems.length === 0;
@@ -62,9 +92,7 @@ async function playOne(fault: Fault, rows: string[][]): Promise<boolean> {
 
 const rows = [HEADS];
 let broken = 0;
-for (const fault of FAULTS) {
-  if (fault.name.includes(values.only) && !await playOne(fault, rows)) broken++;
-}
+for (const fault of asked.faults) if (!await playOne(fault, rows)) broken++;
 const widths = HEADS.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
 for (const row of rows) {
   process.stdout.write(row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd() + "\n");

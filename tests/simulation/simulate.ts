@@ -20,22 +20,33 @@ const HELP = `Simulates clusters of processes that share limits while everything
 const MOST_FAILURES = 10;
 const PROGRESS_MS = 500;
 
+/** What was asked for makes no sense. */
+class WrongOption extends Error {}
+
+function parseOptions() {
+  try {
+    return parseArgs({
+      options: {
+        seeds: { type: "string", default: "1000" },
+        from: { type: "string", default: "0" },
+        seed: { type: "string" },
+        profile: { type: "string" },
+        trace: { type: "boolean", default: false },
+        reduce: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    throw new WrongOption(error instanceof Error ? error.message : String(error));
+  }
+}
+
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      seeds: { type: "string", default: "1000" },
-      from: { type: "string", default: "0" },
-      seed: { type: "string" },
-      profile: { type: "string" },
-      trace: { type: "boolean", default: false },
-      reduce: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
-    },
-  });
+  const { values } = parseOptions();
   if (values.help) return say(HELP), 0;
   const profile = PROFILES.find((name) => name === values.profile);
   if (values.profile !== undefined && profile === undefined) {
-    return say(`There is no profile '${values.profile}'. There are: ${PROFILES.join(", ")}.\n`), 2;
+    throw new WrongOption(`There is no profile '${values.profile}'. There are: ${PROFILES.join(", ")}.`);
   }
   if (values.seed !== undefined) return await one(number("seed", values.seed), profile, values);
   return await many(number("seeds", values.seeds), number("from", values.from), profile);
@@ -90,11 +101,17 @@ async function many(seeds: number, from: number, profile: Profile | undefined): 
 function number(name: string, text: string): number {
   const value = Number(text);
   if (Number.isSafeInteger(value) && value >= 0) return value;
-  throw new Error(`--${name} takes a whole number, and was given '${text}'.`);
+  throw new WrongOption(`--${name} takes a whole number, and was given '${text}'.`);
 }
 
 function say(text: string): void {
   process.stdout.write(text);
 }
 
-process.exitCode = await main();
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!(error instanceof WrongOption)) throw error;
+  say(`${error.message} See --help.\n`);
+  process.exitCode = 2;
+}
