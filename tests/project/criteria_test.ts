@@ -63,6 +63,7 @@ test("titlesIn() finds the criteria in titles, one, several and ranges of them",
     "  check(\n    `two ${f(`x`, { a: 1 })} [TB-2, CON-3]`,",
     '  server.test("a range [STA-4..6, CHK-1..CHK-2]", async () => {});',
     "kvSuite(`three [${version}] [STO-3]`, open);",
+    "test('four = \\"4\\" [STO-4]', () => {});",
     'test("[run] and [3 x y] are none", () => {});',
     '// test("not this one [TB-9]")',
     '/* test("nor this one [TB-9]") */',
@@ -72,6 +73,7 @@ test("titlesIn() finds the criteria in titles, one, several and ranges of them",
     ["TB-2", "CON-3"],
     ["STA-4", "STA-5", "STA-6", "CHK-1", "CHK-2"],
     ["STO-3"],
+    ["STO-4"],
   ]);
 });
 

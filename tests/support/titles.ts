@@ -6,7 +6,7 @@ export interface Title {
 
 /** What registers tests: the runner's functions, and suites that register several. */
 const REGISTRAR = /(?:^|[.\s])(?:test|it|check|\w+Suite)\(\s*$/;
-const LITERAL = /"(?:\\.|[^"\\\n])*"|`(?:\\.|\$\{(?:[^{}]|\{[^{}]*\})*\}|[^`\\])*`/g;
+const LITERAL = /"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|\$\{(?:[^{}]|\{[^{}]*\})*\}|[^`\\])*`/g;
 const BRACKETS = /\[([A-Z]{2,5}-\d[^\]]*)\]/g;
 const PART = /^([A-Z]{2,5})-(\d+)(?:\.\.(?:\1-)?(\d+))?$/;
 
