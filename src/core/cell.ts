@@ -88,6 +88,8 @@ interface PendingUndo extends Undo {
 /** How many turns of the microtask queue without a new request end the wait for those who were just served. */
 const QUIET_TURNS = 8;
 const MOST_TURNS = 1_000;
+/** After so many turns that went to others a waiter comes twice as soon. */
+const ATTEMPTS_TO_HURRY = 4;
 /** Waiting callers top up their reservations in steps of about this part of what may be reserved. */
 const STEPS_PER_RESERVE = 32;
 /**
@@ -651,8 +653,10 @@ export class Cell {
       const step = reserveAheadMs / STEPS_PER_RESERVE;
       // Who has just had its turn knows best what stands there, and would win again: it leaves the others a start.
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === identity.id;
-      // Somewhat later than possible, so that several are decided at once, and not all processes at the same moment.
-      return Math.min(heldUntil, heldUntil - reserveAheadMs + step * (random() + (hadItsTurn ? 1.5 : 0.5)));
+      // Somewhat later than possible, so that several are decided at once, and not all processes at the same moment; and the
+      // sooner the more turns went to others, as a clock that is a little late would else lose all of them.
+      const jitter = (0.5 + random()) / (1 + head.attempts / ATTEMPTS_TO_HURRY);
+      return Math.min(heldUntil, heldUntil - reserveAheadMs + step * (jitter + (hadItsTurn ? 1 : 0)));
     }
     this.#meetFull(head, state.parts);
     this.#listen();
