@@ -78,9 +78,12 @@ export interface Cluster {
   heal(): void;
   /** What stands under a key, as text. */
   text(key: string): string | undefined;
-  /** Writes that were not answered. */
+  /** Questions that were not answered, and writes that could not be done. */
   readonly mishaps: readonly Mishap[];
 }
+
+/** What could not be written is tried again within this time, in milliseconds. */
+const TRIED_AGAIN_MS = 600;
 
 interface Version {
   readonly value: Uint8Array;
@@ -108,7 +111,10 @@ export function createCluster(world: World, network: Network, random: Random, op
 
   function answer(question: Question): Answer {
     if (question.kind === "time") return { kind: "time", now: START + world.now };
-    if (random.chance(faults.unavailable)) return { kind: "unavailable" };
+    if (random.chance(faults.unavailable)) {
+      mishaps.push({ at: world.now, lateMs: TRIED_AGAIN_MS });
+      return { kind: "unavailable" };
+    }
     const { key } = question;
     const version = current(key);
     if (question.kind === "get") {

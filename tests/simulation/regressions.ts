@@ -42,7 +42,7 @@ export const regressions: readonly Regression[] = [
   {
     was: "one process wins turn after turn, as it alone knows what stands in the store",
     profile: "crowd",
-    seeds: [1_010_511],
+    seeds: [1_010_511, 5_008_265],
   },
   {
     was: "a revision of a lost history is taken for the same one of the new history",
