@@ -1,4 +1,4 @@
-// The two things of Bun that its preload file uses: its own types would bring a dependency for ten lines.
+// The few things of Bun that are used here: its own types would bring a dependency for ten lines.
 declare module "bun" {
   export function plugin(options: {
     name: string;
@@ -7,4 +7,7 @@ declare module "bun" {
     }): void;
   }): void;
 }
-declare const Bun: { file(url: URL): { json(): Promise<unknown> } };
+declare const Bun: {
+  file(url: URL): { json(): Promise<unknown> };
+  gc(force: boolean): number;
+};

@@ -1,0 +1,202 @@
+import { Kvm } from "@nats-io/kv";
+import { connect } from "@nats-io/transport-node";
+import Bottleneck from "bottleneck";
+import { Redis } from "ioredis";
+import { RateLimiter } from "limiter";
+import { RateLimiterMemory, RateLimiterRedis } from "rate-limiter-flexible";
+import { createRateSync } from "../../mod.ts";
+import type { ContestantName, Job } from "./job.ts";
+
+/** One way to take one from a limit. `key` is undefined where there is one key only. */
+export type Call =
+  | { readonly kind: "async"; readonly call: (key: string | undefined) => Promise<unknown> }
+  | { readonly kind: "sync"; readonly call: (key: string | undefined) => unknown };
+
+/** A limiter that is open, and ready to be called. */
+export type Contestant = Call & {
+  readonly name: ContestantName;
+  /** Whether it does nothing before the next turn of the event loop, so that it is called many times at once. */
+  readonly isBatched?: boolean;
+  /** Forgets everything that is stored, where that would fill the server. */
+  reset?(): Promise<unknown>;
+  close(): Promise<unknown>;
+};
+
+// A limit that nobody reaches: what is measured is what it costs to be asked.
+const PLENTY = 1e9;
+const HOUR_S = 3_600;
+/** A machine that is busy with starting many processes is no outage. */
+const BACKEND_TIMEOUT_MS = 10_000;
+/** About what a limiter of ours stores. */
+const VALUE = new Uint8Array(150);
+
+type Opened = Call & Pick<Contestant, "isBatched" | "reset" | "close">;
+type Open = (job: Job) => Promise<Opened>;
+
+const nothing = () => Promise.resolve();
+
+const CONTESTANTS: Readonly<Record<ContestantName, Open>> = {
+  "nats.acquire": async (job) => {
+    const { limiter, connection, close } = await openNats(job, { ratePerSecond: PLENTY, burst: PLENTY });
+    const reset = () => connection.request(`$JS.API.STREAM.PURGE.KV_${job.bucket}`);
+    return {
+      kind: "async",
+      call: (key) => key === undefined ? limiter.acquire() : limiter.acquire({ key }),
+      reset,
+      close,
+    };
+  },
+
+  "nats.refused": async (job) => {
+    const { limiter, close } = await openNats(job, { ratePerSecond: 1 / HOUR_S });
+    await limiter.tryAcquire();
+    return { kind: "async", call: () => limiter.tryAcquire().then(mustBeRefused), close };
+  },
+
+  "kv.update": async (job) => {
+    const { kv, connection } = await openKv(job);
+    let revision = await kv.put("raw", VALUE);
+    return {
+      kind: "async",
+      call: async () => revision = await kv.update("raw", VALUE, revision),
+      close: () => connection.close(),
+    };
+  },
+
+  "kv.put": async (job) => {
+    const { kv, connection } = await openKv(job);
+    const reset = () => connection.request(`$JS.API.STREAM.PURGE.KV_${job.bucket}`);
+    return { kind: "async", call: (key) => kv.put(`raw.${key}`, VALUE), reset, close: () => connection.close() };
+  },
+
+  "redis.consume": async (job) => {
+    const storeClient = new Redis(job.redisPort ?? 0, "127.0.0.1");
+    const limiter = new RateLimiterRedis({ storeClient, points: PLENTY, duration: HOUR_S, keyPrefix: "bench" });
+    await limiter.consume("hot");
+    return { kind: "async", call: (key = "hot") => limiter.consume(key), close: () => storeClient.quit() };
+  },
+
+  "redis.refused": async (job) => {
+    const storeClient = new Redis(job.redisPort ?? 0, "127.0.0.1");
+    const limiter = new RateLimiterRedis({
+      storeClient,
+      points: 1,
+      duration: HOUR_S,
+      keyPrefix: "refused",
+      inMemoryBlockOnConsumed: 1,
+      inMemoryBlockDuration: HOUR_S,
+    });
+    await limiter.consume("hot").catch(() => {});
+    await limiter.consume("hot").catch(() => {});
+    const refused = () => {};
+    return {
+      kind: "async",
+      call: () => limiter.consume("hot").then(mustNotBeAllowed, refused),
+      close: () => storeClient.quit(),
+    };
+  },
+
+  "memory.acquire": async () => {
+    const { limiter, close } = await openMemory();
+    return {
+      kind: "async",
+      call: (key) => key === undefined ? limiter.acquire() : limiter.acquire({ key }),
+      close,
+    };
+  },
+
+  "memory.tryAcquire": async () => {
+    const { limiter, close } = await openMemory();
+    return {
+      kind: "async",
+      call: (key) => key === undefined ? limiter.tryAcquire() : limiter.tryAcquire({ key }),
+      close,
+    };
+  },
+
+  "rlf.consume": () => {
+    const limiter = new RateLimiterMemory({ points: PLENTY, duration: HOUR_S });
+    return Promise.resolve({ kind: "async", call: (key = "hot") => limiter.consume(key), close: nothing });
+  },
+
+  "limiter.removeTokens": () => {
+    const limiterOf = eachKey(() => new RateLimiter({ tokensPerInterval: PLENTY, interval: "hour" }));
+    return Promise.resolve({ kind: "async", call: (key) => limiterOf(key).removeTokens(1), close: nothing });
+  },
+
+  "limiter.tryRemoveTokens": () => {
+    const limiterOf = eachKey(() => new RateLimiter({ tokensPerInterval: PLENTY, interval: "hour" }));
+    return Promise.resolve({ kind: "sync", call: (key) => limiterOf(key).tryRemoveTokens(1), close: nothing });
+  },
+
+  "bottleneck.schedule": () => {
+    const limiterOf = eachKey(() => new Bottleneck({ reservoir: PLENTY }));
+    return Promise.resolve({
+      kind: "async",
+      call: (key) => limiterOf(key).schedule(nothing),
+      isBatched: true,
+      close: nothing,
+    });
+  },
+};
+
+/** Opens a contestant. */
+export async function openContestant(name: ContestantName, job: Job): Promise<Contestant> {
+  return { name, ...await CONTESTANTS[name](job) };
+}
+
+async function openNats(job: Job, limit: { ratePerSecond: number; burst?: number }) {
+  const connection = await connect({ servers: serversOf(job) });
+  const rateSync = createRateSync();
+  rateSync.configureStore("nats", {
+    engine: "nats",
+    connection,
+    bucketName: job.bucket ?? "bench",
+    replicas: job.replicas ?? 1,
+    backendTimeoutMs: BACKEND_TIMEOUT_MS,
+    autoCreate: true,
+  });
+  rateSync.configureLimiter("hot", { store: "nats", onFailure: "closed", ...limit });
+  await rateSync.initializeLimiter("hot");
+  const close = async () => {
+    await rateSync.close();
+    await connection.close();
+  };
+  return { limiter: rateSync.getLimiter("hot"), connection, close };
+}
+
+async function openKv(job: Job) {
+  const connection = await connect({ servers: serversOf(job) });
+  return { connection, kv: await new Kvm(connection).open(job.bucket ?? "bench") };
+}
+
+async function openMemory() {
+  const rateSync = createRateSync();
+  rateSync.configureLimiter("hot", { ratePerSecond: PLENTY, burst: PLENTY });
+  await rateSync.initializeLimiter("hot");
+  return { limiter: rateSync.getLimiter("hot"), close: () => rateSync.close() };
+}
+
+function serversOf(job: Job): string[] {
+  return job.natsUrl?.split(",") ?? [];
+}
+
+/** These peers have one object for each key. */
+function eachKey<T>(create: () => T): (key: string | undefined) => T {
+  const only = create();
+  const all = new Map<string, T>();
+  return (key) => {
+    if (key === undefined) return only;
+    let one = all.get(key);
+    if (one === undefined) all.set(key, one = create());
+    return one;
+  };
+}
+
+function mustBeRefused({ allowed }: { readonly allowed: boolean }): void {
+  if (allowed) mustNotBeAllowed();
+}
+
+function mustNotBeAllowed(): never {
+  throw new Error("a request was allowed that had to be refused");
+}

@@ -1,0 +1,70 @@
+// Everything side by side with its peers: prints a table for each group, and writes the report.
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { loadavg } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { startServer } from "../../tests/support/nats_server.ts";
+import { ROOT } from "../../tests/support/project.ts";
+import { GROUP_NAMES, GROUPS, type Setup } from "./groups.ts";
+import { bunVersion, machineOf } from "./machine.ts";
+import { type BenchOptions, parseOptions, USAGE } from "./options.ts";
+import { startReadyCluster } from "./ready_cluster.ts";
+import { startRedis } from "./redis_server.ts";
+import { tableOf, updateReport } from "./report.ts";
+import { type Row, runCase } from "./run_case.ts";
+
+const args = process.argv.slice(2);
+const options = parseOptions(args);
+if (options === "help") process.stdout.write(USAGE);
+else await measure(options);
+
+async function measure(options: BenchOptions): Promise<void> {
+  const { only, runs, seconds } = options;
+  const hasBun = bunVersion() !== undefined;
+  await using nats = await startServer();
+  await using cluster = only.includes("cluster") ? await startReadyCluster() : undefined;
+  await using redis = await startRedis();
+  if (!hasBun) process.stdout.write("No bun on the PATH: Bun is left out.\n");
+  if (!redis) process.stdout.write("No redis-server on the PATH or in $REDIS_SERVER: Redis is left out.\n");
+  const setup: Setup = {
+    ...options,
+    runtimes: options.runtimes.filter((runtime) => runtime !== "bun" || hasBun),
+    natsUrl: nats.url,
+    clusterUrl: cluster?.url,
+    redisPort: redis?.port,
+  };
+
+  const servers = [`nats-server ${nats.version}`, redis ? `redis-server ${redis.version}` : "no Redis"];
+  const machine = machineOf(servers);
+  const sections = new Map<string, string>();
+  for (const name of only) {
+    const { about, cases } = GROUPS[name];
+    process.stdout.write(`\n## ${name}\n\n${about}\n\n`);
+    const rows: Row[] = [];
+    for (const planned of cases(setup)) {
+      process.stderr.write(`${name}: ${planned.title}\n`);
+      rows.push(...await runCase(planned, { runs, seconds }));
+    }
+    const table = tableOf(rows);
+    process.stdout.write(`${table}\n`);
+    const command = ["deno task bench:peers", ...args].join(" ");
+    const load = loadavg().map((value) => value.toFixed(1)).join(", ");
+    sections.set(
+      name,
+      [
+        about,
+        table,
+        `${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC, \`${command}\`, ${runs} runs` +
+        `${name === "keys" || name === "footprint" ? "" : ` of ${seconds} s`}, load ${load}.`,
+        machine.map((line) => `- ${line}`).join("\n"),
+      ].join("\n\n"),
+    );
+  }
+
+  const path = join(ROOT, options.report);
+  const before = existsSync(path) ? readFileSync(path, "utf8") : "";
+  writeFileSync(path, updateReport(before, sections, GROUP_NAMES));
+  execFileSync(process.execPath, ["fmt", "--quiet", path], { cwd: ROOT });
+  process.stdout.write(`\nWritten to ${options.report}.\n`);
+}

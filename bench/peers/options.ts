@@ -1,0 +1,74 @@
+import { parseArgs } from "node:util";
+import { GROUP_NAMES, type GroupName } from "./groups.ts";
+import type { Runtime } from "./job.ts";
+
+/** What the command line asks for. */
+export interface BenchOptions {
+  readonly only: readonly GroupName[];
+  readonly runtimes: readonly Runtime[];
+  readonly runs: number;
+  readonly seconds: number;
+  readonly processes: readonly number[];
+  readonly callers: readonly number[];
+  readonly keys: number;
+  readonly report: string;
+}
+
+/** What `--help` prints. */
+export const USAGE = `deno task bench:peers [options]
+
+  --only hot,keys     of ${GROUP_NAMES.join(", ")}; the others stay in the report as they are
+  --runtime deno      deno or bun alone
+  --runs 5            of each, alternating
+  --seconds 0.3       each run
+  --processes 1,2,4,8 on the hot key
+  --callers 25,100    of each process on the hot key
+  --keys 20000        of the group keys
+  --full              1,000,000 keys, and runs of 2 s
+  --report FILE       where the report is written; bench/REPORT.md by default
+`;
+
+/** Reads the command line. */
+export function parseOptions(args: string[]): BenchOptions | "help" {
+  const { values } = parseArgs({
+    args,
+    options: {
+      only: { type: "string" },
+      runtime: { type: "string" },
+      runs: { type: "string", default: "5" },
+      seconds: { type: "string" },
+      processes: { type: "string", default: "1,2,4,8" },
+      callers: { type: "string", default: "25,100" },
+      keys: { type: "string" },
+      full: { type: "boolean", default: false },
+      report: { type: "string", default: "bench/REPORT.md" },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) return "help";
+  return {
+    only: namesOf("only", values.only, GROUP_NAMES),
+    runtimes: namesOf("runtime", values.runtime, ["deno", "bun"]),
+    runs: numberOf("runs", values.runs),
+    seconds: numberOf("seconds", values.seconds ?? (values.full ? "2" : "0.3")),
+    processes: values.processes.split(",").map((text) => numberOf("processes", text)),
+    callers: values.callers.split(",").map((text) => numberOf("callers", text)),
+    keys: numberOf("keys", values.keys ?? (values.full ? "1000000" : "20000")),
+    report: values.report,
+  };
+}
+
+function namesOf<T extends string>(option: string, text: string | undefined, known: readonly T[]): readonly T[] {
+  if (text === undefined) return known;
+  return text.split(",").map((name) => {
+    const found = known.find((other) => other === name);
+    if (found === undefined) throw new Error(`--${option} ${name}: must be of ${known.join(", ")}`);
+    return found;
+  });
+}
+
+function numberOf(option: string, text: string): number {
+  const number = Number(text);
+  if (!(number > 0)) throw new Error(`--${option} ${text}: must be a number above 0`);
+  return number;
+}

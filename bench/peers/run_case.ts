@@ -1,0 +1,97 @@
+import { startFleet } from "./fleet.ts";
+import type { Case, Goal, Measure } from "./groups.ts";
+import type { Order, Outcome } from "./job.ts";
+import { type Spread, spreadOf } from "./spread.ts";
+
+/** One line of the table. */
+export interface Row {
+  readonly title: string;
+  readonly measure: Measure;
+  readonly ours: string;
+  readonly theirs: string | undefined;
+  readonly ourValue: Spread;
+  readonly theirValue: Spread | undefined;
+  /** Ours to theirs in each run. */
+  readonly ratio: Spread | undefined;
+  readonly goal: Goal | undefined;
+  /** By the median; undefined without a goal. */
+  readonly isMet: boolean | undefined;
+}
+
+/** How long, and how often. */
+export interface Runs {
+  readonly runs: number;
+  readonly seconds: number;
+}
+
+const WARM_UP_SECONDS = 0.3;
+/** What is left over from a run, such as garbage and what waits to be written to a disk, belongs to no other one. */
+const PAUSE_MS = 30;
+
+/** Starts all processes of a case, lets its contestants run in turn, and compares them. */
+export async function runCase(planned: Case, { runs, seconds }: Runs): Promise<Row[]> {
+  const fleets = [];
+  try {
+    for (const { processes, job } of planned.fleets) {
+      fleets.push(await startFleet(planned.runtime, processes, job, planned.order === "heap"));
+    }
+    const orderOf = (run: number): Order =>
+      planned.order === "time" ? { kind: "time", seconds } : { kind: planned.order, run };
+    const all: Record<Measure, number>[][] = [];
+    for (const fleet of fleets) {
+      if (planned.order === "time") await fleet.run({ kind: "time", seconds: WARM_UP_SECONDS });
+    }
+    for (let run = 0; run < runs; run++) {
+      const outcomes: Outcome[][][] = fleets.map(() => []);
+      // who comes first changes, so that nobody always runs on what the other left behind
+      const order = run % 2 === 0 ? [...fleets.keys()] : [...fleets.keys()].reverse();
+      for (const i of order) {
+        outcomes[i] = await fleets[i]!.run(orderOf(run));
+        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      }
+      all.push(outcomes.flat().map((processes, i) => together(`${planned.labels[i]} (${planned.title})`, processes)));
+    }
+    return rowsOf(planned, all);
+  } finally {
+    await Promise.all(fleets.map((fleet) => fleet.close()));
+  }
+}
+
+/** What all processes did in one run. */
+function together(name: string, processes: readonly Outcome[]): Record<Measure, number> {
+  const errors = processes.reduce((sum, outcome) => sum + outcome.errors, 0);
+  if (errors > 0) throw new Error(`${errors} calls failed: ${name}. Numbers of calls that fail mean nothing.`);
+  const perSecond = processes.map((outcome) => outcome.perSecond);
+  return {
+    perSecond: perSecond.reduce((sum, of) => sum + of, 0),
+    p50: Math.max(...processes.map(({ p50 }) => p50)),
+    p99: Math.max(...processes.map(({ p99 }) => p99)),
+    heapBytes: Math.max(...processes.map(({ heapBytes }) => heapBytes)),
+    unevenness: Math.max(...perSecond) / Math.min(...perSecond),
+  };
+}
+
+function rowsOf({ title, labels, comparisons }: Case, all: readonly Record<Measure, number>[][]): Row[] {
+  return comparisons.map(({ measure, ours, theirs, goal }) => {
+    const valuesOf = (i: number) => all.map((run) => run[i]![measure]);
+    const ourValues = valuesOf(ours);
+    const theirValues = theirs === undefined ? undefined : valuesOf(theirs);
+    const ratio = theirValues && spreadOf(ourValues.map((value, i) => value / theirValues[i]!));
+    const ourValue = spreadOf(ourValues);
+    return {
+      title,
+      measure,
+      ours: labels[ours] ?? "",
+      theirs: theirs === undefined ? undefined : labels[theirs],
+      ourValue,
+      theirValue: theirValues && spreadOf(theirValues),
+      ratio,
+      goal,
+      isMet: goal && isMet(goal, (ratio ?? ourValue).median),
+    };
+  });
+}
+
+function isMet({ atLeast = -Infinity, atMost = Infinity }: Goal, value: number): boolean {
+  return value >= atLeast && value <= atMost;
+}
