@@ -141,6 +141,7 @@ test("listStores() tells what counts where an option is not given, and that a st
       initialized: false,
       url: "nats://h:4222",
       bucketName: "rate_limits",
+      partitions: 1,
       autoCreate: false,
       replicas: 3,
       storage: "file",

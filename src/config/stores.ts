@@ -58,6 +58,7 @@ const NATS_FIELDS = {
   tlsCertFile: { toml: "tls_cert_file", emptyIsAbsent: true, read: path() },
   tlsKeyFile: { toml: "tls_key_file", emptyIsAbsent: true, read: path() },
   bucketName: { toml: "bucket_name", read: textLike(/^[A-Za-z0-9_-]+$/, "made of letters, digits, '_' and '-' only") },
+  partitions: { toml: "partitions", read: number({ integer: true, from: 1, to: 64 }) },
   autoCreate: { toml: "auto_create", read: flag() },
   replicas: { toml: "replicas", read: number({ integer: true, from: 1, to: 5 }) },
   storage: { toml: "storage", read: choice("file", "memory") },

@@ -49,6 +49,7 @@ tls_ca_file = "ca.pem"
 tls_cert_file = "cert.pem"
 tls_key_file = "key.pem"
 bucket_name = "rate_limits"
+partitions = 6
 auto_create = true
 replicas = 3
 storage = "memory"
@@ -100,6 +101,7 @@ trusted_proxy_networks = ["10.0.0.0/8", "fc00::/7"]
       tlsCertFile: "cert.pem",
       tlsKeyFile: "key.pem",
       bucketName: "rate_limits",
+      partitions: 6,
       autoCreate: true,
       replicas: 3,
       storage: "memory",
@@ -466,6 +468,7 @@ test("parseConfiguration() refuses a value of a wrong type in every option of a 
     tls_cert_file: texts,
     tls_key_file: texts,
     bucket_name: [...texts, "''", "'a b'", "'a.b'", "'a*'", "'é'"],
+    partitions: [...numbers, "0", "65", "1.5"],
     auto_create: booleans,
     replicas: [...numbers, "0", "6", "2.5"],
     storage: [...texts, "'disk'", "''"],

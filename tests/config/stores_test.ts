@@ -17,6 +17,7 @@ test("checkStoreOptions() returns every option of a nats store as it was given [
     tlsCertFile: "cert.pem",
     tlsKeyFile: "key.pem",
     bucketName: "b",
+    partitions: 64,
     autoCreate: false,
     replicas: 5,
     storage: "memory",
@@ -117,6 +118,9 @@ test("checkStoreOptions() refuses options that are no object, and a missing or u
 
 test("checkStoreOptions() takes types exactly: text is no number, and empty is not absent", () => {
   assertEquals(refusal({ engine: "nats", url: "nats://h", replicas: "3" }).field, "stores.s.replicas");
+  for (const partitions of [0, 65, 1.5, -1, NaN, Infinity, "6", null]) {
+    assertEquals(refusal({ engine: "nats", url: "nats://h", partitions }).field, "stores.s.partitions");
+  }
   assertEquals(refusal({ engine: "nats", url: "nats://h", autoCreate: "true" }).field, "stores.s.autoCreate");
   assertEquals(refusal({ engine: "nats", url: "nats://h", token: "" }).field, "stores.s.token");
   assertEquals(refusal({ engine: "nats", url: "" }).field, "stores.s.url");

@@ -112,7 +112,7 @@ const ANY_VALUES = [
 ]; // deno-fmt-ignore
 const STORE_KEYS = [
   "engine", "url", "token", "user", "password", "credentials_file", "nkey_seed_file", "tls_ca_file", "tls_cert_file", "tls_key_file",
-  "bucket_name", "auto_create", "replicas", "storage", "bucket_ttl", "retry_interval", "max_retries", "timing_margin_ms", "backend_timeout",
+  "bucket_name", "auto_create", "partitions", "replicas", "storage", "bucket_ttl", "retry_interval", "max_retries", "timing_margin_ms", "backend_timeout",
   "clock", "passwrd", "connection", "kv", "__proto__", "constructor", "replace",
 ]; // deno-fmt-ignore
 const LIMITER_KEYS = [
@@ -344,6 +344,7 @@ const storeRecords = fc.record<Record<string, unknown>>({
   credentialsFile: optional(fc.constant("/etc/x.creds")),
   tlsCaFile: optional(fc.constant("/etc/ca.pem")),
   replicas: optional(fc.constantFrom(1, 3, 6)),
+  partitions: optional(fc.constantFrom(1, 6, 64, 65)),
   bucketTtlMs: optional(positive),
   retryIntervalMs: optional(positive),
   maxRetries: optional(positive),

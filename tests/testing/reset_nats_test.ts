@@ -3,15 +3,18 @@ import { freshBucket, testStore } from "../support/nats_store.ts";
 import { resetSuite } from "./reset_suite.ts";
 
 await forEachServer((server) => {
-  resetSuite(`nats-server ${server.version}`, async () => {
-    const { url } = await server.shared();
-    const options = { url, bucketName: freshBucket(), autoCreate: true, storage: "memory" } as const;
-    const store = testStore(options);
-    await store.open();
-    return {
-      options: { engine: "nats", ...options },
-      kv: store.kv,
-      [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
-    };
-  });
+  for (const partitions of [1, 3]) {
+    const where = partitions === 1 ? "" : `, ${partitions} buckets`;
+    resetSuite(`nats-server ${server.version}${where}`, async () => {
+      const { url } = await server.shared();
+      const options = { url, bucketName: freshBucket(), partitions, autoCreate: true, storage: "memory" } as const;
+      const store = testStore(options);
+      await store.open();
+      return {
+        options: { engine: "nats", ...options },
+        kv: store.kv,
+        [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+      };
+    });
+  }
 });

@@ -15,6 +15,16 @@ export interface BucketWish {
   readonly storage: "file" | "memory";
   /** After how many milliseconds without a write it forgets a key. */
   readonly ttlMs: number;
+  /** Which part of the store's keys it holds; `undefined`: all of them. */
+  readonly partition?: Partition | undefined;
+}
+
+/** Which part of a store's keys a bucket holds. */
+export interface Partition {
+  /** Its number, from 0. */
+  readonly index: number;
+  /** How many there are. */
+  readonly of: number;
 }
 
 /** What a bucket is like. */
@@ -53,6 +63,7 @@ export function isAtLeast(version: string, wanted: readonly [number, number, num
  * Finds the bucket, or creates it if that is wanted. One that exists is used as it is.
  *
  * @throws {StoreUnavailableError} if it is missing, or cannot be used safely.
+ * @throws {ConfigValidationError} if it holds another part of the keys than is wanted.
  */
 export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): Promise<Bucket> {
   checkName(wish.name);
@@ -69,7 +80,9 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
   };
   if (found === undefined) {
     if (!wish.autoCreate) {
-      throw new StoreUnavailableError(missingBucket(wish.name), { store: link.at.store, outcome: "not_applied" });
+      const description = wish.partition && describePartition(wish.partition);
+      const advice = missingBucket(wish.name, description);
+      throw new StoreUnavailableError(advice, { store: link.at.store, outcome: "not_applied" });
     }
     refuse(wish.replicas, "'replicas' asks for");
     const config = streamConfig(wish, isAtLeast(serverVersion, MESSAGE_TTL));
@@ -79,6 +92,7 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
     found ??= await link.ask("bind", info) ?? {};
   }
   const config = isAnswer(found["config"]) ? found["config"] : {};
+  checkPartition(wish, config["description"], link.at.store);
   const differences = differencesFrom(wish, config);
   if (differences.length > 0) {
     logger.warn(
@@ -107,10 +121,38 @@ function checkName(name: string): void {
   });
 }
 
+/** What the description of a bucket says about the keys in it: every server keeps it, and it never expires. */
+function describePartition({ index, of }: Partition): string {
+  return `ratesync partition ${index} of ${of}`;
+}
+
+/** Who spreads keys in another way looks for them elsewhere: every limit would count twice. */
+function checkPartition({ name, partition }: BucketWish, description: unknown, store: string): void {
+  const found = /^ratesync partition \d+ of \d+$/.exec(typeof description === "string" ? description : "")?.[0];
+  const wanted = partition && describePartition(partition);
+  if (found === wanted) return;
+  throw new ConfigValidationError(
+    `Store '${store}': the KV bucket '${name}' ${
+      found === undefined ? "is not one of several" : `is '${found}'`
+    }, and ` +
+      `this process wants ${
+        wanted === undefined ? "all keys in one bucket" : `'${wanted}'`
+      }: every limit would count ` +
+      "twice. Give all processes of a store the same number of partitions. To change it, use another bucket name, or " +
+      "stop all of them and delete the buckets",
+    {
+      field: `stores.${store}.partitions`,
+      expected: wanted === undefined ? "a bucket without partitions" : `a bucket with the description '${wanted}'`,
+      received: found === undefined ? "a bucket without partitions" : `'${found}'`,
+    },
+  );
+}
+
 /** A KV bucket is a stream with these settings; they are the ones that the nats CLI and nats.js use. */
 function streamConfig(wish: BucketWish, allowMsgTtl: boolean): Answer {
   return {
     name: `KV_${wish.name}`,
+    ...wish.partition ? { description: describePartition(wish.partition) } : {},
     subjects: [`$KV.${wish.name}.>`],
     retention: "limits",
     discard: "new",

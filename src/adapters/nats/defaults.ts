@@ -4,6 +4,7 @@ import type { NatsBucketOptions } from "./options.ts";
 /** What counts where the options of a NATS store do not say otherwise. */
 export const NATS_DEFAULTS = {
   bucketName: "rate_limits",
+  partitions: 1,
   autoCreate: false,
   replicas: 1,
   storage: "file",

@@ -222,9 +222,10 @@ export function absenceOf(error: unknown): Absence | undefined {
 }
 
 /** What to do about a bucket that is not there. */
-export function missingBucket(bucket: string): string {
+export function missingBucket(bucket: string, description?: string): string {
   return `KV bucket '${bucket}' not found. Set auto_create = true (autoCreate in code), or create it: ` +
-    `nats kv add ${bucket} --history 1 --ttl 24h --storage file`;
+    `nats kv add ${bucket} --history 1 --ttl 24h --storage file` +
+    (description === undefined ? "" : ` --description "${description}"`);
 }
 
 /** What may have happened although no answer came. */

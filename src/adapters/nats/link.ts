@@ -10,6 +10,8 @@ export interface Link {
   readonly connection: NatsConnection;
   /** What to say about where a failure happened. */
   readonly at: Omit<Circumstances, "doing">;
+  /** The same connection, for requests about this bucket: their errors name it. */
+  about(bucket: string): Link;
   /**
    * Sends one message and waits for the answer, for at most `timeoutMs`, which is `backendTimeoutMs` unless it is given.
    * While the connection is being restored it waits for that first; a request that was on its way when the connection broke
@@ -38,7 +40,7 @@ export interface Link {
 export type Answer = Readonly<Record<string, unknown>>;
 
 /** Watches `connection`, and sends requests over it. */
-export function createLink(connection: NatsConnection, at: Omit<Circumstances, "doing">, logger: Logger): Link {
+export function createLink(connection: NatsConnection, whole: Omit<Circumstances, "doing">, logger: Logger): Link {
   let up = !connection.isClosed();
   let released = false;
   let losses = 0;
@@ -62,15 +64,15 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
       case "disconnect":
         up = false;
         losses++;
-        logger.warn(`Store '${at.store}': lost the connection to ${at.server}; trying again until it is back`);
+        logger.warn(`Store '${whole.store}': lost the connection to ${whole.server}; trying again until it is back`);
         return lose();
       case "reconnect":
         up = true;
-        logger.info(`Store '${at.store}': connected to ${connection.getServer()} again`);
+        logger.info(`Store '${whole.store}': connected to ${connection.getServer()} again`);
         goOn();
         return reconnected.forEach((callback) => callback());
       case "staleConnection":
-        return logger.warn(`Store '${at.store}': ${at.server} stopped answering; reconnecting`);
+        return logger.warn(`Store '${whole.store}': ${whole.server} stopped answering; reconnecting`);
       case "close":
         up = false;
         goOn();
@@ -80,9 +82,9 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
         if (status.error.name === "PermissionViolationError") {
           const { subject } = status.error as { readonly subject?: string }; // as its name says
           if (subject !== undefined) requests.fail(status.error, subject);
-          return logger.debug?.(`Store '${at.store}': ${status.error.message}`);
+          return logger.debug?.(`Store '${whole.store}': ${status.error.message}`);
         }
-        return logger.warn(toStoreError(status.error, { ...at, doing: "connect" }).message);
+        return logger.warn(toStoreError(status.error, { ...whole, doing: "connect" }).message);
     }
   }
 
@@ -100,6 +102,7 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
   }
 
   function send(
+    at: Link["at"],
     doing: Circumstances["doing"],
     timeout: number,
     subject: string,
@@ -112,6 +115,7 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
   }
 
   async function sendWhenUp(
+    at: Link["at"],
     doing: Circumstances["doing"],
     timeout: number,
     subject: string,
@@ -121,56 +125,53 @@ export function createLink(connection: NatsConnection, at: Omit<Circumstances, "
     const start = performance.now();
     if (!released && !connection.isClosed()) await restored(timeout);
     const left = timeout - (performance.now() - start);
-    if (up && left >= 1) return await send(doing, left, subject, payload, headers);
+    if (up && left >= 1) return await send(at, doing, left, subject, payload, headers);
     const what = problem() ?? `the connection to ${at.server} was back only after ${timeout} ms.`;
     throw new StoreUnavailableError(what, { store: at.store, outcome: "not_applied" });
   }
 
   function problem(): string | undefined {
-    if (released || connection.isClosed()) return `the connection to ${at.server} was closed. Open another one.`;
-    return up ? undefined : `the connection to ${at.server} is down. It is tried again by itself.`;
+    if (released || connection.isClosed()) return `the connection to ${whole.server} was closed. Open another one.`;
+    return up ? undefined : `the connection to ${whole.server} is down. It is tried again by itself.`;
   }
 
-  function request(
-    doing: Circumstances["doing"],
-    subject: string,
-    payload?: Uint8Array | string,
-    headers?: MsgHdrs,
-    timeoutMs = at.timeoutMs,
-  ): Promise<Msg> {
-    return (up ? send : sendWhenUp)(doing, timeoutMs, subject, payload, headers);
-  }
-
-  return {
-    connection,
-    at,
-    request,
-    get losses() {
-      return losses;
-    },
-    get problem() {
-      return problem();
-    },
-    async ask(doing, subject, payload, but) {
-      const message = await request(doing, subject, payload === undefined ? undefined : JSON.stringify(payload));
-      const answer = readAnswer(message.data);
-      const error = answer["error"];
-      if (!isAnswer(error)) return answer;
-      if (but !== undefined && error["err_code"] === but) return undefined;
-      throw toStoreError(apiError(error), { ...at, doing });
-    },
-    onReconnect: (callback) => void reconnected.push(callback),
-    release() {
-      // the iterator of nats.js can be stopped, which its type does not say
-      if ("stop" in statuses && typeof statuses.stop === "function") statuses.stop();
-      // Whoever still waits for the connection hears now that there is none, and leaves no timer.
-      released = true;
-      up = false;
-      goOn();
-      lose();
-      requests.release();
-    },
+  const linkAt = (at: Link["at"]): Link => {
+    const request: Link["request"] = (doing, subject, payload, headers, timeoutMs = at.timeoutMs) =>
+      (up ? send : sendWhenUp)(at, doing, timeoutMs, subject, payload, headers);
+    return {
+      connection,
+      at,
+      about: (bucket) => linkAt({ ...at, bucket }),
+      request,
+      get losses() {
+        return losses;
+      },
+      get problem() {
+        return problem();
+      },
+      async ask(doing, subject, payload, but) {
+        const message = await request(doing, subject, payload === undefined ? undefined : JSON.stringify(payload));
+        const answer = readAnswer(message.data);
+        const error = answer["error"];
+        if (!isAnswer(error)) return answer;
+        if (but !== undefined && error["err_code"] === but) return undefined;
+        throw toStoreError(apiError(error), { ...at, doing });
+      },
+      onReconnect: (callback) => void reconnected.push(callback),
+      release() {
+        // the iterator of nats.js can be stopped, which its type does not say
+        if ("stop" in statuses && typeof statuses.stop === "function") statuses.stop();
+        // Whoever still waits for the connection hears now that there is none, and leaves no timer.
+        released = true;
+        up = false;
+        goOn();
+        lose();
+        requests.release();
+      },
+    };
   };
+
+  return linkAt(whole);
 }
 
 const decoder = new TextDecoder();

@@ -3,14 +3,14 @@ import type { Clock } from "../../core/clock.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { Peers } from "../../core/peers.ts";
-import { bindBucket, type Bucket, type BucketWish } from "./bucket.ts";
+import type { Bucket, BucketWish } from "./bucket.ts";
 import { createServerClock, type ServerClock, timeSource } from "./clock.ts";
 import { connectNats } from "./connect.ts";
 import { type Circumstances, toStoreError } from "./errors.ts";
 import type { NatsKv } from "./kv.ts";
 import { createLink } from "./link.ts";
 import type { NatsConnectionLike } from "./options.ts";
-import { createPatientKv } from "./patient.ts";
+import { openPartitions } from "./partitions.ts";
 import { createNatsPeers } from "./peers.ts";
 import type { ConnectionPlan } from "./plan.ts";
 
@@ -20,8 +20,10 @@ export interface OpenRequest {
   readonly store: string;
   /** A connection that is ready, or how to make one. */
   readonly source: NatsConnectionLike | ConnectionPlan;
-  /** The bucket. */
+  /** The bucket, or the first one. */
   readonly bucket: BucketWish;
+  /** Over how many buckets the keys are spread. */
+  readonly partitions: number;
   /** How long all of it may take, and every request afterwards. */
   readonly timeoutMs: number;
   /** Whether to keep the server's time. */
@@ -36,9 +38,9 @@ export interface OpenRequest {
 export interface OpenedNats {
   /** The connection that it uses. */
   readonly connection: NatsConnection;
-  /** Its bucket. */
+  /** Its bucket, or what is true of all of them. */
   readonly bucket: Bucket;
-  /** The bucket's values. */
+  /** The values. */
   readonly kv: NatsKv;
   /** How the processes on the bucket talk to each other. */
   readonly peers: Peers;
@@ -53,7 +55,7 @@ export interface OpenedNats {
 }
 
 /**
- * Connects, finds or creates the bucket, and measures the server's clock. What was opened on the way is closed again if
+ * Connects, finds or creates the buckets, and measures the server's clock. What was opened on the way is closed again if
  * any of it fails or takes too long.
  */
 export function openNats(request: OpenRequest): Promise<OpenedNats> {
@@ -102,7 +104,8 @@ async function openInTurn(request: OpenRequest, at: Circumstances): Promise<Open
         },
       );
     }
-    const bucket = await bindBucket(link, request.bucket, logger);
+    const values = await openPartitions(link, request.bucket, request.partitions, logger);
+    const { bucket } = values;
     const monotonic = () => performance.now();
     const clock = request.serverClock
       ? createServerClock(timeSource(link, bucket, monotonic), request.local, monotonic)
@@ -111,13 +114,12 @@ async function openInTurn(request: OpenRequest, at: Circumstances): Promise<Open
     // it may have led to another server, with another clock
     if (clock !== undefined) link.onReconnect(() => void clock.measure().catch(() => {}));
     logger.info(`Store '${store}': open at ${connection.getServer()} (nats-server ${bucket.serverVersion})`);
-    const patient = createPatientKv(link, bucket, request.bucket, logger);
     return {
       connection,
       get bucket() {
-        return patient.bucket;
+        return values.bucket;
       },
-      kv: patient.kv,
+      kv: values.kv,
       peers: createNatsPeers(link, bucket.name),
       clock,
       get session() {

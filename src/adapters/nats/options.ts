@@ -40,6 +40,15 @@ export interface NatsBucketOptions {
    */
   readonly bucketName?: string | undefined;
   /**
+   * Over how many buckets the keys are spread, from 1 to 64, so that a cluster can share the load: each is a stream with
+   * a leader of its own. The first has the name {@link NatsBucketOptions.bucketName}, and the others `_1`, `_2` and so on
+   * behind it. A key is always in the same one. All processes that share limits use the same number; one with another
+   * number is refused with a `ConfigValidationError` when it opens the store.
+   *
+   * @default {1}
+   */
+  readonly partitions?: number | undefined;
+  /**
    * Whether to create the bucket if it does not exist. An existing one is used as it is.
    *
    * @default {false}

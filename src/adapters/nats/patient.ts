@@ -1,5 +1,4 @@
-import type { Logger } from "../../core/logger.ts";
-import { bindBucket, type Bucket, type BucketWish } from "./bucket.ts";
+import type { Bucket } from "./bucket.ts";
 import { type Absence, absenceOf } from "./errors.ts";
 import { createNatsKv, type NatsKv } from "./kv.ts";
 import type { Link } from "./link.ts";
@@ -19,17 +18,17 @@ const ASK_AFTER_MS = 80;
 /**
  * A {@link NatsKv} that does not fail when nobody answers for the bucket at this moment: in a cluster that is so while its
  * leader changes, and for a moment after a server was started. What was certainly not applied is sent again, for up to
- * half of the time that a call may take. A bucket that is gone, as the server has lost it, is created again if that is
- * wanted: nothing else would bring its limiters back.
+ * half of the time that a call may take. A bucket that is gone, as the server has lost it, is asked for with `rebind`,
+ * which creates it again if that is wanted: nothing else would bring its limiters back.
  */
-export function createPatientKv(link: Link, first: Bucket, wish: BucketWish, logger: Logger): PatientKv {
+export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise<Bucket>): PatientKv {
   let bucket = first;
   let kv = createNatsKv(link, bucket);
   let binding: Promise<void> | undefined;
 
   /** Finds the bucket, or creates it. Calls that come meanwhile share that. */
   function bind(): Promise<void> {
-    binding ??= bindBucket(link, wish, logger).then((found) => {
+    binding ??= rebind().then((found) => {
       bucket = found;
       kv = createNatsKv(link, bucket);
     }).finally(() => binding = undefined);

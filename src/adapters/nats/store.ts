@@ -57,7 +57,7 @@ export interface NatsStore extends Store {
   readonly isOpen: boolean;
   /** The version of the server, once the store is open. */
   readonly serverVersion: string | undefined;
-  /** Whether the bucket forgets a value when its own time is over, once the store is open. */
+  /** Whether its buckets forget a value when its own time is over, once the store is open. */
   readonly allowMsgTtl: boolean | undefined;
   /** The connection that the store uses; opens it first. */
   connection(): Promise<NatsConnectionLike>;
@@ -119,6 +119,7 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
         storage: options.storage ?? NATS_DEFAULTS.storage,
         ttlMs: options.bucketTtlMs ?? NATS_DEFAULTS.bucketTtlMs,
       },
+      partitions: options.partitions ?? NATS_DEFAULTS.partitions,
       timeoutMs: options.backendTimeoutMs ?? NATS_DEFAULTS.backendTimeoutMs,
       serverClock: options.clock !== "local",
       local,

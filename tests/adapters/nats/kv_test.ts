@@ -7,4 +7,8 @@ await forEachServer((server) => {
     const { url } = await server.shared();
     return testStore({ url });
   });
+  kvSuite(`NatsKv in 3 buckets [nats-server ${server.version}] [STO-3, NATS-4]`, async () => {
+    const { url } = await server.shared();
+    return testStore({ url, partitions: 3 });
+  });
 });
