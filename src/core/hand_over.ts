@@ -1,5 +1,5 @@
 import type { Undo } from "./batch.ts";
-import type { Parts } from "./decide.ts";
+import { maximumCost, type Parts } from "./decide.ts";
 import type { Rule } from "./rules/rule.ts";
 import type { Codec, State } from "./state.ts";
 import type { Terms, Work } from "./work.ts";
@@ -8,6 +8,9 @@ import type { Terms, Work } from "./work.ts";
 const VERSION = 1;
 /** So many requests are handed over at once; the rest comes next. */
 export const MOST_REQUESTS = 5_000;
+/** Longer leases, and grants that count for later than this, are for the process that wants them to write itself. */
+const LONGEST_LEASE_MS = 86_400_000;
+const LONGEST_LEAD_MS = 60_000;
 
 /** Work that another process has asked for. */
 export interface ForeignWork {
@@ -60,6 +63,7 @@ const LINE_END = 10;
 export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
   const encoder = new TextEncoder();
   const decoder = new TextDecoder("utf-8", { fatal: true });
+  const mostCost = maximumCost(rules).maximum;
   const parse = (bytes: Uint8Array): Fields | undefined => {
     try {
       const json: unknown = JSON.parse(decoder.decode(bytes));
@@ -77,10 +81,12 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
   };
 
   function undoOf(json: unknown, owner: string): Undo | undefined {
-    if (!Array.isArray(json) || !isNumbers(json.slice(0, 4))) return undefined;
+    if (!Array.isArray(json) || !isNumbers(json.slice(0, 4)) || !areWhole([json[1], json[3]])) return undefined;
     const [at, epoch, cost, permit, unused] = json as readonly number[]; // looked at above, but for the last
     const [before, after] = [partsOf(json[5]), partsOf(json[6])];
     if (!before || !after || !(cost! > 0)) return undefined;
+    // To take back a grant leaves less in use.
+    if (before.some((part, i) => typeof part === "number" && part > Number(after[i]))) return undefined;
     const demand = { cost: cost!, owner, permit: permit! };
     return { grant: { from: at!, at: at!, epoch: epoch!, before, after, demand }, unused: unused === 1 };
   }
@@ -111,10 +117,11 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       );
       if (typeof key !== "string" || typeof owner !== "string" || !isNumbers(numbers)) return undefined;
       const [number, until, leaseMs, firstPermit, since, lead, restraint] = numbers;
-      if (!(leaseMs! > 0) || !(lead! >= 0)) return undefined;
-      if (held !== null && !(Array.isArray(held) && isNumbers(held))) return undefined;
+      if (!areWhole([number, firstPermit]) || !(leaseMs! > 0) || leaseMs! > LONGEST_LEASE_MS) return undefined;
+      if (!(lead! >= 0) || lead! > LONGEST_LEAD_MS || !(restraint! >= 0)) return undefined;
+      if (held !== null && !(Array.isArray(held) && areWhole(held))) return undefined;
       const decodedUndos = Array.isArray(undos) ? undos.map((undo) => undoOf(undo, owner)) : [undefined];
-      const decodedRequests = requestsOf(requests, owner);
+      const decodedRequests = requestsOf(requests, owner, mostCost);
       if (!decodedRequests || !decodedUndos.every((undo) => undo !== undefined)) return undefined;
       const work: Work = {
         owner,
@@ -171,6 +178,15 @@ function isNumbers(values: readonly unknown[]): values is readonly number[] {
   return values.every((value) => Number.isFinite(value));
 }
 
+/** Whether they can be numbers of permits, of operations, or of things, and something be added to them. */
+function areWhole(values: readonly unknown[]): boolean {
+  return values.every((value) =>
+    Number.isSafeInteger(value) && Number(value) >= 0 && Number(value) <= MOST_OF_ANYTHING
+  );
+}
+
+const MOST_OF_ANYTHING = Number.MAX_SAFE_INTEGER - MOST_REQUESTS;
+
 /** Many callers want the same: `[count, cost, deadline]`, where `null` is one that does not come. */
 function runsOf(requests: Work["requests"]): (number | null)[][] {
   const runs: [count: number, cost: number, deadline: number | null][] = [];
@@ -183,13 +199,13 @@ function runsOf(requests: Work["requests"]): (number | null)[][] {
   return runs;
 }
 
-function requestsOf(json: unknown, owner: string): Work["requests"] | undefined {
+function requestsOf(json: unknown, owner: string, mostCost: number): Work["requests"] | undefined {
   if (!Array.isArray(json)) return undefined;
   const requests: Work["requests"][number][] = [];
   for (const run of json) {
     if (!Array.isArray(run)) return undefined;
     const [count, cost, until] = run as readonly unknown[]; // an array of anything is what it is
-    if (!Number.isSafeInteger(count) || typeof cost !== "number" || !(cost > 0)) return undefined;
+    if (!areWhole([count]) || typeof cost !== "number" || !(cost > 0) || cost > mostCost) return undefined;
     if (until !== null && !Number.isFinite(until)) return undefined;
     const deadline = until === null ? Infinity : Number(until);
     const request = { demand: { cost, owner, permit: 0 }, deadline, patient: deadline !== 0 };

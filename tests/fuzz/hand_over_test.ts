@@ -1,0 +1,201 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { test } from "node:test";
+import { createHandOver, type ForeignWork, type HandOver } from "../../src/core/hand_over.ts";
+import { concurrencyRule } from "../../src/core/rules/concurrency.ts";
+import { rateRule } from "../../src/core/rules/rate.ts";
+import type { Rule } from "../../src/core/rules/rule.ts";
+import { windowRule } from "../../src/core/rules/window.ts";
+import { freshState, plausible, stateCodec } from "../../src/core/state.ts";
+import { decideWork } from "../../src/core/work.ts";
+import { attempt, damaged, fuzz, soup } from "./fuzz.ts";
+
+const NOW = Date.UTC(2030, 0, 1);
+const RULES: readonly Rule[] = [
+  rateRule({ ratePerSecond: 10, burst: 3, timingMarginMs: 10 }),
+  windowRule({ limit: 5, windowMs: 1_000, reserveAheadMs: 1_000, timingMarginMs: 10 }),
+  concurrencyRule({ maxConcurrent: 4, leaseMs: 5_000 }),
+];
+const codec = stateCodec(RULES);
+const handOver: HandOver = createHandOver(RULES, codec);
+const encode = (text: string) => new TextEncoder().encode(text);
+const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+const moments = fc.double({ min: NOW - 1e5, max: NOW + 1e5, noNaN: true });
+const small = fc.double({ min: 0, max: 100, noNaN: true });
+/** More than 3 is never granted at once. */
+const costs = fc.double({ min: 0.01, max: 3, noNaN: true });
+const owners = fc.stringMatching(/^[a-z0-9]{1,8}-[a-z0-9]{1,3}$/);
+/** Of the states before and after a grant only those of rates are told. */
+const partsOf = (tat: number) => [tat, RULES[1]!.initial, RULES[2]!.initial];
+const grants = fc.record({ at: moments, cost: costs, permit: fc.nat(), before: small, more: small });
+
+const works: fc.Arbitrary<ForeignWork> = owners.chain((owner) =>
+  fc.record({
+    key: fc.string(),
+    number: fc.nat(),
+    until: moments,
+    isYourTurn: fc.boolean(),
+    work: fc.record({
+      owner: fc.constant(owner),
+      leaseMs: fc.double({ min: 1, max: 1e6, noNaN: true }),
+      held: fc.option(fc.array(fc.nat(), { maxLength: 4 }), { nil: undefined }),
+      undos: fc.array(
+        fc.record({
+          grant: grants.map(({ at, cost, permit, before, more }) => ({
+            ...{ from: at, at, epoch: NOW, before: partsOf(before), after: partsOf(before + more) },
+            demand: { cost, owner, permit },
+          })),
+          unused: fc.boolean(),
+        }),
+        { maxLength: 3 },
+      ),
+      requests: fc.array(fc.tuple(costs, fc.option(moments, { nil: Infinity }), fc.boolean()), { maxLength: 5 })
+        .map((list) =>
+          list.map(([cost, deadline, patient]) => ({
+            demand: { cost, owner, permit: 0 },
+            deadline: patient ? deadline : 0,
+            patient,
+          }))
+        ),
+      firstPermit: fc.nat(),
+      since: moments,
+      marks: fc.boolean(),
+      isMarked: fc.boolean(),
+      lead: small,
+      restraint: small,
+    }),
+  })
+);
+
+fuzz(
+  "fuzz: what is handed over arrives as it was",
+  500,
+  fc.property(works, (work) => {
+    assertEquals(handOver.decodeWork(handOver.encodeWork(work)), work);
+  }),
+);
+
+const HOSTILE = [
+  "null",
+  "true",
+  "0",
+  "-1",
+  "1e308",
+  "-1e308",
+  "1e999",
+  "1e300",
+  "9007199254740993",
+  "0.5",
+  "5e-324",
+  '""',
+  '"a-0"',
+  "[]",
+  "{}",
+  "[[]]",
+  "[[1,1,null]]",
+  "[[5001,1,null]]",
+  "[[-5,1,null]]",
+  "[[1,1e308,null]]",
+  "[[9007199254740991,1,0]]",
+  "[1e300]",
+  "[0.5]",
+  '"__proto__"',
+]; // deno-fmt-ignore
+
+/** Messages of which some values are what nobody should send. */
+const spoilt = fc.tuple(works, fc.array(fc.tuple(fc.nat(), fc.constantFrom(...HOSTILE)), { maxLength: 3 })).map(
+  ([work, changes]) => {
+    const fields: [string, string][] = Object.entries(JSON.parse(textOf(handOver.encodeWork(work))) as object).map((
+      [name, value],
+    ) => [name, JSON.stringify(value)]);
+    for (const [place, value] of changes) {
+      // The first two say which messages these are.
+      const field = fields[2 + place % (fields.length - 2)];
+      if (field) field[1] = value;
+    }
+    return encode(`{${fields.map(([name, value]) => `${JSON.stringify(name)}:${value}`)}}`);
+  },
+);
+const anyMessage = fc.oneof(
+  { weight: 3, arbitrary: spoilt },
+  damaged(spoilt.map(textOf), HOSTILE).map(encode),
+  soup([...HOSTILE, "{", "}", "[", "]", ",", ":", '"v":1', '"declined":true', '"now":0', "\n", '"rules"']).map(encode),
+  fc.uint8Array({ maxLength: 60 }),
+);
+
+fuzz(
+  "fuzz: whatever another process hands over can be decided, and leaves a value that all can go on with",
+  1_000,
+  fc.property(anyMessage, (bytes) => {
+    const result = attempt(() => handOver.decodeWork(bytes));
+    assert(result.ok);
+    const foreign = result.value;
+    if (foreign === undefined || foreign === "other rules") return;
+    const state = freshState(RULES, NOW);
+    const terms = { now: NOW + 5, horizon: NOW + 1_000, isFresh: true };
+    const batch = attempt(() => decideWork(RULES, state, foreign.work, terms));
+    assert(batch.ok);
+    const { granted, dealtWith } = batch.value;
+    assert(granted.length <= 5 && dealtWith <= foreign.work.requests.length);
+    const left = codec.decode(codec.encode({ ...state, parts: batch.value.parts }));
+    const at = { now: NOW + 5, reserveAheadMs: 1_000, fingerprint: codec.fingerprint };
+    assertEquals(plausible(RULES, left, at).kind, "state", JSON.stringify(batch.value.parts));
+  }),
+);
+
+const answers = fc.record({
+  now: moments,
+  horizon: moments,
+  granted: fc.nat(9),
+  dealtWith: fc.nat(9),
+  lastAt: moments,
+  isFresh: fc.boolean(),
+  isNext: fc.boolean(),
+});
+
+fuzz(
+  "fuzz: whatever comes back as an answer is understood or nothing",
+  1_000,
+  fc.property(
+    fc.oneof(
+      anyMessage,
+      damaged(
+        answers.map(({ now, horizon, isFresh, ...counts }) =>
+          textOf(handOver.encodeVerdict({ state: freshState(RULES, NOW), terms: { now, horizon, isFresh }, ...counts }))
+        ),
+        HOSTILE,
+      ).map(encode),
+    ),
+    works,
+    (bytes, { work }) => {
+      const result = attempt(() => handOver.decodeAnswer(bytes));
+      assert(result.ok);
+      if (result.value?.kind !== "decided") return;
+      const { state, terms } = result.value.verdict;
+      assert(attempt(() => decideWork(RULES, state, work, terms)).ok);
+    },
+  ),
+);
+
+test("fuzz: a message that is nested deep, long, or full of work costs no more than its length", () => {
+  const work = JSON.parse(textOf(handOver.encodeWork(fc.sample(works, { seed: 1, numRuns: 1 })[0]!)));
+  const message = (fields: object) => encode(JSON.stringify({ ...work, ...fields }));
+  const nested = "[".repeat(200_000) + "]".repeat(200_000);
+  const undo = [NOW, NOW, 1, 1, 0, [1, null, null], [1, null, null]];
+  for (
+    const bytes of [
+      encode(nested),
+      encode(JSON.stringify({ ...work, requests: 0 }).replace('"requests":0', `"requests":${nested}`)),
+      message({ requests: new Array(5_000).fill([1, 1, null]) }),
+      message({ requests: new Array(50_000).fill([0, 1, null]) }),
+      message({ requests: [[5_000, 1e-9, null]] }),
+      message({ undos: new Array(5_000).fill(undo) }),
+      message({ held: Array.from({ length: 50_000 }, (_, i) => i) }),
+    ]
+  ) {
+    const foreign = handOver.decodeWork(bytes);
+    if (foreign === undefined || foreign === "other rules") continue;
+    decideWork(RULES, freshState(RULES, NOW), foreign.work, { now: NOW, horizon: NOW + 1_000, isFresh: true });
+  }
+});
