@@ -114,6 +114,9 @@ const STORE_KEYS = [
   "engine", "url", "token", "user", "password", "credentials_file", "nkey_seed_file", "tls_ca_file", "tls_cert_file", "tls_key_file",
   "bucket_name", "auto_create", "partitions", "replicas", "storage", "bucket_ttl", "retry_interval", "max_retries", "timing_margin_ms", "backend_timeout",
   "clock", "passwrd", "connection", "kv", "__proto__", "constructor", "replace",
+  "breaker_failures",
+  "breaker_cool_down",
+  "breaker_max_cool_down",
 ]; // deno-fmt-ignore
 const LIMITER_KEYS = [
   "store", "algorithm", "rate_per_second", "burst", "max_concurrent", "lease", "limit", "window_seconds", "rates", "timeout",
@@ -349,6 +352,9 @@ const storeRecords = fc.record<Record<string, unknown>>({
   retryIntervalMs: optional(positive),
   maxRetries: optional(positive),
   timingMarginMs: optional(positive),
+  breakerFailures: optional(positive),
+  breakerCoolDownMs: optional(positive),
+  breakerMaxCoolDownMs: optional(positive),
   backendTimeoutMs: optional(positive),
   clock: optional(fc.constantFrom("server", "local")),
   bucketName: optional(fc.constantFrom("rate_limits", "a.b", "a b")),
