@@ -1128,16 +1128,16 @@ test("key() of a limiter for one key is refused, and a key that is no text too",
   await assertRejects(() => run(untyped.acquire({ key: 42 })), InvalidArgumentError);
 });
 
-test("100,000 keys leave no more limiters than may be kept, and no timers [LIM-17]", async () => {
+test("20,000 keys leave no more limiters than may be kept, and no timers [LIM-17]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter } = start({ ratePerSecond: 1 }, { mostKeys: 500 });
   const first = limiter.key("user0");
-  for (let i = 0; i < 100_000; i += 500) {
+  for (let i = 0; i < 20_000; i += 500) {
     await run(Promise.all(Array.from({ length: 500 }, (_, j) => limiter.tryAcquire({ key: `user${i + j}` }))));
     await clock.advance(1);
   }
   assert(limiter.key("user0") !== first, "the first one was forgotten");
-  assertEquals(limiter.key("user99999"), limiter.key("user99999"));
+  assertEquals(limiter.key("user19999"), limiter.key("user19999"));
   assertEquals((await run(limiter.tryAcquire({ key: "user0" }))).allowed, false);
   await clock.advance(MOMENT_MS);
   assertEquals(clock.sleepers, 0);

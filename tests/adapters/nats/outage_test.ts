@@ -156,7 +156,7 @@ await forEachServer((server) => {
   server.test("what is wrong with the connection is said in place of no answer [ERR-4, FAIL-2]", async () => {
     await using running = await server.start();
     await using rateSync = setUp({ url: running.url, breakerFailures: 2 });
-    await rateSync.tryAcquire("closed");
+    await untilUp(rateSync);
     await running.kill("SIGKILL");
     await rateSync.log.heard(/lost the connection/);
     const causes: string[] = [];
