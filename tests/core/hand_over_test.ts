@@ -298,11 +298,11 @@ test("work and verdicts come through the messages as they are; anything else is 
     since: finite,
     marks: fc.boolean(),
     isMarked: fc.boolean(),
-    lead: finite,
+    lead: fc.double({ noNaN: true, min: 0, max: 60_000 }),
     restraint: finite,
     requests: fc.array(request),
     undos: fc.array(
-      fc.record({ at: finite, epoch: finite, permit: fc.nat(), before: finite, after: finite, unused: fc.boolean() }),
+      fc.record({ at: finite, epoch: fc.nat(), permit: fc.nat(), before: finite, more: finite, unused: fc.boolean() }),
     ),
   });
   fc.assert(fc.property(work, fc.nat(), finite, fc.boolean(), (raw, number, until, isYourTurn) => {
@@ -312,7 +312,7 @@ test("work and verdicts come through the messages as they are; anything else is 
       patient: deadline > 0,
     }));
     const [, concurrency] = rules;
-    const undos = raw.undos.map(({ at, epoch, permit, before, after, unused }) => ({
+    const undos = raw.undos.map(({ at, epoch, permit, before, more, unused }) => ({
       unused,
       grant: {
         from: at,
@@ -320,7 +320,7 @@ test("work and verdicts come through the messages as they are; anything else is 
         epoch,
         demand: { cost: 1, owner: raw.owner, permit },
         before: [before, concurrency!.initial],
-        after: [after, concurrency!.initial],
+        after: [before + more, concurrency!.initial],
       },
     }));
     const foreign = { key: "api", work: { ...raw, requests, undos }, number, until, isYourTurn };
