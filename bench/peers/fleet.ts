@@ -18,19 +18,23 @@ const COMMANDS: Readonly<Record<Runtime, readonly [string, ...string[]]>> = {
   bun: ["bun", "--preload", join(ROOT, "tests/support/bun_preload.ts")],
 };
 
-/** Starts so many processes, which can collect garbage when they want if so asked, and waits until all are ready. */
+/** Starts so many processes, and waits until all are ready. */
 export async function startFleet(
   runtime: Runtime,
   processes: number,
   job: Job,
-  canCollect = false,
+  denoOptions: readonly string[] = [],
 ): Promise<Fleet> {
   const [command, ...options] = COMMANDS[runtime];
-  if (canCollect && runtime === "deno") options.push("--v8-flags=--expose-gc");
   const members = Array.from({ length: processes }, () => {
     const child = spawn(
       command,
-      [...options, join(ROOT, "bench/peers/worker.ts"), JSON.stringify(job)],
+      [
+        ...options,
+        ...(runtime === "deno" ? denoOptions : []),
+        join(ROOT, "bench/peers/worker.ts"),
+        JSON.stringify(job),
+      ],
       { cwd: ROOT, stdio: ["pipe", "pipe", "inherit"] },
     );
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
