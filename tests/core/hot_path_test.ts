@@ -1,0 +1,120 @@
+// What the hot path costs, in work that can be counted on any machine: messages, writes, timers, and turns of the microtask
+// queue, which every await and every promise that follows another one takes.
+import { assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
+import { test } from "node:test";
+import { memoryStore } from "../../src/adapters/memory.ts";
+import type { Clock } from "../../src/core/clock.ts";
+import type { Kv } from "../../src/core/kv.ts";
+import { createRateSync, type RateSync } from "../../src/registry.ts";
+import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
+import { createSimulation } from "../support/simulated_process.ts";
+
+interface Counted {
+  readonly rateSync: RateSync;
+  /** So often was the store asked, written, and a timer started. */
+  readonly counts: { reads: number; writes: number; timers: number };
+}
+
+/** A limiter that is never full, and one that is, in a memory store that counts what is asked of it. */
+async function counted(): Promise<Counted> {
+  const clock = createVirtualClock(); // a machine that stands still for a moment would cost more
+  const { kv } = memoryStore(clock);
+  const counts = { reads: 0, writes: 0, timers: 0 };
+  const countingKv: Kv = {
+    ...kv,
+    get(key) {
+      counts.reads++;
+      return kv.get(key);
+    },
+    compareAndSet(key, value, expected, ttlMs) {
+      counts.writes++;
+      return kv.compareAndSet(key, value, expected, ttlMs);
+    },
+  };
+  const countingClock: Clock = {
+    now: clock.now,
+    sleep(ms, signal, isBackground) {
+      counts.timers++;
+      return clock.sleep(ms, signal, isBackground);
+    },
+  };
+  const rateSync = createRateSync();
+  rateSync.configureStore("counting", { kv: countingKv, clock: countingClock });
+  rateSync.configureLimiter("wide", { store: "counting", ratePerSecond: 1e6, burst: 1e6 });
+  rateSync.configureLimiter("full", { store: "counting", ratePerSecond: 1e-3 });
+  // The first request opens the store, and the first one of a key finds out what stands there.
+  for (const key of [undefined, "user"]) {
+    for (let i = 0; i < 3; i++) {
+      await rateSync.tryAcquire("wide", { key });
+      await rateSync.tryAcquire("full", { key });
+    }
+  }
+  Object.assign(counts, { reads: 0, writes: 0, timers: 0 });
+  return { rateSync, counts };
+}
+
+/** After how many turns of the microtask queue it is settled. */
+async function turnsOf(promise: Promise<unknown>): Promise<number> {
+  let isSettled = false;
+  let turns = 0;
+  promise.then(() => isSettled = true);
+  for (; !isSettled; turns++) await null;
+  return turns;
+}
+
+for (const key of [undefined, "user"]) {
+  const of = key === undefined ? "" : " of a key";
+  test(`a grant${of} is one write, no read and no timer, within 23 turns of the microtask queue [TB-11]`, async () => {
+    const { rateSync, counts } = await counted();
+    for (let i = 1; i <= 20; i++) {
+      assertLessOrEqual(await turnsOf(rateSync.tryAcquire("wide", { key })), 23);
+      assertEquals(counts, { reads: 0, writes: 2 * i - 1, timers: 0 });
+      assertLessOrEqual(await turnsOf(rateSync.acquire("wide", { key })), 23);
+      assertEquals(counts, { reads: 0, writes: 2 * i, timers: 0 });
+    }
+  });
+
+  test(`a certain refusal${of} is no message and no timer, within 5 turns of the microtask queue [TB-11]`, async () => {
+    const { rateSync, counts } = await counted();
+    for (let i = 0; i < 20; i++) {
+      assertLessOrEqual(await turnsOf(rateSync.tryAcquire("full", { key })), 5);
+    }
+    assertEquals(counts, { reads: 0, writes: 0, timers: 0 });
+  });
+}
+
+test("1,000 callers at once are two writes, the first caller's and that of all who came meanwhile [TB-11]", async () => {
+  const { rateSync, counts } = await counted();
+  const results = await Promise.all(Array.from({ length: 1_000 }, () => rateSync.tryAcquire("wide")));
+  assertEquals(results.filter(({ allowed }) => allowed).length, 1_000);
+  assertEquals(counts.reads, 0);
+  assertLessOrEqual(counts.writes, 2);
+});
+
+for (const [processes, served] of [[1, 25], [2, 30], [4, 45], [8, 75]] as const) {
+  test(`${processes} x 25 callers on one key: a message serves 20 of them, and a write ${served} [TB-11]`, async () => {
+    const { clock, start, run } = createSimulation();
+    const all = Array.from({ length: processes }, () => {
+      return start({ ratePerSecond: 1e6, burst: 1e6, failClosed: true }, { latencyMs: 2 });
+    });
+    const messages = () => all.reduce((sum, { link, peers }) => sum + link.sent.total + peers.asked, 0);
+    const writes = () => all.reduce((sum, { link }) => sum + link.sent.compareAndSet, 0);
+    let count = 0;
+    const rush = (ms: number) => {
+      const until = clock.now() + ms;
+      return run(Promise.all(all.flatMap(({ limiter }) =>
+        Array.from({ length: 25 }, async () => {
+          while (clock.now() < until) {
+            await limiter.acquire();
+            count++;
+          }
+        })
+      )));
+    };
+    await rush(200); // until one of them writes for all
+    const before = { count, messages: messages(), writes: writes() };
+    await rush(400);
+    assertGreaterOrEqual((count - before.count) / (messages() - before.messages), 20);
+    assertGreaterOrEqual((count - before.count) / (writes() - before.writes), served);
+  });
+}
