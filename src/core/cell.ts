@@ -38,6 +38,7 @@ export interface CellOptions {
   readonly random: () => number;
   readonly reserveAheadMs: number;
   readonly leaseMs: number;
+  readonly timingMarginMs: number;
   readonly backendTimeoutMs: number;
   /** By how much the clocks of two processes may disagree, in milliseconds. */
   readonly clockErrorMs: number;
@@ -164,7 +165,9 @@ export class Cell {
       index: this.#concurrency,
       owner: options.identity.id,
       leaseMs: options.leaseMs,
-      clockErrorMs: Math.min(options.clockErrorMs, options.leaseMs / 2),
+      // Another clock may be ahead, and the timer that says that the lease is over may be late.
+      marginMs: Math.min(options.clockErrorMs, options.leaseMs / 2) +
+        Math.min(options.timingMarginMs, options.leaseMs / 10),
       onLost: options.onLost,
     });
     this.#turns = createTurns({ ...options, onGuest: (now) => this.#proceed(now) });

@@ -39,8 +39,8 @@ export interface HoldingsOptions {
   readonly index: number;
   readonly owner: string;
   readonly leaseMs: number;
-  /** By how much earlier than here others may believe that a lease has run out, in milliseconds. */
-  readonly clockErrorMs: number;
+  /** By how much earlier than here others may act on a lease that has run out, in milliseconds. */
+  readonly marginMs: number;
   /** Called with every permit that this process held and does not hold any more, without having released it. */
   readonly onLost: (permit: number) => void;
 }
@@ -49,7 +49,7 @@ export interface HoldingsOptions {
 const RENEWALS_PER_LEASE = 3;
 
 /** Nothing held yet. */
-export function createHoldings({ index, owner, leaseMs, clockErrorMs, onLost }: HoldingsOptions): Holdings {
+export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: HoldingsOptions): Holdings {
   const held = new Set<number>();
   let renewAt = Infinity;
   let leaseUntil = Infinity;
@@ -69,7 +69,7 @@ export function createHoldings({ index, owner, leaseMs, clockErrorMs, onLost }: 
 
   function leaseEnd({ epoch, parts }: State): number {
     const own = index < 0 ? undefined : holderOf(permitsIn(parts), owner);
-    return own ? own.until + epoch - clockErrorMs : Infinity;
+    return own ? own.until + epoch - marginMs : Infinity;
   }
 
   function lose(permit: number): void {

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { test } from "node:test";
 import { concurrencyExcess, type Start } from "../support/oracles.ts";
 import { createSimulation } from "../support/simulated_process.ts";
@@ -29,5 +29,20 @@ test("a permit whose lease has run out before its answer came is not handed out 
     await clock.advance(1_000);
     assertEquals((await run(quick.limiter.getState())).remaining, 1);
     assertEquals(slow.limiter.getMetrics().currentConcurrent, 0);
+  }
+});
+
+test("who is cut off from the store hears that its permit is lost before anybody else can have it [CON-5, CON-6]", async () => {
+  for (const [leaseMs, marginMs] of [[300, 10], [40, 4]] as const) {
+    const { clock, start, run } = createSimulation();
+    const cutOff = start({ ...options, leaseMs });
+    const other = start({ ...options, leaseMs });
+    const permit = await run(cutOff.limiter.acquire());
+    cutOff.link.isDown = true;
+    let lostAt = Infinity;
+    permit.signal.addEventListener("abort", () => lostAt = clock.now());
+    await run(other.limiter.acquire());
+    assertGreaterOrEqual(clock.now() - lostAt, marginMs);
+    assertEquals(permit.lost, true);
   }
 });

@@ -1268,10 +1268,11 @@ test("a holder takes its lease for lost as early as a clock of others that disag
   for (const errorMs of [0, 200]) {
     const { clock, start, run } = createSimulation();
     const readClock = () => ({ source: "host", now: clock.now(), offsetMs: 0, errorMs, measuredAt: null }) as const;
-    const { limiter, link } = start({ maxConcurrent: 1, leaseMs: 1_000 }, { store: { readClock } });
+    const timingMarginMs = 10;
+    const { limiter, link } = start({ maxConcurrent: 1, leaseMs: 1_000 }, { timingMarginMs, store: { readClock } });
     const permit = await run(limiter.acquire());
     link.isDown = true;
-    await clock.advance(999 - errorMs);
+    await clock.advance(999 - errorMs - timingMarginMs);
     assertEquals(permit.lost, false);
     await clock.advance(2);
     assertEquals(permit.lost, true);
