@@ -59,10 +59,10 @@ const moody = (random: Random): ClusterOptions => ({
   unavailable: random.pick([0, 0, 0.01, 0.1]),
 });
 
-/** The server's time is measured, so the wall clock may say anything; a quartz drifts by up to 100 ppm. */
+/** The server's time is measured, so the wall clock may say anything; a clock that is being corrected drifts by up to 500 ppm. */
 const anyHost = (random: Random): HostOptions => ({
   skewMs: random.pick([0, random.between(-300, 300), random.between(-3_600_000, 3_600_000)]),
-  driftPpm: random.pick([0, random.between(-100, 100)]),
+  driftPpm: random.pick([0, random.between(-500, 500)]),
   timerLateMs: random.pick([0.1, 1.2, 4]),
 });
 
