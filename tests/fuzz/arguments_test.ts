@@ -11,8 +11,28 @@ import { anything, attempt, attemptAsync, fuzz, soup } from "./fuzz.ts";
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 
-function registry(): RateSync {
-  const rateSync = createRateSync({ clock: createVirtualClock(), logger: quiet });
+interface Bench {
+  readonly rateSync: RateSync;
+  /** Gives a call some time, and what still waits then the answer that everything is closed. */
+  settle<T>(pending: Promise<T>): Promise<T>;
+}
+
+function bench(): Bench {
+  const clock = createVirtualClock();
+  const rateSync = registry(clock);
+  return {
+    rateSync,
+    async settle(pending) {
+      pending.catch(() => {}); // It is awaited below.
+      await clock.advance(5_000);
+      await rateSync.close();
+      return await pending;
+    },
+  };
+}
+
+function registry(clock = createVirtualClock()): RateSync {
+  const rateSync = createRateSync({ clock, logger: quiet });
   rateSync.configureLimiter("api", { ratePerSecond: 1, burst: 3 });
   rateSync.configureLimiter("permits", { maxConcurrent: 2 });
   return rateSync;
@@ -78,16 +98,16 @@ fuzz(
   "fuzz: every method of a registry answers any arguments with a result, or an error that says what is wrong",
   1_500,
   fc.asyncProperty(calls, async ([method, args]) => {
-    const rateSync = registry();
+    const { rateSync, settle } = bench();
+    const limiter = rateSync.getLimiter("api");
     const pending = call(rateSync, method, args) as Promise<unknown>; // each of these returns one
     // The reason of a caller's own signal is the caller's.
     const result = await attemptAsync(() =>
-      pending.catch((error) => error === "no" ? undefined : Promise.reject(error))
+      settle(pending.catch((error) => error === "no" ? undefined : Promise.reject(error)))
     );
     if (!result.ok) assert(!/\[object|undefined is not/.test(result.error.message), result.error.message);
-    const { degradedAcquisitions, backendFailures } = rateSync.getLimiter("api").getMetrics();
+    const { degradedAcquisitions, backendFailures } = limiter.getMetrics();
     assertEquals([degradedAcquisitions, backendFailures], [0, 0], "a wrong argument counts as a store that is down");
-    await rateSync.close();
   }),
 );
 
@@ -134,15 +154,16 @@ fuzz(
       fc.record<Record<string, unknown>>({
         limiters: fc.oneof(fc.dictionary(fc.string(), ids), fc.constant({ a: "api", p: "permits" }), anything),
         strategy: fc.oneof(fc.constantFrom("most_restrictive", "all_must_pass", "any_must_pass"), anything),
-        rateSync: fc.constant(registry()),
-      }, { requiredKeys: ["limiters", "rateSync"] }),
+      }, { requiredKeys: ["limiters"] }),
       anything,
     ),
     fc.oneof(fc.dictionary(fc.string(), fc.string()), anything),
     requests,
     async (options, keys, request) => {
-      const made = attempt(() => Reflect.construct(CompositeRateLimiter, [options]) as CompositeRateLimiter<string>);
-      if (made.ok) await attemptAsync(() => call(made.value, "check", [keys, request]) as Promise<unknown>);
+      const { rateSync, settle } = bench();
+      const given = typeof options === "object" && options !== null ? { ...options, rateSync } : options;
+      const made = attempt(() => Reflect.construct(CompositeRateLimiter, [given]) as CompositeRateLimiter<string>);
+      if (made.ok) await attemptAsync(() => settle(call(made.value, "check", [keys, request]) as Promise<unknown>));
     },
   ),
 );
@@ -185,7 +206,7 @@ fuzz(
     fc.oneof({ weight: 3, arbitrary: fc.constant<unknown>({}) }, requests.map(withoutKey), anything.map(withoutKey)),
     fc.array(sources, { maxLength: 2 }),
     async (template, options, args) => {
-      const rateSync = registry();
+      const { rateSync, settle } = bench();
       const settings = typeof options === "object" && options !== null
         ? { timeoutMs: 0, ...options, rateSync }
         : options;
@@ -193,9 +214,8 @@ fuzz(
         Reflect.apply(rateLimited, undefined, [template, () => "ran", settings]) as typeof run
       );
       if (!made.ok) return;
-      const result = await attemptAsync(() => made.value(...args));
+      const result = await attemptAsync(() => settle(made.value(...args)));
       if (result.ok) assert(result.value === "ran" || result.value === null);
-      await rateSync.close();
     },
   ),
 );
