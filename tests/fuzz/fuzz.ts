@@ -3,6 +3,7 @@ import { test } from "node:test";
 import process from "node:process";
 import { inspect } from "node:util";
 import { RateLimiterError } from "../../src/core/errors.ts";
+import { sightsOf } from "../support/sights.ts";
 
 /**
  * A test that tries a property on many random cases: `runs` of them, or as many as `FUZZ_RUNS` says. What fails is printed
@@ -74,16 +75,6 @@ function assertUnpolluted(): void {
 
 /** What tests plant as token and password. No generator below makes it by itself, nor a part of it. */
 export const SECRET = "Zs3cr3tZ";
-
-/** Everything that a person or a log could see of a value: its text, its JSON, and all that an inspector finds in it. */
-export function sightsOf(value: unknown): string {
-  const error = value instanceof Error ? `${value.message}\n${value.stack}\n${sightsOfCause(value)}` : "";
-  return `${error}\n${inspect(value, { depth: 20, showHidden: true, getters: false })}\n${JSON.stringify(value)}`;
-}
-
-function sightsOfCause({ cause }: Error): string {
-  return cause === undefined ? "" : sightsOf(cause);
-}
 
 /** Throws if a value shows the secret anywhere. */
 export function assertDiscreet(value: unknown, secret: string = SECRET): void {

@@ -12,6 +12,7 @@ import { makeCredentials } from "../../support/nats_jwt.ts";
 import { ignoreLateSocketErrors } from "../../support/nats_reset.ts";
 import { forEachServer, type RunningServer } from "../../support/nats_server.ts";
 import { testStore } from "../../support/nats_store.ts";
+import { sightsOf } from "../../support/sights.ts";
 
 ignoreLateSocketErrors();
 
@@ -30,6 +31,8 @@ async function works(options: NatsStoreOptions): Promise<void> {
   await using store = testStore(options);
   assert((await store.kv.compareAndSet("a", new Uint8Array([1]), 0)).ok);
   assertEquals((await store.kv.get("a"))?.value, new Uint8Array([1]));
+  const shown = [sightsOf(store), ...store.log.lines].join("\n");
+  assert(!shown.includes("s3cr3t"), shown);
 }
 
 /** Expects that a store with these options cannot be opened, and that no secret shows. */
@@ -38,7 +41,7 @@ async function fails(options: NatsStoreOptions, sentence: string, ...secrets: st
   const error = await assertRejects(() => store.open(), Error);
   assert(error instanceof StoreUnavailableError || error instanceof ConfigValidationError, String(error));
   assertStringIncludes(error.message, sentence);
-  const shown = [error.message, String(error.cause), ...store.log.lines].join("\n");
+  const shown = [sightsOf(error), sightsOf(store), ...store.log.lines].join("\n");
   for (const secret of ["s3cr3t", ...secrets]) assert(!shown.includes(secret), shown);
 }
 
@@ -139,6 +142,9 @@ await forEachServer((server) => {
     });
     const host = running.websocketUrl?.slice("ws://".length) ?? "";
     await works({ url: `ws://a:s3cr3t@${host}` });
+    await works({ url: `ws://a:s3cr3t@${host}/?key=s3cr3t` });
+    await works({ url: `ws://a:s3cr3t@${host}?key=s3cr3t` });
+    await fails({ url: `ws://a:s3cr3twrong@${host}?key=s3cr3t` }, `${host} rejected the credentials`);
     await fails({ url: `ws://a:s3cr3twrong@${host}` }, `${host} rejected the credentials`);
     await fails({ url: "ws://127.0.0.1:1", backendTimeoutMs: 1_000 }, "127.0.0.1:1");
   });
