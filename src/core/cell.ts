@@ -106,7 +106,11 @@ const LOOK_AGAIN_MS = 1_000;
 const MARK_AFTER_MS = 500;
 /** Who waits for less gets this long: a store that is only slower than the caller is no failure. */
 const GRACE_MS = 40;
-/** A grant counts for at most so many answers later than for the one that is expected. */
+/**
+ * A grant counts for so much later after a slot was missed, and after so many at the most. An answer that was late as this
+ * process stood still says nothing about the next one.
+ */
+const MISS_MS = 50;
 const MOST_MISSED = 3;
 /** Who has lost races for this long tries again without pauses, and so meets the room that others make. */
 const STARVED_MS = 500;
@@ -675,7 +679,7 @@ export class Cell {
    */
   leadAt(now: number): number {
     const tripMs = Math.max(this.#options.ledger.tripMs, this.#turns.askMs(now));
-    return tripMs > this.#tolerance / 4 ? tripMs * (1 + this.#missed) : 0;
+    return tripMs > this.#tolerance / 4 ? tripMs + this.#missed * Math.min(tripMs, MISS_MS) : 0;
   }
 
   /** Tells everybody what was written. */
