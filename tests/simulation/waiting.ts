@@ -65,7 +65,7 @@ const LEAST_MARGIN_MS = 2;
 /** For opening the store, where the time is asked for eight times, and for the races of all who come at first. */
 const START_MS = 150;
 /** How many messages one after the other it takes to decide, or to hand a permit on, with lost races and hints. */
-const MESSAGES_OF_A_CONVERSATION = 10;
+const MESSAGES_OF_A_CONVERSATION = 12;
 /** How many more, when requests are handed to the writer. */
 const MESSAGES_OF_HANDING_OVER = 4;
 /** An answer of the writer that is later than this is not waited for: what it grants is lost. */
