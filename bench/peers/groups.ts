@@ -70,7 +70,8 @@ export interface Group {
 
 const OURS = "ours, NATS";
 const REDIS = "rate-limiter-flexible, Redis";
-const NAMES: Readonly<Record<Runtime, string>> = { deno: "Deno", bun: "Bun" };
+/** As the report calls them. */
+export const RUNTIME_NAMES: Readonly<Record<Runtime, string>> = { deno: "Deno", bun: "Bun" };
 /** On Bun we are asked for more. */
 const HOT_GOAL: Readonly<Record<Runtime, number>> = { deno: 1.5, bun: 2.5 };
 const KEYED_CALLERS = 10_000;
@@ -86,7 +87,7 @@ export const GROUPS: Readonly<Record<GroupName, Group>> = {
       forAll(setup, ({ runtime, processes, callers }) => {
         const redis = redisJob(setup, { contestants: ["redis.consume"], callers });
         return {
-          title: `${NAMES[runtime]}, ${processes} x ${callers}`,
+          title: `${RUNTIME_NAMES[runtime]}, ${processes} x ${callers}`,
           runtime,
           order: "time",
           fleets: [{ processes, job: natsJob(setup.natsUrl, { contestants: ["nats.acquire"], callers }) }]
@@ -109,7 +110,7 @@ export const GROUPS: Readonly<Record<GroupName, Group>> = {
       forAll(setup, ({ runtime, processes, callers }) => {
         const job = { contestants: ["nats.acquire"], callers } as const;
         return {
-          title: `${NAMES[runtime]}, ${processes} x ${callers}`,
+          title: `${RUNTIME_NAMES[runtime]}, ${processes} x ${callers}`,
           runtime,
           order: "time",
           fleets: [
@@ -132,7 +133,7 @@ export const GROUPS: Readonly<Record<GroupName, Group>> = {
       "a tenth of a run in one process.",
     cases: ({ runtimes, natsUrl }) =>
       runtimes.map((runtime) => ({
-        title: `${NAMES[runtime]}, 1 x 1`,
+        title: `${RUNTIME_NAMES[runtime]}, 1 x 1`,
         runtime,
         order: "time",
         fleets: [{
@@ -154,7 +155,7 @@ export const GROUPS: Readonly<Record<GroupName, Group>> = {
       forAll({ ...setup, processes: [1], callers: [100, 1_000] }, ({ runtime, callers }) => {
         const redis = redisJob(setup, { contestants: ["redis.consume"], callers });
         return {
-          title: `${NAMES[runtime]}, 1 x ${callers}`,
+          title: `${RUNTIME_NAMES[runtime]}, 1 x ${callers}`,
           runtime,
           order: "time",
           fleets: [{ processes: 1, job: natsJob(setup.natsUrl, { contestants: ["nats.acquire"], callers }) }]
@@ -177,7 +178,7 @@ export const GROUPS: Readonly<Record<GroupName, Group>> = {
         const untimed = { callers: 1, timed: false };
         const redis = redisJob(setup, { contestants: ["redis.refused"], ...untimed });
         return {
-          title: NAMES[runtime],
+          title: RUNTIME_NAMES[runtime],
           runtime,
           order: "time",
           fleets: [{ processes: 1, job: natsJob(setup.natsUrl, { contestants: ["nats.refused"], ...untimed }) }]
@@ -202,7 +203,7 @@ export const GROUPS: Readonly<Record<GroupName, Group>> = {
           });
           const faster = { measure: "perSecond", goal: { atLeast: 1.5 } } as const;
           return {
-            title: `${NAMES[runtime]}, ${keys === 1 ? "one key" : "10,000 keys"}`,
+            title: `${RUNTIME_NAMES[runtime]}, ${keys === 1 ? "one key" : "10,000 keys"}`,
             runtime,
             order: "time",
             fleets: [
@@ -239,7 +240,9 @@ export const GROUPS: Readonly<Record<GroupName, Group>> = {
       "Every run has new keys and calls once with each; both take turns in one process.",
     cases: ({ runtimes, natsUrl, keys }) =>
       runtimes.map((runtime) => ({
-        title: `${NAMES[runtime]}, ${KEYED_CALLERS.toLocaleString("en")} callers, ${keys.toLocaleString("en")} keys`,
+        title: `${RUNTIME_NAMES[runtime]}, ${KEYED_CALLERS.toLocaleString("en")} callers, ${
+          keys.toLocaleString("en")
+        } keys`,
         runtime,
         fleets: [{
           processes: 1,
@@ -261,7 +264,7 @@ export const GROUPS: Readonly<Record<GroupName, Group>> = {
       runtimes.map((runtime) => {
         const job = { callers: 100, keys: 1_000, timed: true } as const;
         return {
-          title: NAMES[runtime],
+          title: RUNTIME_NAMES[runtime],
           runtime,
           order: "heap",
           fleets: [

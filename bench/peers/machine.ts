@@ -1,8 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { cpus, release, totalmem } from "node:os";
+import { existsSync, readFileSync } from "node:fs";
+import { cpus, getPriority, release, totalmem } from "node:os";
 import process from "node:process";
 import { readJson } from "../../tests/support/project.ts";
 
+/** Counted from the one after the name of the program. */
+const POLICY_FIELD = 38;
 const PEERS = ["rate-limiter-flexible", "ioredis", "limiter", "bottleneck", "@nats-io/nats-core"];
 
 /** What the numbers were measured on, a line for each thing. */
@@ -25,4 +28,14 @@ export function bunVersion(): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** How this process, and with it all that it starts, comes before the others of the machine, if it does. */
+export function priority(): string[] {
+  // proc_pid_stat(5); Linux alone tells
+  const stat = existsSync("/proc/self/stat") ? readFileSync("/proc/self/stat", "utf8") : "";
+  const policy = stat.replace(/^.*\) /, "").split(" ")[POLICY_FIELD];
+  if (policy === "1" || policy === "2") return ["real-time priority"];
+  const nice = getPriority();
+  return nice === 0 ? [] : [`nice ${nice}`];
 }

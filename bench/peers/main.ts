@@ -6,8 +6,9 @@ import { join } from "node:path";
 import process from "node:process";
 import { startServer } from "../../tests/support/nats_server.ts";
 import { ROOT } from "../../tests/support/project.ts";
-import { GROUP_NAMES, GROUPS, type Setup } from "./groups.ts";
-import { bunVersion, machineOf } from "./machine.ts";
+import { GROUP_NAMES, type GroupName, GROUPS, RUNTIME_NAMES, type Setup } from "./groups.ts";
+import type { Runtime } from "./job.ts";
+import { bunVersion, machineOf, priority } from "./machine.ts";
 import { type BenchOptions, parseOptions, USAGE } from "./options.ts";
 import { startReadyCluster } from "./ready_cluster.ts";
 import { startRedis } from "./redis_server.ts";
@@ -38,33 +39,37 @@ async function measure(options: BenchOptions): Promise<void> {
   const servers = [`nats-server ${nats.version}`, redis ? `redis-server ${redis.version}` : "no Redis"];
   const machine = machineOf(servers);
   const sections = new Map<string, string>();
-  for (const name of only) {
+  for (const { name, runtime, title } of sectionsOf(only, setup.runtimes)) {
     const { about, cases } = GROUPS[name];
-    process.stdout.write(`\n## ${name}\n\n${about}\n\n`);
+    process.stdout.write(`\n## ${title}\n\n${about}\n\n`);
     const rows: Row[] = [];
-    for (const planned of cases(setup)) {
+    for (const planned of cases({ ...setup, runtimes: [runtime] })) {
       process.stderr.write(`${name}: ${planned.title}\n`);
       rows.push(...await runCase(planned, { runs, seconds }));
     }
     const table = tableOf(rows);
     process.stdout.write(`${table}\n`);
     const command = ["deno task bench:peers", ...args].join(" ");
-    const load = loadavg().map((value) => value.toFixed(1)).join(", ");
-    sections.set(
-      name,
-      [
-        about,
-        table,
-        `${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC, \`${command}\`, ${runs} runs` +
-        `${name === "keys" || name === "footprint" ? "" : ` of ${seconds} s`}, load ${load}.`,
-        machine.map((line) => `- ${line}`).join("\n"),
-      ].join("\n\n"),
-    );
+    const when = `${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC`;
+    const how = `${runs} runs${name === "keys" || name === "footprint" ? "" : ` of ${seconds} s`}`;
+    const load = `load ${loadavg().map((value) => value.toFixed(1)).join(", ")}`;
+    const lines = [[`\`${command}\``, when, how, load, ...priority()].join(", "), ...machine];
+    sections.set(title, [about, table, lines.map((line) => `- ${line}`).join("\n")].join("\n\n"));
   }
 
   const path = join(ROOT, options.report);
   const before = existsSync(path) ? readFileSync(path, "utf8") : "";
-  writeFileSync(path, updateReport(before, sections, GROUP_NAMES));
+  writeFileSync(
+    path,
+    updateReport(before, sections, sectionsOf(GROUP_NAMES, ["deno", "bun"]).map(({ title }) => title)),
+  );
   execFileSync(process.execPath, ["fmt", "--quiet", path], { cwd: ROOT });
   process.stdout.write(`\nWritten to ${options.report}.\n`);
+}
+
+/** A group on one runtime has a section of its own in the report, and can be measured alone. */
+function sectionsOf(groups: readonly GroupName[], runtimes: readonly Runtime[]) {
+  return groups.flatMap((name) =>
+    runtimes.map((runtime) => ({ name, runtime, title: `${name}, ${RUNTIME_NAMES[runtime]}` }))
+  );
 }
