@@ -11,7 +11,15 @@ const connection = await connect({ servers: server.url });
 const rateSync = createRateSync();
 rateSync.configureStore("nats", { engine: "nats", connection, bucketName: "bench", autoCreate: true });
 rateSync.configureLimiter("api", { store: "nats", ratePerSecond: 1e8, burst: 1e9, onFailure: "closed" });
+rateSync.configureLimiter("ahead", {
+  store: "nats",
+  ratePerSecond: 1e8,
+  burst: 1e9,
+  onFailure: "closed",
+  prefetch: 5_000,
+});
 await rateSync.initializeLimiter("api");
+const ahead = rateSync.getLimiter("ahead");
 const limiter = rateSync.getLimiter("api");
 
 const kv = await new Kvm(connection).open("bench");
@@ -44,6 +52,9 @@ Deno.bench("nats: tryAcquire", { group: "sequential" }, async () => {
 });
 Deno.bench("nats: acquire, 1 caller", { group: "sequential" }, async () => {
   await acquires(1, 1);
+});
+Deno.bench("nats: acquire, 1 caller, prefetch", { group: "sequential" }, async () => {
+  await ahead.acquire();
 });
 
 Deno.bench(

@@ -211,6 +211,7 @@ const OPTIONS: Readonly<Record<string, Demand>> = {
   // What setTimeout() can wait for, which a store may use.
   backendTimeoutMs: numberThat("a number of milliseconds > 0 and < 2^31", (value) => value > 0 && value < 2 ** 31),
   reserveAheadMs: WAIT,
+  prefetch: numberThat("an integer from 0 to 5000", (value) => Number.isInteger(value) && value >= 0 && value <= 5_000),
   timingMarginMs: WAIT,
   breakerFailures: numberThat("an integer >= 0", (value) => Number.isInteger(value) && value >= 0),
   breakerCoolDownMs: DURATION,
@@ -268,6 +269,9 @@ function checkOptions(
       throw refused(id, `rates[${i}]`, "a rate from 1e-9 to 1e9 per second", `${ratio} per second`);
     }
   }
+  const isOfRates = !slides && maxConcurrent === undefined &&
+    rates.every((rate) => rate.algorithm !== "sliding_window");
+  if (checked.prefetch && !isOfRates) expect("prefetch", checked.prefetch, false, "where there is more than rates");
   if (!slides && maxConcurrent === undefined && rates.length === 0) {
     expect("ratePerSecond", ratePerSecond, true, "where neither maxConcurrent nor rates is");
   }

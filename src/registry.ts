@@ -232,6 +232,8 @@ export interface LimiterOverrides<StoreId extends string = string> {
   readonly backendTimeoutMs?: number | null | undefined;
   /** How far into the future the waiting callers of one process reserve slots, in milliseconds. */
   readonly reserveAheadMs?: number | null | undefined;
+  /** How many slots of a rate each process may take before anybody asks for them. */
+  readonly prefetch?: number | null | undefined;
 }
 
 interface StoreEntry {
@@ -630,6 +632,7 @@ const OVERRIDES: ReadonlySet<string> = new Set(
     "onFailure",
     "backendTimeoutMs",
     "reserveAheadMs",
+    "prefetch",
   ] satisfies (keyof LimiterOverrides)[],
 );
 

@@ -68,6 +68,7 @@ test("cloneLimiter() copies every option, and the overrides replace some [CLN-1]
     failClosed: true,
     backendTimeoutMs: 900,
     reserveAheadMs: 100,
+    prefetch: 0,
   });
   rateSync.cloneLimiter("api", "same");
   assertEquals(rateSync.getLimiter("same").getConfig(), { ...rateSync.getLimiter("api").getConfig(), id: "same" });

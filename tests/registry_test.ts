@@ -293,6 +293,7 @@ test("getConfig() is frozen, equal each time, complete, and names the store by i
     onFailure: "open",
     backendTimeoutMs: 2_000,
     reserveAheadMs: 1_000,
+    prefetch: 0,
   });
   assertThrows(() => Object.assign(before, { storeId: "other" }), TypeError);
   assertThrows(() => Object.assign(before.rates, { 0: { limit: 1, windowMs: 1 } }), TypeError);

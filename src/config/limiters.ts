@@ -47,6 +47,7 @@ const LIMITER_FIELDS = {
   onFailure: { toml: "on_failure", read: choice("open", "closed", "local") },
   backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0, to: LONGEST_TIMEOUT_MS }) },
   reserveAheadMs: { toml: "reserve_ahead", read: duration({ from: 0 }) },
+  prefetch: { toml: "prefetch", read: number({ integer: true, from: 0, to: 5_000 }) },
   replace: { toml: undefined, read: flag() },
 } satisfies Fields;
 
@@ -79,6 +80,7 @@ export function readLimiter(section: Section): LimiterOptions {
   checkFailureMode(section, values);
   checkRates(section, values);
   checkAlgorithm(section, values);
+  checkPrefetch(section, values);
   const checked: object = values;
   return checked as LimiterOptions; // the checks above leave only the combinations that the type lists
 }
@@ -151,6 +153,23 @@ function checkRates(section: Section, { algorithm = "token_bucket", rates = [] }
       );
     }
   }
+}
+
+function checkPrefetch(section: Section, values: LimiterValues): void {
+  const { prefetch = 0, algorithm = "token_bucket", maxConcurrent, rates = [] } = values;
+  if (prefetch === 0) return;
+  const other = maxConcurrent !== undefined
+    ? `'${nameIn(section, LIMITER_FIELDS, "maxConcurrent")}'`
+    : algorithm === "sliding_window" || rates.some((rate) => rate.algorithm === "sliding_window")
+    ? "sliding_window"
+    : undefined;
+  if (other === undefined) return;
+  const name = nameIn(section, LIMITER_FIELDS, "prefetch");
+  throw refuseConflict(
+    section,
+    name,
+    `'${name}' takes slots of a rate ahead, and does not go with ${other}: leave one of the two out.`,
+  );
 }
 
 function checkRatio(section: Section, key: string, ratePerSecond: number): void {

@@ -214,6 +214,15 @@ export interface CommonTokenBucketOptions<Store extends string = string> extends
   readonly algorithm?: "token_bucket" | undefined;
   /** Further limits that hold at the same time: 10 per second and 1,000 per hour. */
   readonly rates?: readonly RateSpec[] | undefined;
+  /**
+   * How many slots each process may take in one write before anybody asks for them, so that its next callers need no
+   * network; an integer from 0 to 5,000. It takes as many as the demand is likely to use in time, up to
+   * `reserveAheadMs` ahead, and the limit holds exactly. What nobody uses in time is lost to the others. Only for
+   * limiters that have nothing but rates: not with `maxConcurrent`, nor with a window.
+   *
+   * @default {0}
+   */
+  readonly prefetch?: number | undefined;
   /** Belongs to `sliding_window`. */
   readonly limit?: undefined;
   /** Belongs to `sliding_window`. */
@@ -262,6 +271,8 @@ export interface ConcurrencyOptions<Store extends string = string> extends Commo
   readonly maxConcurrent: number;
   /** Makes it a limiter by rate as well. */
   readonly ratePerSecond?: undefined;
+  /** Belongs to limiters that have nothing but rates. */
+  readonly prefetch?: 0 | undefined;
   /** Belongs to `ratePerSecond`. */
   readonly burst?: undefined;
 }
@@ -334,6 +345,8 @@ export interface WindowOptions<Store extends string = string> extends CommonLimi
   readonly ratePerSecond?: undefined;
   /** Belongs to `token_bucket`. */
   readonly burst?: undefined;
+  /** Belongs to limiters that have nothing but rates. */
+  readonly prefetch?: 0 | undefined;
 }
 
 /**

@@ -33,6 +33,8 @@ export interface Request {
   readonly deadline: number;
   /** Whether it would wait at all. */
   readonly patient: boolean;
+  /** For how long it may be kept before it starts, in milliseconds: by so much later it counts. */
+  readonly keepMs?: number;
 }
 
 /** A request that was refused: what stood in its way, in which state. */
@@ -109,7 +111,8 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
     } else {
       // A number for every grant and not for every request: requests may exchange what they were granted.
       const demand = limitsConcurrency ? { ...request.demand, permit: nextPermit() } : request.demand;
-      const counted = at < time + lead ? earliestStart(rules, parts, time, demand, time + lead) : at;
+      const countsFrom = time + Math.max(lead, request.keepMs ?? 0);
+      const counted = at < countsFrom ? earliestStart(rules, parts, time, demand, countsFrom) : at;
       const after = takeAll(rules, parts, counted, time, demand);
       granted.push({ request, grant: { from, at: counted + epoch, epoch, before: parts, after, demand } });
       parts = after;

@@ -1,5 +1,5 @@
 import { type Alarm, createAlarm } from "./alarm.ts";
-import { type Batch, type Grant, type Refusal, refusalOf, type Request, type Undo } from "./batch.ts";
+import { type Batch, type Grant, type Refusal, refusalOf, type Request, type Undo, withoutUndone } from "./batch.ts";
 import type { CircuitBreaker } from "./breaker.ts";
 import { earliestStart, earliestStartBehind, obstacle, type Parts } from "./decide.ts";
 import { StoreUnavailableError } from "./errors.ts";
@@ -9,6 +9,7 @@ import { createHoldings, type Holdings } from "./holdings.ts";
 import { because, type Identity, isNotApplied, type Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
 import type { Demand, Rule } from "./rules/rule.ts";
+import { createPrefetch, type Prefetch } from "./prefetch.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
 import { freshState, type State, withRecentEpoch } from "./state.ts";
 import type { Store } from "./store.ts";
@@ -37,6 +38,8 @@ export interface CellOptions {
   /** A number from 0 to 1, for pauses that shall not be the same everywhere. */
   readonly random: () => number;
   readonly reserveAheadMs: number;
+  /** How many slots may be taken before anybody asks for them. */
+  readonly prefetch: number;
   readonly leaseMs: number;
   readonly timingMarginMs: number;
   readonly backendTimeoutMs: number;
@@ -49,6 +52,8 @@ export interface CellOptions {
 }
 
 interface Waiter extends Request {
+  /** Whether it stands for somebody who is still to come, and nobody waits yet. */
+  readonly isAhead: boolean;
   readonly since: number;
   /** When it hears at the latest that the store is silent. */
   readonly answerBy: number;
@@ -67,6 +72,10 @@ interface Waiter extends Request {
 
 interface Plan {
   readonly batch: Batch<Waiter>;
+  /** How many of those who wait are dealt with. */
+  readonly dealtWith: number;
+  /** How many slots it was to take that nobody waits for. */
+  readonly ahead: number;
   /** What the guests are told, once it is written. */
   readonly verdicts: readonly Decided[];
   readonly state: State;
@@ -134,6 +143,8 @@ export class Cell {
   #queue: Waiter[] = [];
   /** Granted for a moment that is still to come, in order of the moments. */
   readonly #schedule: Schedule<Waiter, Grant> = createSchedule();
+  /** Granted before anybody asked for it. */
+  readonly #prefetch: Prefetch | undefined;
   #undo: PendingUndo[] = [];
   #peeks: { resolve(state: State): void; reject(error: unknown): void }[] = [];
   /** The permits that this process holds and renews. */
@@ -175,6 +186,7 @@ export class Cell {
       onLost: options.onLost,
     });
     this.#turns = createTurns({ ...options, onGuest: (now) => this.#proceed(now) });
+    this.#prefetch = createPrefetch(options.rules, options.prefetch, options.reserveAheadMs);
     this.#alarm = createAlarm(options.store.clock, () => this.#wake());
     if (this.#concurrency >= 0) this.#leaseAlarm = createAlarm(options.store.clock, () => this.#wake(), true);
   }
@@ -206,10 +218,23 @@ export class Cell {
     if (this.#ended) return Promise.resolve({ kind: this.#ended, attempts: 0 });
     if (signal?.aborted) return Promise.reject(signal.reason);
     const demand: Demand = { cost, owner: identity.id, permit: 0 };
-    const known = ledger.known;
+    const prefetch = this.#prefetch;
+    if (prefetch && cost === 1) prefetch.asked(now);
+    const slot = prefetch && cost === 1 && this.#waiting === 0 ? this.#inStock(prefetch, now) : undefined;
+    if (slot && slot.from > (deadline > now ? deadline : now + this.leadAt(now))) {
+      const refusal = refusalOf(this.#rules, ledger.base(now), now, demand);
+      return Promise.resolve({ kind: "refused", attempts: 0, ...refusal, retryAt: slot.from });
+    }
+    if (slot && slot.from <= now && this.#schedule.size === 0) {
+      prefetch?.take();
+      if (prefetch?.isLow(now)) this.#proceed(now);
+      return Promise.resolve({ kind: "granted", grant: slot, servedAt: now, attempts: 0 });
+    }
+    // Of what is in stock nobody knows but this process, which may give it back for the request.
+    const known = prefetch && !prefetch.isEmpty ? undefined : ledger.known;
     const parked = this.#resumeAt > now;
     // Those who wait here already are about to ask: nobody else needs to wait for that answer.
-    const cause = breaker.refusal(this.#queue.length > 0);
+    const cause = slot ? undefined : breaker.refusal(this.#queue.length > 0);
     if (known && (parked || deadline <= now || cause)) {
       if (this.#startsTooLate(known, now, this.#queuedCost, demand, deadline)) {
         return Promise.resolve(this.#refusal(known, now, demand, 0));
@@ -226,6 +251,7 @@ export class Cell {
         reject(signal?.reason);
       };
       const waiter: Waiter = {
+        isAhead: false,
         demand,
         // Who does not wait cannot by any clock.
         deadline: deadline > now ? deadline : -Infinity,
@@ -241,8 +267,13 @@ export class Cell {
         unlisten: () => signal?.removeEventListener("abort", leave),
       };
       signal?.addEventListener("abort", leave);
-      this.#enter(waiter);
-      this.#queue.push(waiter);
+      if (slot) {
+        prefetch?.take();
+        this.#schedule.add(waiter, slot);
+      } else {
+        this.#enter(waiter);
+        this.#queue.push(waiter);
+      }
       this.#proceed(now);
     });
   }
@@ -277,8 +308,9 @@ export class Cell {
   /** Answers everybody who waits, in order of arrival, and returns what they had been granted. */
   #end(kind: "closed" | "abandoned"): Grant[] {
     this.#ended = kind;
+    const stock = this.#prefetch?.clear() ?? [];
     this.#turns.rest();
-    const unused: Grant[] = [];
+    const unused: Grant[] = [...stock];
     while (this.#schedule.size > 0) {
       const { waiter, grant } = this.#schedule.take();
       this.#settle(waiter, { kind, attempts: waiter.attempts });
@@ -366,6 +398,7 @@ export class Cell {
 
   #hasWork(now: number): boolean {
     if (this.#ended === "abandoned") return false;
+    if (!this.#ended && this.#waiting === 0 && this.#prefetch?.isLow(now)) return true;
     return (this.#queue.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 ||
       this.#peeks.length > 0 || this.#turns.hasGuests || now >= this.#holdings.renewAt ||
       (this.#holdings.isMarked && this.#waiting === 0);
@@ -517,6 +550,7 @@ export class Cell {
     const state = { ...verdict.state, parts: batch.parts };
     return {
       batch,
+      ...this.#ofThoseWhoWait(batch, work.requests),
       verdicts: [],
       state,
       changed: true,
@@ -535,17 +569,83 @@ export class Cell {
   }
 
   /** Returns what stands in the store of all that was refused. */
+  /** What is left for this process, which has what is in stock besides. */
+  #withStock(state: State): State {
+    const undos = (this.#prefetch?.all() ?? []).map((grant) => ({ grant, unused: true }));
+    if (undos.length === 0) return state;
+    const now = this.#options.store.clock.now();
+    const parts = withoutUndone(this.#rules, state, undos);
+    const slot = this.#prefetch?.next(now);
+    if (!slot || slot.from > now) return { ...state, parts };
+    // What cannot be given back can still be used by one of cost 1.
+    return { ...state, parts: atLeastOne(this.#rules, parts, now - state.epoch) };
+  }
+
   async #read(): Promise<State | undefined> {
     const { ledger, store: { clock } } = this.#options;
     const peeks = this.#peeks.splice(0);
     try {
       const written = await ledger.read(this.#isUrgent());
-      for (const peek of peeks) peek.resolve(ledger.base(clock.now()));
+      for (const peek of peeks) peek.resolve(this.#withStock(ledger.base(clock.now())));
       return written;
     } catch (error) {
       for (const peek of peeks) peek.reject(error);
       throw error;
     }
+  }
+
+  /** The first slot in stock, if nobody who came before is overtaken with it. */
+  #inStock(prefetch: Prefetch, now: number): Grant | undefined {
+    const slot = prefetch.next(now);
+    return slot && slot.from >= this.#schedule.last ? slot : undefined;
+  }
+
+  /** Serves those who wait, in order, as long as there is something in stock. What is being written is not about them. */
+  #serveFromStock(prefetch: Prefetch, now: number): void {
+    while (this.#queue.length > 0) {
+      const waiter = this.#queue[0]!; // looked at just above
+      if (!waiter.settled) {
+        const slot = waiter.demand.cost === 1 ? this.#inStock(prefetch, now) : undefined;
+        if (!slot || slot.from > Math.max(waiter.deadline, now)) return;
+        prefetch.take();
+        if (slot.from <= now && this.#schedule.size === 0) this.#serve(waiter, slot, now);
+        else {
+          this.#exit(waiter);
+          this.#schedule.add(waiter, slot);
+        }
+      }
+      this.#queue.shift();
+    }
+  }
+
+  /** The requests, and behind them those for slots that somebody is likely to ask for. */
+  #withAhead(prefetch: Prefetch, waiting: readonly Waiter[], now: number, most: number): readonly Waiter[] {
+    // Who wants something else shall not come after what nobody has asked for.
+    if (waiting.some(({ demand: { cost } }) => cost !== 1)) {
+      for (const grant of prefetch.clear()) this.#undo.push({ grant, unused: true, resolve: () => {} });
+    }
+    const { count, keepMs } = prefetch.wish(now);
+    const room = Math.min(count, most - waiting.length);
+    if (this.#ended || room <= 0) return waiting;
+    const { identity, reserveAheadMs } = this.#options;
+    const ahead: Waiter = {
+      isAhead: true,
+      demand: { cost: 1, owner: identity.id, permit: 0 },
+      // As far as everybody reserves who comes anew.
+      deadline: now + reserveAheadMs - reserveAheadMs / STEPS_PER_RESERVE,
+      patient: true,
+      keepMs,
+      since: now,
+      answerBy: Infinity,
+      attempts: 0,
+      queued: false,
+      settled: true,
+      failed: false,
+      metFull: undefined,
+      resolve() {},
+      unlisten() {},
+    };
+    return [...waiting, ...Array.from({ length: room }, () => ahead)];
   }
 
   /** Everything that is to be decided here, at most so many requests of it. */
@@ -554,8 +654,9 @@ export class Cell {
     this.#holdings.check(ledger.known, now);
     this.#nudged = false;
     this.#queue = this.#queue.filter((waiter) => !waiter.settled);
-    const requests = this.#queue.slice(0, most);
-    const [first] = requests;
+    const waiting = this.#queue.slice(0, most);
+    const [first] = waiting;
+    const requests = this.#prefetch ? this.#withAhead(this.#prefetch, waiting, now, most) : waiting;
     return {
       owner: identity.id,
       leaseMs,
@@ -613,6 +714,7 @@ export class Cell {
     const state = { ...base, parts };
     return {
       batch,
+      ...this.#ofThoseWhoWait(batch, own.requests),
       verdicts,
       state,
       changed: parts !== base.parts,
@@ -624,9 +726,17 @@ export class Cell {
     };
   }
 
+  /** What is taken for those who are still to come stands behind those who wait. */
+  #ofThoseWhoWait({ dealtWith }: Batch<Waiter>, requests: readonly Waiter[]): Pick<Plan, "dealtWith" | "ahead"> {
+    if (!this.#prefetch) return { dealtWith, ahead: 0 };
+    const first = requests.findIndex(({ isAhead }) => isAhead);
+    if (first < 0) return { dealtWith, ahead: 0 };
+    return { dealtWith: Math.min(dealtWith, first), ahead: requests.length - first };
+  }
+
   #resumeAtAfter(batch: Batch<Waiter>, requests: readonly Waiter[], state: State, now: number): number {
     const head = requests[batch.dealtWith];
-    return head && batch.held !== "doubt" ? this.#whenToResume(batch, state, now, head) : -Infinity;
+    return head && !head.isAhead && batch.held !== "doubt" ? this.#whenToResume(batch, state, now, head) : -Infinity;
   }
 
   /** Whether others have taken permits while the waiter waited for one, or may have. */
@@ -687,15 +797,19 @@ export class Cell {
     const { ledger, store: { clock } } = this.#options;
     const now = clock.now();
     const undone = this.#undo.splice(0, plan.undone);
-    const decided = plan.batch.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
+    const decided = plan.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
     for (const waiter of this.#queue.slice(0, decided)) waiter.attempts++;
-    this.#queue = this.#queue.slice(plan.batch.dealtWith);
+    this.#queue = this.#queue.slice(plan.dealtWith);
     this.#resumeAt = this.#nudged ? -Infinity : plan.resumeAt;
     // The answer may have been on its way for longer than the lease lasts: somebody else may hold the permits by now.
     const isOver = now >= this.#holdings.leaseEnd(plan.state);
     const again: Waiter[] = [];
+    let stocked = 0;
     for (const { request: waiter, grant } of plan.batch.granted) {
-      if (waiter.failed) this.#holdings.doubt(now, now);
+      if (waiter.isAhead && !this.#ended) {
+        this.#prefetch?.add(grant, plan.decidedAt + this.#options.reserveAheadMs);
+        stocked++;
+      } else if (waiter.failed) this.#holdings.doubt(now, now);
       else if (waiter.settled) void this.giveBack(grant, true);
       else if (isOver) {
         void this.giveBack(grant, true);
@@ -717,6 +831,8 @@ export class Cell {
     }
     if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
     this.#queue.unshift(...again, ...this.#serveDue(now));
+    if (plan.ahead > 0) this.#prefetch?.heard(plan.ahead, stocked, now);
+    if (this.#prefetch && !this.#ended) this.#serveFromStock(this.#prefetch, now);
     for (const { resolve } of undone) resolve();
     this.#turns.answer(plan.verdicts);
     this.#setAlarm();
@@ -766,7 +882,10 @@ export class Cell {
     if (left.length > 0) {
       // What is being written is about the head of the queue: that must stay as it is.
       if (this.#driving) this.#queue.push(...left);
-      else this.#queue.unshift(...left);
+      else {
+        this.#queue.unshift(...left);
+        if (this.#prefetch) this.#serveFromStock(this.#prefetch, now);
+      }
       this.#resumeAt = -Infinity;
     }
     if (now >= this.#soonestDeadline) this.#expire(now);
@@ -840,6 +959,7 @@ export class Cell {
     this.#granting = false;
     this.#forgetUndone(this.#undo.length, mayHaveGranted, now);
     this.#holdings.failed(now, now + TELL_AGAIN_MS);
+    this.#prefetch?.pause(now + TELL_AGAIN_MS);
   }
 
   /**
@@ -854,7 +974,9 @@ export class Cell {
   /** A waiter has gone: if there was a slot for it, that is given back. */
   #leave(waiter: Waiter): void {
     const free = this.#schedule.leave(waiter);
-    if (free) void this.giveBack(free, true);
+    const prefetch = free?.demand.cost === 1 ? this.#prefetch : undefined;
+    if (free && prefetch && prefetch.wish(this.#options.store.clock.now()).count > 0) prefetch.add(free, free.from);
+    else if (free) void this.giveBack(free, true);
     else if (!this.#driving) {
       this.#queue = this.#queue.filter((other) => other !== waiter);
       // If nobody is left here, others shall not wait for it to have its turn.
@@ -908,6 +1030,13 @@ export class Cell {
     else this.#alarm.clear();
     if (this.#queue.length === 0) this.#unlisten();
   }
+}
+
+/** The states of rates that have at least 1 left. */
+function atLeastOne(rules: readonly Rule[], parts: Parts, now: number): Parts {
+  return rules.map(({ horizonMs, maximumCost: burst }, i) =>
+    Math.min(Number(parts[i]), now + horizonMs * (burst - 1) / burst)
+  );
 }
 
 /** The last moment that a batch grants, or 0. */

@@ -17,6 +17,7 @@ export interface LimiterSettings {
   readonly onFailure?: OnFailure | undefined;
   readonly backendTimeoutMs?: number | undefined;
   readonly reserveAheadMs?: number | undefined;
+  readonly prefetch?: number | undefined;
 }
 
 /** What counts where neither a store nor a limiter says otherwise. */
@@ -74,6 +75,7 @@ export function resolveLimiter(
     onFailure,
     backendTimeoutMs: options.backendTimeoutMs ?? defaults.backendTimeoutMs,
     reserveAheadMs: options.reserveAheadMs ?? 1_000,
+    prefetch: options.prefetch ?? 0,
   });
 }
 

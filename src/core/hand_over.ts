@@ -10,7 +10,7 @@ const VERSION = 1;
 export const MOST_REQUESTS = 5_000;
 /** Longer leases, and grants that count for later than this, are for the process that wants them to write itself. */
 const LONGEST_LEASE_MS = 86_400_000;
-const LONGEST_LEAD_MS = 60_000;
+export const LONGEST_LEAD_MS = 60_000;
 
 /** Work that another process has asked for. */
 export interface ForeignWork {
@@ -187,14 +187,14 @@ function areWhole(values: readonly unknown[]): boolean {
 
 const MOST_OF_ANYTHING = Number.MAX_SAFE_INTEGER - MOST_REQUESTS;
 
-/** Many callers want the same: `[count, cost, deadline]`, where `null` is one that does not come. */
+/** Many callers want the same: `[count, cost, deadline, how long to keep it]`; a deadline of `null` does not come. */
 function runsOf(requests: Work["requests"]): (number | null)[][] {
-  const runs: [count: number, cost: number, deadline: number | null][] = [];
-  for (const { demand: { cost }, deadline, patient } of requests) {
+  const runs: [count: number, cost: number, deadline: number | null, keepMs: number][] = [];
+  for (const { demand: { cost }, deadline, patient, keepMs = 0 } of requests) {
     const until = !patient ? 0 : deadline === Infinity ? null : deadline;
     const last = runs.at(-1);
-    if (last && last[1] === cost && last[2] === until) last[0]++;
-    else runs.push([1, cost, until]);
+    if (last && last[1] === cost && last[2] === until && last[3] === keepMs) last[0]++;
+    else runs.push([1, cost, until, keepMs]);
   }
   return runs;
 }
@@ -204,11 +204,17 @@ function requestsOf(json: unknown, owner: string, mostCost: number): Work["reque
   const requests: Work["requests"][number][] = [];
   for (const run of json) {
     if (!Array.isArray(run)) return undefined;
-    const [count, cost, until] = run as readonly unknown[]; // an array of anything is what it is
+    const [count, cost, until, keepMs] = run as readonly unknown[]; // an array of anything is what it is
     if (!areWhole([count]) || typeof cost !== "number" || !(cost > 0) || cost > mostCost) return undefined;
     if (until !== null && !Number.isFinite(until)) return undefined;
+    if (typeof keepMs !== "number" || !(keepMs >= 0 && keepMs <= LONGEST_LEAD_MS)) return undefined;
     const deadline = until === null ? Infinity : Number(until);
-    const request = { demand: { cost, owner, permit: 0 }, deadline, patient: deadline !== 0 };
+    const request = {
+      demand: { cost, owner, permit: 0 },
+      deadline,
+      patient: deadline !== 0,
+      ...(keepMs > 0 ? { keepMs } : {}),
+    };
     if (requests.length + Number(count) > MOST_REQUESTS) return undefined;
     for (let i = 0; i < Number(count); i++) requests.push(request);
   }

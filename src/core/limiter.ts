@@ -424,8 +424,8 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         const silentUntil = answerBy === Infinity ? Infinity : since + answerBy - localClock.now();
         const outcome = await cell.request(cost, since, deadline, signal, silentUntil);
         if (outcome.kind === "closed") throw closedError();
-        // A refusal may come from what was known before the store failed.
-        if (outcome.kind === "granted") noteAnswer(own);
+        // A refusal may come from what was known before the store failed, and a slot from what was taken before.
+        if (outcome.kind === "granted" && outcome.attempts > 0) noteAnswer(own);
         waitedMs += Math.max(0, (outcome.kind === "granted" ? outcome.servedAt : clock.now()) - since);
         if (outcome.kind === "abandoned") continue;
         // Who does not want to wait does not, however long the store takes to answer.

@@ -121,4 +121,6 @@ export interface LimiterConfig {
   readonly backendTimeoutMs: number;
   /** How far into the future the waiting callers of one process reserve slots, in milliseconds. */
   readonly reserveAheadMs: number;
+  /** How many slots of a rate each process may take before anybody asks for them; 0: none. */
+  readonly prefetch: number;
 }

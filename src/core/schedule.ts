@@ -16,6 +16,8 @@ interface Scheduled {
 export interface Schedule<Waiter extends Scheduled, Grant extends Slot> {
   /** The next moment; `Infinity` if there is none. */
   readonly next: number;
+  /** The last moment; `-Infinity` if there is none. */
+  readonly last: number;
   /** What was granted for the next moment. */
   readonly nextGrant: Grant | undefined;
   readonly size: number;
@@ -45,6 +47,9 @@ export function createSchedule<Waiter extends Scheduled, Grant extends Slot>(): 
   return {
     get next() {
       return grants[0]?.from ?? Infinity;
+    },
+    get last() {
+      return grants.at(-1)?.from ?? -Infinity;
     },
     get nextGrant() {
       return grants[0];

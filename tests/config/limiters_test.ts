@@ -23,6 +23,7 @@ test("checkLimiterOptions() returns what it was given, without what is undefined
     onFailure: "closed",
     backendTimeoutMs: 5,
     reserveAheadMs: 0,
+    prefetch: 0,
     rates: [{ limit: 1, windowMs: 0.5 }],
     replace: true,
   };
@@ -66,6 +67,12 @@ test("checkLimiterOptions() names fields as they are written in code [LIM-2, LIM
     [{ rates: [{ limit: 1, windowMs: 1 }, { limit: 2 ** 52, windowMs: 1 }] }, "rates[1]", "which no clock can keep"],
     [{ ratePerSecond: 1, backendTimeoutMs: 2 ** 31 }, "backendTimeoutMs", "must be <= 2147483647, got 2147483648"],
     [{ rates: {} }, "rates", "a list"],
+    [{ ratePerSecond: 1, prefetch: -1 }, "prefetch", "prefetch must be >= 0, got -1"],
+    [{ ratePerSecond: 1, prefetch: 1.5 }, "prefetch", "must be an integer >= 0 and <= 5000, got 1.5"],
+    [{ ratePerSecond: 1, prefetch: 5_001 }, "prefetch", "must be <= 5000, got 5001"],
+    [{ ratePerSecond: 1, prefetch: 1, maxConcurrent: 1 }, "prefetch", "does not go with 'maxConcurrent'"],
+    [{ algorithm: "sliding_window", limit: 1, windowMs: 1, prefetch: 1 }, "prefetch", "with sliding_window"],
+    [{ rates: [{ limit: 1, windowMs: 1, algorithm: "sliding_window" }], prefetch: 1 }, "prefetch", "sliding_window"],
   ];
   for (const [options, field, reason] of cases) {
     const error = refusal(options);
@@ -125,6 +132,7 @@ test("resolveLimiter() fills in the defaults [CFG-18, STA-1]", () => {
     onFailure: "open",
     backendTimeoutMs,
     reserveAheadMs: 1_000,
+    prefetch: 0,
   });
 });
 
@@ -142,6 +150,7 @@ test("resolveLimiter() keeps what was configured", () => {
       onFailure: "local",
       backendTimeoutMs: 7,
       reserveAheadMs: 0,
+      prefetch: 9,
       rates: [{ limit: 1, windowMs: 1 }, { limit: 2, windowMs: 2, algorithm: "token_bucket" }],
     },
     { backendTimeoutMs },
@@ -165,6 +174,7 @@ test("resolveLimiter() keeps what was configured", () => {
     onFailure: "local",
     backendTimeoutMs: 7,
     reserveAheadMs: 0,
+    prefetch: 9,
   });
 });
 

@@ -439,6 +439,7 @@ test("parseConfiguration() refuses a value of a wrong type in every option [CFG-
     on_failure: [...texts, "'fail'", "''"],
     backend_timeout: positives,
     reserve_ahead: numbers,
+    prefetch: [...numbers, "0.5", "5001"],
     store: [...texts, "''", "' '"],
     rates: ["5", "true", "'x'", "[[]]", "[1]"],
   };

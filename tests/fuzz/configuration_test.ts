@@ -120,7 +120,7 @@ const STORE_KEYS = [
 ]; // deno-fmt-ignore
 const LIMITER_KEYS = [
   "store", "algorithm", "rate_per_second", "burst", "max_concurrent", "lease", "limit", "window_seconds", "rates", "timeout",
-  "fail_closed", "on_failure", "backend_timeout", "reserve_ahead", "ratePerSecond", "replace", "rate_per_secnd",
+  "fail_closed", "on_failure", "backend_timeout", "reserve_ahead", "prefetch", "ratePerSecond", "replace", "rate_per_secnd",
 ]; // deno-fmt-ignore
 const SECRET_KEYS = ["token", "password", "passwrd", "url"];
 
@@ -292,6 +292,7 @@ const limiterRecords = fc.record<Record<string, unknown>>({
   onFailure: optional(fc.constantFrom("open", "closed", "local")),
   backendTimeoutMs: optional(positive),
   reserveAheadMs: optional(positive),
+  prefetch: optional(fc.nat(6_000)),
   replace: optional(fc.boolean()),
 }, { requiredKeys: [] });
 /** So that many are accepted. */

@@ -18,6 +18,8 @@ export interface LimiterPlan extends Limits {
   readonly id: string;
   readonly leaseMs: number;
   readonly reserveAheadMs: number;
+  /** How many slots a process may take ahead; 0 where there is more than rates. */
+  readonly prefetch: number;
   readonly onFailure: OnFailure;
 }
 
@@ -76,8 +78,19 @@ export interface Scenario {
   readonly steps: readonly Step[];
 }
 
-/** The scenario of a seed, which decides its kind and whether requests are handed over too, unless they are asked for. */
-export function scenarioOf(seed: number, kind?: Profile, handsOver = seed % 2 === 1): Scenario {
+/** How many slots are taken ahead, by seed. */
+const PREFETCHES = [0, 0, 0, 3, 50];
+
+/**
+ * The scenario of a seed, which decides its kind, and whether requests are handed over and slots taken ahead too, unless
+ * they are asked for.
+ */
+export function scenarioOf(
+  seed: number,
+  kind?: Profile,
+  handsOver = seed % 2 === 1,
+  prefetch = PREFETCHES[seed % PREFETCHES.length]!,
+): Scenario {
   const random = createRandom(seed);
   const drawn = random.pick(PROFILES);
   const profile = kind ?? drawn;
@@ -86,7 +99,7 @@ export function scenarioOf(seed: number, kind?: Profile, handsOver = seed % 2 ==
   const hosts = Array.from({ length: random.pick([1, 2, 2, 3, 3, 4]) }, () => plan.host(random, timingMarginMs));
   const limiters = Array.from(
     { length: plan.callers === "crowd" ? 1 : random.pick([1, 1, 1, 2]) },
-    (_, index) => limiterPlan(random, index, plan),
+    (_, index) => limiterPlan(random, index, plan, prefetch),
   );
   const horizonMs = random.pick([500, 2_000, 5_000]);
   const steps = [
@@ -109,7 +122,7 @@ export function scenarioOf(seed: number, kind?: Profile, handsOver = seed % 2 ==
   };
 }
 
-function limiterPlan(random: Random, index: number, plan: ProfilePlan): LimiterPlan {
+function limiterPlan(random: Random, index: number, plan: ProfilePlan, prefetch: number): LimiterPlan {
   const rate = () => ({ ratePerSecond: random.pick([5, 20, 50, 100, 1_000]), burst: random.pick([1, 1, 2, 5, 20]) });
   const window = () => ({ limit: random.pick([1, 3, 10, 150]), windowMs: random.pick([200, 1_000, 3_000]) });
   const several = <T>(make: () => T, most: number) => Array.from({ length: random.integer(1, most) }, make);
@@ -127,6 +140,7 @@ function limiterPlan(random: Random, index: number, plan: ProfilePlan): LimiterP
     maxConcurrent,
     leaseMs: random.pick(plan.leaseMs),
     reserveAheadMs: random.pick(plan.reserveAheadMs),
+    prefetch: windows.length === 0 && maxConcurrent === undefined ? prefetch : 0,
     onFailure: fails ? random.pick(["open", "local"]) : "closed",
   };
 }
@@ -228,7 +242,7 @@ function worse(random: Random): Partial<Conditions> {
 
 /** The options of a limiter. */
 export function optionsOf(plan: LimiterPlan, backendTimeoutMs: number): LimiterSettings {
-  const { rates, windows, maxConcurrent, leaseMs, reserveAheadMs, onFailure } = plan;
+  const { rates, windows, maxConcurrent, leaseMs, reserveAheadMs, prefetch, onFailure } = plan;
   return {
     rates: [
       ...rates.map(({ ratePerSecond, burst }) => ({ limit: ratePerSecond, windowMs: 1_000, burst })),
@@ -238,6 +252,7 @@ export function optionsOf(plan: LimiterPlan, backendTimeoutMs: number): LimiterS
     store: "simulated",
     leaseMs,
     reserveAheadMs,
+    prefetch,
     onFailure,
     backendTimeoutMs,
   };

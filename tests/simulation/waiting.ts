@@ -161,7 +161,9 @@ function overheadMs({ scenario }: History, plan: LimiterPlan, starts: number): n
     ? Math.max(0, conversation - plan.reserveAheadMs, slot < 2 * hop ? conversation / 2 : 0)
     : conversation / plan.maxConcurrent;
   const afterRefusals = scenario.cluster.refuses > 0 ? RETRY_MS + conversation / 2 : 0;
-  return START_MS + 2 * conversation + before + starts * (perStart + afterRefusals);
+  // Each process may have taken slots ahead that nobody there asks for in the end.
+  const ahead = plan.prefetch * scenario.hosts.length * slot;
+  return START_MS + 2 * conversation + before + ahead + starts * (perStart + afterRefusals);
 }
 
 /** What may be lost to everything that went wrong until then. */
