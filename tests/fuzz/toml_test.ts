@@ -307,15 +307,15 @@ const REPEATED = [
   "${",
 ];
 
-test("fuzz: parseToml() is done with 100,000 of anything, in whatever they stand", () => {
+test("fuzz: parseToml() is done with 20,000 of anything, in whatever they stand", () => {
   for (const piece of REPEATED) {
-    const many = piece.repeat(100_000);
+    const many = piece.repeat(20_000);
     for (
       const text of [many, `a = ${many}`, `a = "${many}`, `a = [${many}`, `[${many}`, `"${many}" = 1`, `a = '''${many}`]
     ) {
       attempt(() => parseToml(text));
     }
   }
-  const tables = Array.from({ length: 20_000 }, (_, i) => `[a.b${i}]\nc = ${i}\n[[d.e${i}]]\n`).join("");
+  const tables = Array.from({ length: 5_000 }, (_, i) => `[a.b${i}]\nc = ${i}\n[[d.e${i}]]\n`).join("");
   assert(attempt(() => parseToml(tables)).ok);
 });
