@@ -179,9 +179,9 @@ fuzz(
 
 /** A store that was accepted is listed without secrets, and what is wrong with its URL is said without them. */
 function checkStore(options: StoreOptions): void {
-  // The name of a file or bucket is no secret, whatever variable it came from.
+  // The name of a file, bucket or host is no secret, whatever variable it came from.
   const isElsewhere = ([name, value]: [string, unknown]) =>
-    !SECRET_KEYS.includes(name) && String(value).includes(SECRET);
+    String(value).includes(SECRET) && (!SECRET_KEYS.includes(name) || (name === "url" && value === SECRET));
   if (Object.entries(options).some(isElsewhere)) return;
   if (options.engine !== "nats") return;
   const made = attempt(() => natsStore(options, { id: "x", logger: quiet }));
