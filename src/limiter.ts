@@ -13,7 +13,7 @@ import { DEFAULTS, type LimiterSettings, resolveBreaker, resolveLimiter } from "
 import { ConfigValidationError } from "./core/errors.ts";
 import { createLimiter as createCoreLimiter, type Limiter } from "./core/limiter.ts";
 import type { Logger } from "./core/logger.ts";
-import type { Store } from "./core/store.ts";
+import { opensNothing, type Store } from "./core/store.ts";
 
 /**
  * Where a limiter of {@link createLimiter} keeps its limit: a `Kv` and the clock that all processes on it share. A whole
@@ -149,7 +149,7 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
       kv: store.kv,
       peers: store.peers,
       clock: store.clock,
-      open: async () => await store.open?.(),
+      open: !store.open || store.open === opensNothing ? opensNothing : async () => await store.open?.(),
       close: () => Promise.resolve(),
       get retentionMs() {
         return store.retentionMs;

@@ -32,7 +32,7 @@ import type { Algorithm, LimiterConfig, OnFailure, RateSpec } from "./core/limit
 import { type Logger, silentLogger } from "./core/logger.ts";
 import type { RateLimiterMetrics } from "./core/metrics.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
-import type { Store } from "./core/store.ts";
+import { opensNothing, type Store } from "./core/store.ts";
 import {
   checkRequests,
   isMissingAllowed,
@@ -409,7 +409,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     if (options.engine === "memory") return memoryStore(clock);
     if (options.engine === "nats") return inStore(id, file, () => natsStore(options, { id, logger, clock }));
     const nothing = () => Promise.resolve();
-    return { kv: options.kv, peers: options.peers, clock: options.clock ?? clock, open: nothing, close: nothing };
+    return { kv: options.kv, peers: options.peers, clock: options.clock ?? clock, open: opensNothing, close: nothing };
   }
 
   function limiterOf(entry: LimiterEntry): ClosableLimiter {

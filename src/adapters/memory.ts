@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
-import type { Kv, KvEntry } from "../core/kv.ts";
-import type { Store } from "../core/store.ts";
+import type { CallBack, Kv, KvEntry, Loans } from "../core/kv.ts";
+import { opensNothing, type Store } from "../core/store.ts";
 import { systemClock } from "./system_clock.ts";
 
 interface MemoryEntry {
@@ -27,13 +27,12 @@ const SWEPT_PER_WRITE = 2;
  * ```
  */
 export function memoryStore(clock: Clock = systemClock): Store {
-  const nothing = () => Promise.resolve();
   return {
     kv: memoryKv(clock),
     clock,
     readClock: () => ({ source: "host", now: clock.now(), offsetMs: 0, errorMs: 0, measuredAt: null }),
-    open: nothing,
-    close: nothing,
+    open: opensNothing,
+    close: () => Promise.resolve(),
   };
 }
 
@@ -50,12 +49,27 @@ export function memoryStore(clock: Clock = systemClock): Store {
  */
 export function memoryKv(clock: Clock = systemClock): Kv {
   const entries = new Map<string, MemoryEntry>();
+  const lent = new Map<string, CallBack>();
   const listeners = new Map<string, Set<() => void>>();
   let revision = 0;
   // The iterator of a map sees what is inserted while it runs: it goes round and round.
   let sweeper = entries.entries();
 
+  function put(key: string, value: Uint8Array, ttlMs = Infinity): void {
+    entries.set(key, { entry: { value, revision: ++revision }, expiresAt: clock.now() + ttlMs });
+    sweep();
+  }
+
+  function settle(key: string): void {
+    const callBack = lent.get(key);
+    if (!callBack) return;
+    lent.delete(key);
+    const changed = callBack(revision + 1);
+    if (changed) put(key, changed.value, changed.ttlMs);
+  }
+
   function current(key: string): KvEntry | undefined {
+    settle(key);
     const kept = entries.get(key);
     return kept && kept.expiresAt > clock.now() ? kept.entry : undefined;
   }
@@ -69,22 +83,22 @@ export function memoryKv(clock: Clock = systemClock): Kv {
     }
   }
 
-  return {
+  const kv: Kv = {
     get(key) {
       return Promise.resolve(current(key) ?? null);
     },
-    compareAndSet(key, value, expected, ttlMs = Infinity) {
+    compareAndSet(key, value, expected, ttlMs) {
       if ((current(key)?.revision ?? 0) !== expected) return Promise.resolve({ ok: false });
-      const entry = { value: value.slice(), revision: ++revision };
-      entries.set(key, { entry, expiresAt: clock.now() + ttlMs });
-      sweep();
+      put(key, value.slice(), ttlMs);
       return Promise.resolve({ ok: true, revision });
     },
     delete(key) {
+      settle(key);
       entries.delete(key);
       return Promise.resolve();
     },
     async *keys(prefix = "") {
+      for (const key of lent.keys()) if (key.startsWith(prefix)) settle(key);
       for (const key of entries.keys()) if (key.startsWith(prefix) && current(key)) yield key;
     },
     wake(key, onHint) {
@@ -101,5 +115,18 @@ export function memoryKv(clock: Clock = systemClock): Kv {
     announce(key) {
       for (const onHint of listeners.get(key) ?? []) onHint();
     },
+    get loans() {
+      return loans;
+    },
   };
+  const loans: Loans = {
+    of: kv,
+    borrow(key, callBack) {
+      const entry = current(key) ?? null;
+      lent.set(key, callBack);
+      return entry;
+    },
+    settle,
+  };
+  return kv;
 }

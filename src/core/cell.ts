@@ -1,7 +1,7 @@
 import { type Alarm, createAlarm } from "./alarm.ts";
 import { type Batch, type Grant, type Refusal, refusalOf, type Request, type Undo, withoutUndone } from "./batch.ts";
 import type { CircuitBreaker } from "./breaker.ts";
-import { earliestStart, earliestStartBehind, obstacle, type Parts } from "./decide.ts";
+import { earliestStart, earliestStartBehind, obstacle, type Parts, takeAll } from "./decide.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import type { Guest } from "./guests.ts";
 import { type HandOver, MOST_REQUESTS, type Verdict } from "./hand_over.ts";
@@ -200,6 +200,7 @@ export class Cell {
   /** Nobody is to come here before the next write: for one that is about to be forgotten. */
   rest(): void {
     this.#turns.rest();
+    this.#options.ledger.settle();
   }
 
   /**
@@ -217,6 +218,8 @@ export class Cell {
     const { identity, ledger, breaker } = this.#options;
     if (this.#ended) return Promise.resolve({ kind: this.#ended, attempts: 0 });
     if (signal?.aborted) return Promise.reject(signal.reason);
+    const decided = this.#prefetch ? undefined : this.#decideNow(cost, now, deadline);
+    if (decided) return Promise.resolve(decided);
     const demand: Demand = { cost, owner: identity.id, permit: 0 };
     const prefetch = this.#prefetch;
     if (prefetch && cost === 1) prefetch.asked(now);
@@ -250,32 +253,107 @@ export class Cell {
         this.#leave(waiter);
         reject(signal?.reason);
       };
-      const waiter: Waiter = {
-        isAhead: false,
-        demand,
-        // Who does not wait cannot by any clock.
-        deadline: deadline > now ? deadline : -Infinity,
-        patient: deadline > now,
-        since: now,
-        answerBy,
-        attempts: 0,
-        queued: false,
-        settled: false,
-        failed: false,
-        metFull: undefined,
-        resolve,
-        unlisten: () => signal?.removeEventListener("abort", leave),
-      };
+      const waiter = this.#waiter(cost, now, deadline, answerBy, resolve, () => {
+        signal?.removeEventListener("abort", leave);
+      });
       signal?.addEventListener("abort", leave);
       if (slot) {
         prefetch?.take();
         this.#schedule.add(waiter, slot);
-      } else {
-        this.#enter(waiter);
-        this.#queue.push(waiter);
-      }
-      this.#proceed(now);
+        this.#proceed(now);
+      } else this.#join(waiter, now);
     });
+  }
+
+  /**
+   * As {@link Cell.request}, if it can be decided without asking anybody: because it is certain that the request cannot be
+   * served in time, or because the store is in the memory of this process, and the caller does not want to wait or need not.
+   */
+  requestNow(cost: number, now: number, deadline: number): Outcome | undefined {
+    // What is in stock is handed out the long way.
+    if (this.#prefetch) return undefined;
+    const decided = this.#decideNow(cost, now, deadline);
+    if (decided || deadline > now || this.#driving || !this.#borrows(now)) return decided;
+    let outcome: Outcome | undefined;
+    this.#join(this.#waiter(cost, now, deadline, Infinity, (ended) => outcome = ended, () => {}), now);
+    return outcome;
+  }
+
+  /** What is certain, or can be made so at once, when nobody waits here. */
+  #decideNow(cost: number, now: number, deadline: number): Outcome | undefined {
+    const { identity, ledger, breaker } = this.#options;
+    if (this.#ended) return { kind: this.#ended, attempts: 0 };
+    const demand: Demand = { cost, owner: identity.id, permit: 0 };
+    const granted = this.#grantNow(demand, now);
+    if (granted) return granted;
+    const known = ledger.known;
+    const parked = this.#resumeAt > now;
+    // Those who wait here already are about to ask: nobody else needs to wait for that answer.
+    const cause = breaker.refusal(this.#queue.length > 0);
+    if (known && (parked || deadline <= now || cause)) {
+      if (this.#startsTooLate(known, now, this.#queuedCost, demand, deadline)) {
+        return this.#refusal(known, now, demand, 0);
+      }
+      // Somebody waits for a permit, and one may have been released: who cannot wait makes everybody look.
+      if (deadline <= now) this.#resumeAt = -Infinity;
+    }
+    return cause && { kind: "failed", cause, attempts: 0 };
+  }
+
+  /** The short way for a request that need not wait, where it takes no conversation to know that and no permit is held. */
+  #grantNow(demand: Demand, now: number): Outcome | undefined {
+    const { ledger } = this.#options;
+    if (this.#concurrency >= 0 || this.#driving || this.#queue.length > 0 || this.#undo.length > 0) return undefined;
+    if (!this.#borrows(now)) return undefined;
+    const state = withRecentEpoch(this.#rules, ledger.base(now), now);
+    const { epoch, parts: before } = state;
+    const time = now - epoch;
+    if (earliestStart(this.#rules, before, time, demand) > time) return undefined;
+    const after = takeAll(this.#rules, before, time, time, demand);
+    ledger.put({ epoch, parts: after, writers: state.writers, foreign: state.foreign });
+    const grant: Grant = { from: now, at: time + epoch, epoch, before, after, demand };
+    return { kind: "granted", grant, servedAt: now, attempts: 1 };
+  }
+
+  /** Whether no conversation is needed. What is wrong with the value, if anything, shows on the way that takes one. */
+  #borrows(now: number): boolean {
+    try {
+      return this.#options.ledger.borrow(now);
+    } catch {
+      return false;
+    }
+  }
+
+  #waiter(
+    cost: number,
+    now: number,
+    deadline: number,
+    answerBy: number,
+    resolve: (outcome: Outcome) => void,
+    unlisten: () => void,
+  ): Waiter {
+    return {
+      isAhead: false,
+      demand: { cost, owner: this.#options.identity.id, permit: 0 },
+      // Who does not wait cannot by any clock.
+      deadline: deadline > now ? deadline : -Infinity,
+      patient: deadline > now,
+      since: now,
+      answerBy,
+      attempts: 0,
+      queued: false,
+      settled: false,
+      failed: false,
+      metFull: undefined,
+      resolve,
+      unlisten,
+    };
+  }
+
+  #join(waiter: Waiter, now: number): void {
+    this.#enter(waiter);
+    this.#queue.push(waiter);
+    this.#proceed(now);
   }
 
   /** Answers everybody who waits, and gives back what is held or was reserved. Nothing can be requested afterwards. */
@@ -290,6 +368,7 @@ export class Cell {
     await this.#running;
     // What the store has not heard by now comes back when its lease has run out: nobody is left to try again.
     await this.abandon();
+    this.#options.ledger.settle();
   }
 
   /**
@@ -352,7 +431,10 @@ export class Cell {
     return new Promise((resolve) => {
       this.#undo.push({ grant, unused, resolve });
       this.#resumeAt = -Infinity;
-      this.#proceed(this.#options.store.clock.now());
+      const proceed = () => this.#proceed(this.#options.store.clock.now());
+      // Several that are taken back together are, whatever their order: nothing depends on what goes too.
+      if (unused) void Promise.resolve().then(proceed);
+      else proceed();
     });
   }
 
@@ -405,8 +487,29 @@ export class Cell {
   }
 
   #proceed(now: number): void {
-    if (!this.#driving && this.#hasWork(now)) this.#running = this.#drive();
+    if (!this.#driving && this.#hasWork(now) && !this.#driveNow()) this.#running = this.#drive();
     this.#setAlarm();
+  }
+
+  /** As {@link Cell.#drive}, where it takes no conversation. Whether that is so. */
+  #driveNow(): boolean {
+    const { ledger, store: { clock } } = this.#options;
+    this.#driving = true;
+    try {
+      for (let now = clock.now(); this.#hasWork(now); now = clock.now()) {
+        if (!ledger.borrow(now)) return false;
+        for (const peek of this.#peeks.splice(0)) peek.resolve(ledger.base(now));
+        const plan = this.#plan(true);
+        if (plan.changed) ledger.put(plan.state);
+        this.#commit(plan);
+        this.#announce(plan);
+      }
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#driving = false;
+    }
+    return true;
   }
 
   async #drive(): Promise<void> {

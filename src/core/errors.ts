@@ -271,6 +271,39 @@ export class StoreUnavailableError extends RateLimiterError {
 }
 
 /**
+ * `tryAcquireSync()` has no answer without asking a store that is not in the memory of this process, or that is still
+ * being opened. Nothing was used up: `tryAcquire()` asks.
+ *
+ * @example
+ * ```ts
+ * import { configureLimiter, configureStore, getLimiter, NotSynchronousError } from "@ratesync/core";
+ *
+ * configureStore("far", { engine: "nats", url: "nats://localhost:4222" });
+ * configureLimiter("elsewhere", { store: "far", ratePerSecond: 1 });
+ * try {
+ *   getLimiter("elsewhere").tryAcquireSync();
+ * } catch (error) {
+ *   console.log(error instanceof NotSynchronousError && error.limiterId); // "elsewhere"
+ * }
+ * ```
+ */
+export class NotSynchronousError extends RateLimiterError {
+  /** The name of this class, also where several copies of this package are loaded. */
+  override name = "NotSynchronousError";
+
+  /** For the limiter that could not answer. */
+  constructor(
+    /** The limiter that was asked; for a keyed limiter `id:key`. */
+    readonly limiterId: string,
+  ) {
+    super(
+      `Limiter '${limiterId}' cannot answer at once: its store has to be asked, and only one in the memory of this process ` +
+        `takes no time. Nothing was used up. Use tryAcquire() instead.`,
+    );
+  }
+}
+
+/**
  * No store has this id.
  *
  * @example

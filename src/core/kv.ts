@@ -82,4 +82,57 @@ export interface Kv {
   wake?(key: string, onHint: () => void): Promise<AsyncDisposable>;
   /** Announces to everybody who called {@link Kv.wake} for `key` that something was released. Never throws. */
   announce?(key: string): void;
+  /** How limiters get at what is stored without a conversation, where it is in the memory of their own process. */
+  readonly loans?: Loans | undefined;
+}
+
+/**
+ * Lends what a {@link Kv} in the memory of this process holds: whoever borrows a key decides at once, without encoding
+ * anything. As soon as anybody else wants the key, through any method, it is called back. So nobody sees an old value.
+ *
+ * @example
+ * ```ts
+ * import { memoryKv } from "@ratesync/core";
+ *
+ * const kv = memoryKv();
+ * kv.loans?.borrow("visits", () => ({ value: new TextEncoder().encode("3") }));
+ * const entry = await kv.get("visits"); // calls it back
+ * console.log(new TextDecoder().decode(entry?.value)); // 3
+ * ```
+ */
+export interface Loans {
+  /**
+   * The {@link Kv} that lends. What was made of its methods and some others lends nothing: it may be there to count them,
+   * or to let them fail.
+   */
+  readonly of: Kv;
+  /**
+   * Calls the key back from whoever has it, and returns its entry. Until `callBack` is called, which happens once and at
+   * once, nobody but the borrower knows what the value is.
+   */
+  borrow(key: string, callBack: CallBack): KvEntry | null;
+  /** Calls the key back, if anybody has it. */
+  settle(key: string): void;
+}
+
+/**
+ * Returns what was borrowed: the value if it is another one by now, which then has this revision, and for how long it is
+ * worth something. It must not throw, and not use the store.
+ *
+ * @example
+ * ```ts
+ * import type { CallBack } from "@ratesync/core";
+ *
+ * const unchanged: CallBack = () => undefined;
+ * const changed: CallBack = (revision) => ({ value: new TextEncoder().encode(`write ${revision}`), ttlMs: 1_000 });
+ * console.log(unchanged(7), changed(7)?.ttlMs); // undefined 1000
+ * ```
+ */
+export type CallBack = (
+  revision: number,
+) => { readonly value: Uint8Array; readonly ttlMs?: number | undefined } | undefined;
+
+/** What the store lends, if it does and is not a copy that was changed. */
+export function loansOf(kv: Kv): Loans | undefined {
+  return kv.loans?.of === kv ? kv.loans : undefined;
 }

@@ -1,6 +1,6 @@
 import type { CircuitBreaker } from "./breaker.ts";
 import { StoreUnavailableError } from "./errors.ts";
-import type { CasResult, KvEntry } from "./kv.ts";
+import { type CasResult, type KvEntry, loansOf } from "./kv.ts";
 import type { Rule } from "./rules/rule.ts";
 import {
   type Codec,
@@ -72,6 +72,15 @@ export interface Ledger {
   learn(state: State): void;
   /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
   write(state: State, isUrgent: boolean): Promise<boolean>;
+  /**
+   * Whether {@link Ledger.base} is what stands there, and may be replaced with {@link Ledger.put}, until anything else is
+   * called: where the store is in the memory of this process and lends it. `now`: when the request came that wants it.
+   */
+  borrow(now: number): boolean;
+  /** Replaces what was borrowed. */
+  put(state: State): void;
+  /** Returns what was borrowed. */
+  settle(): void;
 }
 
 /** How much longer than it matters a value is kept. */
@@ -89,6 +98,9 @@ export function createLedger(options: LedgerOptions): Ledger {
   let session = store.session;
   let refused: { readonly writer: Writer; readonly state: State }[] = [];
   let answeredAt = -Infinity;
+  const loans = loansOf(kv);
+  let isBorrowed = false;
+  let isReplaced = false;
   let trips: readonly [before: number, last: number] = [Infinity, Infinity];
 
   function late(): StoreUnavailableError {
@@ -132,15 +144,15 @@ export function createLedger(options: LedgerOptions): Ledger {
     return state;
   }
 
-  function adopt(entry: KvEntry | null): State {
+  function adopt(entry: KvEntry | null, now = clock.now()): State {
     needsRead = false;
     if (entry === null) {
-      known = freshState(rules, clock.now());
+      known = freshState(rules, now);
       revision = 0;
       return known;
     }
     const { fingerprint } = codec;
-    const decoded = plausible(rules, codec.decode(entry.value), { now: clock.now(), reserveAheadMs, fingerprint });
+    const decoded = plausible(rules, codec.decode(entry.value), { now, reserveAheadMs, fingerprint });
     if (decoded.kind === "newer") {
       throw new StoreUnavailableError(
         `a stored value has version ${decoded.version}, and this process understands versions up to ` +
@@ -151,7 +163,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     revision = entry.revision;
     if (decoded.kind === "damaged") {
       // Nobody knows what was used, so everything was: the limit recovers by itself and is never exceeded.
-      known = exhaustedState(rules, clock.now());
+      known = exhaustedState(rules, now);
       report(decoded);
       return known;
     }
@@ -175,11 +187,25 @@ export function createLedger(options: LedgerOptions): Ledger {
     return result;
   }
 
+  /** For how long the value matters; `undefined` if nobody here can say. */
+  function ttlOf(state: State): number | undefined {
+    if (state.foreign.length > 0) return undefined;
+    return Math.max(0, idleFrom(rules, state) - clock.now()) + RETENTION_MARGIN_MS;
+  }
+
+  /** The store calls back what it lent. */
+  function callBack(next: number): { readonly value: Uint8Array; readonly ttlMs: number | undefined } | undefined {
+    isBorrowed = false;
+    if (!isReplaced || !known) return undefined;
+    isReplaced = false;
+    revision = next;
+    known = { ...known, writers: withWriter(known.writers, [identity.id, identity.next()]) };
+    return { value: codec.encode(known), ttlMs: ttlOf(known) };
+  }
+
   async function exchange(next: State, writer: Writer, isUrgent: boolean): Promise<boolean> {
     const value = codec.encode(next);
-    const ttl = next.foreign.length > 0
-      ? undefined
-      : Math.max(0, idleFrom(rules, next) - clock.now()) + RETENTION_MARGIN_MS;
+    const ttl = ttlOf(next);
     if (isOtherSession()) return false;
     const expected = revision;
     const sentIn = store.session;
@@ -244,6 +270,17 @@ export function createLedger(options: LedgerOptions): Ledger {
       if (!isWritten) refused = [...earlier, { writer, state }];
       return isWritten;
     },
+    borrow(now) {
+      if (isBorrowed || !loans) return isBorrowed;
+      const entry = loans.borrow(key, callBack);
+      if (!known || (entry?.revision ?? 0) !== revision) adopt(entry, now);
+      return isBorrowed = true;
+    },
+    put(state) {
+      known = state;
+      isReplaced = true;
+    },
+    settle: () => loans?.settle(key),
   };
 }
 

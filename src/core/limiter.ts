@@ -9,6 +9,7 @@ import {
   ConfigValidationError,
   ImpossibleCostError,
   InvalidArgumentError,
+  NotSynchronousError,
   RateLimiterAcquisitionError,
   StoreUnavailableError,
 } from "./errors.ts";
@@ -20,11 +21,18 @@ import { createLease, type Lease, LeasedPermit, type LosableLease, NO_LEASE } fr
 import type { LimiterConfig } from "./limiter_config.ts";
 import type { Logger } from "./logger.ts";
 import { createMeter, type Meter, type RateLimiterMetrics } from "./metrics.ts";
-import type { AcquireOptions, LimiterState, Permit, RateLimitFacts, RateLimitResult } from "./result.ts";
+import type {
+  AcquireOptions,
+  LimiterState,
+  Permit,
+  RateLimitFacts,
+  RateLimitResult,
+  SyncAcquireOptions,
+} from "./result.ts";
 import { rulesOf } from "./rules/rules.ts";
 import type { Rule, Usage } from "./rules/rule.ts";
 import { type Codec, freshState, type State, stateCodec } from "./state.ts";
-import type { Store } from "./store.ts";
+import { opensNothing, type Store } from "./store.ts";
 
 /**
  * What a check may ask for.
@@ -83,6 +91,15 @@ export interface Limiter {
    * @throws {ImpossibleCostError} if no wait would be long enough.
    */
   tryAcquire(options?: AcquireOptions): Promise<RateLimitResult>;
+  /**
+   * As {@link Limiter.tryAcquire}, for who needs no promise: with a store in the memory of this process, and elsewhere for
+   * a refusal that is certain without asking.
+   *
+   * @throws {NotSynchronousError} if the answer takes a conversation with the store. Nothing was used up, and
+   * `tryAcquire()` has the answer.
+   * @throws {ImpossibleCostError} if no wait would be long enough.
+   */
+  tryAcquireSync(options?: SyncAcquireOptions): RateLimitResult;
   /** As {@link Limiter.tryAcquire}; with `consume: false` it only looks. */
   check(options?: CheckOptions): Promise<RateLimitResult>;
   /** What is left, as all processes see it. Uses nothing up. */
@@ -256,6 +273,10 @@ interface Shared {
 }
 
 interface KeyLimiter extends ClosableLimiter {
+  /** As the methods without `Here`, whatever key the options name. */
+  acquireHere(options: AcquireOptions): Promise<Permit>;
+  tryAcquireHere(options: AcquireOptions & SharedPatience): Promise<RateLimitResult>;
+  tryAcquireSyncHere(options: SyncAcquireOptions): RateLimitResult;
   /** Whether nobody waits and nothing is held. */
   readonly idle: boolean;
   /** {@link ClosableLimiter.restart} of this one alone. */
@@ -268,7 +289,7 @@ interface KeyLimiter extends ClosableLimiter {
 
 /** The keyed limiters of a limiter. */
 interface Keys {
-  get(key: string): ClosableLimiter;
+  get(key: string): KeyLimiter;
   close(): Promise<void>;
   restart(erased: Promise<void>): Promise<void>;
   move(): Promise<void>;
@@ -303,6 +324,15 @@ function createLife(context: LimiterContext, meter: Meter, begins?: Promise<unkn
 
 /** How the store's state decided a request. */
 type Decided = Extract<Outcome, { readonly kind: "granted" | "refused" }>;
+
+interface DecidedAnswer {
+  readonly life: Life;
+  readonly outcome: Decided;
+  readonly waitedMs: number;
+  readonly timeoutMs: number;
+  /** When it was decided. */
+  readonly now: number;
+}
 
 interface Answer {
   readonly life: Life;
@@ -342,6 +372,10 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       await cell.close();
       throw closedError();
     }
+    return opened(own, cell);
+  }
+
+  function opened(own: Life, cell: Cell): Cell {
     own.cell = cell;
     own.opened = true;
     if (!shared.isOpened) {
@@ -349,18 +383,28 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       own.context.logger.info(`Limiter '${config.id}': open on store '${storeId}' (${shared.codec.fingerprint}).`);
     }
     shared.isOpened = true;
-    return own.cell;
+    return cell;
+  }
+
+  /** As {@link open}, if that takes no time. */
+  function openNow(own: Life): Cell | undefined {
+    const { store, breaker, digest } = own.context;
+    if (own.cell || store.open !== opensNothing || own.begins || own.opening || breaker.state !== "closed") {
+      return undefined;
+    }
+    const place = storeKey(config.id, key, digest);
+    return typeof place === "string" ? opened(own, createCell(shared, own, place)) : undefined;
   }
 
   /** As {@link open}, for as long as the caller and the store may take. */
   async function openWithin(own: Life, patienceMs: number, signal: AbortSignal | undefined): Promise<Cell> {
     const refusal = own.context.breaker.refusal();
     if (refusal) throw refusal;
-    const opened = open(own);
-    opened.catch(() => {}); // It is awaited below.
+    const opening = open(own);
+    opening.catch(() => {}); // It is awaited below.
     // A store that is open already, for another key, shall not cost every new key a timer.
     for (let turn = 0; turn < FREE_TURNS && !readyCell(own); turn++) await undefined;
-    return readyCell(own) ?? await inTime(own, opened, "it could not be opened", patienceMs, signal);
+    return readyCell(own) ?? await inTime(own, opening, "it could not be opened", patienceMs, signal);
   }
 
   /** Waits for the store, but not for longer than the caller can. */
@@ -390,6 +434,23 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     together.since ??= localClock.now();
     const ms = together.timeoutMs > 0 ? Math.min(together.timeoutMs, config.backendTimeoutMs) : config.backendTimeoutMs;
     return together.since + ms + LEFT_FOR_OTHERS_MS;
+  }
+
+  /** The answer, if there is one without asking or waiting for anybody. */
+  function requestNow(options: AcquireOptions, defaultTimeoutMs: number): DecidedAnswer | undefined {
+    const signal = checkSignal(options.signal);
+    const cost = options.cost === undefined ? 1 : checkCost(options.cost);
+    const timeoutMs = options.timeoutMs === undefined ? defaultTimeoutMs : checkTimeout(options.timeoutMs);
+    if (cost > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
+    const own = life;
+    if (shared.isClosed || signal?.aborted) return undefined;
+    const cell = readyCell(own) ?? openNow(own);
+    if (!cell) return undefined;
+    const now = own.clock.now();
+    const outcome = cell.requestNow(cost, now, now + timeoutMs);
+    if (outcome?.kind !== "granted" && outcome?.kind !== "refused") return undefined;
+    if (outcome.kind === "granted") noteAnswer(own);
+    return { life: own, outcome, waitedMs: 0, timeoutMs, now };
   }
 
   async function request(options: AcquireOptions & SharedPatience, defaultTimeoutMs: number): Promise<Answer> {
@@ -490,7 +551,12 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     }
     const left = timeoutMs === 0 ? 0 : Math.max(0, timeoutMs - waitedMs);
     // It has time of its own: what the stores of several may take together is over.
-    const local = await localLimiter(own.context).tryTake({ ...options, timeoutMs: left, [TOGETHER]: undefined });
+    const local = await localLimiter(own.context).tryTake({
+      ...options,
+      key: undefined,
+      timeoutMs: left,
+      [TOGETHER]: undefined,
+    });
     const result = inPlace(local.result, waitedMs);
     return {
       result,
@@ -573,8 +639,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     return new LeasedPermit(id, waitedMs, degraded, lease);
   }
 
-  function resultOf(outcome: Decided, own: Life, waitedMs: number): RateLimitResult {
-    const now = own.clock.now();
+  function resultOf(outcome: Decided, own: Life, waitedMs: number, now: number): RateLimitResult {
     if (outcome.kind === "refused") return refusedResult(outcome.state, now, outcome);
     const { grant } = outcome;
     const after = { epoch: grant.epoch, parts: grant.after };
@@ -660,6 +725,56 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     return refusedResult(state, now, { rule, retryAt: retryAt + state.epoch }, degraded);
   }
 
+  /** The limiter that counts for a key, if there is one. */
+  function at(name: string | undefined): KeyLimiter {
+    return name === undefined ? limiter : keyed(name);
+  }
+
+  function keyed(name: string): KeyLimiter {
+    if (keys) return keys.get(name);
+    throw new InvalidArgumentError(`Limiter '${id}' counts for one key already`, {
+      field: "key",
+      expected: `a call of key() on '${config.id}'`,
+      received: shown(name),
+    });
+  }
+
+  function permitFrom({ life: own, outcome, now, ...answer }: DecidedAnswer): Permit {
+    if (outcome.kind === "granted") {
+      noteGrant(own, outcome.servedAt, answer.waitedMs, false);
+      return permitOf(leaseOf(outcome.grant, own), answer.waitedMs, false);
+    }
+    const refused = refusedResult(outcome.state, now, outcome);
+    noteRefusal(own, refused);
+    throw timedOut(refused, { ...answer, life: own, outcome });
+  }
+
+  function resultFrom({ life: own, outcome, waitedMs, now }: DecidedAnswer): RateLimitResult {
+    const result = resultOf(outcome, own, waitedMs, now);
+    if (result.allowed) noteGrant(own, outcome.kind === "granted" ? outcome.servedAt : now, waitedMs, false);
+    else noteRefusal(own, result);
+    return result;
+  }
+
+  async function acquireLater(options: AcquireOptions): Promise<Permit> {
+    const answer = await request(options, config.timeoutMs ?? Infinity);
+    const { life: own, outcome } = answer;
+    if (outcome.kind !== "failed") return permitFrom({ ...answer, outcome, now: own.clock.now() });
+    const { result, keep } = await withoutStore(outcome.cause, options, answer);
+    keep();
+    if (result.allowed) return result.permit;
+    throw timedOut(result, answer);
+  }
+
+  async function tryAcquireLater(options: AcquireOptions & SharedPatience): Promise<RateLimitResult> {
+    const answer = await request(options, 0);
+    const { life: own, outcome } = answer;
+    if (outcome.kind !== "failed") return resultFrom({ ...answer, outcome, now: own.clock.now() });
+    const { result, keep } = await withoutStore(outcome.cause, options, answer);
+    keep();
+    return result;
+  }
+
   const limiter: KeyLimiter = {
     id,
     get initialized() {
@@ -681,42 +796,28 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
         if (config.onFailure === "closed") throw failure(error, 0);
       }
     },
-    async acquire(options = {}) {
-      checkOptions(options);
-      if (options.key !== undefined) {
-        return await limiter.key(options.key).acquire({ ...options, key: undefined });
-      }
-      const answer = await request(options, config.timeoutMs ?? Infinity);
-      const { life: own, outcome, waitedMs } = answer;
-      if (outcome.kind === "granted") {
-        noteGrant(own, outcome.servedAt, waitedMs, false);
-        return permitOf(leaseOf(outcome.grant, own), waitedMs, false);
-      }
-      if (outcome.kind === "failed") {
-        const { result, keep } = await withoutStore(outcome.cause, options, answer);
-        keep();
-        if (result.allowed) return result.permit;
-        throw timedOut(result, answer);
-      }
-      const refused = refusedResult(outcome.state, own.clock.now(), outcome);
-      noteRefusal(own, refused);
-      throw timedOut(refused, answer);
+    acquire(options = {}) {
+      return promised(() => at(checkOptions(options).key).acquireHere(options));
     },
-    async tryAcquire(options = {}) {
-      checkOptions(options);
-      if (options.key !== undefined) {
-        return await limiter.key(options.key).tryAcquire({ ...options, key: undefined });
-      }
-      const answer = await request(options, 0);
-      const { life: own, outcome, waitedMs } = answer;
-      if (outcome.kind === "failed") {
-        const { result, keep } = await withoutStore(outcome.cause, options, answer);
-        keep();
-        return result;
-      }
-      const result = resultOf(outcome, own, waitedMs);
-      note(own, result);
-      return result;
+    acquireHere(options) {
+      const decided = requestNow(options, config.timeoutMs ?? Infinity);
+      return decided ? Promise.resolve(permitFrom(decided)) : acquireLater(options);
+    },
+    tryAcquire(options = {}) {
+      return promised(() => at(checkOptions(options).key).tryAcquireHere(options));
+    },
+    tryAcquireHere(options) {
+      const decided = requestNow(options, 0);
+      return decided ? Promise.resolve(resultFrom(decided)) : tryAcquireLater(options);
+    },
+    tryAcquireSync(options = {}) {
+      return at(checkOptions(options).key).tryAcquireSyncHere(options);
+    },
+    tryAcquireSyncHere({ cost }) {
+      if (shared.isClosed) throw closedError();
+      const decided = requestNow(cost === undefined ? NO_OPTIONS : { cost }, 0);
+      if (!decided) throw new NotSynchronousError(id);
+      return resultFrom(decided);
     },
     async tryTake(options = {}) {
       checkOptions(options);
@@ -726,7 +827,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
       const answer = await request(options, 0);
       const { life: own, outcome, waitedMs } = answer;
       if (outcome.kind === "failed") return await withoutStore(outcome.cause, options, answer);
-      const result = resultOf(outcome, own, waitedMs);
+      const result = resultOf(outcome, own, waitedMs, own.clock.now());
       return {
         result,
         keep: () => note(own, result),
@@ -808,14 +909,7 @@ function createKeyLimiter(shared: Shared, key: string | undefined, keys?: Keys):
     getMetrics: () => life.meter.snapshot(life.context.breaker.state),
     getConfig: () => config,
     getClock: () => readClock(life.context),
-    key(name) {
-      if (keys) return keys.get(name);
-      throw new InvalidArgumentError(`Limiter '${id}' counts for one key already`, {
-        field: "key",
-        expected: `a call of key() on '${config.id}'`,
-        received: shown(name),
-      });
-    },
+    key: keyed,
   };
   return limiter;
 }
@@ -861,6 +955,17 @@ type RefusedResult = Extract<RateLimitResult, { readonly allowed: false }>;
 /** As much of a state as says what is left. */
 type Snapshot = Pick<State, "epoch" | "parts">;
 
+const NO_OPTIONS: AcquireOptions = {};
+
+/** What is thrown before there is a promise rejects it. */
+function promised<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return call();
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
 const releaseNothing = () => Promise.resolve();
 
 const CLOSED = "the limiter was closed, and has given it back.";
@@ -879,18 +984,24 @@ const UNTIL_BACK = {
   local: 'the limit holds within this process only (on_failure = "local")',
 };
 
-async function openCell(
-  { config, clockErrorMs, rules, codec, handOver }: Shared,
-  key: string | undefined,
-  { context, meter, leases }: Life,
-): Promise<Cell> {
-  const { store, breaker, logger } = context;
+async function openCell(shared: Shared, key: string | undefined, life: Life): Promise<Cell> {
+  const { breaker, store, digest } = life.context;
   await breaker.open(store);
+  const place = storeKey(shared.config.id, key, digest);
+  return createCell(shared, life, typeof place === "string" ? place : await place());
+}
+
+/** The cell of an open store for what it calls `key`. */
+function createCell(
+  { config, clockErrorMs, rules, codec, handOver }: Shared,
+  { context, meter, leases }: Life,
+  key: string,
+): Cell {
+  const { store, logger } = context;
   checkRetention(config, rules, store);
-  const place = storeKey(config.id, key, context.digest);
   const identity = context.identity();
   const ledger = createLedger({
-    key: typeof place === "string" ? place : await place(),
+    key,
     storeId: config.storeId,
     store,
     rules,

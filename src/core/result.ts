@@ -151,3 +151,17 @@ export interface AcquireOptions {
   /** Selects a limit of its own for every key: one for each user, address or tenant. Any text will do. */
   readonly key?: string | undefined;
 }
+
+/**
+ * What a call without a promise may ask for: it cannot wait.
+ *
+ * @example
+ * ```ts
+ * import { configureLimiter, getLimiter, type SyncAcquireOptions } from "@ratesync/core";
+ *
+ * configureLimiter("frames", { ratePerSecond: 60, burst: 10 });
+ * const options: SyncAcquireOptions = { key: "camera-1", cost: 2 };
+ * console.log(getLimiter("frames").tryAcquireSync(options).remaining); // 8
+ * ```
+ */
+export type SyncAcquireOptions = Pick<AcquireOptions, "cost" | "key">;

@@ -68,6 +68,7 @@ export {
   ImpossibleCostError,
   InvalidArgumentError,
   type Mismatch,
+  NotSynchronousError,
   RateLimiterAcquisitionError,
   RateLimiterError,
   StoreUnavailableError,

@@ -2,8 +2,11 @@ import { assert, assertGreater, assertLess } from "@std/assert";
 import { test } from "node:test";
 import { bundledSize } from "../support/bundle.ts";
 
-/** What `./core` may weigh. It shall become 8 KiB: the loop and its rules alone are 9, the hand-over 3, and prefetch 1.5. */
-const MOST_OF_CORE = 24.5 * 1_024;
+/**
+ * What `./core` may weigh. It shall become 8 KiB: the loop and its rules alone are 9, the hand-over 3, prefetch 1.5, and what
+ * is decided at once 1.
+ */
+const MOST_OF_CORE = 25.5 * 1_024;
 
 test("./core stays small: minified and gzipped, with all that it exports", async () => {
   const size = await bundledSize("src/entries/core.ts");

@@ -14,7 +14,7 @@ import type { World } from "./world.ts";
 
 /** What is put between a limiter and the world: to see whether a mistake there would be found. */
 export interface Sabotage {
-  readonly kv?: (kv: Required<Kv>, host: Host) => Required<Kv>;
+  readonly kv?: (kv: Required<Omit<Kv, "loans">>, host: Host) => Required<Omit<Kv, "loans">>;
   readonly clock?: (clock: Clock, host: Host) => Clock;
   readonly limiter?: (limiter: ClosableLimiter, host: Host) => ClosableLimiter;
 }

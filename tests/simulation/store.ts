@@ -20,7 +20,7 @@ export interface StoreOptions {
 
 /** A store on the simulated cluster, and by how much its clock says that it may be wrong. */
 export interface ClusterStore extends Store {
-  readonly kv: Required<Kv>;
+  readonly kv: Required<Omit<Kv, "loans">>;
   readonly claimedErrorMs: number;
 }
 
@@ -101,7 +101,7 @@ export function createClusterStore(
     return failure(`it answered ${answer.kind}.`, answer.kind === "unavailable" ? "not_applied" : undefined);
   }
 
-  const kv: Required<Kv> = {
+  const kv: Required<Omit<Kv, "loans">> = {
     async get(key) {
       const answer = await ask({ kind: "get", key });
       if (answer.kind === "nothing") return null;

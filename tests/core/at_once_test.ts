@@ -1,0 +1,148 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { test } from "node:test";
+import {
+  createLimiter,
+  type LimiterStore,
+  memoryKv,
+  memoryStore,
+  type StandaloneLimiterOptions,
+} from "../../src/entries/memory.ts";
+import { ImpossibleCostError, NotSynchronousError, RateLimiterAcquisitionError } from "../../src/core/errors.ts";
+import type { Kv } from "../../src/core/kv.ts";
+import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
+
+function setUp(options: StandaloneLimiterOptions, store?: LimiterStore) {
+  const clock = createVirtualClock();
+  const used = store ?? memoryStore(clock);
+  const limiter = createLimiter("api", used, options);
+  return { clock, store: used, limiter };
+}
+
+async function stored({ kv }: LimiterStore, key = "api"): Promise<Record<string, unknown>> {
+  const entry = await kv.get(key);
+  assert(entry);
+  return JSON.parse(new TextDecoder().decode(entry.value));
+}
+
+test("tryAcquireSync() on a memory store grants and refuses without a promise, and without having been opened", async () => {
+  const { limiter, clock } = setUp({ ratePerSecond: 1, burst: 2 });
+  const first = limiter.tryAcquireSync();
+  assertEquals([first.allowed, first.limit, first.remaining], [true, 2, 1]);
+  assert(limiter.tryAcquireSync().allowed);
+  const refused = limiter.tryAcquireSync();
+  assert(!refused.allowed);
+  assertEquals([refused.retryAfterMs, refused.rule], [1_000, "1/s, burst 2"]);
+  await clock.advance(1_000);
+  assert(limiter.tryAcquireSync().allowed);
+  const { totalAcquisitions, timeouts } = limiter.getMetrics();
+  assertEquals([totalAcquisitions, timeouts], [3, 1]);
+});
+
+test("tryAcquireSync() takes a cost and a key, and says what is impossible", () => {
+  const { limiter } = setUp({ ratePerSecond: 1, burst: 3 });
+  assertEquals(limiter.tryAcquireSync({ key: "a", cost: 2 }).remaining, 1);
+  assertEquals(limiter.tryAcquireSync({ key: "b" }).remaining, 2);
+  assertEquals(limiter.key("a").tryAcquireSync({ cost: 2 }).allowed, false);
+  assertThrows(() => limiter.tryAcquireSync({ cost: 4 }), ImpossibleCostError);
+});
+
+test("tryAcquireSync() hands permits out and back without a promise", async () => {
+  const { limiter } = setUp({ maxConcurrent: 2 });
+  const [one, two] = [limiter.tryAcquireSync(), limiter.tryAcquireSync()];
+  assert(one.allowed && two.allowed);
+  assert(!limiter.tryAcquireSync().allowed);
+  void one.release();
+  assert(limiter.tryAcquireSync().allowed);
+  const waiting = limiter.acquire();
+  assert(!limiter.tryAcquireSync().allowed);
+  void two.release();
+  assert(!limiter.tryAcquireSync().allowed);
+  assert(!(await waiting).lost);
+});
+
+test("tryAcquireSync() goes behind those who wait", async () => {
+  const { limiter, clock } = setUp({ ratePerSecond: 10 });
+  assert(limiter.tryAcquireSync().allowed);
+  const waiting = limiter.acquire();
+  const refused = limiter.tryAcquireSync();
+  assert(!refused.allowed && refused.retryAfterMs > 100);
+  await clock.advance(100);
+  assertEquals((await waiting).waitedMs, 100);
+  assert(!limiter.tryAcquireSync().allowed);
+});
+
+test("tryAcquireSync() is an error of its own where a store has to be asked, and uses nothing up", async () => {
+  const clock = createVirtualClock();
+  let calls = 0;
+  const inner = memoryKv(clock);
+  const kv: Kv = { ...inner, compareAndSet: (...call) => (calls++, inner.compareAndSet(...call)) };
+  const { limiter } = setUp({ ratePerSecond: 1 }, { kv, clock });
+  assertThrows(() => limiter.tryAcquireSync(), NotSynchronousError);
+  assert((await limiter.tryAcquire()).allowed);
+  assertEquals(calls, 1); // A copy of a Kv with other methods lends nothing: they are called.
+  assert(!limiter.tryAcquireSync().allowed, "a certain refusal needs nobody");
+  await clock.advance(1_000);
+  assertThrows(() => limiter.tryAcquireSync(), NotSynchronousError, "Use tryAcquire()");
+  assert((await limiter.tryAcquire()).allowed);
+});
+
+test("a store that has to be opened is opened before a memory's limit is asked", async () => {
+  let isOpen = false;
+  const store = { ...memoryStore(createVirtualClock()), open: () => Promise.resolve(void (isOpen = true)) };
+  const { limiter } = setUp({ ratePerSecond: 1 }, store);
+  assertThrows(() => limiter.tryAcquireSync(), NotSynchronousError);
+  await limiter.initialize();
+  assert(isOpen);
+  assert(limiter.tryAcquireSync().allowed);
+});
+
+test("after close() tryAcquireSync() says so", async () => {
+  const { limiter } = setUp({ ratePerSecond: 1 });
+  await limiter.close();
+  assertThrows(() => limiter.tryAcquireSync(), RateLimiterAcquisitionError, "closed");
+});
+
+test("what was decided at once stands in the store as soon as somebody looks", async () => {
+  const { limiter, store } = setUp({ ratePerSecond: 1, burst: 5 });
+  const twin = createLimiter("api", store, { ratePerSecond: 1, burst: 5 });
+  for (let used = 1; used <= 5; used++) {
+    const result = (used % 2 ? limiter : twin).tryAcquireSync();
+    assertEquals([result.allowed, result.remaining], [true, 5 - used]);
+  }
+  assert(!limiter.tryAcquireSync().allowed && !twin.tryAcquireSync().allowed);
+  assertEquals((await stored(store))["rules"], "1/s, burst 5");
+  assertEquals((await twin.getState()).remaining, 0);
+  const keys = [];
+  for await (const key of store.kv.keys()) keys.push(key);
+  assertEquals(keys, ["api"]);
+});
+
+test("a value that is written or deleted by others is what counts from then on", async () => {
+  const { limiter, store } = setUp({ ratePerSecond: 1 });
+  assert(limiter.tryAcquireSync().allowed);
+  await store.kv.delete("api");
+  assert((await limiter.check({ consume: false })).allowed);
+  assert(limiter.tryAcquireSync().allowed);
+  const { revision } = (await store.kv.get("api"))!;
+  await store.kv.compareAndSet("api", new TextEncoder().encode('{"v":99}'), revision);
+  await assertRejects(() => limiter.acquire({ timeoutMs: 0 }), RateLimiterAcquisitionError);
+});
+
+test("the sweep of a memory store keeps what was lent and is still worth something", async () => {
+  const { limiter, clock, store } = setUp({ ratePerSecond: 0.001 });
+  assert(limiter.tryAcquireSync({ key: "kept" }).allowed);
+  await clock.advance(10_000);
+  for (let i = 0; i < 50; i++) limiter.tryAcquireSync({ key: `other-${i}` });
+  for await (const _ of store.kv.keys()) { /* calls all back */ }
+  assert(!limiter.tryAcquireSync({ key: "kept" }).allowed);
+  assertEquals((await stored(store, "api.kept"))["v"], 1);
+});
+
+test("the first request is granted, however much time passes while it is decided", async () => {
+  let time = 1_000;
+  const clock = { now: () => time += 0.6, sleep: () => new Promise<never>(() => {}) };
+  for (let i = 0; i < 20; i++) {
+    const { limiter } = setUp({ ratePerSecond: 1_000 }, memoryStore(clock));
+    assert(i % 2 ? limiter.tryAcquireSync().allowed : (await limiter.tryAcquire()).allowed);
+  }
+});
