@@ -1,4 +1,4 @@
-import { headers } from "@nats-io/nats-core";
+import { headers, type Msg } from "@nats-io/nats-core";
 import { InvalidArgumentError } from "../../core/errors.ts";
 import type { CasResult, Kv, KvEntry } from "../../core/kv.ts";
 import type { Bucket } from "./bucket.ts";
@@ -51,17 +51,25 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
     return answer === undefined ? null : readMessage(answer);
   }
 
-  async function write(key: string, value: Uint8Array, expected: number, ttl: string | undefined): Promise<CasResult> {
-    const subject = subjectOf(name, key);
+  function write(key: string, value: Uint8Array, expected: number, ttl: string | undefined): Promise<CasResult> {
     const header = headers();
     header.set("Nats-Expected-Last-Subject-Sequence", `${expected}`);
     if (ttl !== undefined) header.set("Nats-TTL", ttl);
-    const { data } = await link.request("write", subject, value, header);
+    return link.request("write", subjectOf(name, key), value, header).then(resultOf);
+  }
+
+  function resultOf({ data }: Msg): CasResult {
     const answer = readAnswer(data);
     const { seq, error } = answer;
     if (!isAnswer(error) && typeof seq === "number" && seq > 0) return { ok: true, revision: seq };
     if (isAnswer(error) && CONFLICTS.has(error["err_code"])) return { ok: false };
     throw toStoreError(apiError(isAnswer(error) ? error : answer), { ...link.at, doing: "write" });
+  }
+
+  /** The race may have been lost to a marker only, and then the key does not exist. */
+  async function writeOverMarker(key: string, value: Uint8Array, ttl: string | undefined): Promise<CasResult> {
+    const message = await last(key);
+    return message?.marker ? await write(key, value, message.revision, ttl) : { ok: false };
   }
 
   const wakeSubject = (key: string) => `_ratesync.${name}.wake.${key}`;
@@ -72,13 +80,16 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
       return message === null || message.marker ? null : { value: message.value, revision: message.revision };
     },
 
-    async compareAndSet(key, value, expected, ttlMs) {
-      const ttl = bucket.allowMsgTtl ? ttlHeader(ttlMs) : undefined;
-      const result = await write(key, value, expected, ttl);
-      if (result.ok || expected !== 0) return result;
-      // the race may have been lost to a marker only, and then the key does not exist
-      const message = await last(key);
-      return message?.marker ? await write(key, value, message.revision, ttl) : result;
+    // what is wrong with the key rejects, and is not thrown
+    compareAndSet: (key, value, expected, ttlMs) => {
+      try {
+        const ttl = bucket.allowMsgTtl ? ttlHeader(ttlMs) : undefined;
+        const writing = write(key, value, expected, ttl);
+        if (expected !== 0) return writing;
+        return writing.then((result) => result.ok ? result : writeOverMarker(key, value, ttl));
+      } catch (error) {
+        return Promise.reject(error);
+      }
     },
 
     // purged, and not marked as deleted: a marker would stay until the bucket's TTL ends, be listed among the keys, and

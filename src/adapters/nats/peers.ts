@@ -14,10 +14,15 @@ const NOTHING = new Uint8Array();
 export function createNatsPeers(link: Link, bucket: string): Peers {
   const served = new Map<string, Parameters<Peers["serve"]>[1]>();
   const names = new Set<string>();
+  /** Who was asked last is likely to be asked again. */
+  let asked = { address: "", subject: "" };
 
   function subjectOf(address: string): string | undefined {
+    if (asked.address === address) return asked.subject;
     const [, name, number] = ADDRESS.exec(address) ?? [];
-    return name === undefined ? undefined : `_ratesync.${bucket}.peer.${name}.${number}`;
+    if (name === undefined) return undefined;
+    asked = { address, subject: `_ratesync.${bucket}.peer.${name}.${number}` };
+    return asked.subject;
   }
 
   function subscribe(name: string): void {
