@@ -14,7 +14,7 @@ export interface Alarm {
 }
 
 /** To start and stop a timer takes longer than most calls: so it runs on, but not for long. */
-export const GLANCE_MS = 20;
+export const GLANCE_MS = 100;
 
 /** Why a sleep ended that nobody waits for any more. Without a reason of its own, an abort makes an error with a stack. */
 const CLEARED = "cleared";

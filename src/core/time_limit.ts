@@ -1,10 +1,16 @@
 import { createAlarm } from "./alarm.ts";
 import type { Clock } from "./clock.ts";
 
-/** Bounds calls in time, one at a time. */
+/** Bounds calls in time, as many at once as there are, with one timer for all of them. */
 export interface TimeLimit {
   /** Settles as `call` does, or rejects with what `late` returns if that takes longer than `ms`. */
   bound<T>(call: Promise<T>, ms: number, late: () => Error): Promise<T>;
+}
+
+interface Running {
+  readonly number: number;
+  readonly until: number;
+  expire(): void;
 }
 
 /** How many turns of the microtask queue a call may take before a timer is started for it. */
@@ -12,29 +18,59 @@ const FREE_TURNS = 3;
 
 /** A {@link TimeLimit} on an injected clock. */
 export function createTimeLimit(clock: Clock): TimeLimit {
-  let running: { readonly until: number; readonly expire: () => void } | undefined;
+  /** In the order in which they began. */
+  const running = new Set<Running>();
+  /** No call ends sooner. */
+  let soonest = Infinity;
+  let last = 0;
+  let isArming = false;
   const alarm = createAlarm(clock, () => {
-    if (!running) return;
-    if (clock.now() >= running.until) running.expire();
-    else alarm.glance(running.until);
+    const now = clock.now();
+    soonest = Infinity;
+    for (const call of running) {
+      if (now >= call.until) call.expire();
+      else soonest = Math.min(soonest, call.until);
+    }
+    if (running.size > 0) alarm.glance(soonest);
   });
 
   /** A store in memory answers at once: it shall not pay for a timer. */
-  async function arm(own: typeof running): Promise<void> {
-    for (let turn = 0; turn < FREE_TURNS; turn++) await undefined;
-    if (own && running === own) alarm.glance(own.until);
+  async function arm(): Promise<void> {
+    isArming = true;
+    while (running.size > 0) {
+      const newest = last;
+      for (let turn = 0; turn < FREE_TURNS; turn++) await undefined;
+      const [oldest] = running;
+      if (oldest && oldest.number <= newest) {
+        alarm.glance(soonest);
+        break;
+      }
+    }
+    isArming = false;
   }
 
   return {
     bound(call, ms, late) {
       return new Promise((resolve, reject) => {
-        const own = running = { until: clock.now() + ms, expire: () => done(() => reject(late())) };
-        function done(settle: () => void): void {
-          if (running === own) running = undefined;
-          settle();
-        }
-        call.then((value) => done(() => resolve(value)), (error) => done(() => reject(error)));
-        void arm(own);
+        const own: Running = {
+          number: ++last,
+          until: clock.now() + ms,
+          expire() {
+            running.delete(own);
+            reject(late());
+          },
+        };
+        if (running.size === 0) soonest = Infinity;
+        running.add(own);
+        soonest = Math.min(soonest, own.until);
+        call.then((value) => {
+          running.delete(own);
+          resolve(value);
+        }, (error) => {
+          running.delete(own);
+          reject(error);
+        });
+        if (!isArming) void arm();
       });
     },
   };

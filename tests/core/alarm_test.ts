@@ -84,11 +84,11 @@ test("glance() rings at its time or sooner, again and again if it is set again",
   const rung: number[] = [];
   const alarm = createAlarm(clock, () => {
     rung.push(clock.now());
-    if (clock.now() < 50) alarm.glance(50);
+    if (clock.now() < 2.5 * GLANCE_MS) alarm.glance(2.5 * GLANCE_MS);
   });
-  alarm.glance(50);
+  alarm.glance(2.5 * GLANCE_MS);
   await clock.advance(1_000);
-  assertEquals(rung, [20, 40, 50]);
+  assertEquals(rung, [GLANCE_MS, 2 * GLANCE_MS, 2.5 * GLANCE_MS]);
   assertEquals(clock.sleepers, 0);
 });
 
