@@ -11,7 +11,8 @@ import { shown } from "./core/arguments.ts";
 import { createBreaker } from "./core/breaker.ts";
 import { DEFAULTS, type LimiterSettings, resolveBreaker, resolveLimiter } from "./core/defaults.ts";
 import { ConfigValidationError } from "./core/errors.ts";
-import { createLimiter as createCoreLimiter, type Limiter } from "./core/limiter.ts";
+import { createLimiter as createCoreLimiter } from "./core/create_limiter.ts";
+import type { Limiter } from "./core/limiter.ts";
 import type { Logger } from "./core/logger.ts";
 import { opensNothing, type Store } from "./core/store.ts";
 
@@ -31,7 +32,9 @@ import { opensNothing, type Store } from "./core/store.ts";
  */
 export type LimiterStore =
   & Pick<Store, "kv" | "clock">
-  & Partial<Pick<Store, "peers" | "open" | "retentionMs" | "readClock" | "isClockStale" | "localClock" | "problem">>;
+  & Partial<
+    Pick<Store, "peers" | "open" | "retentionMs" | "isOpen" | "readClock" | "isClockStale" | "localClock" | "problem">
+  >;
 
 /**
  * What every limiter of {@link createLimiter} can have, whatever it limits. Its circuit breaker is its own.
@@ -155,6 +158,9 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
         return store.retentionMs;
       },
       ...(store.readClock && { readClock: () => store.readClock!() }),
+      get isOpen() {
+        return store.isOpen;
+      },
       get isClockStale() {
         return store.isClockStale;
       },

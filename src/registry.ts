@@ -13,6 +13,7 @@ import { checkStoreOptions } from "./config/stores.ts";
 import { checkIdentifier, checkOptions } from "./core/arguments.ts";
 import { type CircuitBreaker, type CircuitBreakerState, createBreaker } from "./core/breaker.ts";
 import type { Clock } from "./core/clock.ts";
+import { createLimiter } from "./core/create_limiter.ts";
 import { DEFAULTS, resolveBreaker, resolveLimiter } from "./core/defaults.ts";
 import {
   ConfigValidationError,
@@ -21,13 +22,7 @@ import {
   StoreNotFoundError,
 } from "./core/errors.ts";
 import { throwFailures } from "./core/failures.ts";
-import {
-  type CheckOptions,
-  type ClosableLimiter,
-  createLimiter,
-  type Limiter,
-  type LimiterContext,
-} from "./core/limiter.ts";
+import type { CheckOptions, ClosableLimiter, Limiter, LimiterContext } from "./core/limiter.ts";
 import type { Algorithm, LimiterConfig, OnFailure, RateSpec } from "./core/limiter_config.ts";
 import { type Logger, silentLogger } from "./core/logger.ts";
 import type { RateLimiterMetrics } from "./core/metrics.ts";
@@ -450,8 +445,8 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
   }
 
   const rateSync: RateSync = {
-    acquire: async (id, options) => await rateSync.getLimiter(id).acquire(options),
-    tryAcquire: async (id, options) => await rateSync.getLimiter(id).tryAcquire(options),
+    acquire: (id, options) => promised(() => limiterOf(find(id)).acquire(options)),
+    tryAcquire: (id, options) => promised(() => limiterOf(find(id)).tryAcquire(options)),
     checkLimiter: async (id, options) => await rateSync.getLimiter(id).check(options),
     async checkMultiLimiters(given, options = {}) {
       const skipsMissing = isMissingAllowed(options, "allow");
@@ -558,6 +553,15 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     },
   });
   return rateSync;
+}
+
+/** What is thrown before there is a promise rejects it. */
+function promised<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return call();
+  } catch (error) {
+    return Promise.reject(error);
+  }
 }
 
 /** Says in an error about an option which store it belongs to. */

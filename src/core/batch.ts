@@ -130,6 +130,7 @@ export function refusalOf(rules: readonly Rule[], state: State, now: number, dem
 
 /** The states of the rules after what was granted is taken back, as far as nothing later depends on it. */
 export function withoutUndone(rules: readonly Rule[], { epoch, parts }: State, undos: readonly Undo[]): Parts {
+  if (undos.length === 0) return parts;
   // The latest first: a rate gives back only what nothing later depends on.
   const latestLast = undos.toSorted((a, b) => a.grant.at - b.grant.at);
   return latestLast.reduceRight((parts, { grant, unused }) => {

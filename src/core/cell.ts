@@ -1,19 +1,20 @@
 import { type Alarm, createAlarm } from "./alarm.ts";
 import { type Batch, type Grant, type Refusal, refusalOf, type Request, type Undo, withoutUndone } from "./batch.ts";
-import type { CircuitBreaker } from "./breaker.ts";
 import { earliestStart, earliestStartBehind, obstacle, type Parts, takeAll } from "./decide.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import type { Guest } from "./guests.ts";
-import { type HandOver, MOST_REQUESTS, type Verdict } from "./hand_over.ts";
+import type { Counter, Desk } from "./desk.ts";
+import { type ForeignWork, type HandOver, LONGEST_LEAD_MS, MOST_REQUESTS, type Verdict } from "./hand_over.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
-import { because, type Identity, isNotApplied, type Ledger } from "./ledger.ts";
+import { because, type Identity, isNotApplied, type Knowledge, Ledger, type LedgerContext } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
-import type { Demand, Rule } from "./rules/rule.ts";
 import { createPrefetch, type Prefetch } from "./prefetch.ts";
+import { Room } from "./room.ts";
+import type { Demand, Rule } from "./rules/rule.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
 import { freshState, type State, withRecentEpoch } from "./state.ts";
-import type { Store } from "./store.ts";
 import { createTurns, type Decided, type Turns } from "./turns.ts";
+import { Waiter } from "./waiter.ts";
 import { decideWork, type Terms, type Work } from "./work.ts";
 
 /** How a request ended. */
@@ -25,53 +26,44 @@ export type Outcome =
   /** Nothing is decided here any more: ask the cell that has taken this one's place. */
   | { readonly kind: "abandoned"; readonly attempts: number };
 
-/** What a {@link Cell} needs. */
-export interface CellOptions {
-  readonly storeId: string;
-  readonly store: Store;
-  readonly ledger: Ledger;
-  readonly breaker: CircuitBreaker;
-  readonly rules: readonly Rule[];
+/** What all cells of a limiter share. */
+export interface CellContext extends LedgerContext {
+  /** Who writes, in the cells of a limiter without permits. */
   readonly identity: Identity;
+  /** A name of its own, for a cell with permits: what its owner says that it holds is all that it holds. */
+  readonly nextIdentity: () => Identity;
   readonly handOver: HandOver;
-  readonly meter: Meter;
+  /** Where other processes hand their work over. */
+  readonly desk: Desk | undefined;
   /** A number from 0 to 1, for pauses that shall not be the same everywhere. */
   readonly random: () => number;
-  readonly reserveAheadMs: number;
+  /** Which of the rules limits concurrency; -1: none does. */
+  readonly concurrency: number;
+  /** By how much a start may be late, in milliseconds. */
+  readonly toleranceMs: number;
   /** How many slots may be taken before anybody asks for them. */
   readonly prefetch: number;
   readonly leaseMs: number;
   readonly timingMarginMs: number;
-  readonly backendTimeoutMs: number;
   /** By how much the clocks of two processes may disagree, in milliseconds. */
   readonly clockErrorMs: number;
   readonly retryIntervalMs: number;
   readonly maxRetries: number;
-  /** Called with every permit that is lost: its lease ran out before it was renewed. */
-  readonly onLost: (permit: number) => void;
 }
 
-interface Waiter extends Request {
-  /** Whether it stands for somebody who is still to come, and nobody waits yet. */
-  readonly isAhead: boolean;
-  readonly since: number;
-  /** When it hears at the latest that the store is silent. */
-  readonly answerBy: number;
-  attempts: number;
-  /** Whether it is to be decided. */
-  queued: boolean;
-  settled: boolean;
-  /** Set when the store failed the request, so that what it gets after all is not given back: it may have been used. */
-  failed: boolean;
-  /** What stood there when all permits were taken, the first time that it was decided. */
-  metFull: Parts | undefined;
-  resolve(outcome: Outcome): void;
-  /** Does not listen to the caller's signal any more. */
-  unlisten(): void;
+/** Whose cell it is. */
+export interface CellOwner {
+  readonly meter: Meter;
+  /** A permit is lost: its lease ran out before it was renewed. */
+  lost(permit: number): void;
+  /** Nothing is being written any more. */
+  rested(): void;
 }
+
+type Caller = Waiter<Outcome>;
 
 interface Plan {
-  readonly batch: Batch<Waiter>;
+  readonly batch: Batch<Caller>;
   /** How many of those who wait are dealt with. */
   readonly dealtWith: number;
   /** How many slots it was to take that nobody waits for. */
@@ -93,6 +85,11 @@ interface Plan {
 
 interface PendingUndo extends Undo {
   readonly resolve: () => void;
+}
+
+interface Peek {
+  resolve(state: State): void;
+  reject(error: unknown): void;
 }
 
 /** How many turns of the microtask queue without a new request end the wait for those who were just served. */
@@ -121,6 +118,8 @@ const GRACE_MS = 40;
  */
 const MISS_MS = 50;
 const MOST_MISSED = 3;
+/** A grant counts for so many round trips later at the most, however slow a single answer was: what counts late is used late. */
+const MOST_TRIPS_OF_LEAD = 4;
 /** Who has lost races for this long tries again without pauses, and so meets the room that others make. */
 const STARVED_MS = 500;
 /** How long to wait after a failure before the store is told again which permits are held. */
@@ -130,28 +129,30 @@ const TELL_AGAIN_MS = 500;
  * One key: its queue of requests, and the loop that decides them. Everything that is waiting goes into one
  * compare-and-set, in order, each request with an outcome of its own.
  */
-export class Cell {
-  readonly #options: CellOptions;
-  readonly #rules: readonly Rule[];
-  readonly #concurrency: number;
-  readonly #tolerance: number;
+export class Cell implements Counter {
+  readonly #context: CellContext;
+  readonly #owner: CellOwner;
+  readonly #identity: Identity;
+  readonly #ledger: Ledger;
   /** For what somebody waits for. */
-  readonly #alarm: Alarm;
+  #alarm: Alarm | undefined;
   /** For the leases of the permits that are held, which end with the program anyway. */
-  readonly #leaseAlarm: Alarm | undefined;
+  #leaseAlarm: Alarm | undefined;
   /** Not yet decided, in order of arrival. */
-  #queue: Waiter[] = [];
+  #queue: Caller[] = [];
   /** Granted for a moment that is still to come, in order of the moments. */
-  readonly #schedule: Schedule<Waiter, Grant> = createSchedule();
+  #schedule: Schedule<Caller, Grant> | undefined;
   /** Granted before anybody asked for it. */
   readonly #prefetch: Prefetch | undefined;
   #undo: PendingUndo[] = [];
-  #peeks: { resolve(state: State): void; reject(error: unknown): void }[] = [];
-  /** The permits that this process holds and renews. */
-  readonly #holdings: Holdings;
+  #peeks: Peek[] = [];
+  /** The permits that this process holds and renews, where concurrency is limited. */
+  readonly #holdings: Holdings | undefined;
   /** Why nothing can be requested any more. */
   #ended: "closed" | "abandoned" | undefined;
-  readonly #turns: Turns;
+  /** Once a race was lost, or others have handed their work over. */
+  #turns: Turns | undefined;
+  #room: Room | undefined;
   #driving = false;
   /** Settles when nothing is being written any more. */
   #running: Promise<void> | undefined;
@@ -171,98 +172,100 @@ export class Cell {
   #granting = false;
   #hints: Promise<AsyncDisposable> | undefined;
 
-  constructor(options: CellOptions) {
-    this.#options = options;
-    this.#rules = options.rules;
-    this.#concurrency = options.rules.findIndex((rule) => rule.kind === "concurrency");
-    this.#tolerance = Math.min(...options.rules.map((rule) => rule.toleranceMs));
+  /** The cell of what the store calls `key`. `knowledge`: of the cell that it takes the place of. */
+  constructor(context: CellContext, owner: CellOwner, key: string, knowledge?: Knowledge) {
+    const { rules, concurrency: index, leaseMs, clockErrorMs, timingMarginMs } = context;
+    this.#context = context;
+    this.#owner = owner;
+    this.#identity = index < 0 ? context.identity : context.nextIdentity();
+    this.#ledger = new Ledger(context, this.#identity, key, knowledge);
+    if (context.prefetch > 0) this.#prefetch = createPrefetch(rules, context.prefetch, context.reserveAheadMs);
+    if (index < 0) return;
     this.#holdings = createHoldings({
-      index: this.#concurrency,
-      owner: options.identity.id,
-      leaseMs: options.leaseMs,
+      index,
+      owner: this.#identity.id,
+      leaseMs,
       // Another clock may be ahead, and the timer that says that the lease is over may be late.
-      marginMs: Math.min(options.clockErrorMs, options.leaseMs / 2) +
-        Math.min(options.timingMarginMs, options.leaseMs / 10),
-      onLost: options.onLost,
+      marginMs: Math.min(clockErrorMs, leaseMs / 2) + Math.min(timingMarginMs, leaseMs / 10),
+      onLost: (permit) => owner.lost(permit),
     });
-    this.#turns = createTurns({ ...options, onGuest: (now) => this.#proceed(now) });
-    this.#prefetch = createPrefetch(options.rules, options.prefetch, options.reserveAheadMs);
-    this.#alarm = createAlarm(options.store.clock, () => this.#wake());
-    if (this.#concurrency >= 0) this.#leaseAlarm = createAlarm(options.store.clock, () => this.#wake(), true);
   }
 
   /** Whether nobody waits here and nothing is held: then it may be forgotten. */
   get idle(): boolean {
-    return !this.#driving && this.#queue.length === 0 && this.#schedule.size === 0 && this.#undo.length === 0 &&
-      this.#holdings.renewAt === Infinity;
+    return !this.#driving && this.#queue.length === 0 && !this.#schedule?.size && this.#undo.length === 0 &&
+      (this.#holdings?.renewAt ?? Infinity) === Infinity && (this.#prefetch?.isEmpty ?? true);
+  }
+
+  /** Whether the store lends what this cell is about, so that there is nothing to gain by forgetting it. */
+  get lends(): boolean {
+    return this.#ledger.lends;
+  }
+
+  /** What it knows, for a cell that takes its place. To be asked for when it is idle. */
+  get knowledge(): Knowledge | undefined {
+    return this.#ledger.knowledge;
   }
 
   /** Nobody is to come here before the next write: for one that is about to be forgotten. */
   rest(): void {
-    this.#turns.rest();
-    this.#options.ledger.settle();
+    this.#context.desk?.shut(this.#identity.id, this.#ledger.key, this);
+    this.#turns?.dismiss();
+    this.#ledger.settle();
   }
 
   /**
-   * Decides the request, and if it is granted waits for its moment. `deadline` is the latest moment to start at; one that
-   * is not after `now` means that the caller does not want to wait. `answerBy` is when it hears at the latest that the store
-   * is silent, if that shall be before the store's own time limit.
+   * Decides the request, which {@link Cell.requestNow} has not, and if it is granted waits for its moment; then `settle`
+   * hears how it ended. `deadline` is the latest moment to start at; one that is not after `now` means that the caller does
+   * not want to wait. `answerBy` is when it hears at the latest that the store is silent, if that shall be before the store's
+   * own time limit. Once `signal` is aborted it is forgotten, and `settle` hears nothing.
    */
   request(
     cost: number,
     now: number,
     deadline: number,
+    settle: (outcome: Outcome) => void,
     signal?: AbortSignal,
+    onAbort?: () => void,
     answerBy: number = Infinity,
-  ): Promise<Outcome> {
-    const { identity, ledger, breaker } = this.#options;
-    if (this.#ended) return Promise.resolve({ kind: this.#ended, attempts: 0 });
-    if (signal?.aborted) return Promise.reject(signal.reason);
-    const decided = this.#prefetch ? undefined : this.#decideNow(cost, now, deadline);
-    if (decided) return Promise.resolve(decided);
-    const demand: Demand = { cost, owner: identity.id, permit: 0 };
+  ): void {
+    const { rules, breaker } = this.#context;
+    const ledger = this.#ledger;
+    if (this.#ended) return settle({ kind: this.#ended, attempts: 0 });
     const prefetch = this.#prefetch;
+    const demand: Demand = { cost, owner: this.#identity.id, permit: 0 };
     if (prefetch && cost === 1) prefetch.asked(now);
     const slot = prefetch && cost === 1 && this.#waiting === 0 ? this.#inStock(prefetch, now) : undefined;
     if (slot && slot.from > (deadline > now ? deadline : now + this.leadAt(now))) {
-      const refusal = refusalOf(this.#rules, ledger.base(now), now, demand);
-      return Promise.resolve({ kind: "refused", attempts: 0, ...refusal, retryAt: slot.from });
+      const refusal = refusalOf(rules, ledger.base(now), now, demand);
+      return settle({ kind: "refused", attempts: 0, ...refusal, retryAt: slot.from });
     }
-    if (slot && slot.from <= now && this.#schedule.size === 0) {
+    if (slot && slot.from <= now && !this.#schedule?.size) {
       prefetch?.take();
       if (prefetch?.isLow(now)) this.#proceed(now);
-      return Promise.resolve({ kind: "granted", grant: slot, servedAt: now, attempts: 0 });
+      return settle({ kind: "granted", grant: slot, servedAt: now, attempts: 0 });
     }
-    // Of what is in stock nobody knows but this process, which may give it back for the request.
-    const known = prefetch && !prefetch.isEmpty ? undefined : ledger.known;
-    const parked = this.#resumeAt > now;
-    // Those who wait here already are about to ask: nobody else needs to wait for that answer.
-    const cause = slot ? undefined : breaker.refusal(this.#queue.length > 0);
-    if (known && (parked || deadline <= now || cause)) {
-      if (this.#startsTooLate(known, now, this.#queuedCost, demand, deadline)) {
-        return Promise.resolve(this.#refusal(known, now, demand, 0));
-      }
-      // Somebody waits for a permit, and one may have been released: who cannot wait makes everybody look.
-      if (deadline <= now) this.#resumeAt = -Infinity;
+    if (prefetch) {
+      // Of what is in stock nobody knows but this process, which may give it back for the request.
+      const cause = slot ? undefined : breaker.refusal(this.#queue.length > 0);
+      const refused = prefetch.isEmpty ? this.#refuseNow(demand, now, deadline, cause !== undefined) : undefined;
+      if (refused) return settle(refused);
+      if (cause) return settle({ kind: "failed", cause, attempts: 0 });
     }
-    if (cause) return Promise.resolve({ kind: "failed", cause, attempts: 0 });
-    return new Promise((resolve, reject) => {
-      const leave = () => {
+    const waiter: Caller = new Waiter(demand, now, deadline, answerBy, settle);
+    if (signal) {
+      waiter.listen(signal, () => {
         this.#settled(waiter);
         waiter.unlisten();
         this.#leave(waiter);
-        reject(signal?.reason);
-      };
-      const waiter = this.#waiter(cost, now, deadline, answerBy, resolve, () => {
-        signal?.removeEventListener("abort", leave);
+        onAbort?.();
       });
-      signal?.addEventListener("abort", leave);
-      if (slot) {
-        prefetch?.take();
-        this.#schedule.add(waiter, slot);
-        this.#proceed(now);
-      } else this.#join(waiter, now);
-    });
+    }
+    if (slot) {
+      prefetch?.take();
+      this.#scheduled.add(waiter, slot);
+      this.#proceed(now);
+    } else this.#join(waiter, now);
   }
 
   /**
@@ -275,82 +278,83 @@ export class Cell {
     const decided = this.#decideNow(cost, now, deadline);
     if (decided || deadline > now || this.#driving || !this.#borrows(now)) return decided;
     let outcome: Outcome | undefined;
-    this.#join(this.#waiter(cost, now, deadline, Infinity, (ended) => outcome = ended, () => {}), now);
+    const demand: Demand = { cost, owner: this.#identity.id, permit: 0 };
+    this.#join(new Waiter<Outcome>(demand, now, deadline, Infinity, (ended) => outcome = ended), now);
     return outcome;
   }
 
   /** What is certain, or can be made so at once, when nobody waits here. */
   #decideNow(cost: number, now: number, deadline: number): Outcome | undefined {
-    const { identity, ledger, breaker } = this.#options;
+    const { breaker } = this.#context;
     if (this.#ended) return { kind: this.#ended, attempts: 0 };
-    const demand: Demand = { cost, owner: identity.id, permit: 0 };
+    const demand: Demand = { cost, owner: this.#identity.id, permit: 0 };
     const granted = this.#grantNow(demand, now);
     if (granted) return granted;
-    const known = ledger.known;
-    const parked = this.#resumeAt > now;
     // Those who wait here already are about to ask: nobody else needs to wait for that answer.
     const cause = breaker.refusal(this.#queue.length > 0);
-    if (known && (parked || deadline <= now || cause)) {
-      if (this.#startsTooLate(known, now, this.#queuedCost, demand, deadline)) {
-        return this.#refusal(known, now, demand, 0);
-      }
-      // Somebody waits for a permit, and one may have been released: who cannot wait makes everybody look.
-      if (deadline <= now) this.#resumeAt = -Infinity;
-    }
-    return cause && { kind: "failed", cause, attempts: 0 };
+    return this.#refuseNow(demand, now, deadline, cause !== undefined) ??
+      (cause && { kind: "failed", cause, attempts: 0 });
   }
 
-  /** The short way for a request that need not wait, where it takes no conversation to know that and no permit is held. */
-  #grantNow(demand: Demand, now: number): Outcome | undefined {
-    const { ledger } = this.#options;
-    if (this.#concurrency >= 0 || this.#driving || this.#queue.length > 0 || this.#undo.length > 0) return undefined;
-    if (!this.#borrows(now)) return undefined;
-    const state = withRecentEpoch(this.#rules, ledger.base(now), now);
-    const { epoch, parts: before } = state;
+  /** The refusal that is certain from what is known, if it is. */
+  #refuseNow(demand: Demand, now: number, deadline: number, isDown: boolean): Outcome | undefined {
+    const { known } = this.#ledger;
+    if (!known || (this.#resumeAt <= now && deadline > now && !isDown)) return undefined;
+    if (this.#startsTooLate(known, now, this.#queuedCost, demand, deadline)) {
+      return this.#refusal(known, now, demand, 0);
+    }
+    // Somebody waits for a permit, and one may have been released: who cannot wait makes everybody look.
+    if (deadline <= now) this.#resumeAt = -Infinity;
+    return undefined;
+  }
+
+  /**
+   * The short way for a request that need not wait, where it takes no conversation to know that and no permit is held: takes
+   * what it wants at once, and returns the state that is left.
+   */
+  takeNow(demand: Demand, now: number): State | undefined {
+    if (!this.#isFree || !this.#borrows(now)) return undefined;
+    const { rules } = this.#context;
+    const { epoch, parts, writers, foreign } = withRecentEpoch(rules, this.#ledger.base(now), now);
     const time = now - epoch;
-    if (earliestStart(this.#rules, before, time, demand) > time) return undefined;
-    const after = takeAll(this.#rules, before, time, time, demand);
-    ledger.put({ epoch, parts: after, writers: state.writers, foreign: state.foreign });
-    const grant: Grant = { from: now, at: time + epoch, epoch, before, after, demand };
+    if (earliestStart(rules, parts, time, demand) > time) return undefined;
+    const state: State = { epoch, parts: takeAll(rules, parts, time, time, demand), writers, foreign };
+    this.#ledger.put(state);
+    return state;
+  }
+
+  /** Whether nobody waits here, and nothing is to be written or held. */
+  get #isFree(): boolean {
+    return !this.#holdings && !this.#driving && !this.#ended && !this.#prefetch && this.#queue.length === 0 &&
+      this.#undo.length === 0;
+  }
+
+  #grantNow(demand: Demand, now: number): Outcome | undefined {
+    // What is borrowed may be what another limiter has left there.
+    if (!this.#isFree || !this.#borrows(now)) return undefined;
+    const { parts: before } = withRecentEpoch(this.#context.rules, this.#ledger.base(now), now);
+    const state = this.takeNow(demand, now);
+    if (!state) return undefined;
+    const grant: Grant = { from: now, at: now, epoch: state.epoch, before, after: state.parts, demand };
     return { kind: "granted", grant, servedAt: now, attempts: 1 };
   }
 
   /** Whether no conversation is needed. What is wrong with the value, if anything, shows on the way that takes one. */
   #borrows(now: number): boolean {
+    if (!this.#ledger.lends) return false;
     try {
-      return this.#options.ledger.borrow(now);
+      return this.#ledger.borrow(now);
     } catch {
       return false;
     }
   }
 
-  #waiter(
-    cost: number,
-    now: number,
-    deadline: number,
-    answerBy: number,
-    resolve: (outcome: Outcome) => void,
-    unlisten: () => void,
-  ): Waiter {
-    return {
-      isAhead: false,
-      demand: { cost, owner: this.#options.identity.id, permit: 0 },
-      // Who does not wait cannot by any clock.
-      deadline: deadline > now ? deadline : -Infinity,
-      patient: deadline > now,
-      since: now,
-      answerBy,
-      attempts: 0,
-      queued: false,
-      settled: false,
-      failed: false,
-      metFull: undefined,
-      resolve,
-      unlisten,
-    };
+  /** Those whose moment is still to come, to add one. */
+  get #scheduled(): Schedule<Caller, Grant> {
+    return this.#schedule ??= createSchedule();
   }
 
-  #join(waiter: Waiter, now: number): void {
+  #join(waiter: Caller, now: number): void {
     this.#enter(waiter);
     this.#queue.push(waiter);
     this.#proceed(now);
@@ -359,8 +363,8 @@ export class Cell {
   /** Answers everybody who waits, and gives back what is held or was reserved. Nothing can be requested afterwards. */
   async close(): Promise<void> {
     for (const grant of this.#end("closed")) void this.giveBack(grant, true);
-    const now = this.#options.store.clock.now();
-    if (this.#holdings.size > 0) {
+    const now = this.#context.store.clock.now();
+    if (this.#holdings && this.#holdings.size > 0) {
       this.#holdings.dropAll();
       this.#holdings.doubt(now, now);
     }
@@ -368,7 +372,7 @@ export class Cell {
     await this.#running;
     // What the store has not heard by now comes back when its lease has run out: nobody is left to try again.
     await this.abandon();
-    this.#options.ledger.settle();
+    this.#ledger.settle();
   }
 
   /**
@@ -377,7 +381,7 @@ export class Cell {
    */
   async abandon(): Promise<void> {
     this.#end("abandoned");
-    this.#holdings.dropAll();
+    this.#holdings?.dropAll();
     for (const { resolve } of this.#undo.splice(0)) resolve();
     for (const peek of this.#peeks.splice(0)) peek.resolve(this.#nothing());
     this.#setAlarm();
@@ -388,9 +392,10 @@ export class Cell {
   #end(kind: "closed" | "abandoned"): Grant[] {
     this.#ended = kind;
     const stock = this.#prefetch?.clear() ?? [];
-    this.#turns.rest();
+    this.#context.desk?.shut(this.#identity.id, this.#ledger.key, this);
+    this.#turns?.dismiss();
     const unused: Grant[] = [...stock];
-    while (this.#schedule.size > 0) {
+    while (this.#schedule && this.#schedule.size > 0) {
       const { waiter, grant } = this.#schedule.take();
       this.#settle(waiter, { kind, attempts: waiter.attempts });
       unused.push(grant);
@@ -403,12 +408,12 @@ export class Cell {
 
   /** What stands in a store of which everything was deleted. */
   #nothing(): State {
-    return freshState(this.#rules, this.#options.store.clock.now());
+    return freshState(this.#context.rules, this.#context.store.clock.now());
   }
 
   /** What stood in the store when it was last written or read. */
   get known(): State | undefined {
-    return this.#options.ledger.known;
+    return this.#ledger.known;
   }
 
   /** What stands in the store now. */
@@ -416,7 +421,7 @@ export class Cell {
     if (this.#ended === "abandoned") return Promise.resolve(this.#nothing());
     return new Promise((resolve, reject) => {
       this.#peeks.push({ resolve, reject });
-      this.#proceed(this.#options.store.clock.now());
+      this.#proceed(this.#context.store.clock.now());
     });
   }
 
@@ -427,11 +432,11 @@ export class Cell {
   giveBack(grant: Grant, unused: boolean): Promise<void> {
     // The permit went with the state that counted it; what is counted now is somebody else's.
     if (this.#ended === "abandoned") return Promise.resolve();
-    this.#holdings.drop(grant.demand.permit);
+    this.#holdings?.drop(grant.demand.permit);
     return new Promise((resolve) => {
       this.#undo.push({ grant, unused, resolve });
       this.#resumeAt = -Infinity;
-      const proceed = () => this.#proceed(this.#options.store.clock.now());
+      const proceed = () => this.#proceed(this.#context.store.clock.now());
       // Several that are taken back together are, whatever their order: nothing depends on what goes too.
       if (unused) void Promise.resolve().then(proceed);
       else proceed();
@@ -441,12 +446,12 @@ export class Cell {
   /** Whether time alone makes it certain that a request behind others of `ahead` cost cannot start by its deadline. */
   #startsTooLate(state: State, now: number, ahead: number, demand: Demand, deadline: number): boolean {
     if (deadline === Infinity) return false;
-    const start = earliestStartBehind(this.#rules, state.parts, now - state.epoch, ahead, demand) + state.epoch;
+    const start = earliestStartBehind(this.#context.rules, state.parts, now - state.epoch, ahead, demand) + state.epoch;
     return start > (deadline > now ? deadline : now + this.leadAt(now));
   }
 
   /** The waiter is to be decided. */
-  #enter(waiter: Waiter): void {
+  #enter(waiter: Caller): void {
     waiter.queued = true;
     this.#waiting++;
     this.#queuedCost += waiter.demand.cost;
@@ -455,7 +460,7 @@ export class Cell {
   }
 
   /** The waiter needs no decision any more. */
-  #exit(waiter: Waiter): void {
+  #exit(waiter: Caller): void {
     if (!waiter.queued) return;
     waiter.queued = false;
     this.#waiting--;
@@ -463,27 +468,28 @@ export class Cell {
     this.#queuedCost = this.#waiting === 0 ? 0 : this.#queuedCost - waiter.demand.cost;
   }
 
-  #settled(waiter: Waiter): void {
+  #settled(waiter: Caller): void {
     waiter.settled = true;
     this.#exit(waiter);
   }
 
-  #settle(waiter: Waiter, outcome: Outcome): void {
+  #settle(waiter: Caller, outcome: Outcome): void {
     this.#settled(waiter);
-    waiter.unlisten();
-    waiter.resolve(outcome);
+    waiter.settle(outcome);
   }
 
   #refusal(state: State, now: number, demand: Demand, attempts: number): Outcome {
-    return { kind: "refused", attempts, ...refusalOf(this.#rules, state, now, demand) };
+    const { rule, retryAt } = refusalOf(this.#context.rules, state, now, demand);
+    return { kind: "refused", attempts, rule, retryAt, state };
   }
 
   #hasWork(now: number): boolean {
     if (this.#ended === "abandoned") return false;
     if (!this.#ended && this.#waiting === 0 && this.#prefetch?.isLow(now)) return true;
     return (this.#queue.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 ||
-      this.#peeks.length > 0 || this.#turns.hasGuests || now >= this.#holdings.renewAt ||
-      (this.#holdings.isMarked && this.#waiting === 0);
+      this.#peeks.length > 0 || this.#turns?.hasGuests === true ||
+      (this.#holdings !== undefined &&
+        (now >= this.#holdings.renewAt || (this.#holdings.isMarked && this.#waiting === 0)));
   }
 
   #proceed(now: number): void {
@@ -493,7 +499,9 @@ export class Cell {
 
   /** As {@link Cell.#drive}, where it takes no conversation. Whether that is so. */
   #driveNow(): boolean {
-    const { ledger, store: { clock } } = this.#options;
+    const ledger = this.#ledger;
+    if (!ledger.lends) return false;
+    const { clock } = this.#context.store;
     this.#driving = true;
     try {
       for (let now = clock.now(); this.#hasWork(now); now = clock.now()) {
@@ -513,7 +521,7 @@ export class Cell {
   }
 
   async #drive(): Promise<void> {
-    const { clock } = this.#options.store;
+    const { clock } = this.#context.store;
     this.#driving = true;
     this.#fresh = false;
     while (this.#hasWork(clock.now())) {
@@ -526,6 +534,7 @@ export class Cell {
     }
     this.#driving = false;
     this.#setAlarm();
+    if (this.idle && (this.#prefetch?.isEmpty ?? true)) this.#owner.rested();
   }
 
   /** Lets callers that come in the same turn, and those that were just served and come again, join the batch. */
@@ -543,7 +552,8 @@ export class Cell {
 
   /** Decides what is waiting and writes it, again and again until nobody else was faster; or has it decided elsewhere. */
   async #round(): Promise<void> {
-    const { ledger, meter, maxRetries, store: { clock } } = this.#options;
+    const ledger = this.#ledger;
+    const { maxRetries, store: { clock } } = this.#context;
     const begunAt = clock.now();
     let pause = 1;
     let races = 0;
@@ -556,7 +566,7 @@ export class Cell {
         if (plan) return this.#finish(plan);
         fresh = true;
       }
-      const leader = this.#turns.leader(clock.now());
+      const leader = this.#turns?.leader(clock.now());
       if (leader !== undefined) {
         if (await this.#ask(leader)) return;
         hasAsked = true;
@@ -566,24 +576,55 @@ export class Cell {
         const plan = await this.#readFor(refused);
         if (plan) return this.#finish(plan);
         fresh = true;
-        if (races > 0 && !hasAsked) this.#turns.followWriter();
-        if (this.#turns.leader(clock.now()) !== undefined) continue;
+        if (races > 0 && !hasAsked) this.#followWriter();
+        if (this.#turns?.leader(clock.now()) !== undefined) continue;
       }
-      await this.#turns.leaveRoom();
+      const room = this.#room ??= new Room(ledger);
+      const leftMs = room.leftMs(clock.now());
+      if (leftMs > 0) await clock.sleep(leftMs);
       let plan = this.#plan(fresh);
       if (plan.isDoubtful && !plan.changed) {
         await this.#read();
         plan = this.#plan(true);
       }
-      if (!plan.changed || await this.#write(plan)) return this.#finish(plan);
+      if (!plan.changed) return this.#finish(plan);
+      const isWritten = await this.#write(plan);
+      this.#granting = false;
+      if (isWritten) return this.#finish(plan);
       refused.push(plan);
-      meter.count("casFailures");
+      this.#owner.meter.count("casFailures");
       if (races >= maxRetries) this.#giveUp(races + 1);
       hasAsked = false;
       const isStarved = clock.now() - begunAt > STARVED_MS;
       if (races > 0 && !isStarved) await clock.sleep(pause = this.#nextPause(pause));
       races++;
     }
+  }
+
+  /** A race was lost: from now on the last writer decides, if it can be asked. */
+  #followWriter(): void {
+    const winner = this.#ledger.known?.writers.at(-1)?.[0];
+    if (!this.#context.desk || winner === undefined || winner === this.#identity.id) return;
+    this.#taken().follow(winner, this.#context.store.clock.now());
+  }
+
+  #taken(): Turns {
+    return this.#turns ??= createTurns({
+      ...this.#context,
+      identity: this.#identity,
+      ledger: this.#ledger,
+      onGuest: (now) => this.#proceed(now),
+    });
+  }
+
+  /** Another process hands its work over: the answer, when there is one. */
+  receive(foreign: ForeignWork): Promise<Uint8Array | undefined> {
+    return this.#taken().receive(foreign);
+  }
+
+  /** Others want to write whose work cannot be decided here. */
+  makeRoom(): void {
+    this.#room?.make(this.#context.store.clock.now());
   }
 
   #finish(plan: Plan): void {
@@ -602,50 +643,50 @@ export class Cell {
    * Writes the plan. Who waits for a permit hears of it already now: the hint reaches it while the answer is on its way
    * here, and what it reads then has been written. Should it be too early, the hint after the answer is not.
    */
-  async #write(plan: Plan): Promise<boolean> {
+  #write(plan: Plan): Promise<boolean> {
     this.#granting = plan.batch.granted.length > 0;
-    const writing = this.#options.ledger.write(plan.state, this.#isUrgent());
-    if (!this.#ended) this.#turns.open();
+    const writing = this.#ledger.write(plan.state, this.#isUrgent());
+    // From now on others may lose races against this process.
+    if (!this.#ended) this.#context.desk?.open(this.#identity.id, this.#ledger.key, this);
     this.#announce(plan);
-    const isWritten = await writing;
-    this.#granting = false;
-    return isWritten;
+    return writing;
   }
 
   /** Whether the store has to hear which permits are held, however often it has failed: a lease runs out by itself. */
   #isUrgent(): boolean {
-    return this.#options.store.clock.now() >= this.#holdings.renewAt;
+    return this.#holdings !== undefined && this.#context.store.clock.now() >= this.#holdings.renewAt;
   }
 
   #announce({ givesBack, state, decidedAt }: Plan): void {
-    const { store: { kv }, ledger } = this.#options;
-    if (givesBack && this.#hasFreePermits(state, decidedAt)) kv.announce?.(ledger.key);
+    if (!givesBack || !this.#hasFreePermits(state, decidedAt)) return;
+    this.#context.store.kv.announce?.(this.#ledger.key);
   }
 
   /** Has everything decided by another process. Whether it did. */
   async #ask(leader: string): Promise<boolean> {
-    const { store: { clock }, ledger } = this.#options;
+    const { clock } = this.#context.store;
+    const turns = this.#taken();
     const sentAt = clock.now();
     const work = this.#work(sentAt, MOST_REQUESTS);
     // What is released while the answer is on its way shall be heard of.
-    if (this.#concurrency >= 0 && work.requests.some(({ patient }) => patient)) this.#listen();
-    const heard = await this.#turns.ask(leader, work);
+    if (this.#holdings && work.requests.some(({ patient }) => patient)) this.#listen();
+    const heard = await turns.ask(leader, work);
     if (heard.kind === "declined") return false;
     const plan = heard.kind === "decided" ? this.#decidedElsewhere(work, heard.verdict, sentAt) : undefined;
     if (!plan) {
-      this.#turns.disbelieve();
+      turns.disbelieve();
       this.#forgetUndone(work.undos.length, work.requests.length > 0, clock.now());
       return false;
     }
-    ledger.learn(plan.state);
+    this.#ledger.learn(plan.state);
     this.#fresh = false;
     this.#commit(plan);
     return true;
   }
 
   /** What another process has decided; `undefined` if it cannot have been this work that it decided. */
-  #decidedElsewhere(work: Work<Waiter>, verdict: Verdict, sentAt: number): Plan | undefined {
-    const batch = decideWork(this.#rules, verdict.state, work, verdict.terms);
+  #decidedElsewhere(work: Work<Caller>, verdict: Verdict, sentAt: number): Plan | undefined {
+    const batch = decideWork(this.#context.rules, verdict.state, work, verdict.terms);
     const { granted, dealtWith } = batch;
     if (granted.length !== verdict.granted || dealtWith !== verdict.dealtWith || lastOf(batch) !== verdict.lastAt) {
       return undefined;
@@ -661,31 +702,33 @@ export class Cell {
       givesBack: false,
       decidedAt: sentAt,
       undone: work.undos.length,
-      resumeAt: this.#resumeAtAfter(batch, work.requests, state, this.#options.store.clock.now()),
+      resumeAt: this.#resumeAtAfter(batch, work.requests, state, this.#context.store.clock.now()),
     };
   }
 
   /** Decorrelated jitter: who lost waits for a random time that grows, so that the losers do not meet again. */
   #nextPause(pause: number): number {
-    const { random, retryIntervalMs } = this.#options;
+    const { random, retryIntervalMs } = this.#context;
     return Math.min(retryIntervalMs, 1 + random() * (3 * pause - 1));
   }
 
-  /** Returns what stands in the store of all that was refused. */
   /** What is left for this process, which has what is in stock besides. */
   #withStock(state: State): State {
     const undos = (this.#prefetch?.all() ?? []).map((grant) => ({ grant, unused: true }));
     if (undos.length === 0) return state;
-    const now = this.#options.store.clock.now();
-    const parts = withoutUndone(this.#rules, state, undos);
+    const { rules, store: { clock } } = this.#context;
+    const now = clock.now();
+    const parts = withoutUndone(rules, state, undos);
     const slot = this.#prefetch?.next(now);
     if (!slot || slot.from > now) return { ...state, parts };
     // What cannot be given back can still be used by one of cost 1.
-    return { ...state, parts: atLeastOne(this.#rules, parts, now - state.epoch) };
+    return { ...state, parts: atLeastOne(rules, parts, now - state.epoch) };
   }
 
+  /** Returns what stands in the store of all that was refused. */
   async #read(): Promise<State | undefined> {
-    const { ledger, store: { clock } } = this.#options;
+    const ledger = this.#ledger;
+    const { clock } = this.#context.store;
     const peeks = this.#peeks.splice(0);
     try {
       const written = await ledger.read(this.#isUrgent());
@@ -700,7 +743,7 @@ export class Cell {
   /** The first slot in stock, if nobody who came before is overtaken with it. */
   #inStock(prefetch: Prefetch, now: number): Grant | undefined {
     const slot = prefetch.next(now);
-    return slot && slot.from >= this.#schedule.last ? slot : undefined;
+    return slot && slot.from >= (this.#schedule?.last ?? -Infinity) ? slot : undefined;
   }
 
   /** Serves those who wait, in order, as long as there is something in stock. What is being written is not about them. */
@@ -711,10 +754,10 @@ export class Cell {
         const slot = waiter.demand.cost === 1 ? this.#inStock(prefetch, now) : undefined;
         if (!slot || slot.from > Math.max(waiter.deadline, now)) return;
         prefetch.take();
-        if (slot.from <= now && this.#schedule.size === 0) this.#serve(waiter, slot, now);
+        if (slot.from <= now && !this.#schedule?.size) this.#serve(waiter, slot, now);
         else {
           this.#exit(waiter);
-          this.#schedule.add(waiter, slot);
+          this.#scheduled.add(waiter, slot);
         }
       }
       this.#queue.shift();
@@ -722,7 +765,7 @@ export class Cell {
   }
 
   /** The requests, and behind them those for slots that somebody is likely to ask for. */
-  #withAhead(prefetch: Prefetch, waiting: readonly Waiter[], now: number, most: number): readonly Waiter[] {
+  #withAhead(prefetch: Prefetch, waiting: readonly Caller[], now: number, most: number): readonly Caller[] {
     // Who wants something else shall not come after what nobody has asked for.
     if (waiting.some(({ demand: { cost } }) => cost !== 1)) {
       for (const grant of prefetch.clear()) this.#undo.push({ grant, unused: true, resolve: () => {} });
@@ -730,31 +773,19 @@ export class Cell {
     const { count, keepMs } = prefetch.wish(now);
     const room = Math.min(count, most - waiting.length);
     if (this.#ended || room <= 0) return waiting;
-    const { identity, reserveAheadMs } = this.#options;
-    const ahead: Waiter = {
-      isAhead: true,
-      demand: { cost: 1, owner: identity.id, permit: 0 },
-      // As far as everybody reserves who comes anew.
-      deadline: now + reserveAheadMs - reserveAheadMs / STEPS_PER_RESERVE,
-      patient: true,
-      keepMs,
-      since: now,
-      answerBy: Infinity,
-      attempts: 0,
-      queued: false,
-      settled: true,
-      failed: false,
-      metFull: undefined,
-      resolve() {},
-      unlisten() {},
-    };
+    const { reserveAheadMs } = this.#context;
+    // As far as everybody reserves who comes anew.
+    const latest = now + reserveAheadMs - reserveAheadMs / STEPS_PER_RESERVE;
+    const demand: Demand = { cost: 1, owner: this.#identity.id, permit: 0 };
+    const ahead: Caller = new Waiter(demand, now, latest, Infinity, undefined, keepMs);
     return [...waiting, ...Array.from({ length: room }, () => ahead)];
   }
 
   /** Everything that is to be decided here, at most so many requests of it. */
-  #work(now: number, most = Infinity): Work<Waiter> {
-    const { identity, ledger, leaseMs, reserveAheadMs } = this.#options;
-    this.#holdings.check(ledger.known, now);
+  #work(now: number, most = Infinity): Work<Caller> {
+    const { leaseMs, reserveAheadMs } = this.#context;
+    const identity = this.#identity;
+    this.#holdings?.check(this.#ledger.known, now);
     this.#nudged = false;
     this.#queue = this.#queue.filter((waiter) => !waiter.settled);
     const waiting = this.#queue.slice(0, most);
@@ -763,13 +794,13 @@ export class Cell {
     return {
       owner: identity.id,
       leaseMs,
-      undos: this.#undo.slice(),
-      held: this.#holdings.toTell(now),
+      undos: this.#undo.length > 0 ? this.#undo.slice() : NOTHING_UNDONE,
+      held: this.#holdings?.toTell(now),
       requests,
-      firstPermit: this.#concurrency < 0 ? 0 : identity.next(requests.length),
+      firstPermit: this.#holdings ? identity.next(requests.length) : 0,
       since: first?.since ?? now,
       marks: first !== undefined && this.#isOvertaken(first, now),
-      isMarked: this.#holdings.isMarked,
+      isMarked: this.#holdings?.isMarked ?? false,
       lead: this.leadAt(now),
       // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere.
       restraint: this.#resumeAt === -Infinity ? reserveAheadMs / STEPS_PER_RESERVE : 0,
@@ -781,11 +812,10 @@ export class Cell {
    * nobody: that is for {@link Cell.#commit}. `isFresh`: what is known cannot have changed since.
    */
   #plan(isFresh: boolean): Plan {
-    const { ledger, reserveAheadMs, store: { clock } } = this.#options;
-    const rules = this.#rules;
+    const { rules, reserveAheadMs, store: { clock } } = this.#context;
     const now = clock.now();
     const own = this.#work(now);
-    const base = withRecentEpoch(rules, ledger.base(now), now);
+    const base = withRecentEpoch(rules, this.#ledger.base(now), now);
     const terms: Terms = { now, horizon: now + reserveAheadMs, isFresh };
     const verdicts: Decided[] = [];
     let parts = base.parts;
@@ -799,8 +829,8 @@ export class Cell {
       return batch;
     };
     // Who has waited for longest comes first, here or elsewhere.
-    const { all, next } = this.#turns.guests(now, base.writers);
-    const guests = all.toSorted((a, b) => a.work.since - b.work.since);
+    const { all, next } = this.#turns?.guests(now, base.writers) ?? NOBODY;
+    const guests = all.length > 1 ? all.toSorted((a, b) => a.work.since - b.work.since) : all;
     const welcome = (guest: Guest) => {
       const state = { ...base, parts };
       const batch = decide(guest.work);
@@ -830,30 +860,30 @@ export class Cell {
   }
 
   /** What is taken for those who are still to come stands behind those who wait. */
-  #ofThoseWhoWait({ dealtWith }: Batch<Waiter>, requests: readonly Waiter[]): Pick<Plan, "dealtWith" | "ahead"> {
+  #ofThoseWhoWait({ dealtWith }: Batch<Caller>, requests: readonly Caller[]): Pick<Plan, "dealtWith" | "ahead"> {
     if (!this.#prefetch) return { dealtWith, ahead: 0 };
     const first = requests.findIndex(({ isAhead }) => isAhead);
     if (first < 0) return { dealtWith, ahead: 0 };
     return { dealtWith: Math.min(dealtWith, first), ahead: requests.length - first };
   }
 
-  #resumeAtAfter(batch: Batch<Waiter>, requests: readonly Waiter[], state: State, now: number): number {
+  #resumeAtAfter(batch: Batch<Caller>, requests: readonly Caller[], state: State, now: number): number {
     const head = requests[batch.dealtWith];
     return head && !head.isAhead && batch.held !== "doubt" ? this.#whenToResume(batch, state, now, head) : -Infinity;
   }
 
   /** Whether others have taken permits while the waiter waited for one, or may have. */
-  #isOvertaken({ since, metFull }: Waiter, now: number): boolean {
-    const { known } = this.#options.ledger;
-    if (this.#concurrency < 0) return false;
+  #isOvertaken({ since, metFull }: Caller, now: number): boolean {
+    const { known } = this.#ledger;
+    if (!this.#holdings) return false;
     if (now - since >= MARK_AFTER_MS) return true;
     return metFull !== undefined && known !== undefined && this.#holdings.othersTook(metFull, known.parts);
   }
 
-  #meetFull(waiter: Waiter, parts: Parts): void {
+  #meetFull(waiter: Caller, parts: Parts): void {
     if (waiter.metFull) return;
     waiter.metFull = parts;
-    this.#options.meter.count("maxConcurrentReached");
+    this.#owner.meter.count("maxConcurrentReached");
   }
 
   /** Those who stand behind one who has to wait, and who cannot or do not want to wait so long, hear so now. */
@@ -867,12 +897,12 @@ export class Cell {
     }
   }
 
-  #whenToResume({ held, heldUntil, granted }: Batch<Waiter>, state: State, now: number, head: Waiter): number {
-    const { random, reserveAheadMs, identity } = this.#options;
+  #whenToResume({ held, heldUntil, granted }: Batch<Caller>, state: State, now: number, head: Caller): number {
+    const { rules, random, reserveAheadMs } = this.#context;
     if (held === "time") {
       const step = reserveAheadMs / STEPS_PER_RESERVE;
       // Who has just had its turn knows best what stands there, and would win again: it leaves the others a start.
-      const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === identity.id;
+      const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
       // Somewhat later than possible, so that several are decided at once, and not all processes at the same moment; and the
       // sooner the more turns went to others, as a clock that is a little late would else lose all of them.
       const jitter = (0.5 + random()) / (1 + head.attempts / ATTEMPTS_TO_HURRY);
@@ -880,73 +910,79 @@ export class Cell {
     }
     this.#meetFull(head, state.parts);
     this.#listen();
-    const { retryAt } = obstacle(this.#rules, state.parts, now - state.epoch, head.demand);
+    const { retryAt } = obstacle(rules, state.parts, now - state.epoch, head.demand);
     const pause = Math.min(Math.max(FIRST_LOOK_MS, now - head.since), LOOK_AGAIN_MS);
     return Math.min(retryAt + state.epoch, now + pause * (0.5 + random() / 2));
   }
 
   /**
    * By how much a grant counts for later than it is decided. With a store whose answers take longer than a start may be
-   * late, it counts for when the answer will be here; and for later still after each slot that was missed, as answers
-   * that come now sooner and now later would be too late for most of them.
+   * late, it counts for when the answer will be here, if it takes as long as the slowest of late; and for later still after
+   * each slot that was missed, as answers that come now sooner and now later would be too late for most of them.
    */
   leadAt(now: number): number {
-    const tripMs = Math.max(this.#options.ledger.tripMs, this.#turns.askMs(now));
-    return tripMs > this.#tolerance / 4 ? tripMs + this.#missed * Math.min(tripMs, MISS_MS) : 0;
+    const { trips, toleranceMs } = this.#context;
+    const tripMs = Math.max(trips.ms, this.#turns?.askMs(now) ?? 0);
+    if (tripMs <= toleranceMs / 4) return 0;
+    const mostMs = Math.min(trips.mostMs(now), MOST_TRIPS_OF_LEAD * tripMs, LONGEST_LEAD_MS / 2);
+    return Math.max(tripMs, mostMs) + this.#missed * Math.min(tripMs, MISS_MS);
   }
 
   /** Tells everybody what was written. */
   #commit(plan: Plan): void {
-    const { ledger, store: { clock } } = this.#options;
+    const { toleranceMs, store: { clock } } = this.#context;
     const now = clock.now();
-    const undone = this.#undo.splice(0, plan.undone);
+    const holdings = this.#holdings;
+    const undone = plan.undone > 0 ? this.#undo.splice(0, plan.undone) : NOTHING_UNDONE;
     const decided = plan.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
-    for (const waiter of this.#queue.slice(0, decided)) waiter.attempts++;
-    this.#queue = this.#queue.slice(plan.dealtWith);
+    for (let i = 0; i < decided && i < this.#queue.length; i++) this.#queue[i]!.attempts++;
+    this.#queue = plan.dealtWith < this.#queue.length ? this.#queue.slice(plan.dealtWith) : [];
     this.#resumeAt = this.#nudged ? -Infinity : plan.resumeAt;
     // The answer may have been on its way for longer than the lease lasts: somebody else may hold the permits by now.
-    const isOver = now >= this.#holdings.leaseEnd(plan.state);
-    const again: Waiter[] = [];
+    const isOver = holdings !== undefined && now >= holdings.leaseEnd(plan.state);
+    const again: Caller[] = [];
     let stocked = 0;
     for (const { request: waiter, grant } of plan.batch.granted) {
       if (waiter.isAhead && !this.#ended) {
-        this.#prefetch?.add(grant, plan.decidedAt + this.#options.reserveAheadMs);
+        this.#prefetch?.add(grant, plan.decidedAt + this.#context.reserveAheadMs);
         stocked++;
-      } else if (waiter.failed) this.#holdings.doubt(now, now);
+      } else if (waiter.failed) holdings?.doubt(now, now);
       else if (waiter.settled) void this.giveBack(grant, true);
       else if (isOver) {
         void this.giveBack(grant, true);
         again.push(waiter);
       } else {
-        if (this.#concurrency >= 0) this.#holdings.hold(grant.demand.permit, now);
-        if (grant.from <= now && now - grant.at <= this.#tolerance) this.#serve(waiter, grant, now);
+        holdings?.hold(grant.demand.permit, now);
+        if (grant.from <= now && now - grant.at <= toleranceMs) this.#serve(waiter, grant, now);
         else {
           this.#exit(waiter);
-          this.#schedule.add(waiter, grant);
+          this.#scheduled.add(waiter, grant);
         }
       }
     }
-    this.#holdings.written(plan.state, plan.decidedAt, now);
-    if (isOver) this.#holdings.check(ledger.known, now);
+    holdings?.written(plan.state, plan.decidedAt, now);
+    if (isOver) holdings.check(this.#ledger.known, now);
     for (const { request: waiter, refusal } of plan.batch.refused) {
       if (refusal.rule.kind === "concurrency") this.#meetFull(waiter, plan.state.parts);
       if (!waiter.settled) this.#settle(waiter, { kind: "refused", attempts: waiter.attempts, ...refusal });
     }
     if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
-    this.#queue.unshift(...again, ...this.#serveDue(now));
+    const left = this.#serveDue(now);
+    if (again.length + left.length > 0) this.#queue = [...again, ...left, ...this.#queue];
     if (plan.ahead > 0) this.#prefetch?.heard(plan.ahead, stocked, now);
     if (this.#prefetch && !this.#ended) this.#serveFromStock(this.#prefetch, now);
     for (const { resolve } of undone) resolve();
-    this.#turns.answer(plan.verdicts);
+    this.#turns?.answer(plan.verdicts);
     this.#setAlarm();
   }
 
   #hasFreePermits({ epoch, parts }: State, now: number): boolean {
-    const rule = this.#rules[this.#concurrency];
-    return rule !== undefined && rule.usage(parts[this.#concurrency]!, now - epoch).remaining > 0;
+    const { rules, concurrency } = this.#context;
+    const rule = rules[concurrency];
+    return rule !== undefined && rule.usage(parts[concurrency]!, now - epoch).remaining > 0;
   }
 
-  #serve(waiter: Waiter, grant: Grant, now: number): void {
+  #serve(waiter: Caller, grant: Grant, now: number): void {
     this.#served = true;
     this.#missed = 0;
     this.#settle(waiter, { kind: "granted", grant, servedAt: now, attempts: waiter.attempts });
@@ -954,19 +990,21 @@ export class Cell {
 
   /** Whether the permit of a grant is gone before its moment has come. */
   #isLost(grant: Grant | undefined): boolean {
-    return this.#concurrency >= 0 && grant !== undefined && !this.#holdings.has(grant.demand.permit);
+    return this.#holdings !== undefined && grant !== undefined && !this.#holdings.has(grant.demand.permit);
   }
 
   /** Serves those whose moment has come. Returns those who are left without a slot, as it was missed. */
-  #serveDue(now: number): Waiter[] {
-    const left: Waiter[] = [];
-    while (this.#schedule.next <= now) {
-      if (now - this.#schedule.next <= this.#tolerance && !this.#isLost(this.#schedule.nextGrant)) {
-        const { waiter, grant } = this.#schedule.take();
+  #serveDue(now: number): readonly Caller[] {
+    const schedule = this.#schedule;
+    if (!schedule || schedule.next > now) return NOBODY.all;
+    const left: Caller[] = [];
+    while (schedule.next <= now) {
+      if (now - schedule.next <= this.#context.toleranceMs && !this.#isLost(schedule.nextGrant)) {
+        const { waiter, grant } = schedule.take();
         this.#serve(waiter, grant, now);
       } else {
         // To start this late could be too close to the slots after it.
-        const { waiter, missed } = this.#schedule.miss();
+        const { waiter, missed } = schedule.miss();
         void this.giveBack(missed, true);
         this.#enter(waiter);
         left.unshift(waiter);
@@ -978,9 +1016,8 @@ export class Cell {
 
   /** The alarm has rung: looks at everything that may be due. */
   #wake(): void {
-    const { ledger, store: { clock } } = this.#options;
-    const now = clock.now();
-    this.#holdings.check(ledger.known, now);
+    const now = this.#context.store.clock.now();
+    this.#holdings?.check(this.#ledger.known, now);
     const left = this.#serveDue(now);
     if (left.length > 0) {
       // What is being written is about the head of the queue: that must stay as it is.
@@ -997,7 +1034,7 @@ export class Cell {
 
   /** Answers those whose time is up. */
   #expire(now: number): void {
-    const { ledger } = this.#options;
+    const ledger = this.#ledger;
     let soonest = Infinity;
     for (const waiter of this.#queue) {
       if (waiter.settled) continue;
@@ -1014,17 +1051,17 @@ export class Cell {
   }
 
   /** Whether it is the store, and not the limit, that keeps the waiter from an answer, as far as anybody can tell. */
-  #isUndecided({ since, demand }: Waiter, now: number): boolean {
-    const { ledger } = this.#options;
+  #isUndecided({ since, demand }: Caller, now: number): boolean {
+    const ledger = this.#ledger;
     if (ledger.answeredAt <= since) return true;
     const { epoch, parts } = ledger.base(now);
-    return earliestStart(this.#rules, parts, now - epoch, demand) <= now - epoch;
+    return earliestStart(this.#context.rules, parts, now - epoch, demand) <= now - epoch;
   }
 
-  #silence(waiter: Waiter): StoreUnavailableError {
-    const { storeId, store, ledger } = this.#options;
+  #silence(waiter: Caller): StoreUnavailableError {
+    const { storeId, store } = this.#context;
     const ms = Math.round(store.clock.now() - waiter.since);
-    const isSilent = ledger.answeredAt <= waiter.since;
+    const isSilent = this.#ledger.answeredAt <= waiter.since;
     const what = isSilent ? `no answer for ${ms} ms` : `the request could not be written within ${ms} ms`;
     const advice = `Check that the server is up and reachable${isSilent ? "" : ", and its load"}.`;
     return new StoreUnavailableError(`${what}, when the caller's own timeout ended${because(store, advice)}`, {
@@ -1032,7 +1069,7 @@ export class Cell {
     });
   }
 
-  #failOne(waiter: Waiter, cause: unknown): void {
+  #failOne(waiter: Caller, cause: unknown): void {
     waiter.failed = true;
     this.#settle(waiter, { kind: "failed", cause, attempts: waiter.attempts });
   }
@@ -1042,7 +1079,7 @@ export class Cell {
     const cause = new StoreUnavailableError(
       `lost ${races} compare-and-set races in a row for one key. Too many processes write it at once: allow more tries ` +
         `with max_retries (maxRetries), or spread the load over more keys.`,
-      { store: this.#options.storeId, outcome: "not_applied" },
+      { store: this.#context.storeId, outcome: "not_applied" },
     );
     for (const waiter of this.#queue) {
       if (!waiter.settled && waiter.deadline < Infinity) this.#failOne(waiter, cause);
@@ -1051,17 +1088,17 @@ export class Cell {
 
   /** The store failed: everybody who waits for it hears so. */
   #fail(cause: unknown): void {
-    const now = this.#options.store.clock.now();
+    const now = this.#context.store.clock.now();
     for (const waiter of this.#queue) if (!waiter.settled) this.#failOne(waiter, cause);
     for (const peek of this.#peeks.splice(0)) peek.reject(cause);
     this.#queue = [];
     this.#fresh = false;
     this.#resumeAt = -Infinity;
-    this.#turns.fail();
+    this.#turns?.fail();
     const mayHaveGranted = this.#granting && !isNotApplied(cause);
     this.#granting = false;
     this.#forgetUndone(this.#undo.length, mayHaveGranted, now);
-    this.#holdings.failed(now, now + TELL_AGAIN_MS);
+    this.#holdings?.failed(now, now + TELL_AGAIN_MS);
     this.#prefetch?.pause(now + TELL_AGAIN_MS);
   }
 
@@ -1071,29 +1108,29 @@ export class Cell {
    */
   #forgetUndone(count: number, mayHaveGranted: boolean, now: number): void {
     for (const { resolve } of this.#undo.splice(0, count)) resolve();
-    if (count > 0 || mayHaveGranted) this.#holdings.doubt(now, now);
+    if (count > 0 || mayHaveGranted) this.#holdings?.doubt(now, now);
   }
 
   /** A waiter has gone: if there was a slot for it, that is given back. */
-  #leave(waiter: Waiter): void {
-    const free = this.#schedule.leave(waiter);
+  #leave(waiter: Caller): void {
+    const free = this.#schedule?.leave(waiter);
     const prefetch = free?.demand.cost === 1 ? this.#prefetch : undefined;
-    if (free && prefetch && prefetch.wish(this.#options.store.clock.now()).count > 0) prefetch.add(free, free.from);
+    if (free && prefetch && prefetch.wish(this.#context.store.clock.now()).count > 0) prefetch.add(free, free.from);
     else if (free) void this.giveBack(free, true);
     else if (!this.#driving) {
       this.#queue = this.#queue.filter((other) => other !== waiter);
       // If nobody is left here, others shall not wait for it to have its turn.
-      this.#proceed(this.#options.store.clock.now());
+      this.#proceed(this.#context.store.clock.now());
     }
   }
 
   /** Hears of released permits from now on, where the store can tell. */
   #listen(): void {
-    const { store: { kv, clock }, ledger } = this.#options;
+    const { kv, clock } = this.#context.store;
     if (this.#hints || !kv.wake) return;
-    const hints = this.#hints = kv.wake(ledger.key, () => {
+    const hints = this.#hints = kv.wake(this.#ledger.key, () => {
       // To take a free permit oneself takes one trip less than to have it taken.
-      this.#turns.lead();
+      this.#turns?.lead();
       this.#nudged = true;
       this.#resumeAt = -Infinity;
       this.#proceed(clock.now());
@@ -1112,28 +1149,39 @@ export class Cell {
 
   #setAlarm(): void {
     if (this.#ended === "abandoned") {
-      this.#alarm.clear();
+      this.#alarm?.clear();
       this.#leaseAlarm?.clear();
       this.#unlisten();
       return;
     }
     if (this.#queue.length === 0 && !this.#driving) this.#soonestDeadline = Infinity;
-    const lease = Math.min(this.#holdings.leaseUntil, this.#driving ? Infinity : this.#holdings.renewAt);
-    if (lease < Infinity) this.#leaseAlarm?.set(lease);
-    else if (!this.#driving) this.#leaseAlarm?.clear();
-    const due = this.#schedule.next;
+    if (this.#holdings) this.#setLeaseAlarm(this.#holdings);
+    let at = Math.min(this.#schedule?.next ?? Infinity, this.#driving ? Infinity : this.#soonestDeadline);
+    if (this.#queue.length > 0 && !this.#driving) at = Math.min(at, this.#resumeAt);
+    if (at < Infinity) this.#rings.set(at);
     if (this.#driving) {
-      if (due < Infinity) this.#alarm.set(due);
-      if (this.#soonestDeadline < Infinity) this.#alarm.glance(this.#soonestDeadline);
+      if (this.#soonestDeadline < Infinity) this.#rings.glance(this.#soonestDeadline);
       return;
     }
-    let at = Math.min(due, this.#soonestDeadline);
-    if (this.#queue.length > 0) at = Math.min(at, this.#resumeAt);
-    if (at < Infinity) this.#alarm.set(at);
-    else this.#alarm.clear();
+    if (at === Infinity) this.#alarm?.clear();
     if (this.#queue.length === 0) this.#unlisten();
   }
+
+  #setLeaseAlarm({ leaseUntil, renewAt }: Holdings): void {
+    const lease = Math.min(leaseUntil, this.#driving ? Infinity : renewAt);
+    if (lease < Infinity) {
+      this.#leaseAlarm ??= createAlarm(this.#context.store.clock, () => this.#wake(), true);
+      this.#leaseAlarm.set(lease);
+    } else if (!this.#driving) this.#leaseAlarm?.clear();
+  }
+
+  get #rings(): Alarm {
+    return this.#alarm ??= createAlarm(this.#context.store.clock, () => this.#wake());
+  }
 }
+
+const NOBODY = { all: [], next: undefined } as const;
+const NOTHING_UNDONE: readonly PendingUndo[] = [];
 
 /** The states of rates that have at least 1 left. */
 function atLeastOne(rules: readonly Rule[], parts: Parts, now: number): Parts {

@@ -15,6 +15,11 @@ export function earliestStart(
   demand: Demand,
   from: number = now,
 ): number {
+  const [only] = rules;
+  if (only && rules.length === 1) {
+    const next = only.earliest(parts[0]!, only.kind === "concurrency" ? now : from, demand);
+    return next > from ? next : from;
+  }
   let at = from;
   for (let asked = 0, agreed = 0; agreed < rules.length; asked++) {
     const index = asked % rules.length;
@@ -36,11 +41,14 @@ export function earliestStartBehind(
   ahead: number,
   demand: Demand,
 ): number {
-  return rules.reduce((at, rule, i) => Math.max(at, rule.earliestBehind(parts[i]!, now, ahead, demand)), now);
+  let at = now;
+  for (let i = 0; i < rules.length; i++) at = Math.max(at, rules[i]!.earliestBehind(parts[i]!, now, ahead, demand));
+  return at;
 }
 
 /** The states after every rule granted the request for the moment `at`. */
 export function takeAll(rules: readonly Rule[], parts: Parts, at: number, now: number, demand: Demand): Parts {
+  if (rules.length === 1) return [rules[0]!.take(parts[0]!, at, now, demand)];
   return rules.map((rule, i) => rule.take(parts[i]!, at, now, demand));
 }
 
@@ -54,11 +62,13 @@ export interface Obstacle {
 
 /** Which rule keeps the request from starting now. */
 export function obstacle(rules: readonly Rule[], parts: Parts, now: number, demand: Demand): Obstacle {
-  const first = rules[0]!;
-  return rules.slice(1).reduce<Obstacle>((worst, rule, i) => {
-    const retryAt = rule.retryAt(parts[i + 1]!, now, demand);
-    return retryAt > worst.retryAt ? { rule, retryAt } : worst;
-  }, { rule: first, retryAt: first.retryAt(parts[0]!, now, demand) });
+  let rule = rules[0]!;
+  let retryAt = rule.retryAt(parts[0]!, now, demand);
+  for (let i = 1; i < rules.length; i++) {
+    const other = rules[i]!.retryAt(parts[i]!, now, demand);
+    if (other > retryAt) [rule, retryAt] = [rules[i]!, other];
+  }
+  return { rule, retryAt };
 }
 
 /** What is left of the rule that has least left. */

@@ -1,7 +1,8 @@
 import type { Undo } from "./batch.ts";
 import { maximumCost, type Parts } from "./decide.ts";
 import type { Rule } from "./rules/rule.ts";
-import type { Codec, State } from "./state.ts";
+import type { RuleState } from "./rules/states.ts";
+import { type Codec, decodeWriters, type State } from "./state.ts";
 import type { Terms, Work } from "./work.ts";
 
 /** The version of the messages that this code reads and writes. */
@@ -23,6 +24,13 @@ export interface ForeignWork {
   readonly until: number;
   /** Whether the process that is asked was told to write from now on: it may not have heard that yet. */
   readonly isYourTurn: boolean;
+}
+
+/** Work of a process that has other rules, so that it cannot be decided here. */
+export interface StrangeWork {
+  /** The key in the store that it is about. */
+  readonly key: string;
+  readonly work?: undefined;
 }
 
 /** How work was decided: enough for the process that it belongs to, which decides it again and finds the same. */
@@ -49,41 +57,51 @@ export type Answer =
 export interface HandOver {
   encodeWork(foreign: ForeignWork): Uint8Array;
   /** `undefined` for what does not make sense. */
-  decodeWork(bytes: Uint8Array): ForeignWork | "other rules" | undefined;
+  decodeWork(bytes: Uint8Array): ForeignWork | StrangeWork | undefined;
   encodeVerdict(verdict: Verdict): Uint8Array;
   /** Says that nothing was or will be done, and who may be asked, or that there is room for a write now. */
   encodeRefusal(other?: string, isRoom?: boolean): Uint8Array;
   decodeAnswer(bytes: Uint8Array): Answer;
 }
 
-/** Between a verdict and the state that it was decided in, which stands there as it stands in the store. */
-const LINE_END = 10;
+/** What answers begin with, behind the version. */
+const DECIDED = "decided";
+const DECLINED = "declined";
 
-/** The messages of processes that have these rules. */
+/**
+ * The messages of processes that have these rules: lists in JSON, as names would take longer to write and to read than all
+ * the rest.
+ */
 export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
   const encoder = new TextEncoder();
   const decoder = new TextDecoder("utf-8", { fatal: true });
   const mostCost = maximumCost(rules).maximum;
-  const parse = (bytes: Uint8Array): Fields | undefined => {
+  const encode = (message: readonly unknown[]) => encoder.encode(JSON.stringify([VERSION, ...message]));
+  const decode = (bytes: Uint8Array): readonly unknown[] | undefined => {
     try {
       const json: unknown = JSON.parse(decoder.decode(bytes));
-      return isFields(json) && json["v"] === VERSION ? json : undefined;
+      return Array.isArray(json) && json[0] === VERSION ? json : undefined;
     } catch {
       return undefined;
     }
   };
   // A rate takes back by its own states. What else there is goes by the grant itself.
   const numbersOf = (parts: Parts) => parts.map((part) => typeof part === "number" ? part : null);
-  const partsOf = (json: unknown): Parts | undefined => {
+  const partsOf = (json: unknown, isWhole: boolean): Parts | undefined => {
     if (!Array.isArray(json) || json.length !== rules.length) return undefined;
-    const parts = rules.map((rule, i) => json[i] === null ? rule.initial : rule.decode(json[i]));
-    return parts.every((part) => part !== undefined) ? parts : undefined;
+    const parts: RuleState[] = [];
+    for (const [i, rule] of rules.entries()) {
+      const part = json[i] === null && !isWhole ? rule.initial : rule.decode(json[i]);
+      if (part === undefined) return undefined;
+      parts.push(part);
+    }
+    return parts;
   };
 
   function undoOf(json: unknown, owner: string): Undo | undefined {
     if (!Array.isArray(json) || !isNumbers(json.slice(0, 4)) || !areWhole([json[1], json[3]])) return undefined;
     const [at, epoch, cost, permit, unused] = json as readonly number[]; // looked at above, but for the last
-    const [before, after] = [partsOf(json[5]), partsOf(json[6])];
+    const [before, after] = [partsOf(json[5], false), partsOf(json[6], false)];
     if (!before || !after || !(cost! > 0)) return undefined;
     // To take back a grant leaves less in use.
     if (before.some((part, i) => typeof part === "number" && part > Number(after[i]))) return undefined;
@@ -91,98 +109,97 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
     return { grant: { from: at!, at: at!, epoch: epoch!, before, after, demand }, unused: unused === 1 };
   }
 
+  function undosOf(json: unknown, owner: string): Undo[] | undefined {
+    if (!Array.isArray(json)) return undefined;
+    const undos = json.map((undo) => undoOf(undo, owner));
+    return undos.every((undo) => undo !== undefined) ? undos : undefined;
+  }
+
   return {
-    encodeWork({ work, ...envelope }) {
-      const { undos, requests, ...rest } = work;
-      return encoder.encode(JSON.stringify({
-        v: VERSION,
-        rules: codec.fingerprint,
-        ...envelope,
-        ...rest,
-        held: work.held ?? null,
-        undos: undos.map(({ grant: { at, epoch, demand, before, after }, unused }) => [
+    encodeWork({ key, number, until, isYourTurn, work }) {
+      const { owner, leaseMs, undos, held, requests, firstPermit, since, marks, isMarked, lead, restraint } = work;
+      return encode([
+        ...[codec.fingerprint, key, owner, number, until, isYourTurn, leaseMs, firstPermit, since, marks, isMarked],
+        ...[lead, restraint, held ?? null],
+        undos.map(({ grant: { at, epoch, demand, before, after }, unused }) => [
           ...[at, epoch, demand.cost, demand.permit, unused ? 1 : 0],
           ...[numbersOf(before), numbersOf(after)],
         ]),
-        requests: runsOf(requests),
-      }));
+        runsOf(requests),
+      ]);
     },
     decodeWork(bytes) {
-      const fields = parse(bytes);
-      if (!fields) return undefined;
-      if (fields["rules"] !== codec.fingerprint) return typeof fields["rules"] === "string" ? "other rules" : undefined;
-      const { key, owner, held, undos, requests, marks, isMarked, isYourTurn, ...others } = fields;
-      const numbers = ["number", "until", "leaseMs", "firstPermit", "since", "lead", "restraint"].map((name) =>
-        others[name]
-      );
-      if (typeof key !== "string" || typeof owner !== "string" || !isNumbers(numbers)) return undefined;
-      const [number, until, leaseMs, firstPermit, since, lead, restraint] = numbers;
-      if (!areWhole([number, firstPermit]) || !(leaseMs! > 0) || leaseMs! > LONGEST_LEASE_MS) return undefined;
-      if (!(lead! >= 0) || lead! > LONGEST_LEAD_MS || !(restraint! >= 0)) return undefined;
+      const message = decode(bytes);
+      if (!message) return undefined;
+      const [, words, key, owner, number, until, isYourTurn, leaseMs, firstPermit, since, marks, ...others] = message;
+      if (typeof words !== "string" || typeof key !== "string" || typeof owner !== "string") return undefined;
+      if (words !== codec.fingerprint) return { key };
+      const [isMarked, lead, restraint, held, undos, requests] = others;
+      if (!isNumber(until) || !isNumber(leaseMs) || !isNumber(since) || !isNumber(lead) || !isNumber(restraint)) {
+        return undefined;
+      }
+      if (!isWhole(number) || !isWhole(firstPermit) || !(leaseMs > 0) || leaseMs > LONGEST_LEASE_MS) return undefined;
+      if (!(lead >= 0) || lead > LONGEST_LEAD_MS || !(restraint >= 0)) return undefined;
       if (held !== null && !(Array.isArray(held) && areWhole(held))) return undefined;
-      const decodedUndos = Array.isArray(undos) ? undos.map((undo) => undoOf(undo, owner)) : [undefined];
+      const decodedUndos = undosOf(undos, owner);
       const decodedRequests = requestsOf(requests, owner, mostCost);
-      if (!decodedRequests || !decodedUndos.every((undo) => undo !== undefined)) return undefined;
+      if (!decodedRequests || !decodedUndos) return undefined;
       const work: Work = {
         owner,
-        leaseMs: leaseMs!,
+        leaseMs,
         undos: decodedUndos,
         held: held ?? undefined,
         requests: decodedRequests,
-        firstPermit: firstPermit!,
-        since: since!,
+        firstPermit,
+        since,
         marks: marks === true,
         isMarked: isMarked === true,
-        lead: lead!,
-        restraint: restraint!,
+        lead,
+        restraint,
       };
-      return { key, work, number: number!, until: until!, isYourTurn: isYourTurn === true };
+      return { key, work, number, until, isYourTurn: isYourTurn === true };
     },
-    encodeVerdict({ state, terms, ...rest }) {
-      const head = encoder.encode(JSON.stringify({ v: VERSION, ...terms, ...rest }));
-      const value = codec.encode(state);
-      const bytes = new Uint8Array(head.length + 1 + value.length);
-      bytes.set(head);
-      bytes[head.length] = LINE_END;
-      bytes.set(value, head.length + 1);
-      return bytes;
+    encodeVerdict({ state: { epoch, parts, writers }, terms: { now, horizon, isFresh }, ...counts }) {
+      const { granted, dealtWith, lastAt, isNext } = counts;
+      return encode([DECIDED, now, horizon, isFresh, granted, dealtWith, lastAt, isNext, epoch, parts, writers]);
     },
-    encodeRefusal: (other, isRoom) => encoder.encode(JSON.stringify({ v: VERSION, declined: true, other, isRoom })),
+    encodeRefusal: (other, isRoom = false) => encode([DECLINED, other ?? null, isRoom]),
     decodeAnswer(bytes) {
       if (bytes.length === 0) return { kind: "declined", other: undefined, isRoom: false };
-      const end = bytes.indexOf(LINE_END);
-      const fields = parse(end < 0 ? bytes : bytes.subarray(0, end));
-      if (!fields) return undefined;
-      const { declined, other, isRoom, isFresh, isNext, ...others } = fields;
-      if (declined === true) {
+      const message = decode(bytes);
+      if (message?.[1] === DECLINED) {
+        const [, , other, isRoom] = message;
         return { kind: "declined", other: typeof other === "string" ? other : undefined, isRoom: isRoom === true };
       }
-      const numbers = ["now", "horizon", "granted", "dealtWith", "lastAt"].map((name) => others[name]);
-      const decoded = codec.decode(bytes.subarray(end + 1));
-      if (!isNumbers(numbers) || decoded.kind !== "state") return undefined;
-      const [now, horizon, granted, dealtWith, lastAt] = numbers;
-      const terms = { now: now!, horizon: horizon!, isFresh: isFresh === true };
-      const counts = { granted: granted!, dealtWith: dealtWith!, lastAt: lastAt! };
-      return { kind: "decided", verdict: { state: decoded.state, terms, ...counts, isNext: isNext === true } };
+      if (message?.[1] !== DECIDED) return undefined;
+      const [, , now, horizon, isFresh, granted, dealtWith, lastAt, isNext, epoch, stored, writtenBy] = message;
+      const parts = partsOf(stored, true);
+      const writers = decodeWriters(writtenBy);
+      if (!parts || !writers || !isWhole(epoch) || !isNumber(now) || !isNumber(horizon)) return undefined;
+      if (!isNumber(granted) || !isNumber(dealtWith) || !isNumber(lastAt)) return undefined;
+      const terms = { now, horizon, isFresh: isFresh === true };
+      // What is foreign is read again before anything is written.
+      const state = { epoch, parts, writers, foreign: [] };
+      return { kind: "decided", verdict: { state, terms, granted, dealtWith, lastAt, isNext: isNext === true } };
     },
   };
 }
 
-type Fields = Readonly<Record<string, unknown>>;
-
-function isFields(json: unknown): json is Fields {
-  return typeof json === "object" && json !== null;
+function isNumber(value: unknown): value is number {
+  return Number.isFinite(value);
 }
 
 function isNumbers(values: readonly unknown[]): values is readonly number[] {
-  return values.every((value) => Number.isFinite(value));
+  return values.every(isNumber);
 }
 
 /** Whether they can be numbers of permits, of operations, or of things, and something be added to them. */
-function areWhole(values: readonly unknown[]): boolean {
-  return values.every((value) =>
-    Number.isSafeInteger(value) && Number(value) >= 0 && Number(value) <= MOST_OF_ANYTHING
-  );
+function areWhole(values: readonly unknown[]): values is readonly number[] {
+  return values.every(isWhole);
+}
+
+function isWhole(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0 && Number(value) <= MOST_OF_ANYTHING;
 }
 
 const MOST_OF_ANYTHING = Number.MAX_SAFE_INTEGER - MOST_REQUESTS;

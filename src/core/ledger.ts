@@ -1,6 +1,6 @@
 import type { CircuitBreaker } from "./breaker.ts";
 import { StoreUnavailableError } from "./errors.ts";
-import { type CasResult, type KvEntry, loansOf } from "./kv.ts";
+import { type CallBack, type CasResult, type KvEntry, type Loans, loansOf } from "./kv.ts";
 import type { Rule } from "./rules/rule.ts";
 import {
   type Codec,
@@ -15,7 +15,8 @@ import {
   type Writer,
 } from "./state.ts";
 import type { Store } from "./store.ts";
-import { createTimeLimit } from "./time_limit.ts";
+import type { TimeLimit } from "./time_limit.ts";
+import type { Trips } from "./trips.ts";
 
 /** Who writes. Unique for each process and registry. */
 export interface Identity {
@@ -30,80 +31,213 @@ export type Finding =
   | { readonly kind: "other rules"; readonly theirs: string; readonly ours: string }
   | { readonly kind: "damaged"; readonly problem: string };
 
-/** What a {@link Ledger} needs. */
-export interface LedgerOptions {
-  readonly key: string;
+/** What all ledgers of a limiter share. */
+export interface LedgerContext {
   readonly storeId: string;
   readonly store: Store;
   readonly rules: readonly Rule[];
   readonly codec: Codec;
-  readonly identity: Identity;
   readonly breaker: CircuitBreaker;
+  /** Bounds the calls of all of them. */
+  readonly limit: TimeLimit;
+  /** How long their compare-and-sets take: a new key shall not have to find that out by itself. */
+  readonly trips: Trips;
   readonly backendTimeoutMs: number;
   /** How far into the future moments are granted, in milliseconds. */
   readonly reserveAheadMs: number;
-  /** Called for what was found, each kind once. */
+  /** Called for what was found. */
   readonly onFinding: (finding: Finding) => void;
 }
 
-/** One key of the store: what is known to stand there, and the conversation about it. One call at a time. */
-export interface Ledger {
+/** What a {@link Ledger} knows, for one that takes its place later. */
+export interface Knowledge {
+  readonly state: State;
+  readonly revision: number;
+  readonly session: number | undefined;
+}
+
+interface Write {
+  readonly value: Uint8Array;
+  readonly expected: number;
+  readonly ttlMs: number | undefined;
+  readonly isUrgent: boolean;
+}
+
+interface Refused {
+  readonly writer: Writer;
+  readonly state: State;
+}
+
+/** How much longer than it matters a value is kept. */
+const RETENTION_MARGIN_MS = 1_000;
+const NOTHING_REFUSED: readonly Refused[] = [];
+const LOST = { ok: false } as const;
+
+/**
+ * One key of the store: what is known to stand there, and the conversation about it. One call at a time. A class, as there
+ * is one for every key.
+ */
+export class Ledger {
   /** The key in the store. */
   readonly key: string;
+  readonly #context: LedgerContext;
+  readonly #identity: Identity;
+  readonly #loans: Loans | undefined;
+  #known: State | undefined;
+  #revision = 0;
+  #needsRead = false; // A key that this process never touched most likely does not exist: no need to ask.
+  #session: number | undefined;
+  #refused = NOTHING_REFUSED;
+  #answeredAt = -Infinity;
+  #isBorrowed = false;
+  #isReplaced = false;
+
+  /** One that has not asked yet. What is already known was known to another ledger of this process. */
+  constructor(context: LedgerContext, identity: Identity, key: string, knowledge?: Knowledge) {
+    this.#context = context;
+    this.#identity = identity;
+    this.key = key;
+    this.#loans = loansOf(context.store.kv);
+    this.#session = knowledge ? knowledge.session : context.store.session;
+    if (!knowledge) return;
+    this.#known = knowledge.state;
+    this.#revision = knowledge.revision;
+  }
+
   /** What stood there when this process last wrote or read it. */
-  readonly known: State | undefined;
+  get known(): State | undefined {
+    return this.#known;
+  }
+
+  /** For a ledger that takes this one's place; `undefined` if that has to ask. */
+  get knowledge(): Knowledge | undefined {
+    if (!this.#known || this.needsRead || this.#refused.length > 0) return undefined;
+    return { state: this.#known, revision: this.#revision, session: this.#session };
+  }
+
+  /** Whether the store is in the memory of this process, and lends. */
+  get lends(): boolean {
+    return this.#loans !== undefined;
+  }
+
   /** Whether {@link Ledger.read} must come before {@link Ledger.write}, as something else may stand there by now. */
-  readonly needsRead: boolean;
-  /** What a new state is derived from: the known one, or at the first use the hope that there is none. */
-  base(now: number): State;
+  get needsRead(): boolean {
+    return this.#needsRead || this.#isOtherSession() || this.#context.store.isClockStale === true;
+  }
+
+  /** How long a compare-and-set takes, as far as is known, in milliseconds. */
+  get tripMs(): number {
+    return this.#context.trips.ms;
+  }
+
   /** When the store answered last; `-Infinity` if it never did. */
-  readonly answeredAt: number;
-  /** How long a compare-and-set takes: the shorter of the last two that were answered, in milliseconds. */
-  readonly tripMs: number;
+  get answeredAt(): number {
+    return this.#answeredAt;
+  }
+
+  /** What a new state is derived from: the known one, or at the first use the hope that there is none. */
+  base(now: number): State {
+    return this.#known ?? freshState(this.#context.rules, now);
+  }
+
   /**
    * Asks the store what stands there. `isUrgent`: also while its circuit breaker is open. Returns which of the writes that were
    * refused since the last one that was not stands there all the same: a store that is told twice, by whatever brought the
    * message there, carries out one and refuses the other.
    */
-  read(isUrgent: boolean): Promise<State | undefined>;
+  async read(isUrgent: boolean): Promise<State | undefined> {
+    const found = await this.#look(isUrgent);
+    const written = this.#refused.find(({ writer }) => wasWritten(found, writer))?.state;
+    if (written) this.#refused = NOTHING_REFUSED;
+    return written;
+  }
+
   /** Others write: what is known must be read before it is written. */
-  suspect(): void;
+  suspect(): void {
+    this.#needsRead = true;
+  }
+
   /** Another process has written this, or something later: it is known now, and must be read before it is written. */
-  learn(state: State): void;
+  learn(state: State): void {
+    this.#known = state;
+    this.#needsRead = true;
+    this.#answeredAt = this.#context.store.clock.now();
+  }
+
   /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
-  write(state: State, isUrgent: boolean): Promise<boolean>;
+  async write(state: State, isUrgent: boolean): Promise<boolean> {
+    const { store, codec } = this.#context;
+    const writer: Writer = [this.#identity.id, this.#identity.next()];
+    const { epoch, parts, foreign } = state;
+    const next: State = { epoch, parts, writers: withWriter(state.writers, writer), foreign };
+    const earlier = this.#refused;
+    this.#refused = NOTHING_REFUSED; // As long as nobody knows how this ends, and for ever if it fails.
+    this.#needsRead = true;
+    const write: Write = { value: codec.encode(next), expected: this.#revision, ttlMs: this.#ttlOf(next), isUrgent };
+    const sentIn = store.session;
+    let result: CasResult = LOST;
+    if (!this.#isOtherSession()) {
+      try {
+        result = await this.#compareAndSet(write);
+      } catch (error) {
+        if (isNotApplied(error)) throw error;
+        const again = await this.#writeAgain(write, writer, error);
+        if (again === "written") return true;
+        result = again;
+      }
+    }
+    if (!result.ok) {
+      this.#refused = [...earlier, { writer, state }];
+      return false;
+    }
+    this.#known = next;
+    this.#revision = result.revision;
+    this.#session = sentIn;
+    this.#needsRead = false;
+    return true;
+  }
+
   /**
    * Whether {@link Ledger.base} is what stands there, and may be replaced with {@link Ledger.put}, until anything else is
    * called: where the store is in the memory of this process and lends it. `now`: when the request came that wants it.
    */
-  borrow(now: number): boolean;
+  borrow(now: number): boolean {
+    if (this.#isBorrowed || !this.#loans) return this.#isBorrowed;
+    const entry = this.#loans.borrow(this.key, (next) => this.#giveBack(next));
+    if (!this.#known || (entry?.revision ?? 0) !== this.#revision) this.#adopt(entry, now);
+    return this.#isBorrowed = true;
+  }
+
   /** Replaces what was borrowed. */
-  put(state: State): void;
+  put(state: State): void {
+    this.#known = state;
+    this.#isReplaced = true;
+  }
+
   /** Returns what was borrowed. */
-  settle(): void;
-}
+  settle(): void {
+    this.#loans?.settle(this.key);
+  }
 
-/** How much longer than it matters a value is kept. */
-const RETENTION_MARGIN_MS = 1_000;
+  /** The store calls back what it lent. */
+  #giveBack(next: number): ReturnType<CallBack> {
+    this.#isBorrowed = false;
+    if (!this.#isReplaced || !this.#known) return undefined;
+    const { codec } = this.#context;
+    this.#isReplaced = false;
+    this.#revision = next;
+    const { writers } = this.#known;
+    this.#known = { ...this.#known, writers: withWriter(writers, [this.#identity.id, this.#identity.next()]) };
+    return { value: codec.encode(this.#known), ttlMs: this.#ttlOf(this.#known) };
+  }
 
-/** A {@link Ledger} that has not asked yet. */
-export function createLedger(options: LedgerOptions): Ledger {
-  const { key, storeId, store, rules, codec, identity, breaker, backendTimeoutMs, reserveAheadMs, onFinding } = options;
-  const { kv, clock } = store;
-  const limit = createTimeLimit(clock);
-  const found = new Set<Finding["kind"]>();
-  let known: State | undefined;
-  let revision = 0;
-  let needsRead = false; // A key that this process never touched most likely does not exist: no need to ask.
-  let session = store.session;
-  let refused: { readonly writer: Writer; readonly state: State }[] = [];
-  let answeredAt = -Infinity;
-  const loans = loansOf(kv);
-  let isBorrowed = false;
-  let isReplaced = false;
-  let trips: readonly [before: number, last: number] = [Infinity, Infinity];
+  /** Whether the store may count its revisions anew since it was asked last: then none that is known says anything. */
+  #isOtherSession(): boolean {
+    return this.#revision > 0 && this.#session !== this.#context.store.session;
+  }
 
-  function late(): StoreUnavailableError {
+  #late(): StoreUnavailableError {
+    const { backendTimeoutMs, store, storeId } = this.#context;
     const advice =
       "Check that the server is up and reachable, or allow it more time with backend_timeout (backendTimeoutMs).";
     return new StoreUnavailableError(`no answer within ${backendTimeoutMs} ms${because(store, advice)}`, {
@@ -111,45 +245,31 @@ export function createLedger(options: LedgerOptions): Ledger {
     });
   }
 
-  /** One call of the store, if its circuit breaker lets it through. */
-  async function call<T>(send: () => Promise<T>, isUrgent: boolean, ms = backendTimeoutMs): Promise<T> {
+  /** What stands there, as the leader says. */
+  async #look(isUrgent: boolean): Promise<State> {
+    const { breaker, limit, store, backendTimeoutMs } = this.#context;
+    const asked = store.session;
     const entered = breaker.enter(isUrgent);
+    let entry;
     try {
-      const answer = await limit.bound(send(), ms, late);
-      answeredAt = clock.now();
+      entry = await limit.bound(store.kv.get(this.key), backendTimeoutMs, () => this.#late());
+      this.#answeredAt = store.clock.now();
       breaker.succeeded();
-      return answer;
     } catch (error) {
       breaker.failed(entered, error);
       throw error;
     }
-  }
-
-  function report(finding: Finding): void {
-    if (found.has(finding.kind)) return;
-    found.add(finding.kind);
-    onFinding(finding);
-  }
-
-  /** Whether the store may count its revisions anew since it was asked last: then none that is known says anything. */
-  function isOtherSession(): boolean {
-    return revision > 0 && session !== store.session;
-  }
-
-  /** What stands there, as the leader says. */
-  async function look(isUrgent: boolean): Promise<State> {
-    const asked = store.session;
-    const state = adopt(await call(() => kv.get(key), isUrgent));
-    session = asked;
+    const state = this.#adopt(entry);
+    this.#session = asked;
     return state;
   }
 
-  function adopt(entry: KvEntry | null, now = clock.now()): State {
-    needsRead = false;
+  #adopt(entry: KvEntry | null, now: number = this.#context.store.clock.now()): State {
+    const { rules, codec, reserveAheadMs, storeId, onFinding } = this.#context;
+    this.#needsRead = false;
     if (entry === null) {
-      known = freshState(rules, now);
-      revision = 0;
-      return known;
+      this.#revision = 0;
+      return this.#known = freshState(rules, now);
     }
     const { fingerprint } = codec;
     const decoded = plausible(rules, codec.decode(entry.value), { now, reserveAheadMs, fingerprint });
@@ -160,128 +280,54 @@ export function createLedger(options: LedgerOptions): Ledger {
         { store: storeId, outcome: "not_applied" },
       );
     }
-    revision = entry.revision;
+    this.#revision = entry.revision;
     if (decoded.kind === "damaged") {
+      onFinding(decoded);
       // Nobody knows what was used, so everything was: the limit recovers by itself and is never exceeded.
-      known = exhaustedState(rules, now);
-      report(decoded);
-      return known;
+      return this.#known = exhaustedState(rules, now);
     }
-    known = decoded.state;
-    if (decoded.fingerprint !== codec.fingerprint) {
-      report({ kind: "other rules", theirs: decoded.fingerprint, ours: codec.fingerprint });
+    if (decoded.fingerprint !== fingerprint) {
+      onFinding({ kind: "other rules", theirs: decoded.fingerprint, ours: fingerprint });
     }
-    return known;
+    return this.#known = decoded.state;
   }
 
   /** A compare-and-set for which the store may take half of its time: the other half is for asking again. */
-  async function compareAndSet(
-    value: Uint8Array,
-    expected: number,
-    ttlMs: number | undefined,
-    isUrgent: boolean,
-  ): Promise<CasResult> {
+  async #compareAndSet({ value, expected, ttlMs, isUrgent }: Write): Promise<CasResult> {
+    const { breaker, limit, trips, store: { clock, kv }, backendTimeoutMs } = this.#context;
+    const entered = breaker.enter(isUrgent);
     const sent = clock.now();
-    const result = await call(() => kv.compareAndSet(key, value, expected, ttlMs), isUrgent, backendTimeoutMs / 2);
-    trips = [trips[1], answeredAt - sent];
-    return result;
+    try {
+      const call = kv.compareAndSet(this.key, value, expected, ttlMs);
+      const result = await limit.bound(call, backendTimeoutMs / 2, () => this.#late());
+      this.#answeredAt = clock.now();
+      breaker.succeeded();
+      trips.took(this.#answeredAt - sent, this.#answeredAt);
+      return result;
+    } catch (error) {
+      breaker.failed(entered, error);
+      throw error;
+    }
+  }
+
+  /** Nobody knows whether it was written. */
+  async #writeAgain(write: Write, writer: Writer, error: unknown): Promise<CasResult | "written"> {
+    try {
+      // At most one write can follow a revision: if this one is accepted the first was not, and never will be.
+      const result = this.#isOtherSession() ? LOST : await this.#compareAndSet(write);
+      return result.ok || !wasWritten(await this.#look(write.isUrgent), writer) ? result : "written";
+    } catch (second) {
+      // That nothing was applied this time says nothing about the first.
+      throw isNotApplied(second) ? error : second;
+    }
   }
 
   /** For how long the value matters; `undefined` if nobody here can say. */
-  function ttlOf(state: State): number | undefined {
+  #ttlOf(state: State): number | undefined {
     if (state.foreign.length > 0) return undefined;
+    const { rules, store: { clock } } = this.#context;
     return Math.max(0, idleFrom(rules, state) - clock.now()) + RETENTION_MARGIN_MS;
   }
-
-  /** The store calls back what it lent. */
-  function callBack(next: number): { readonly value: Uint8Array; readonly ttlMs: number | undefined } | undefined {
-    isBorrowed = false;
-    if (!isReplaced || !known) return undefined;
-    isReplaced = false;
-    revision = next;
-    known = { ...known, writers: withWriter(known.writers, [identity.id, identity.next()]) };
-    return { value: codec.encode(known), ttlMs: ttlOf(known) };
-  }
-
-  async function exchange(next: State, writer: Writer, isUrgent: boolean): Promise<boolean> {
-    const value = codec.encode(next);
-    const ttl = ttlOf(next);
-    if (isOtherSession()) return false;
-    const expected = revision;
-    const sentIn = store.session;
-    let result;
-    try {
-      result = await compareAndSet(value, expected, ttl, isUrgent);
-    } catch (error) {
-      if (isNotApplied(error)) throw error;
-      try {
-        // At most one write can follow a revision: if this one is accepted the first was not, and never will be.
-        result = isOtherSession() ? { ok: false } as const : await compareAndSet(value, expected, ttl, isUrgent);
-        if (!result.ok) return wasWritten(await look(isUrgent), writer);
-      } catch (second) {
-        // That nothing was applied this time says nothing about the first.
-        throw isNotApplied(second) ? error : second;
-      }
-    }
-    if (!result.ok) return false;
-    known = next;
-    revision = result.revision;
-    session = sentIn;
-    needsRead = false;
-    return true;
-  }
-
-  return {
-    key,
-    get known() {
-      return known;
-    },
-    get needsRead() {
-      return needsRead || isOtherSession() || store.isClockStale === true;
-    },
-    get tripMs() {
-      const shorter = Math.min(...trips);
-      return shorter < Infinity ? shorter : 0;
-    },
-    get answeredAt() {
-      return answeredAt;
-    },
-    base: (now) => known ?? freshState(rules, now),
-    async read(isUrgent) {
-      const found = await look(isUrgent);
-      const written = refused.find(({ writer }) => wasWritten(found, writer))?.state;
-      if (written) refused = [];
-      return written;
-    },
-    suspect() {
-      needsRead = true;
-    },
-    learn(state) {
-      known = state;
-      needsRead = true;
-      answeredAt = clock.now();
-    },
-    async write(state, isUrgent) {
-      const writer: Writer = [identity.id, identity.next()];
-      const earlier = refused;
-      refused = []; // As long as nobody knows how this ends, and for ever if it fails.
-      needsRead = true;
-      const isWritten = await exchange({ ...state, writers: withWriter(state.writers, writer) }, writer, isUrgent);
-      if (!isWritten) refused = [...earlier, { writer, state }];
-      return isWritten;
-    },
-    borrow(now) {
-      if (isBorrowed || !loans) return isBorrowed;
-      const entry = loans.borrow(key, callBack);
-      if (!known || (entry?.revision ?? 0) !== revision) adopt(entry, now);
-      return isBorrowed = true;
-    },
-    put(state) {
-      known = state;
-      isReplaced = true;
-    },
-    settle: () => loans?.settle(key),
-  };
 }
 
 /** Whether it is certain that a write that failed with this error was not carried out, and never will be. */

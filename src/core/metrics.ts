@@ -45,65 +45,111 @@ export interface RateLimiterMetrics {
   readonly circuitBreaker: CircuitBreakerState;
 }
 
-/** Counts what {@link RateLimiterMetrics} shows. */
-export interface Meter {
+/** The things that are only counted. */
+export type Counted = "casFailures" | "timeouts" | "aborted" | "maxConcurrentReached" | "backendFailures";
+
+/**
+ * Counts what {@link RateLimiterMetrics} shows. A class, as there is one for each key and every acquisition counts: an object
+ * of functions would cost more than the key itself.
+ */
+export class Meter {
+  readonly #whole: Meter | undefined;
+  #granted = 0;
+  #waitedMs = 0;
+  #longestMs = 0;
+  #lastAt = 0;
+  #held = 0;
+  #released = 0;
+  #degraded = 0;
+  #counts: Record<Counted, number> | undefined;
+
+  /** At zero. What it counts, the `whole` counts too. */
+  constructor(whole?: Meter) {
+    this.#whole = whole;
+  }
+
   /** A request was granted at `now` after `waitedMs`. */
-  granted(now: number, waitedMs: number): void;
+  granted(now: number, waitedMs: number): void {
+    this.#whole?.granted(now, waitedMs);
+    this.#granted++;
+    this.#waitedMs += waitedMs;
+    if (waitedMs > this.#longestMs) this.#longestMs = waitedMs;
+    this.#lastAt = now;
+  }
+
   /** A request was granted although the store did not answer. */
-  degraded(): void;
-  /** One more of the things that are only counted. */
-  count(what: "casFailures" | "timeouts" | "aborted" | "maxConcurrentReached" | "backendFailures"): void;
+  degraded(): void {
+    this.#whole?.degraded();
+    this.#degraded++;
+  }
+
+  /** One more. */
+  count(what: Counted): void {
+    this.#whole?.count(what);
+    this.#counts ??= { ...NOTHING_COUNTED };
+    this.#counts[what]++;
+  }
+
   /** A permit of a concurrency limit was taken (1), given back before it was used (-1), or released. */
-  permit(change: 1 | -1 | "released"): void;
+  permit(change: 1 | -1 | "released"): void {
+    this.#whole?.permit(change);
+    this.#held = Math.max(0, this.#held + (change === 1 ? 1 : -1));
+    if (change === "released") this.#released++;
+  }
+
   /** What was counted, and the state of the store's circuit breaker. */
-  snapshot(circuitBreaker?: CircuitBreakerState): RateLimiterMetrics;
+  snapshot(circuitBreaker: CircuitBreakerState = "closed"): RateLimiterMetrics {
+    return Object.freeze({
+      ...this.#counts ?? NOTHING_COUNTED,
+      totalAcquisitions: this.#granted,
+      totalWaitTimeMs: this.#waitedMs,
+      avgWaitTimeMs: this.#granted === 0 ? 0 : this.#waitedMs / this.#granted,
+      maxWaitTimeMs: this.#longestMs,
+      lastAcquisitionAt: this.#granted === 0 ? null : this.#lastAt / 1_000,
+      currentConcurrent: this.#held,
+      totalReleases: this.#released,
+      degradedAcquisitions: this.#degraded,
+      circuitBreaker,
+    });
+  }
+
+  /** As {@link Meter.revived} takes it. To be called when no permit is held. */
+  frozen(): FrozenMeter {
+    const counts = this.#counts && COUNTED.map((what) => this.#counts![what]);
+    const all = [
+      ...[this.#granted, this.#lastAt, this.#waitedMs, this.#longestMs, this.#released, this.#degraded],
+      ...counts ?? [],
+    ];
+    while (all.at(-1) === 0) all.pop();
+    return all;
+  }
+
+  /** The meter that was frozen, as a part of `whole`, which has counted all of it already. */
+  static revived(frozen: FrozenMeter, whole: Meter): Meter {
+    const meter = new Meter(whole);
+    const [granted = 0, lastAt = 0, waitedMs = 0, longestMs = 0, released = 0, degraded = 0, ...counts] = frozen;
+    meter.#granted = granted;
+    meter.#lastAt = lastAt;
+    meter.#waitedMs = waitedMs;
+    meter.#longestMs = longestMs;
+    meter.#released = released;
+    meter.#degraded = degraded;
+    if (counts.length > 0) {
+      meter.#counts = { ...NOTHING_COUNTED };
+      counts.forEach((count, i) => meter.#counts![COUNTED[i]!] = count);
+    }
+    return meter;
+  }
 }
 
-/** A {@link Meter} at zero. What it counts, the `whole` counts too. */
-export function createMeter(whole?: Meter): Meter {
-  const counts = { casFailures: 0, timeouts: 0, aborted: 0, maxConcurrentReached: 0, backendFailures: 0 };
-  let totalAcquisitions = 0;
-  let totalWaitTimeMs = 0;
-  let maxWaitTimeMs = 0;
-  let lastAcquisitionAt: number | null = null;
-  let currentConcurrent = 0;
-  let totalReleases = 0;
-  let degradedAcquisitions = 0;
-  return {
-    granted(now, waitedMs) {
-      whole?.granted(now, waitedMs);
-      totalAcquisitions++;
-      totalWaitTimeMs += waitedMs;
-      if (waitedMs > maxWaitTimeMs) maxWaitTimeMs = waitedMs;
-      lastAcquisitionAt = now / 1_000;
-    },
-    degraded() {
-      whole?.degraded();
-      degradedAcquisitions++;
-    },
-    count(what) {
-      whole?.count(what);
-      counts[what]++;
-    },
-    permit(change) {
-      whole?.permit(change);
-      currentConcurrent = Math.max(0, currentConcurrent + (change === 1 ? 1 : -1));
-      if (change === "released") totalReleases++;
-    },
-    snapshot(circuitBreaker = "closed") {
-      const avgWaitTimeMs = totalAcquisitions === 0 ? 0 : totalWaitTimeMs / totalAcquisitions;
-      return Object.freeze({
-        ...counts,
-        totalAcquisitions,
-        totalWaitTimeMs,
-        avgWaitTimeMs,
-        maxWaitTimeMs,
-        lastAcquisitionAt,
-        currentConcurrent,
-        totalReleases,
-        degradedAcquisitions,
-        circuitBreaker,
-      });
-    },
-  };
-}
+/** What a meter has counted, in numbers. Those at the end that are 0 are left out. */
+export type FrozenMeter = readonly number[];
+
+const COUNTED = ["casFailures", "timeouts", "aborted", "maxConcurrentReached", "backendFailures"] as const;
+const NOTHING_COUNTED: Readonly<Record<Counted, number>> = {
+  casFailures: 0,
+  timeouts: 0,
+  aborted: 0,
+  maxConcurrentReached: 0,
+  backendFailures: 0,
+};

@@ -203,7 +203,8 @@ function isShallow(value: unknown, depth: number): boolean {
   return depth > 0 && Object.values(value).every((inner) => isShallow(inner, depth - 1));
 }
 
-function decodeWriters(json: unknown): Writer[] | undefined {
+/** The writers that `json` stands for, or `undefined` if it stands for none. */
+export function decodeWriters(json: unknown): Writer[] | undefined {
   if (!Array.isArray(json)) return undefined;
   const writers: Writer[] = [];
   for (const entry of json) {

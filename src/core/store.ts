@@ -39,10 +39,13 @@ export interface Store {
   readonly peers?: Peers | undefined;
   /** For how long the store keeps a value that is not written again, in milliseconds, where it is limited and known. */
   readonly retentionMs?: number | undefined;
+  /** Whether it is open, where opening it takes time: what is new on it need not wait then. */
+  readonly isOpen?: boolean | undefined;
   /** How exact {@link Store.clock} is. Without it, it is taken for this host's, or for one that is the same everywhere. */
   readClock?(): ClockReading;
   /**
-   * Whether {@link Store.clock} was not compared with the server's for so long that nothing should be decided by it. The next
+   * Whether {@link Store.clock} was not compared with the server's for so long that nothing should be decided by it, as of the
+   * last time that it was asked for the time. The next
    * {@link Store.open} and {@link Kv.get} compare it again.
    */
   readonly isClockStale?: boolean | undefined;

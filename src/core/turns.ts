@@ -1,8 +1,7 @@
 import { createFollowing } from "./following.ts";
 import { createGuests, type Guest, successor } from "./guests.ts";
-import type { Answer, HandOver, Verdict } from "./hand_over.ts";
+import type { Answer, ForeignWork, HandOver, Verdict } from "./hand_over.ts";
 import { type Identity, isNotApplied, type Ledger } from "./ledger.ts";
-import { createRoom } from "./room.ts";
 import type { Writer } from "./state.ts";
 import type { Store } from "./store.ts";
 import type { Work } from "./work.ts";
@@ -30,14 +29,12 @@ export interface Turns {
   leader(now: number): string | undefined;
   /** How long the answers of that one take, in milliseconds; 0 if there is none. */
   askMs(now: number): number;
-  /** From now on others can hand their work over, as they may lose races against this process. */
-  open(): void;
-  /** From now on they cannot, until it is opened again. Those who wait are sent away. */
-  rest(): void;
-  /** Waits while others shall have room for a write. */
-  leaveRoom(): Promise<void>;
-  /** A race was lost: from now on the last writer decides, if it can be asked. */
-  followWriter(): void;
+  /** Another process hands its work over: the answer, when there is one. */
+  receive(foreign: ForeignWork): Promise<Uint8Array | undefined>;
+  /** Those who wait are sent away. */
+  dismiss(): void;
+  /** From now on this one decides, unless it did not answer lately. Who waits here is told where to go. */
+  follow(leader: string, now: number): void;
   /** This process writes for itself from now on. */
   lead(): void;
   /** Hands work to the leader. */
@@ -76,8 +73,6 @@ export function createTurns(options: TurnsOptions): Turns {
   const { store: { peers, clock }, ledger, identity, handOver, backendTimeoutMs, onGuest } = options;
   const following = createFollowing();
   const guests = createGuests();
-  const room = createRoom(clock, ledger);
-  let stopServing: (() => void) | undefined;
   /** Since when it decides for others. */
   let leadsSince = Infinity;
   /** Who was told to write now, and may not know it yet. */
@@ -85,27 +80,6 @@ export function createTurns(options: TurnsOptions): Turns {
   /** How often in a row it was said that somebody else writes. */
   let hops = 0;
   let lastAskMs = 0;
-
-  /** Another process hands its work over. */
-  async function receive(message: Uint8Array): Promise<Uint8Array | undefined> {
-    const foreign = handOver.decodeWork(message);
-    const now = clock.now();
-    if (foreign === "other rules") {
-      room.make(now);
-      return handOver.encodeRefusal(undefined, true);
-    }
-    if (!stopServing || foreign?.key !== ledger.key || foreign.work.owner === identity.id) {
-      return handOver.encodeRefusal();
-    }
-    if (foreign.isYourTurn) following.lead();
-    const leader = following.leader(now);
-    if (leader !== undefined) return handOver.encodeRefusal(leader);
-    return await new Promise((answer) => {
-      // What came before has been decided, and its answer is on its way.
-      if (guests.add({ ...foreign, answer })) onGuest(now);
-      else answer(undefined);
-    });
-  }
 
   /** Work that was handed over here is not handed over again, but told where. */
   function follow(leader: string, now: number): void {
@@ -132,19 +106,19 @@ export function createTurns(options: TurnsOptions): Turns {
     },
     leader: (now) => following.leader(now),
     askMs: (now) => following.leader(now) === undefined ? 0 : lastAskMs,
-    open() {
-      stopServing ??= peers?.serve(identity.id, receive);
+    async receive(foreign) {
+      const now = clock.now();
+      if (foreign.isYourTurn) following.lead();
+      const leader = following.leader(now);
+      if (leader !== undefined) return handOver.encodeRefusal(leader);
+      return await new Promise((answer) => {
+        // What came before has been decided, and its answer is on its way.
+        if (guests.add({ ...foreign, answer })) onGuest(now);
+        else answer(undefined);
+      });
     },
-    rest() {
-      stopServing?.();
-      stopServing = undefined;
-      guests.dismiss(handOver.encodeRefusal());
-    },
-    leaveRoom: () => room.leave(),
-    followWriter() {
-      const winner = ledger.known?.writers.at(-1)?.[0];
-      if (peers && winner !== undefined && winner !== identity.id) follow(winner, clock.now());
-    },
+    dismiss: () => guests.dismiss(handOver.encodeRefusal()),
+    follow,
     lead: () => following.lead(),
     async ask(leader, work) {
       const sentAt = clock.now();

@@ -60,7 +60,7 @@ export function decideWork<R extends Request>(
   const kept = held ? withPermits(rules, undone, (all) => renewPermits(all, owner, held, time + leaseMs)) : undone;
   const batch = decideBatch({
     rules,
-    state: { ...state, parts: kept },
+    state: kept === state.parts ? state : { ...state, parts: kept },
     now,
     lead,
     horizon: horizon - restraint,
@@ -68,6 +68,7 @@ export function decideWork<R extends Request>(
     requests,
     nextPermit: () => permit++,
   });
+  if (!rules.some(({ kind }) => kind === "concurrency")) return batch;
   const isLeft = batch.dealtWith < requests.length;
   const waits = isLeft && (isMarked || (marks && batch.held === "permit" && batch.dealtWith === 0));
   const mark = !waits ? undefined : batch.dealtWith === 0 ? since - state.epoch : time;

@@ -9,6 +9,7 @@ import {
 } from "../../src/entries/memory.ts";
 import { ImpossibleCostError, NotSynchronousError, RateLimiterAcquisitionError } from "../../src/core/errors.ts";
 import type { Kv } from "../../src/core/kv.ts";
+import { createRateSync } from "../../src/registry.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 
 function setUp(options: StandaloneLimiterOptions, store?: LimiterStore) {
@@ -145,4 +146,21 @@ test("the first request is granted, however much time passes while it is decided
     const { limiter } = setUp({ ratePerSecond: 1_000 }, memoryStore(clock));
     assert(i % 2 ? limiter.tryAcquireSync().allowed : (await limiter.tryAcquire()).allowed);
   }
+});
+
+test("what is taken at once and given back is what was taken, whatever others took of it before [CHK-6]", async () => {
+  const clock = createVirtualClock();
+  const store = memoryStore(clock);
+  const [one, other] = [createRateSync(), createRateSync()].map((rateSync) => {
+    rateSync.configureStore("shared", { kv: store.kv, clock });
+    rateSync.configureLimiter("api", { store: "shared", ratePerSecond: 1e-3, burst: 4 });
+    rateSync.configureLimiter("full", { store: "shared", ratePerSecond: 1e-3 });
+    return rateSync;
+  });
+  assert(one && other);
+  await one.acquire("full");
+  assertEquals((await one.tryAcquire("api")).remaining, 3);
+  assertEquals((await other.tryAcquire("api")).remaining, 2);
+  assertEquals((await one.checkMultiLimiters(["api", "full"])).blockingLimiterId, "full");
+  assertEquals((await one.getLimiter("api").getState()).remaining, 2);
 });

@@ -10,6 +10,7 @@ import {
 } from "@std/assert";
 import { test } from "node:test";
 import type { LimiterOptions } from "../../src/config/options.ts";
+import { GLANCE_MS } from "../../src/core/alarm.ts";
 import { RateLimiterAcquisitionError, StoreUnavailableError } from "../../src/core/errors.ts";
 import { rateExcess, type Start } from "../support/oracles.ts";
 import type { Fault, FaultScript } from "../../src/testing/faulty_kv.ts";
@@ -493,7 +494,7 @@ test("no timer is left when the last permit was released [TMO-7]", async () => {
   const { limiter } = start({ maxConcurrent: 2, leaseMs: 10_000 }, { latencyMs: 2 });
   const permits = await run(Promise.all([limiter.acquire(), limiter.acquire()]));
   await run(Promise.all(permits.map((permit) => permit.release())));
-  await clock.advance(50);
+  await clock.advance(GLANCE_MS);
   assertEquals(clock.sleepers, 0);
 });
 

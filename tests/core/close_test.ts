@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
 import { test } from "node:test";
 import type { LimiterOptions } from "../../src/config/options.ts";
+import { GLANCE_MS } from "../../src/core/alarm.ts";
 import { RateLimiterAcquisitionError } from "../../src/core/errors.ts";
 import { createSimulation } from "../support/simulated_process.ts";
 
@@ -12,7 +13,7 @@ const policies: readonly LimiterOptions[] = [
   { maxConcurrent: 2, onFailure: "local" },
 ];
 /** Timers of something that was short are gone after this long. */
-const MOMENT_MS = 50;
+const MOMENT_MS = GLANCE_MS;
 
 /** Why a promise was rejected. */
 async function reasonOf(promise: Promise<unknown>): Promise<string> {

@@ -64,24 +64,43 @@ async function turnsOf(promise: Promise<unknown>): Promise<number> {
 
 for (const key of [undefined, "user"]) {
   const of = key === undefined ? "" : " of a key";
-  test(`a grant${of} is one write, no read and no timer, within 23 turns of the microtask queue [TB-11]`, async () => {
+  test(`a grant${of} is one write, no read and no timer, within 15 turns of the microtask queue [TB-11]`, async () => {
     const { rateSync, counts } = await counted();
     for (let i = 1; i <= 20; i++) {
-      assertLessOrEqual(await turnsOf(rateSync.tryAcquire("wide", { key })), 23);
+      assertLessOrEqual(await turnsOf(rateSync.tryAcquire("wide", { key })), 15);
       assertEquals(counts, { reads: 0, writes: 2 * i - 1, timers: 0 });
-      assertLessOrEqual(await turnsOf(rateSync.acquire("wide", { key })), 23);
+      assertLessOrEqual(await turnsOf(rateSync.acquire("wide", { key })), 15);
       assertEquals(counts, { reads: 0, writes: 2 * i, timers: 0 });
     }
   });
 
-  test(`a certain refusal${of} is no message and no timer, within 5 turns of the microtask queue [TB-11]`, async () => {
+  test(`a certain refusal${of} is no message and no timer, within 1 turn of the microtask queue [TB-11]`, async () => {
     const { rateSync, counts } = await counted();
     for (let i = 0; i < 20; i++) {
-      assertLessOrEqual(await turnsOf(rateSync.tryAcquire("full", { key })), 5);
+      assertLessOrEqual(await turnsOf(rateSync.tryAcquire("full", { key })), 1);
     }
     assertEquals(counts, { reads: 0, writes: 0, timers: 0 });
   });
 }
+
+test("a grant in memory is there within 1 turn of the microtask queue, and the clock is read once for it", async () => {
+  const virtual = createVirtualClock();
+  let readings = 0;
+  const now = () => {
+    readings++;
+    return virtual.now();
+  };
+  const rateSync = createRateSync({ clock: { ...virtual, now } });
+  rateSync.configureLimiter("near", { ratePerSecond: 1e6, burst: 1e6 });
+  for (const key of [undefined, "user"]) {
+    await rateSync.acquire("near", { key });
+    for (const call of [rateSync.acquire, rateSync.tryAcquire]) {
+      readings = 0;
+      assertLessOrEqual(await turnsOf(call("near", { key })), 1);
+      assertEquals(readings, 1);
+    }
+  }
+});
 
 test("1,000 callers at once are two writes, the first caller's and that of all who came meanwhile [TB-11]", async () => {
   const { rateSync, counts } = await counted();

@@ -1,9 +1,9 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { test } from "node:test";
-import { createMeter } from "../../src/core/metrics.ts";
+import { Meter } from "../../src/core/metrics.ts";
 
-test("createMeter() starts at zero and with no last acquisition [MET-1]", () => {
-  assertEquals(createMeter().snapshot(), {
+test("new Meter() starts at zero and with no last acquisition [MET-1]", () => {
+  assertEquals(new Meter().snapshot(), {
     totalAcquisitions: 0,
     totalWaitTimeMs: 0,
     avgWaitTimeMs: 0,
@@ -21,16 +21,16 @@ test("createMeter() starts at zero and with no last acquisition [MET-1]", () => 
   });
 });
 
-test("createMeter() sums, averages and keeps the longest wait [MET-2]", () => {
-  const meter = createMeter();
+test("new Meter() sums, averages and keeps the longest wait [MET-2]", () => {
+  const meter = new Meter();
   for (const [i, waited] of [0, 30, 12].entries()) meter.granted(5_000 + i, waited);
   const { totalAcquisitions, totalWaitTimeMs, avgWaitTimeMs, maxWaitTimeMs, lastAcquisitionAt } = meter.snapshot();
   assertEquals([totalAcquisitions, totalWaitTimeMs, maxWaitTimeMs, lastAcquisitionAt], [3, 42, 30, 5.002]);
   assertAlmostEquals(avgWaitTimeMs, 14, 0.01);
 });
 
-test("createMeter() counts permits, never below 0, and releases apart from what was given back unused [MET-3]", () => {
-  const meter = createMeter();
+test("new Meter() counts permits, never below 0, and releases apart from what was given back unused [MET-3]", () => {
+  const meter = new Meter();
   meter.permit(1);
   meter.permit(1);
   meter.permit("released");
@@ -41,8 +41,8 @@ test("createMeter() counts permits, never below 0, and releases apart from what 
 });
 
 for (const what of ["casFailures", "timeouts", "aborted", "maxConcurrentReached", "backendFailures"] as const) {
-  test(`createMeter() counts ${what} and nothing else with it [MET-5]`, () => {
-    const meter = createMeter();
+  test(`new Meter() counts ${what} and nothing else with it [MET-5]`, () => {
+    const meter = new Meter();
     const before = meter.snapshot();
     meter.count(what);
     meter.count(what);
@@ -50,23 +50,23 @@ for (const what of ["casFailures", "timeouts", "aborted", "maxConcurrentReached"
   });
 }
 
-test("createMeter() counts degraded grants by themselves [MET-7]", () => {
-  const meter = createMeter();
+test("new Meter() counts degraded grants by themselves [MET-7]", () => {
+  const meter = new Meter();
   meter.degraded();
   assertEquals(meter.snapshot().degradedAcquisitions, 1);
 });
 
-test("createMeter().snapshot() does not change any more [MET-6]", () => {
-  const meter = createMeter();
+test("new Meter().snapshot() does not change any more [MET-6]", () => {
+  const meter = new Meter();
   const snapshot = meter.snapshot();
   meter.granted(1, 1);
   assertEquals(snapshot.totalAcquisitions, 0);
   assertThrows(() => Object.assign(snapshot, { totalAcquisitions: 5 }), TypeError);
 });
 
-test("createMeter() of a part counts for the whole, too [MET-5]", () => {
-  const whole = createMeter();
-  const parts = [createMeter(whole), createMeter(whole)];
+test("new Meter() of a part counts for the whole, too [MET-5]", () => {
+  const whole = new Meter();
+  const parts = [new Meter(whole), new Meter(whole)];
   for (const [i, part] of parts.entries()) {
     part.granted(1_000 * i, 10 + i);
     part.degraded();

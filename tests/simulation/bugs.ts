@@ -130,15 +130,22 @@ const worksOnWithoutItsPermit: Sabotage = {
       const signal = new AbortController().signal;
       return { limiterId, waitedMs, degraded, release, lost: false, signal, [Symbol.asyncDispose]: release };
     };
-    const wrap = (inner: ClosableLimiter): ClosableLimiter => ({
-      ...inner,
-      key: (key) => wrap(inner.key(key)),
-      acquire: async (options) => deaf(await inner.acquire(options)),
-      async tryAcquire(options) {
-        const result = await inner.tryAcquire(options);
-        return result.allowed ? { ...result, permit: deaf(result.permit) } : result;
-      },
-    });
+    const wrap = (inner: ClosableLimiter): ClosableLimiter => {
+      const methods: Partial<ClosableLimiter> = {
+        key: (key) => wrap(inner.key(key)),
+        acquire: async (options) => deaf(await inner.acquire(options)),
+        async tryAcquire(options) {
+          const result = await inner.tryAcquire(options);
+          return result.allowed ? { ...result, permit: deaf(result.permit) } : result;
+        },
+      };
+      return new Proxy(inner, {
+        get(target, name) {
+          const value: unknown = Reflect.get(methods, name) ?? Reflect.get(target, name, target);
+          return typeof value === "function" ? value.bind(target) : value;
+        },
+      });
+    };
     return wrap(limiter);
   },
 };

@@ -1,8 +1,9 @@
 import { memoryStore } from "../../src/adapters/memory.ts";
 import { type BreakerSettings, type CircuitBreaker, createBreaker } from "../../src/core/breaker.ts";
 import type { Clock } from "../../src/core/clock.ts";
+import { createLimiter } from "../../src/core/create_limiter.ts";
 import { DEFAULTS } from "../../src/core/defaults.ts";
-import { type ClosableLimiter, createLimiter, type LimiterContext } from "../../src/core/limiter.ts";
+import type { ClosableLimiter, LimiterContext } from "../../src/core/limiter.ts";
 import type { LimiterConfig } from "../../src/core/limiter_config.ts";
 import { silentLogger } from "../../src/core/logger.ts";
 import type { Store } from "../../src/core/store.ts";

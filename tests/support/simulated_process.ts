@@ -1,7 +1,8 @@
 import type { LimiterOptions } from "../../src/config/options.ts";
 import type { BreakerSettings, CircuitBreaker } from "../../src/core/breaker.ts";
 import { resolveLimiter } from "../../src/core/defaults.ts";
-import { type ClosableLimiter, createLimiter } from "../../src/core/limiter.ts";
+import { createLimiter } from "../../src/core/create_limiter.ts";
+import type { ClosableLimiter } from "../../src/core/limiter.ts";
 import type { Store } from "../../src/core/store.ts";
 import type { FaultyKv } from "../../src/testing/faulty_kv.ts";
 import { seededRandom } from "../../src/testing/random.ts";

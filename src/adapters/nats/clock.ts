@@ -33,7 +33,10 @@ export interface ServerClock extends Clock {
   readonly errorMs: number;
   /** When it was measured, in the server's time. */
   readonly measuredAt: number | null;
-  /** Whether it was not measured for so long that nothing should be decided by it. */
+  /**
+   * Whether it was not measured for so long that nothing should be decided by it. As of the last {@link Clock.now}, which
+   * whoever asks has just called: to ask the host for the time again would cost as much as a whole decision.
+   */
   readonly isStale: boolean;
   /** Measures; calls that come while it measures share the result. Rejects if the server did not answer. */
   measure(): Promise<void>;
@@ -134,6 +137,7 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
   let measuredAt = -Infinity;
   let due = Infinity;
   let latest = -Infinity;
+  let lastRead = -Infinity;
   /** The error of a good sample; 0 as long as nobody knows. */
   let usualErrorMs = 0;
   let measuring: Promise<void> | undefined;
@@ -175,7 +179,7 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
   return {
     now() {
       if (offset === undefined) return local.now();
-      const at = monotonic();
+      const at = lastRead = monotonic();
       if (at >= due && measuring === undefined) measure().catch(() => {});
       latest = Math.max(latest, at + offset.ms - cautionAt(at));
       return latest;
@@ -194,7 +198,7 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
       return offset === undefined ? null : measuredAt + offset.ms;
     },
     get isStale() {
-      return monotonic() - measuredAt > STALE_AFTER_MS;
+      return offset === undefined || lastRead - measuredAt > STALE_AFTER_MS;
     },
     measure,
   };

@@ -144,6 +144,7 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
 
   /** A clock that cannot be measured now falls behind, which is safe: the limits hold, and requests go on. */
   async function refreshed(clock: OpenedNats["clock"], patienceMs = Infinity): Promise<void> {
+    clock?.now(); // says whether it is stale
     if (!clock?.isStale) return;
     const since = performance.now();
     await clock.measure().catch((error) => {

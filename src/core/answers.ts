@@ -1,0 +1,101 @@
+import { type Obstacle, scarcest } from "./decide.ts";
+import { RateLimiterAcquisitionError } from "./errors.ts";
+import { type Lease, LeasedPermit } from "./lease.ts";
+import type { Permit, RateLimitResult } from "./result.ts";
+import type { Rule } from "./rules/rule.ts";
+import type { State } from "./state.ts";
+
+/** As much of a state as says what is left. */
+export type Snapshot = Pick<State, "epoch" | "parts">;
+
+/** The answer to a request that was refused. */
+export type RefusedResult = Extract<RateLimitResult, { readonly allowed: false }>;
+
+const releaseNothing = () => Promise.resolve();
+
+/** The permit of the limiter `id`. */
+export function permitOf(id: string, lease: Lease, waitedMs: number, degraded: boolean): Permit {
+  return new LeasedPermit(id, waitedMs, degraded, lease);
+}
+
+/** The answer to a request that was granted, and left this state. */
+export function grantedResult(
+  rules: readonly Rule[],
+  { epoch, parts }: Snapshot,
+  now: number,
+  permit: Permit,
+): RateLimitResult {
+  const time = now - epoch;
+  const { limit, remaining, resetAt } = scarcest(rules, parts, time);
+  const { limiterId, waitedMs, degraded, release } = permit;
+  return Object.freeze({
+    limiterId,
+    limit,
+    remaining,
+    resetInMs: Math.max(0, resetAt - time),
+    degraded,
+    release,
+    [Symbol.asyncDispose]: release,
+    allowed: true,
+    waitedMs,
+    retryAfterMs: 0,
+    permit,
+  });
+}
+
+/** The answer of the limiter `limiterId` to a request that was refused in this state. */
+export function refusedResult(
+  limiterId: string,
+  rules: readonly Rule[],
+  { epoch, parts }: Snapshot,
+  now: number,
+  { retryAt, rule }: Obstacle,
+  degraded = false,
+): RefusedResult {
+  const time = now - epoch;
+  const { limit, remaining, resetAt } = scarcest(rules, parts, time);
+  return Object.freeze({
+    limiterId,
+    limit,
+    remaining,
+    resetInMs: Math.max(0, resetAt - time),
+    degraded,
+    release: releaseNothing,
+    [Symbol.asyncDispose]: releaseNothing,
+    allowed: false,
+    retryAfterMs: Math.max(0, retryAt - now),
+    rule: rule.label,
+  });
+}
+
+/** The answer of a limiter that was asked in place of the limiter `limiterId`, whose store failed. */
+export function inPlace(limiterId: string, result: RateLimitResult, waitedMs: number): RateLimitResult {
+  if (!result.allowed) return Object.freeze({ ...result, limiterId, degraded: true });
+  const permit = permitOf(limiterId, result.permit, waitedMs + result.waitedMs, true);
+  return Object.freeze({ ...result, limiterId, degraded: true, waitedMs: permit.waitedMs, permit });
+}
+
+/** What is thrown where a refusal is no answer. */
+export function timedOut(
+  refused: RefusedResult,
+  { attempts, timeoutMs, waitedMs }: {
+    readonly attempts: number;
+    readonly timeoutMs: number;
+    readonly waitedMs: number;
+  },
+): RateLimiterAcquisitionError {
+  const { limiterId, rule, retryAfterMs } = refused;
+  const when = timeoutMs === 0 ? "at once" : `within ${timeoutMs / 1_000} s`;
+  return new RateLimiterAcquisitionError(
+    `Unable to acquire slot for limiter '${limiterId}' ${when}: its rule "${rule}" has none before ` +
+      `${inSeconds(retryAfterMs)} from now, after a wait of ${
+        inSeconds(waitedMs)
+      }. Retry then, or allow a longer timeout.`,
+    { ...refused, attempts, reason: "timeout", timeoutMs, waitedMs },
+  );
+}
+
+/** Not earlier than it is. */
+export function inSeconds(ms: number): string {
+  return `${(Math.ceil(ms) / 1_000).toFixed(3)} s`;
+}

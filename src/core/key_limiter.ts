@@ -1,0 +1,814 @@
+import { grantedResult, inPlace, inSeconds, permitOf, refusedResult, timedOut } from "./answers.ts";
+import { checkConsume, checkCost, checkOptions, checkSignal, checkTimeout, shown } from "./arguments.ts";
+import type { Cell, Outcome } from "./cell.ts";
+import type { ClockReading } from "./clock.ts";
+import { earliestStart, earliestStartBehind, obstacle } from "./decide.ts";
+import { eraseKeys } from "./erase.ts";
+import {
+  ConfigValidationError,
+  ImpossibleCostError,
+  InvalidArgumentError,
+  NotSynchronousError,
+  RateLimiterAcquisitionError,
+  StoreUnavailableError,
+} from "./errors.ts";
+import { storeKey } from "./key.ts";
+import { NO_LEASE } from "./lease.ts";
+import { because, type Knowledge } from "./ledger.ts";
+import { Life } from "./life.ts";
+import {
+  type CheckOptions,
+  type ClosableLimiter,
+  type LimiterContext,
+  type SharedPatience,
+  type Tentative,
+  TOGETHER,
+} from "./limiter.ts";
+import type { LimiterConfig } from "./limiter_config.ts";
+import { Meter, type RateLimiterMetrics } from "./metrics.ts";
+import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquireOptions } from "./result.ts";
+import {
+  checkRetention,
+  closedError,
+  failure,
+  localLimiter,
+  move,
+  noteAnswer,
+  noteFailure,
+  readClock,
+  type Shared,
+} from "./shared.ts";
+import { freshState, type State } from "./state.ts";
+import { opensNothing, type Store } from "./store.ts";
+
+/** What those that are asked after a silent store have at least for their answer: theirs may well be up. */
+const LEFT_FOR_OTHERS_MS = 40;
+/** How many turns of the microtask queue opening may take before a timer is started for it. */
+const FREE_TURNS = 8;
+
+const CLOSED = "the limiter was closed, and has given it back.";
+const BEGUN_ANEW = "the limiter was reset, and has begun anew.";
+const NO_OPTIONS: AcquireOptions = {};
+
+/** What a call asks for, checked. */
+interface Wish {
+  readonly cost: number;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** How the store's state decided a request. */
+type Decided = Extract<Outcome, { readonly kind: "granted" | "refused" }>;
+
+type Granted = Extract<Outcome, { readonly kind: "granted" }>;
+
+interface Answer {
+  readonly life: Life;
+  readonly outcome: Decided | Extract<Outcome, { readonly kind: "failed" }>;
+  readonly waitedMs: number;
+  readonly timeoutMs: number;
+}
+
+type CallOptions = AcquireOptions & SharedPatience;
+
+/** The limiters of a limiter's keys. */
+export interface KeyRing {
+  /** The limiter of this key. */
+  get(key: string): KeyLimiter;
+  /** Does something to all of them. */
+  all(act: (limiter: KeyLimiter) => Promise<void>): Promise<void>;
+}
+
+/** What is left of a limiter for a key that is not kept as it is. */
+export interface Past {
+  readonly meter: Meter;
+  /** What its cell knew, if that may still be so. */
+  readonly knowledge: Knowledge | undefined;
+}
+
+/** What callers get, or are told instead of an answer: that is thrown. */
+interface Form<T> {
+  /** For a request that the store's state decided. */
+  of(limiter: KeyLimiter, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T;
+  /** For one that has taken something at once. `state`: what is left. */
+  taken(limiter: KeyLimiter, state: State, now: number): T;
+  /** For one that was decided in place of a store that failed. */
+  instead(result: RateLimitResult, answer: Answer): T;
+}
+
+const PERMIT: Form<Permit> = {
+  taken: ({ id }) => permitOf(id, NO_LEASE, 0, false),
+  of: (limiter, life, outcome, waitedMs, wish, now) => limiter.permit(life, outcome, waitedMs, wish, now),
+  instead(result, { outcome: { attempts }, timeoutMs, waitedMs }) {
+    if (result.allowed) return result.permit;
+    throw timedOut(result, { attempts, timeoutMs, waitedMs });
+  },
+};
+
+const RESULT: Form<RateLimitResult> = {
+  taken: (limiter, state, now) => limiter.takenResult(state, now),
+  of: (limiter, life, outcome, waitedMs, _wish, now) => limiter.countedResult(life, outcome, waitedMs, now),
+  instead: (result) => result,
+};
+
+/**
+ * A limiter for one key, or itself for requests without one. A class, as there is one for every key.
+ */
+export class KeyLimiter implements ClosableLimiter {
+  /** Of a keyed limiter. */
+  readonly name: string | undefined;
+  /** Whether somebody may have it besides its limiter, which then keeps it as it is. */
+  isHandedOut = false;
+  /** Whether it was asked for again since somebody last looked. */
+  isUsed = false;
+  readonly #shared: Shared;
+  /** The limiters of its keys, if it may have some. */
+  readonly #keys: KeyRing | undefined;
+  readonly #onRest: ((limiter: KeyLimiter) => void) | undefined;
+  #id: string | undefined;
+  #life: Life;
+  /** How many calls are still to be counted. */
+  #uncounted = 0;
+
+  /**
+   * `keys`: of the limiter itself. `name` is the key that another one is for, `onRest` hears when it is not in use any more,
+   * and `past` is that of the limiter that it takes the place of.
+   */
+  constructor(shared: Shared, keys?: KeyRing, name?: string, onRest?: (limiter: KeyLimiter) => void, past?: Past) {
+    this.#shared = shared;
+    this.name = name;
+    this.#keys = keys;
+    this.#onRest = onRest;
+    this.#life = new Life(shared.context, past?.meter ?? this.#newMeter(), undefined, past?.knowledge);
+  }
+
+  get id(): string {
+    const { id } = this.#shared.config;
+    return this.#id ??= this.name === undefined ? id : `${id}:${this.name}`;
+  }
+
+  get initialized(): boolean {
+    return this.#keys ? this.#shared.isOpened : this.#life.opened;
+  }
+
+  /** Whether nobody waits and nothing is held. */
+  get idle(): boolean {
+    const { cell, opening } = this.#life;
+    return cell === undefined ? opening === undefined : cell.idle;
+  }
+
+  /** What is left of it once it is forgotten: what another one needs to take its place. `undefined`: it is needed itself. */
+  get past(): Past | undefined {
+    const { cell, meter, begins } = this.#life;
+    if (this.isHandedOut || this.#uncounted > 0 || begins || !this.idle || cell?.lends) return undefined;
+    return { meter, knowledge: cell?.knowledge };
+  }
+
+  /** It is about to be forgotten, but may be used again by who still has it. */
+  rest(): void {
+    this.#life.cell?.rest();
+  }
+
+  async initialize(): Promise<void> {
+    this.#mustBeOpen();
+    const life = this.#life;
+    try {
+      if (!life.cell) await this.#openWithin(life, this.#shared.config.backendTimeoutMs, undefined);
+    } catch (error) {
+      this.#mustBeOpen();
+      if (error instanceof ConfigValidationError) throw error;
+      noteFailure(this.#shared, life.meter, error);
+      if (this.#shared.config.onFailure === "closed") throw failure(this.id, error, 0);
+    }
+  }
+
+  acquire(options: AcquireOptions = NO_OPTIONS): Promise<Permit> {
+    return this.#ask(options, this.#shared.config.timeoutMs ?? Infinity, PERMIT);
+  }
+
+  tryAcquire(options: AcquireOptions = NO_OPTIONS): Promise<RateLimitResult> {
+    return this.#ask(options, 0, RESULT);
+  }
+
+  tryAcquireSync(options: SyncAcquireOptions = NO_OPTIONS): RateLimitResult {
+    const limiter = this.#at(checkOptions(options).key);
+    limiter.#mustBeOpen();
+    const wish: Wish = { cost: limiter.#costOf(options), timeoutMs: 0, signal: undefined };
+    const life = limiter.#life;
+    const now = life.clock.now();
+    const cell = limiter.#readyCell(life);
+    const left = cell?.lends ? cell.takeNow({ cost: wish.cost, owner: "", permit: 0 }, now) : undefined;
+    if (left) {
+      limiter.#noteGrant(life, now, 0, false);
+      return limiter.takenResult(left, now);
+    }
+    const outcome = cell?.requestNow(wish.cost, now, now);
+    if (!isDecided(outcome)) throw new NotSynchronousError(limiter.id);
+    return limiter.#formed(RESULT, life, outcome, 0, wish, now);
+  }
+
+  async tryTake(options: CallOptions = NO_OPTIONS): Promise<Tentative> {
+    const limiter = this.#at(checkOptions(options).key);
+    limiter.#uncounted++;
+    try {
+      const { result, keep, cancel } = await limiter.#tryTakeHere(options);
+      return {
+        result,
+        keep() {
+          keep();
+          limiter.#counted();
+        },
+        async cancel() {
+          try {
+            return await cancel();
+          } finally {
+            limiter.#counted();
+          }
+        },
+      };
+    } catch (error) {
+      limiter.#counted();
+      throw error;
+    }
+  }
+
+  async #tryTakeHere(options: CallOptions): Promise<Tentative> {
+    const answer = await this.#request(options, this.#wishOf(options, 0));
+    const { life, outcome, waitedMs } = answer;
+    if (outcome.kind === "failed") return await this.#withoutStore(answer, options);
+    const result = this.result(life, outcome, waitedMs, life.clock.now());
+    return {
+      result,
+      keep: () => this.#note(life, result),
+      cancel: () =>
+        outcome.kind === "granted"
+          ? this.#cancelled(outcome, life, this.#answerByOf(options, life))
+          : Promise.resolve(result),
+    };
+  }
+
+  /** A call that took its time has been counted. */
+  #counted(): void {
+    this.#uncounted--;
+    this.#onRest?.(this);
+  }
+
+  async check(given: CheckOptions & SharedPatience = NO_OPTIONS): Promise<RateLimitResult> {
+    const { consume: isConsuming, ...options } = checkOptions(given);
+    if (checkConsume(isConsuming)) return await this.tryAcquire(options);
+    const limiter = this.#at(options.key);
+    return await limiter.#peek(limiter.#costOf(options), options);
+  }
+
+  async getState(): Promise<LimiterState> {
+    const { rules } = this.#shared;
+    const { local, state, now, soon } = await this.#look(1);
+    if (local) return await local.getState();
+    const { epoch, parts } = state;
+    const usages = rules.map((rule, i) => rule.usage(parts[i]!, now - epoch));
+    const start = earliestStart(rules, parts, now - epoch, { cost: 1, owner: "", permit: 0 });
+    return Object.freeze({
+      allowed: start <= soon - epoch,
+      remaining: Math.min(...usages.map(({ remaining }) => remaining)),
+      resetAt: Math.ceil(Math.max(...usages.map(({ resetAt }) => resetAt)) + epoch),
+      currentUsage: Math.max(...usages.map(({ limit, remaining }) => limit - remaining)),
+    });
+  }
+
+  getMetrics(): RateLimiterMetrics {
+    return this.#life.meter.snapshot(this.#life.context.breaker.state);
+  }
+
+  getConfig(): LimiterConfig {
+    return this.#shared.config;
+  }
+
+  getClock(): ClockReading {
+    return readClock(this.#life.context);
+  }
+
+  key(name: string): KeyLimiter {
+    const limiter = this.#keyed(name);
+    limiter.isHandedOut = true;
+    return limiter;
+  }
+
+  async close(): Promise<void> {
+    const { config } = this.#shared;
+    this.#shared.isClosed = true;
+    this.#life.end(CLOSED);
+    await Promise.all([
+      this.#life.cell?.close(),
+      this.#keys?.all((limiter) => limiter.close()),
+      this.#keys && config.onFailure === "local" ? localLimiter(this.#life.context, this.name).close() : undefined,
+    ]);
+    if (this.#keys) this.#shared.cells.desk?.close();
+  }
+
+  async reset(): Promise<void> {
+    this.#mustBeOpen();
+    let letBegin = () => {};
+    const erased = new Promise<void>((resolve) => letBegin = resolve);
+    try {
+      await this.restart(erased);
+      await this.#erase();
+      this.#shared.isOpened = this.#life.opened = true;
+    } finally {
+      letBegin();
+    }
+  }
+
+  async restart(erased: Promise<void>): Promise<void> {
+    const { context } = this.#life;
+    await Promise.all([
+      this.#beginAnew(erased),
+      this.#keys?.all((limiter) => limiter.#beginAnew(erased)),
+      this.#shared.config.onFailure === "local" ? localLimiter(context, this.name).reset() : undefined,
+    ]);
+  }
+
+  async move(context: LimiterContext): Promise<void> {
+    const { desk } = this.#shared.cells;
+    move(this.#shared, context);
+    await Promise.all([this.#closeAndBeginAnew(), this.#keys?.all((limiter) => limiter.#closeAndBeginAnew())]);
+    desk?.close();
+  }
+
+  /** The permit of a request that was decided, or what its caller is told instead. */
+  permit(life: Life, outcome: Decided, waitedMs: number, { timeoutMs }: Wish, now: number): Permit {
+    const { config, rules } = this.#shared;
+    const { id } = this;
+    if (outcome.kind === "granted") {
+      this.#noteGrant(life, outcome.servedAt, waitedMs, false);
+      return permitOf(id, life.lease(id, config, outcome.grant), waitedMs, false);
+    }
+    const refused = refusedResult(id, rules, outcome.state, now, outcome);
+    this.#note(life, refused);
+    throw timedOut(refused, { attempts: outcome.attempts, timeoutMs, waitedMs });
+  }
+
+  /** The result of a request that was decided. */
+  result(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
+    const { config, rules } = this.#shared;
+    const { id } = this;
+    if (outcome.kind === "refused") return refusedResult(id, rules, outcome.state, now, outcome);
+    const { grant } = outcome;
+    const permit = permitOf(id, life.lease(id, config, grant), waitedMs, false);
+    return grantedResult(rules, { epoch: grant.epoch, parts: grant.after }, now, permit);
+  }
+
+  /** The result of a request that has taken something at once. `state`: what is left. */
+  takenResult(state: State, now: number): RateLimitResult {
+    return grantedResult(this.#shared.rules, state, now, permitOf(this.id, NO_LEASE, 0, false));
+  }
+
+  /** The result of a request that was decided, once it is counted. */
+  countedResult(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
+    const result = this.result(life, outcome, waitedMs, now);
+    if (outcome.kind === "granted") this.#noteGrant(life, outcome.servedAt, waitedMs, false);
+    else this.#note(life, result);
+    return result;
+  }
+
+  /** Counts for this life, and what a key does for the life of the whole limiter too. */
+  #newMeter(): Meter {
+    const shared = this.#shared;
+    return this.#keys ? shared.meter = new Meter() : new Meter(shared.meter);
+  }
+
+  #mustBeOpen(): void {
+    if (this.#shared.isClosed) throw closedError(this.id);
+  }
+
+  /** The limiter that counts for a key, if there is one. */
+  #at(name: string | undefined): KeyLimiter {
+    return name === undefined ? this : this.#keyed(name);
+  }
+
+  #keyed(name: string): KeyLimiter {
+    if (this.#keys) return this.#keys.get(name);
+    throw new InvalidArgumentError(`Limiter '${this.id}' counts for one key already`, {
+      field: "key",
+      expected: `a call of key() on '${this.#shared.config.id}'`,
+      received: shown(name),
+    });
+  }
+
+  #costOf({ cost }: AcquireOptions): number {
+    const { maximum, rule } = this.#shared.most;
+    const checked = cost === undefined ? 1 : checkCost(cost);
+    if (checked > maximum) throw new ImpossibleCostError(this.id, checked, maximum, rule.label);
+    return checked;
+  }
+
+  #wishOf(options: AcquireOptions, defaultTimeoutMs: number): Wish {
+    const signal = options.signal === undefined ? undefined : checkSignal(options.signal);
+    const timeoutMs = options.timeoutMs === undefined ? defaultTimeoutMs : checkTimeout(options.timeoutMs);
+    return { cost: this.#costOf(options), timeoutMs, signal };
+  }
+
+  /** The cell, unless it takes time to get at it. */
+  #readyCell(life: Life): Cell | undefined {
+    return life.readyCell ?? this.#openNow(life);
+  }
+
+  /** What is thrown before there is a promise rejects it. */
+  #ask<T>(options: AcquireOptions, defaultTimeoutMs: number, form: Form<T>): Promise<T> {
+    try {
+      const limiter = this.#at(checkOptions(options).key);
+      return limiter.#askHere(options, limiter.#wishOf(options, defaultTimeoutMs), form);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #askHere<T>(options: CallOptions, wish: Wish, form: Form<T>): Promise<T> {
+    const life = this.#life;
+    const { cost, timeoutMs, signal } = wish;
+    const isAnswered = this.#shared.isClosed || signal?.aborted === true;
+    const now = life.clock.now();
+    const cell = isAnswered || options[TOGETHER] ? undefined : this.#readyCell(life);
+    if (!cell) return this.#askLater(options, wish, 0, form);
+    const left = cell.lends ? cell.takeNow({ cost, owner: "", permit: 0 }, now) : undefined;
+    if (left) {
+      noteAnswer(this.#shared);
+      this.#noteGrant(life, now, 0, false);
+      return Promise.resolve(form.taken(this, left, now));
+    }
+    const outcome = cell.requestNow(cost, now, now + timeoutMs);
+    if (isDecided(outcome)) return Promise.resolve(this.#formed(form, life, outcome, 0, wish, now));
+    if (outcome) return this.#askOn(outcome, life, options, wish, 0, form);
+    return new Promise((resolve, reject) => {
+      const settle = (outcome: Outcome) => {
+        const decidedAt = outcome.kind === "granted" ? outcome.servedAt : life.clock.now();
+        const waitedMs = Math.max(0, decidedAt - now);
+        if (!isDecided(outcome)) return resolve(this.#askOn(outcome, life, options, wish, waitedMs, form));
+        try {
+          // Who does not want to wait does not, however long the store takes to answer.
+          resolve(this.#formed(form, life, outcome, timeoutMs === 0 ? 0 : waitedMs, wish, decidedAt));
+        } catch (error) {
+          reject(error);
+        }
+      };
+      const onAbort = signal && (() => {
+        life.meter.count("aborted");
+        reject(signal.reason);
+      });
+      cell.request(cost, now, now + timeoutMs, settle, signal, onAbort);
+    });
+  }
+
+  #formed<T>(form: Form<T>, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T {
+    // A refusal may come from what was known before the store failed, and a slot from what was taken before.
+    if (outcome.kind === "granted" && outcome.attempts > 0) noteAnswer(this.#shared);
+    return form.of(this, life, outcome, waitedMs, wish, now);
+  }
+
+  /** Where the store did not decide. */
+  async #askOn<T>(
+    outcome: Exclude<Outcome, Decided>,
+    life: Life,
+    options: AcquireOptions,
+    wish: Wish,
+    waitedMs: number,
+    form: Form<T>,
+  ): Promise<T> {
+    if (outcome.kind === "closed") throw closedError(this.id);
+    if (outcome.kind === "abandoned") return await this.#askLater(options, wish, waitedMs, form);
+    const { timeoutMs } = wish;
+    const waited = timeoutMs === 0 ? 0 : waitedMs;
+    return await this.#formedWithoutStore({ life, outcome, waitedMs: waited, timeoutMs }, options, form);
+  }
+
+  async #askLater<T>(options: AcquireOptions, wish: Wish, waitedMs: number, form: Form<T>): Promise<T> {
+    this.#uncounted++;
+    try {
+      const answer = await this.#request(options, wish, waitedMs);
+      const { life, outcome } = answer;
+      if (outcome.kind !== "failed") return form.of(this, life, outcome, answer.waitedMs, wish, life.clock.now());
+      return await this.#formedWithoutStore(answer, options, form);
+    } finally {
+      this.#counted();
+    }
+  }
+
+  async #formedWithoutStore<T>(answer: Answer, options: AcquireOptions, form: Form<T>): Promise<T> {
+    this.#uncounted++;
+    try {
+      const { result, keep } = await this.#withoutStore(answer, options);
+      keep();
+      return form.instead(result, answer);
+    } finally {
+      this.#counted();
+    }
+  }
+
+  /** Asks until somebody has decided: first opens the store, if need be. */
+  async #request(options: CallOptions, { cost, timeoutMs, signal }: Wish, waited = 0): Promise<Answer> {
+    const shared = this.#shared;
+    const { storeId, backendTimeoutMs } = shared.config;
+    let waitedMs = waited;
+    for (let life = this.#life;; life = this.#life) {
+      const { clock, context: { store, localClock } } = life;
+      try {
+        const answerBy = this.#answerByOf(options, life);
+        signal?.throwIfAborted();
+        this.#mustBeOpen();
+        clock.now(); // says whether it is stale
+        let cell = this.#readyCell(life);
+        if (!cell) {
+          const since = localClock.now();
+          const patience = timeoutMs > 0 ? Math.min(timeoutMs, backendTimeoutMs) : backendTimeoutMs;
+          try {
+            cell = await this.#openWithin(life, Math.min(patience, answerBy - since), signal);
+          } finally {
+            // What the opening took is not there any more, for whatever decides in the store's place either.
+            waitedMs += localClock.now() - since;
+          }
+          // Whose time went into the opening has none left, and is not one who does not want to wait.
+          if (timeoutMs > 0 && waitedMs >= timeoutMs) {
+            throw tooLate(storeId, store, "it could not be opened", patience);
+          }
+        }
+        const since = clock.now();
+        const deadline = since + Math.max(0, timeoutMs - waitedMs);
+        const silentUntil = answerBy === Infinity ? Infinity : since + answerBy - localClock.now();
+        const outcome = await decision(cell, cost, since, deadline, signal, silentUntil);
+        if (outcome.kind === "closed") throw closedError(this.id);
+        if (outcome.kind === "granted" && outcome.attempts > 0) noteAnswer(shared);
+        waitedMs += Math.max(0, (outcome.kind === "granted" ? outcome.servedAt : clock.now()) - since);
+        if (outcome.kind === "abandoned") continue;
+        return { life, outcome, waitedMs: timeoutMs === 0 ? 0 : waitedMs, timeoutMs };
+      } catch (error) {
+        if (signal?.aborted) life.meter.count("aborted");
+        else if (shared.isClosed) throw closedError(this.id);
+        else if (!(error instanceof ConfigValidationError || error instanceof RateLimiterAcquisitionError)) {
+          const outcome = { kind: "failed", cause: error, attempts: 0 } as const;
+          return { life, outcome, waitedMs: timeoutMs === 0 ? 0 : waitedMs, timeoutMs };
+        }
+        throw error;
+      }
+    }
+  }
+
+  /** The cell, once the store is open. Concurrent first uses open it once. */
+  #open(life: Life): Promise<Cell> {
+    return life.opening ??= this.#begin(life).finally(() => life.opening = undefined);
+  }
+
+  async #begin(life: Life): Promise<Cell> {
+    const { breaker, store } = life.context;
+    if (life.begins) await life.begins;
+    await breaker.open(store);
+    if (life.cell) return life.cell;
+    const place = this.#place;
+    const cell = this.#begun(life, typeof place === "string" ? place : await place());
+    if (!this.#shared.isClosed) return cell;
+    await cell.close();
+    throw closedError(this.id);
+  }
+
+  /** As {@link KeyLimiter.#open}, if that takes no time. */
+  #openNow(life: Life): Cell | undefined {
+    const { store, breaker } = life.context;
+    if (life.cell || life.begins || life.opening || breaker.state !== "closed") return undefined;
+    if (store.open !== opensNothing && (store.isOpen !== true || store.isClockStale === true)) return undefined;
+    const place = this.#place;
+    return typeof place === "string" ? this.#begun(life, place) : undefined;
+  }
+
+  #begun(life: Life, place: string): Cell {
+    const { config, rules, codec, cells } = this.#shared;
+    const { store, logger } = life.context;
+    checkRetention(config, rules, store);
+    if (!this.#shared.isOpened) {
+      logger.info(`Limiter '${config.id}': open on store '${config.storeId}' (${codec.fingerprint}).`);
+    }
+    this.#shared.isOpened = true;
+    life.onRest = this.#onRest && (() => this.#onRest?.(this));
+    return life.begin(cells, place);
+  }
+
+  /** What the store calls it. */
+  get #place(): ReturnType<typeof storeKey> {
+    return storeKey(this.#shared.config.id, this.name, this.#shared.context.digest);
+  }
+
+  /** As {@link KeyLimiter.#open}, for as long as the caller and the store may take. */
+  async #openWithin(life: Life, patienceMs: number, signal: AbortSignal | undefined): Promise<Cell> {
+    const refusal = life.context.breaker.refusal();
+    if (refusal) throw refusal;
+    const opening = this.#open(life);
+    opening.catch(() => {}); // It is awaited below.
+    // A store that is open already, for another key, shall not cost every new key a timer.
+    for (let turn = 0; turn < FREE_TURNS && !life.readyCell; turn++) await undefined;
+    return life.readyCell ?? await this.#inTime(life, opening, "it could not be opened", patienceMs, signal);
+  }
+
+  /** Waits for the store, but not for longer than the caller can. */
+  async #inTime<T>(
+    { context: { store, localClock } }: Life,
+    call: Promise<T>,
+    what: string,
+    patienceMs: number,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    const ms = Math.max(0, patienceMs);
+    const done = new AbortController();
+    const late = localClock.sleep(ms, signal ? AbortSignal.any([done.signal, signal]) : done.signal).then(() => {
+      throw tooLate(this.#shared.config.storeId, store, what, ms);
+    });
+    try {
+      return await Promise.race([call, late]);
+    } finally {
+      done.abort("done");
+      late.catch(() => {}); // Nobody waits for it any more.
+    }
+  }
+
+  /** When the call has to hear at the latest that its store is silent, if that is before the store's own time limit. */
+  #answerByOf({ [TOGETHER]: together }: SharedPatience, { context: { localClock } }: Life): number {
+    if (!together) return Infinity;
+    const { backendTimeoutMs } = this.#shared.config;
+    together.since ??= localClock.now();
+    const ms = together.timeoutMs > 0 ? Math.min(together.timeoutMs, backendTimeoutMs) : backendTimeoutMs;
+    return together.since + ms + LEFT_FOR_OTHERS_MS;
+  }
+
+  /** What is granted or refused in place of a store that failed. */
+  async #withoutStore(answer: Answer, options: CallOptions): Promise<Tentative> {
+    const { life, outcome, waitedMs, timeoutMs } = answer;
+    const { config, rules } = this.#shared;
+    const { id } = this;
+    const cause = outcome.kind === "failed" ? outcome.cause : undefined;
+    noteFailure(this.#shared, life.meter, cause);
+    if (config.onFailure === "closed") throw failure(id, cause, outcome.attempts);
+    if (config.onFailure === "open") {
+      const result = grantedResult(rules, freshState(rules, 0), 0, permitOf(id, NO_LEASE, waitedMs, true));
+      return { result, keep: () => this.#note(life, result), cancel: () => Promise.resolve(result) };
+    }
+    const left = timeoutMs === 0 ? 0 : Math.max(0, timeoutMs - waitedMs);
+    // It has time of its own: what the stores of several may take together is over.
+    const local = await localLimiter(life.context, this.name).tryTake({
+      ...options,
+      key: undefined,
+      timeoutMs: left,
+      [TOGETHER]: undefined,
+    });
+    const result = inPlace(id, local.result, waitedMs);
+    return {
+      result,
+      keep: () => {
+        local.keep();
+        this.#note(life, result);
+      },
+      cancel: async () => inPlace(id, await local.cancel(), waitedMs),
+    };
+  }
+
+  #note(life: Life, result: RateLimitResult): void {
+    if (result.allowed) {
+      return this.#noteGrant(life, life.context.localClock.now(), result.waitedMs, result.degraded);
+    }
+    const { rule, retryAfterMs } = result;
+    life.meter.count("timeouts");
+    life.context.logger.debug?.(
+      `Limiter '${this.id}': refused by "${rule}", which has more in ${inSeconds(retryAfterMs)}.`,
+    );
+  }
+
+  #noteGrant({ meter, context: { logger } }: Life, now: number, waitedMs: number, degraded: boolean): void {
+    meter.granted(now, waitedMs);
+    if (degraded) meter.degraded();
+    logger.debug?.(
+      `Limiter '${this.id}': granted after ${inSeconds(waitedMs)}${degraded ? ", without its store" : ""}.`,
+    );
+  }
+
+  /** Takes a grant back that nobody used. */
+  async #cancelled({ grant }: Granted, life: Life, answerBy: number): Promise<RateLimitResult> {
+    const written = life.cancel(grant);
+    if (answerBy === Infinity) await written;
+    else {
+      await this.#inTime(life, written, "it did not answer", answerBy - life.context.localClock.now()).catch(() => {});
+    }
+    const { epoch, before } = grant;
+    const permit = permitOf(this.id, NO_LEASE, 0, false);
+    return grantedResult(this.#shared.rules, { epoch, parts: before }, life.clock.now(), permit);
+  }
+
+  /** Where a request of this cost finds its answer: in the state of the store, or if it failed in what takes its place. */
+  async #look(cost: number, options: SharedPatience = {}): Promise<View> {
+    this.#mustBeOpen();
+    const { config, rules } = this.#shared;
+    const life = this.#life;
+    const { clock, context: { localClock } } = life;
+    const answerBy = this.#answerByOf(options, life);
+    const leftMs = () => Math.min(config.backendTimeoutMs, answerBy - localClock.now());
+    try {
+      const cell = life.cell ?? await this.#openWithin(life, leftMs(), undefined);
+      const reading = cell.read();
+      const state = answerBy === Infinity
+        ? await reading
+        : await this.#inTime(life, reading, "it did not answer", leftMs());
+      this.#mustBeOpen();
+      const now = clock.now();
+      return { state, now, soon: now + cell.leadAt(now), degraded: false };
+    } catch (error) {
+      this.#mustBeOpen();
+      if (error instanceof ConfigValidationError) throw error;
+      noteFailure(this.#shared, life.meter, error);
+      if (config.onFailure === "closed") throw failure(this.id, error, 0);
+      const now = clock.now();
+      const known = life.cell?.known;
+      const demand = { cost, owner: "", permit: 0 };
+      // What only time can change is as certain without the store.
+      if (known && earliestStartBehind(rules, known.parts, now - known.epoch, 0, demand) + known.epoch > now) {
+        return { state: known, now, soon: now, degraded: true };
+      }
+      if (config.onFailure === "local") return { local: localLimiter(life.context, this.name) };
+      return { state: freshState(rules, now), now, soon: now, degraded: true };
+    }
+  }
+
+  async #peek(cost: number, options: SharedPatience): Promise<RateLimitResult> {
+    const { rules } = this.#shared;
+    const { id } = this;
+    const { local, state, now, soon, degraded } = await this.#look(cost, options);
+    if (local) return inPlace(id, await local.check({ consume: false, cost }), 0);
+    const demand = { cost, owner: "", permit: 0 };
+    const start = earliestStart(rules, state.parts, now - state.epoch, demand) + state.epoch;
+    if (start <= soon) return grantedResult(rules, state, now, permitOf(id, NO_LEASE, 0, degraded));
+    const { rule, retryAt } = obstacle(rules, state.parts, now - state.epoch, demand);
+    return refusedResult(id, rules, state, now, { rule, retryAt: retryAt + state.epoch }, degraded);
+  }
+
+  async #beginAnew(erased: Promise<void>): Promise<void> {
+    const old = this.#life;
+    const begins = old.begins ? Promise.all([old.begins, erased]) : erased;
+    this.#life = new Life(this.#shared.context, this.#newMeter(), begins);
+    this.#life.opened = old.opened;
+    old.end(BEGUN_ANEW);
+    await (await old.lastCell())?.abandon();
+  }
+
+  async #closeAndBeginAnew(): Promise<void> {
+    const old = this.#life;
+    this.#life = new Life(this.#shared.context, this.#newMeter());
+    old.end(BEGUN_ANEW);
+    await (await old.lastCell())?.close();
+  }
+
+  /** Deletes what stands in the store for it, and for all of its keys. */
+  async #erase(): Promise<void> {
+    const { config, context } = this.#shared;
+    const place = this.#place;
+    const root = typeof place === "string" ? place : await place();
+    await eraseKeys(config.storeId, context.store, {
+      keys: [root],
+      // An encoded part has no dot in it, so nothing else begins like this.
+      ...(this.name === undefined ? { prefix: `${root}.` } : {}),
+      timeoutMs: config.backendTimeoutMs,
+      clock: context.localClock,
+    });
+    context.breaker.succeeded();
+  }
+}
+
+/** What there is to be told about: a state, or the limiter that counts in place of a store that failed. */
+type View =
+  | {
+    readonly state: State;
+    readonly now: number;
+    /** Until when a start counts as one that is possible now. */
+    readonly soon: number;
+    readonly degraded: boolean;
+    readonly local?: undefined;
+  }
+  | { readonly [what in "state" | "now" | "soon" | "degraded"]?: undefined } & { readonly local: ClosableLimiter };
+
+function isDecided(outcome: Outcome | undefined): outcome is Decided {
+  return outcome?.kind === "granted" || outcome?.kind === "refused";
+}
+
+function decision(
+  cell: Cell,
+  cost: number,
+  now: number,
+  deadline: number,
+  signal: AbortSignal | undefined,
+  answerBy: number,
+): Promise<Outcome> {
+  const outcome = cell.requestNow(cost, now, deadline);
+  if (outcome) return Promise.resolve(outcome);
+  return new Promise((resolve, reject) => {
+    cell.request(cost, now, deadline, resolve, signal, () => reject(signal?.reason), answerBy);
+  });
+}
+
+function tooLate(storeId: string, store: Store, what: string, ms: number): StoreUnavailableError {
+  return new StoreUnavailableError(
+    `${what} within ${Math.round(ms)} ms${because(store, "Check that the server is up and reachable.")}`,
+    { store: storeId, outcome: "not_applied" },
+  );
+}

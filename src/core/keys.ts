@@ -1,0 +1,135 @@
+import { checkKey } from "./arguments.ts";
+import type { Parts } from "./decide.ts";
+import { KeyLimiter, type KeyRing, type Past } from "./key_limiter.ts";
+import { type FrozenMeter, Meter } from "./metrics.ts";
+import type { Shared } from "./shared.ts";
+import type { Writer } from "./state.ts";
+
+/** How many keys are looked at when one has to go: those that are busy stay. */
+const EVICTION_SCAN = 4;
+/** So many limiters of keys that nobody uses stay as they are; of the others a line of text is kept. */
+const MOST_WARM = 100;
+/** How many are looked at for one that comes. More than one, so that they become fewer. */
+const COOLED_AT_ONCE = 2;
+
+/** A {@link Past} in a line of text, which takes a tenth of the room. */
+type Frozen = string;
+
+/**
+ * The limiters of a limiter's keys, as long as they are in use or were lately. What is not in use is kept as a line of text
+ * that says what is known of it, so that a million users of whom few come at the same time take little room.
+ */
+export class Keys implements KeyRing {
+  readonly #shared: Shared;
+  /** Those that were used least lately first, about. */
+  readonly #all = new Map<string, KeyLimiter | Frozen>();
+  /** Those that are no line of text, the one that was looked at last at the end. */
+  readonly #warm = new Set<KeyLimiter>();
+  readonly #onRest = (limiter: KeyLimiter) => {
+    if (!limiter.idle) return;
+    // One that was forgotten while somebody had it works on, and is to be forgotten again.
+    if (limiter.name !== undefined && this.#all.get(limiter.name) !== limiter) limiter.rest();
+    else if (this.#warm.size > MOST_WARM) this.#freeze(limiter);
+  };
+
+  /** None yet. */
+  constructor(shared: Shared) {
+    this.#shared = shared;
+  }
+
+  /** The limiter of this key: always the same one, as long as anybody may have it. */
+  get(key: string): KeyLimiter {
+    const found = this.#all.get(key);
+    if (typeof found === "object") {
+      found.isUsed = true;
+      return found;
+    }
+    checkKey(key);
+    const limiter = new KeyLimiter(
+      this.#shared,
+      undefined,
+      key,
+      this.#onRest,
+      found === undefined ? undefined : this.#thawed(found),
+    );
+    this.#all.set(key, limiter);
+    this.#warm.add(limiter);
+    if (this.#warm.size > 2 * MOST_WARM) this.#cool();
+    if (this.#all.size > this.#shared.context.mostKeys) this.#evict();
+    return limiter;
+  }
+
+  /** Does something to all of them. Of those that are not in use nothing is left. */
+  async all(act: (limiter: KeyLimiter) => Promise<void>): Promise<void> {
+    const limiters: KeyLimiter[] = [];
+    for (const [key, limiter] of this.#all) {
+      if (typeof limiter === "object") limiters.push(limiter);
+      else this.#all.delete(key);
+    }
+    await Promise.all(limiters.map(act));
+  }
+
+  /** Keeps a line of text of it, if it is not in use any more. */
+  #freeze(limiter: KeyLimiter): void {
+    const { name, past } = limiter;
+    if (name === undefined || past === undefined) return;
+    limiter.rest();
+    this.#warm.delete(limiter);
+    // A map keeps the order of insertion.
+    this.#all.delete(name);
+    this.#all.set(name, frozen(past));
+  }
+
+  /** Looks for some that are not in use any more: of a refusal that is certain nobody hears the end. */
+  #cool(): void {
+    let looked = 0;
+    for (const limiter of this.#warm) {
+      if (looked++ >= COOLED_AT_ONCE) return;
+      this.#warm.delete(limiter);
+      this.#warm.add(limiter);
+      if (limiter.isUsed) limiter.isUsed = false;
+      else this.#freeze(limiter);
+    }
+  }
+
+  #thawed(text: Frozen): Past {
+    const [counts, known] = JSON.parse(text) as Ice; // it was made by frozen()
+    const meter = Meter.revived(counts, this.#shared.meter);
+    if (!known) return { meter, knowledge: undefined };
+    const [epoch, parts, writers, revision, session = undefined] = known;
+    return { meter, knowledge: { state: { epoch, parts, writers, foreign: [] }, revision, session } };
+  }
+
+  /** Forgets the keys that were not used for longest, unless somebody waits or holds a permit there. */
+  #evict(): void {
+    const { mostKeys } = this.#shared.context;
+    let looked = 0;
+    for (const [key, limiter] of this.#all) {
+      if (this.#all.size <= mostKeys || looked++ >= EVICTION_SCAN) return;
+      if (typeof limiter === "object") {
+        if (limiter.isUsed || !limiter.idle) {
+          limiter.isUsed = false;
+          this.#all.delete(key);
+          this.#all.set(key, limiter);
+          continue;
+        }
+        limiter.rest();
+        this.#warm.delete(limiter);
+      }
+      this.#all.delete(key);
+    }
+  }
+}
+
+type Known = [epoch: number, parts: Parts, writers: readonly Writer[], revision: number, session?: number];
+type Ice = [counts: FrozenMeter, known?: Known];
+
+function frozen({ meter, knowledge }: Past): Frozen {
+  const ice: Ice = [meter.frozen()];
+  // What other versions have put there cannot be said so shortly. It is read again.
+  if (knowledge && knowledge.state.foreign.length === 0) {
+    const { state: { epoch, parts, writers }, revision, session } = knowledge;
+    ice.push(session === undefined ? [epoch, parts, writers, revision] : [epoch, parts, writers, revision, session]);
+  }
+  return JSON.stringify(ice);
+}

@@ -1,0 +1,195 @@
+import { shown } from "./arguments.ts";
+import { messageOf } from "./cause.ts";
+import type { CellContext } from "./cell.ts";
+import type { ClockReading } from "./clock.ts";
+import { maximumCost } from "./decide.ts";
+import { createDesk } from "./desk.ts";
+import { ConfigValidationError, RateLimiterAcquisitionError } from "./errors.ts";
+import { createHandOver } from "./hand_over.ts";
+import type { Finding } from "./ledger.ts";
+import type { ClosableLimiter, LimiterContext } from "./limiter.ts";
+import type { LimiterConfig } from "./limiter_config.ts";
+import { Meter } from "./metrics.ts";
+import { rulesOf } from "./rules/rules.ts";
+import type { Rule } from "./rules/rule.ts";
+import { type Codec, stateCodec } from "./state.ts";
+import type { Store } from "./store.ts";
+import { createTimeLimit } from "./time_limit.ts";
+import { Trips } from "./trips.ts";
+
+/** What all keys of a limiter have in common. */
+export interface Shared {
+  readonly config: LimiterConfig;
+  /** Changes when the limiter moves. */
+  context: LimiterContext;
+  /** What the cells have in common that are on the store of the context. */
+  cells: CellContext;
+  readonly rules: readonly Rule[];
+  readonly codec: Codec;
+  /** The largest cost that can ever be granted, and the rule that says so. */
+  readonly most: { readonly maximum: number; readonly rule: Rule };
+  /** Counts for all keys together, those that were forgotten included. Changes when the limiter begins anew. */
+  meter: Meter;
+  /** Whether the store has been opened, for any key. */
+  isOpened: boolean;
+  /** Whether the store has failed one of them, and none was granted anything since. */
+  isFailing: boolean;
+  /** Whether nobody can use it any more. */
+  isClosed: boolean;
+}
+
+/** What two hosts may disagree by that drift by 500 ppm in opposite directions and measure every two seconds. */
+const MEASURED_CLOCKS_ERROR_MS = 2;
+
+/** Of a limiter that has not been used. */
+export function createShared(config: LimiterConfig, context: LimiterContext): Shared {
+  const { source, errorMs } = readClock(context);
+  // What is allowed for clocks that disagree. Those that are not measured are believed as far as was agreed.
+  const clockErrorMs = source === "server" ? MEASURED_CLOCKS_ERROR_MS : errorMs;
+  const rules = rulesOf(config, context.timingMarginMs, clockErrorMs);
+  const codec = stateCodec(rules);
+  return {
+    config,
+    context,
+    cells: createCellContext(config, context, rules, codec, clockErrorMs),
+    rules,
+    codec,
+    most: maximumCost(rules),
+    meter: new Meter(),
+    isOpened: false,
+    isFailing: false,
+    isClosed: false,
+  };
+}
+
+/** Goes on with another store or clock. */
+export function move(shared: Shared, context: LimiterContext): void {
+  const { config, rules, codec, cells: { clockErrorMs } } = shared;
+  shared.context = context;
+  shared.cells = createCellContext(config, context, rules, codec, clockErrorMs);
+  shared.isOpened = shared.isFailing = false;
+}
+
+function createCellContext(
+  config: LimiterConfig,
+  context: LimiterContext,
+  rules: readonly Rule[],
+  codec: Codec,
+  clockErrorMs: number,
+): CellContext {
+  const { store, logger } = context;
+  const handOver = createHandOver(rules, codec);
+  const found = new Set<Finding["kind"]>();
+  return {
+    ...context,
+    ...config,
+    rules,
+    codec,
+    clockErrorMs,
+    identity: context.identity(),
+    nextIdentity: context.identity,
+    handOver,
+    desk: store.peers && createDesk(store.peers, handOver),
+    limit: createTimeLimit(store.clock),
+    trips: new Trips(),
+    concurrency: rules.findIndex((rule) => rule.kind === "concurrency"),
+    toleranceMs: Math.min(...rules.map((rule) => rule.toleranceMs)),
+    onFinding(finding) {
+      if (found.has(finding.kind)) return;
+      found.add(finding.kind);
+      logger.warn(`Limiter '${config.id}': ${describe(finding)}`);
+    },
+  };
+}
+
+/** The time that the store goes by. */
+export function readClock({ store, localClock, timingMarginMs }: LimiterContext): ClockReading {
+  if (store.readClock) return Object.freeze(store.readClock());
+  const { clock } = store;
+  const now = clock.now();
+  const isHost = clock === localClock;
+  return Object.freeze({
+    source: isHost ? "host" : "custom",
+    now,
+    offsetMs: isHost ? 0 : now - localClock.now(),
+    errorMs: isHost ? timingMarginMs : 0,
+    measuredAt: null,
+  });
+}
+
+/** A store that forgets a limit before it has run out would admit too much. */
+export function checkRetention(config: LimiterConfig, rules: readonly Rule[], { retentionMs }: Store): void {
+  if (retentionMs === undefined) return;
+  for (const { horizonMs, label } of rules) {
+    if (horizonMs <= retentionMs) continue;
+    throw new ConfigValidationError(
+      `Limiter '${config.id}' needs "${label}" to be remembered for ${horizonMs / 1_000} s, and store ` +
+        `'${config.storeId}' forgets after ${retentionMs / 1_000} s. Raise the TTL of its bucket (bucket_ttl, or ` +
+        `\`nats stream edit\` for an existing one), or shorten the window`,
+      {
+        field: `limiters.${config.id}`,
+        expected: `a window of at most ${retentionMs / 1_000} s`,
+        received: `${horizonMs / 1_000} s`,
+      },
+    );
+  }
+}
+
+const UNTIL_BACK = {
+  open: 'requests are admitted without a limit (on_failure = "open")',
+  closed: 'requests are refused (on_failure = "closed")',
+  local: 'the limit holds within this process only (on_failure = "local")',
+};
+
+/** Counts what the store failed, and says once what happens to requests until it is back. */
+export function noteFailure(shared: Shared, meter: Meter, cause: unknown): void {
+  const { config, context: { logger } } = shared;
+  meter.count("backendFailures");
+  if (shared.isFailing) return;
+  shared.isFailing = true;
+  const report = `Limiter '${config.id}': ${messageOf(cause)} Until the store is back, ${
+    UNTIL_BACK[config.onFailure]
+  }.`;
+  if (config.onFailure === "closed") logger.error(report);
+  else logger.warn(report);
+}
+
+/** The store has answered. */
+export function noteAnswer(shared: Shared): void {
+  if (!shared.isFailing) return;
+  shared.isFailing = false;
+  shared.context.logger.info(`Limiter '${shared.config.id}': its store answers again.`);
+}
+
+/** What is thrown when the store failed and the limiter `id` fails closed. */
+export function failure(id: string, cause: unknown, attempts: number): RateLimiterAcquisitionError {
+  return new RateLimiterAcquisitionError(
+    `Limiter '${id}' could not ask its store, and it fails closed (fail_closed, on_failure = "closed"): ${
+      messageOf(cause)
+    }`,
+    { limiterId: id, attempts, reason: "backend", cause },
+  );
+}
+
+/** What is thrown once the limiter `id` was closed. */
+export function closedError(id: string): RateLimiterAcquisitionError {
+  return new RateLimiterAcquisitionError(
+    `Limiter '${id}' was closed. Ask the registry for it again with getLimiter().`,
+    { limiterId: id, attempts: 0, reason: "closed" },
+  );
+}
+
+/** What takes the place of a store that failed, with `onFailure: "local"`. */
+export function localLimiter({ localLimiter }: LimiterContext, key: string | undefined): ClosableLimiter {
+  return key === undefined ? localLimiter() : localLimiter().key(key);
+}
+
+function describe(finding: Finding): string {
+  if (finding.kind === "damaged") {
+    return `its stored value was damaged (${finding.problem}). It counts as used up, and recovers as time passes.`;
+  }
+  return `another process has other rules for it (${shown(finding.theirs)}, here ${
+    shown(finding.ours)
+  }). Both count in the same ` +
+    `state, and each process applies its own rules: deploy the same configuration everywhere.`;
+}

@@ -1,0 +1,30 @@
+/** After this long a slow answer counts for half. */
+const HALF_LIFE_MS = 1_000;
+
+/** How long it takes to ask a store. */
+export class Trips {
+  #last = Infinity;
+  #before = Infinity;
+  #slowest = 0;
+  #slowestAt = 0;
+
+  /** The shorter of the last two, so that a single slow answer says nothing, in milliseconds; 0 before it is known. */
+  get ms(): number {
+    const shorter = Math.min(this.#last, this.#before);
+    return shorter < Infinity ? shorter : 0;
+  }
+
+  /** What no answer took lately, in milliseconds: the longer ago a slow one was, the less it counts. */
+  mostMs(now: number): number {
+    return this.#slowest * 2 ** (Math.min(0, this.#slowestAt - now) / HALF_LIFE_MS);
+  }
+
+  /** An answer that is here `now` took so many milliseconds. */
+  took(ms: number, now: number): void {
+    this.#before = this.#last;
+    this.#last = ms;
+    if (ms < this.mostMs(now)) return;
+    this.#slowest = ms;
+    this.#slowestAt = now;
+  }
+}

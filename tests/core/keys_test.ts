@@ -1,0 +1,104 @@
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import type { LimiterOptions } from "../../src/config/options.ts";
+import { createSimulation } from "../support/simulated_process.ts";
+
+/** More than stay as they are when nobody uses them. */
+const MANY = 400;
+const names = Array.from({ length: MANY }, (_, i) => `user ${i}`);
+
+const LIMITS: readonly (readonly [what: string, options: LimiterOptions])[] = [
+  ["a rate", { ratePerSecond: 1e-3, burst: 5 }],
+  ["a window", { algorithm: "sliding_window", limit: 5, windowMs: 3_600_000 }],
+  ["several limits", { ratePerSecond: 1e-3, burst: 5, rates: [{ limit: 9, windowMs: 3_600_000, burst: 7 }] }],
+];
+
+for (const [what, options] of LIMITS) {
+  test(`the keys of ${what} that nobody uses go on where they were, without being read again [LIM-17]`, async () => {
+    const { start, run } = createSimulation();
+    const { limiter, link } = start(options, { latencyMs: 1 });
+    const admitted = async () => {
+      const results = await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+      return results.filter(({ allowed }) => allowed).length;
+    };
+    for (let use = 0; use < 5; use++) assertEquals(await admitted(), MANY);
+    assertEquals([link.sent.get, link.sent.compareAndSet], [0, 5 * MANY]);
+    assertEquals(await admitted(), 0);
+    assertEquals([link.sent.get, link.sent.compareAndSet], [0, 5 * MANY]);
+  });
+}
+
+test("the keys of permits that nobody uses go on where they were [LIM-17, CON-1]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 2 }, { latencyMs: 1 });
+  const held = await run(Promise.all(names.map((key) => limiter.acquire({ key }))));
+  const others = await run(Promise.all(names.map((key) => limiter.acquire({ key }))));
+  const third = await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+  assertEquals(third.filter(({ allowed }) => allowed).length, 0);
+  await run(Promise.all([...held, ...others].map((permit) => permit.release())));
+  const state = await run(limiter.key(names[7]!).getState());
+  assertEquals([state.remaining, state.currentUsage], [2, 0]);
+  assertEquals(limiter.getMetrics().currentConcurrent, 0);
+});
+
+test("a key that another process wrote while nobody used it here is as exact as any [SW-1, LIM-16]", async () => {
+  const { start, run } = createSimulation();
+  const options: LimiterOptions = { algorithm: "sliding_window", limit: 3, windowMs: 3_600_000 };
+  const [one, other] = [start(options, { latencyMs: 1 }), start(options, { latencyMs: 1 })];
+  let admitted = 0;
+  for (const { limiter } of [one, other, one, other, one, other]) {
+    const results = await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+    admitted += results.filter(({ allowed }) => allowed).length;
+  }
+  assertEquals(admitted, 3 * MANY);
+});
+
+test("what a key did is counted, however long nobody used it [MET-5]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1e-3, burst: 2 }, { latencyMs: 1 });
+  for (let use = 0; use < 3; use++) await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+  const { lastAcquisitionAt, ...counts } = limiter.key(names[0]!).getMetrics();
+  assert(lastAcquisitionAt !== null);
+  assertEquals([counts.totalAcquisitions, counts.timeouts, counts.casFailures], [2, 1, 0]);
+  assertEquals(limiter.getMetrics().totalAcquisitions, 2 * MANY);
+  assertEquals(limiter.getMetrics().timeouts, MANY);
+});
+
+test("who has the limiter of a key keeps it, and it stays the same one while others come and go [CLN-4]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1e-3, burst: 2 }, { latencyMs: 1 });
+  const mine = limiter.key("mine");
+  await run(mine.acquire());
+  await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+  await run(limiter.acquire({ key: "mine" }));
+  assert(limiter.key("mine") === mine);
+  assertEquals(mine.getMetrics().totalAcquisitions, 2);
+  assertEquals((await run(mine.tryAcquire())).allowed, false);
+});
+
+test("two limiters of one key in a process hold permits of their own, and renew no others [CON-5, CON-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 2, leaseMs: 1_000 }, { latencyMs: 1, mostKeys: 1 });
+  const forgotten = limiter.key("a");
+  await run(forgotten.initialize());
+  for (const key of ["b", "c", "d"]) await run((await run(limiter.acquire({ key }))).release());
+  const again = limiter.key("a");
+  assert(again !== forgotten);
+  const permits = [await run(forgotten.acquire()), await run(again.acquire())];
+  await clock.advance(5_000);
+  assertEquals(permits.map(({ lost }) => lost), [false, false]);
+  for (const { allowed } of [await run(forgotten.tryAcquire()), await run(again.tryAcquire())]) assert(!allowed);
+  await run(Promise.all(permits.map((permit) => permit.release())));
+  assertEquals((await run(again.getState())).remaining, 2);
+});
+
+test("a reset forgets what was known of keys that nobody uses [TST-1]", async () => {
+  const { start, run, server } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1e-3 }, { latencyMs: 1 });
+  await run(Promise.all(names.map((key) => limiter.acquire({ key }))));
+  await run(limiter.reset());
+  assertEquals(server.text("api.user=200"), undefined);
+  const results = await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+  assertEquals(results.filter(({ allowed }) => allowed).length, MANY);
+  assertEquals(limiter.getMetrics().totalAcquisitions, MANY);
+});
