@@ -114,6 +114,15 @@ const CONTESTANTS: Readonly<Record<ContestantName, Open>> = {
     };
   },
 
+  "memory.tryAcquireSync": async () => {
+    const { limiter, close } = await openMemory();
+    return {
+      kind: "sync",
+      call: (key) => key === undefined ? limiter.tryAcquireSync() : limiter.tryAcquireSync({ key }),
+      close,
+    };
+  },
+
   "rlf.consume": () => {
     const limiter = new RateLimiterMemory({ points: PLENTY, duration: HOUR_S });
     return Promise.resolve({ kind: "async", call: (key = "hot") => limiter.consume(key), close: nothing });

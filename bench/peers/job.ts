@@ -8,6 +8,7 @@ export type ContestantName =
   | "redis.refused"
   | "memory.acquire"
   | "memory.tryAcquire"
+  | "memory.tryAcquireSync"
   | "rlf.consume"
   | "limiter.removeTokens"
   | "limiter.tryRemoveTokens"

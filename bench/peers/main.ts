@@ -21,7 +21,7 @@ if (options === "help") process.stdout.write(USAGE);
 else await measure(options);
 
 async function measure(options: BenchOptions): Promise<void> {
-  const { only, runs, seconds } = options;
+  const { only, runs, seconds, warmUp } = options;
   const hasBun = bunVersion() !== undefined;
   await using nats = await startServer();
   await using cluster = only.includes("cluster") ? await startReadyCluster() : undefined;
@@ -45,13 +45,13 @@ async function measure(options: BenchOptions): Promise<void> {
     const rows: Row[] = [];
     for (const planned of cases({ ...setup, runtimes: [runtime] })) {
       process.stderr.write(`${name}: ${planned.title}\n`);
-      rows.push(...await runCase(planned, { runs, seconds }));
+      rows.push(...await runCase(planned, { runs, seconds, warmUp }));
     }
     const table = tableOf(rows);
     process.stdout.write(`${table}\n`);
     const command = ["deno task bench:peers", ...args].join(" ");
     const when = `${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC`;
-    const how = `${runs} runs${name === "keys" || name === "footprint" ? "" : ` of ${seconds} s`}`;
+    const how = `${runs} runs${name === "keys" || name === "footprint" ? "" : ` of ${seconds} s after ${warmUp} s`}`;
     const load = `load ${loadavg().map((value) => value.toFixed(1)).join(", ")}`;
     const lines = [[`\`${command}\``, when, how, load, ...priority()].join(", "), ...machine];
     sections.set(title, [about, table, lines.map((line) => `- ${line}`).join("\n")].join("\n\n"));

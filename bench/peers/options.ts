@@ -8,6 +8,7 @@ export interface BenchOptions {
   readonly runtimes: readonly Runtime[];
   readonly runs: number;
   readonly seconds: number;
+  readonly warmUp: number;
   readonly processes: readonly number[];
   readonly callers: readonly number[];
   readonly keys: number;
@@ -20,7 +21,8 @@ export const USAGE = `deno task bench:peers [options]
   --only hot,keys     of ${GROUP_NAMES.join(", ")}; the others stay in the report as they are
   --runtime deno      deno or bun alone
   --runs 5            of each, alternating
-  --seconds 0.3       each run
+  --seconds 0.5       each run
+  --warm-up 3         seconds before the first run: runtimes compile what is hot while it runs
   --processes 1,2,4,8 on the hot key
   --callers 25,100    of each process on the hot key
   --keys 20000        of the group keys
@@ -37,6 +39,7 @@ export function parseOptions(args: string[]): BenchOptions | "help" {
       runtime: { type: "string" },
       runs: { type: "string", default: "5" },
       seconds: { type: "string" },
+      "warm-up": { type: "string", default: "3" },
       processes: { type: "string", default: "1,2,4,8" },
       callers: { type: "string", default: "25,100" },
       keys: { type: "string" },
@@ -50,7 +53,8 @@ export function parseOptions(args: string[]): BenchOptions | "help" {
     only: namesOf("only", values.only, GROUP_NAMES),
     runtimes: namesOf("runtime", values.runtime, ["deno", "bun"]),
     runs: numberOf("runs", values.runs),
-    seconds: numberOf("seconds", values.seconds ?? (values.full ? "2" : "0.3")),
+    seconds: numberOf("seconds", values.seconds ?? (values.full ? "2" : "0.5")),
+    warmUp: numberOf("warm-up", values["warm-up"]),
     processes: values.processes.split(",").map((text) => numberOf("processes", text)),
     callers: values.callers.split(",").map((text) => numberOf("callers", text)),
     keys: numberOf("keys", values.keys ?? (values.full ? "1000000" : "20000")),

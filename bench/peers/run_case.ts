@@ -22,16 +22,17 @@ export interface Row {
 export interface Runs {
   readonly runs: number;
   readonly seconds: number;
+  /** How many seconds come before the first run. */
+  readonly warmUp: number;
 }
 
 /** Garbage has to be gone before the heap is measured; in Bun that needs no option. */
 const CAN_COLLECT = ["--v8-flags=--expose-gc"];
-const WARM_UP_SECONDS = 0.3;
 /** What is left over from a run, such as garbage and what waits to be written to a disk, belongs to no other one. */
 const PAUSE_MS = 30;
 
 /** Starts all processes of a case, lets its contestants run in turn, and compares them. */
-export async function runCase(planned: Case, { runs, seconds }: Runs): Promise<Row[]> {
+export async function runCase(planned: Case, { runs, seconds, warmUp }: Runs): Promise<Row[]> {
   const fleets = [];
   try {
     for (const { processes, job } of planned.fleets) {
@@ -41,7 +42,7 @@ export async function runCase(planned: Case, { runs, seconds }: Runs): Promise<R
       planned.order === "time" ? { kind: "time", seconds } : { kind: planned.order, run };
     const all: Record<Measure, number>[][] = [];
     for (const fleet of fleets) {
-      if (planned.order === "time") await fleet.run({ kind: "time", seconds: WARM_UP_SECONDS });
+      if (planned.order === "time") await fleet.run({ kind: "time", seconds: warmUp });
     }
     for (let run = 0; run < runs; run++) {
       const outcomes: Outcome[][][] = fleets.map(() => []);
