@@ -64,7 +64,9 @@ type Caller = Waiter<Outcome>;
 
 interface Plan {
   readonly batch: Batch<Caller>;
-  /** How many of those who wait are dealt with. */
+  /** Those who waited when it was made. */
+  readonly requests: readonly Caller[];
+  /** How many of them are dealt with. */
   readonly dealtWith: number;
   /** How many slots it was to take that nobody waits for. */
   readonly ahead: number;
@@ -694,6 +696,7 @@ export class Cell implements Counter {
     const state = { ...verdict.state, parts: batch.parts };
     return {
       batch,
+      requests: work.requests,
       ...this.#ofThoseWhoWait(batch, work.requests),
       verdicts: [],
       state,
@@ -847,6 +850,7 @@ export class Cell implements Counter {
     const state = { ...base, parts };
     return {
       batch,
+      requests: own.requests,
       ...this.#ofThoseWhoWait(batch, own.requests),
       verdicts,
       state,
@@ -935,8 +939,8 @@ export class Cell implements Counter {
     const holdings = this.#holdings;
     const undone = plan.undone > 0 ? this.#undo.splice(0, plan.undone) : NOTHING_UNDONE;
     const decided = plan.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
-    for (let i = 0; i < decided && i < this.#queue.length; i++) this.#queue[i]!.attempts++;
-    this.#queue = plan.dealtWith < this.#queue.length ? this.#queue.slice(plan.dealtWith) : [];
+    for (let i = 0; i < decided && i < plan.requests.length; i++) plan.requests[i]!.attempts++;
+    this.#queue = this.#queue.slice(this.#stillQueued(plan));
     this.#resumeAt = this.#nudged ? -Infinity : plan.resumeAt;
     // The answer may have been on its way for longer than the lease lasts: somebody else may hold the permits by now.
     const isOver = holdings !== undefined && now >= holdings.leaseEnd(plan.state);
@@ -974,6 +978,13 @@ export class Cell implements Counter {
     for (const { resolve } of undone) resolve();
     this.#turns?.answer(plan.verdicts);
     this.#setAlarm();
+  }
+
+  /** How many of those that the plan deals with wait in the queue, at its head: some may have gone since it was made. */
+  #stillQueued({ requests, dealtWith }: Plan): number {
+    let count = 0;
+    for (let i = 0; i < dealtWith; i++) if (this.#queue[count] === requests[i]) count++;
+    return count;
   }
 
   #hasFreePermits({ epoch, parts }: State, now: number): boolean {

@@ -509,6 +509,37 @@ test("nobody of those who come at once is granted after its timeout, though the 
   assertLessOrEqual(Math.max(...await run(Promise.all(waits))), 100);
 });
 
+test("who waits behind one that has gone is not forgotten when an earlier write turns out to stand there [TB-10]", async () => {
+  const { clock, server, start, run } = createSimulation();
+  const link = server.connect({ latencyMs: 2 });
+  let late: Parameters<Kv["compareAndSet"]> | undefined;
+  let writes = 0;
+  const kv: Kv = {
+    get: (key) => link.get(key),
+    async compareAndSet(...write) {
+      writes++;
+      if (writes === 1) {
+        late = write;
+        await clock.sleep(2);
+        return { ok: false };
+      }
+      if (writes === 2 && late) await link.compareAndSet(...late);
+      return await link.compareAndSet(...write);
+    },
+    delete: (key) => link.delete(key),
+    keys: (prefix) => link.keys(prefix),
+  };
+  const { limiter } = start({ ratePerSecond: 20, reserveAheadMs: 0 }, { store: { kv, peers: undefined } });
+  const controller = new AbortController();
+  const gone = limiter.acquire({ signal: controller.signal }).catch(() => "gone");
+  const behind = limiter.acquire();
+  await clock.advance(1);
+  controller.abort();
+  assertEquals(await run(gone), "gone");
+  await run(behind, 10_000);
+  assertEquals(limiter.getMetrics().totalAcquisitions, 1);
+});
+
 test("a write whose copy is refused before it is acknowledged is not done again, and gives back once [CHK-6]", async () => {
   const { server, start, run } = createSimulation();
   const link = server.connect({ latencyMs: 2 });
