@@ -196,7 +196,7 @@ export class Cell implements Counter {
   /** Whether nobody waits here and nothing is held: then it may be forgotten. */
   get idle(): boolean {
     return !this.#driving && this.#queue.length === 0 && !this.#schedule?.size && this.#undo.length === 0 &&
-      (this.#holdings?.renewAt ?? Infinity) === Infinity && (this.#prefetch?.isEmpty ?? true);
+      (this.#holdings?.renewAt ?? Infinity) === Infinity;
   }
 
   /** Whether the store lends what this cell is about, so that there is nothing to gain by forgetting it. */
@@ -536,6 +536,7 @@ export class Cell implements Counter {
     }
     this.#driving = false;
     this.#setAlarm();
+    // What is in stock is soon used, or of no use any more.
     if (this.idle && (this.#prefetch?.isEmpty ?? true)) this.#owner.rested();
   }
 

@@ -92,6 +92,23 @@ test("two limiters of one key in a process hold permits of their own, and renew 
   assertEquals((await run(again.getState())).remaining, 2);
 });
 
+test("what was taken ahead for a key does not keep it from being forgotten [LIM-17]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options: LimiterOptions = { ratePerSecond: 2_000, burst: 2_000, prefetch: 100 };
+  const { limiter } = start(options, { latencyMs: 1, mostKeys: 5 });
+  const first = limiter.key("first");
+  const rush = Array.from({ length: 10 }, async () => {
+    for (let i = 0; i < 40; i++) {
+      await first.acquire();
+      await clock.sleep(1);
+    }
+  });
+  await run(Promise.all(rush));
+  await clock.advance(10_000);
+  for (let i = 0; i < 20; i++) await run(limiter.acquire({ key: `user ${i}` }));
+  assert(limiter.key("first") !== first);
+});
+
 test("a reset forgets what was known of keys that nobody uses [TST-1]", async () => {
   const { start, run, server } = createSimulation();
   const { limiter } = start({ ratePerSecond: 1e-3 }, { latencyMs: 1 });
