@@ -5,12 +5,14 @@ import { type FrozenMeter, Meter } from "./metrics.ts";
 import type { Shared } from "./shared.ts";
 import type { Writer } from "./state.ts";
 
-/** How many keys are looked at when one has to go: those that are busy stay. */
+/** When keys have to go, this part of all goes at once. */
+const EVICTIONS = 16;
+/** How many more are looked at than twice as many as have to go: those that are busy stay. */
 const EVICTION_SCAN = 4;
 /** So many limiters of keys that nobody uses stay as they are; of the others a line of text is kept. */
 const MOST_WARM = 100;
-/** How many are looked at for one that comes. More than one, so that they become fewer. */
-const COOLED_AT_ONCE = 2;
+/** How many are looked at once half as many have come, so that they become fewer. */
+const COOLED_AT_ONCE = 100;
 
 /** A {@link Past} in a line of text, which takes a tenth of the room. */
 type Frozen = string;
@@ -23,8 +25,11 @@ export class Keys implements KeyRing {
   readonly #shared: Shared;
   /** Those that were used least lately first, about. */
   readonly #all = new Map<string, KeyLimiter | Frozen>();
-  /** Those that are no line of text, the one that was looked at last at the end. */
+  /** Those that are no line of text. */
   readonly #warm = new Set<KeyLimiter>();
+  // A map walks over what was deleted at its beginning, again and again. So many are dealt with at once, and then none for a while.
+  #evictAbove = 0;
+  #coolAbove = 2 * MOST_WARM;
   readonly #onRest = (limiter: KeyLimiter) => {
     if (!limiter.idle) return;
     // One that was forgotten while somebody had it works on, and is to be forgotten again.
@@ -54,8 +59,8 @@ export class Keys implements KeyRing {
     );
     this.#all.set(key, limiter);
     this.#warm.add(limiter);
-    if (this.#warm.size > 2 * MOST_WARM) this.#cool();
-    if (this.#all.size > this.#shared.context.mostKeys) this.#evict();
+    if (this.#warm.size > this.#coolAbove) this.#cool();
+    if (this.#all.size > Math.max(this.#shared.context.mostKeys, this.#evictAbove)) this.#evict();
     return limiter;
   }
 
@@ -82,14 +87,15 @@ export class Keys implements KeyRing {
 
   /** Looks for some that are not in use any more: of a refusal that is certain nobody hears the end. */
   #cool(): void {
-    let looked = 0;
+    let left = COOLED_AT_ONCE;
     for (const limiter of this.#warm) {
-      if (looked++ >= COOLED_AT_ONCE) return;
+      if (left-- === 0) break;
       this.#warm.delete(limiter);
       this.#warm.add(limiter);
       if (limiter.isUsed) limiter.isUsed = false;
       else this.#freeze(limiter);
     }
+    this.#coolAbove = Math.max(2 * MOST_WARM, this.#warm.size + COOLED_AT_ONCE / 2);
   }
 
   #thawed(text: Frozen): Past {
@@ -103,21 +109,21 @@ export class Keys implements KeyRing {
   /** Forgets the keys that were not used for longest, unless somebody waits or holds a permit there. */
   #evict(): void {
     const { mostKeys } = this.#shared.context;
-    let looked = 0;
+    const atOnce = Math.floor(mostKeys / EVICTIONS);
+    let left = EVICTION_SCAN + 2 * atOnce;
     for (const [key, limiter] of this.#all) {
-      if (this.#all.size <= mostKeys || looked++ >= EVICTION_SCAN) return;
-      if (typeof limiter === "object") {
-        if (limiter.isUsed || !limiter.idle) {
-          limiter.isUsed = false;
-          this.#all.delete(key);
-          this.#all.set(key, limiter);
-          continue;
-        }
-        limiter.rest();
-        this.#warm.delete(limiter);
-      }
+      if (this.#all.size <= mostKeys - atOnce || left-- === 0) break;
       this.#all.delete(key);
+      if (typeof limiter === "string") continue;
+      if (limiter.isUsed || !limiter.idle) {
+        limiter.isUsed = false;
+        this.#all.set(key, limiter);
+        continue;
+      }
+      limiter.rest();
+      this.#warm.delete(limiter);
     }
+    this.#evictAbove = this.#all.size + atOnce;
   }
 }
 
