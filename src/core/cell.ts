@@ -2,6 +2,7 @@ import { type Alarm, createAlarm } from "./alarm.ts";
 import { type Batch, type Grant, type Refusal, refusalOf, type Request, type Undo, withoutUndone } from "./batch.ts";
 import { earliestStart, earliestStartBehind, obstacle, type Parts, takeAll } from "./decide.ts";
 import { StoreUnavailableError } from "./errors.ts";
+import type { Gate, Visitor } from "./gate.ts";
 import type { Guest } from "./guests.ts";
 import type { Counter, Desk } from "./desk.ts";
 import { type ForeignWork, type HandOver, LONGEST_LEAD_MS, MOST_REQUESTS, type Verdict } from "./hand_over.ts";
@@ -33,6 +34,8 @@ export interface CellContext extends LedgerContext {
   /** A name of its own, for a cell with permits: what its owner says that it holds is all that it holds. */
   readonly nextIdentity: () => Identity;
   readonly handOver: HandOver;
+  /** Bounds how many keys are written at once. */
+  readonly gate: Gate;
   /** Where other processes hand their work over. */
   readonly desk: Desk | undefined;
   /** A number from 0 to 1, for pauses that shall not be the same everywhere. */
@@ -131,7 +134,7 @@ const TELL_AGAIN_MS = 500;
  * One key: its queue of requests, and the loop that decides them. Everything that is waiting goes into one
  * compare-and-set, in order, each request with an outcome of its own.
  */
-export class Cell implements Counter {
+export class Cell implements Counter, Visitor {
   readonly #context: CellContext;
   readonly #owner: CellOwner;
   readonly #identity: Identity;
@@ -156,8 +159,10 @@ export class Cell implements Counter {
   #turns: Turns | undefined;
   #room: Room | undefined;
   #driving = false;
-  /** Settles when nothing is being written any more. */
-  #running: Promise<void> | undefined;
+  /** Whether the gate has let it in. */
+  #inside = false;
+  /** Settles when nothing is being written any more, if somebody waits for that. */
+  #atRest: PromiseWithResolvers<void> | undefined;
   /** Whether nobody else can have written since this process last did, as that was just now. */
   #fresh = false;
   #resumeAt = -Infinity;
@@ -371,7 +376,7 @@ export class Cell implements Counter {
       this.#holdings.doubt(now, now);
     }
     this.#proceed(now);
-    await this.#running;
+    if (this.#driving) await this.#rest();
     // What the store has not heard by now comes back when its lease has run out: nobody is left to try again.
     await this.abandon();
     this.#ledger.settle();
@@ -387,7 +392,7 @@ export class Cell implements Counter {
     for (const { resolve } of this.#undo.splice(0)) resolve();
     for (const peek of this.#peeks.splice(0)) peek.resolve(this.#nothing());
     this.#setAlarm();
-    await this.#running;
+    if (this.#inside) await this.#rest();
   }
 
   /** Answers everybody who waits, in order of arrival, and returns what they had been granted. */
@@ -495,8 +500,19 @@ export class Cell implements Counter {
   }
 
   #proceed(now: number): void {
-    if (!this.#driving && this.#hasWork(now) && !this.#driveNow()) this.#running = this.#drive();
+    if (!this.#driving && this.#hasWork(now) && !this.#driveNow()) this.#enterGate();
     this.#setAlarm();
+  }
+
+  #enterGate(): void {
+    this.#driving = true;
+    // A lease runs out, however busy the store is.
+    this.#context.gate.enter(this, this.#holdings !== undefined);
+  }
+
+  /** Nothing is being written any more. */
+  async #rest(): Promise<void> {
+    await (this.#atRest ??= Promise.withResolvers<void>()).promise;
   }
 
   /** As {@link Cell.#drive}, where it takes no conversation. Whether that is so. */
@@ -522,9 +538,14 @@ export class Cell implements Counter {
     return true;
   }
 
+  /** It may ask the store now. */
+  admitted(): void {
+    void this.#drive();
+  }
+
   async #drive(): Promise<void> {
-    const { clock } = this.#context.store;
-    this.#driving = true;
+    const { gate, store: { clock } } = this.#context;
+    this.#inside = true;
     this.#fresh = false;
     while (this.#hasWork(clock.now())) {
       await this.#gather();
@@ -532,10 +553,18 @@ export class Cell implements Counter {
         await this.#round();
       } catch (error) {
         this.#fail(error);
+        // A store that does not answer is not busy.
+        gate.open();
       }
+      if (gate.isCrowded) break;
     }
+    this.#inside = false;
+    gate.leave();
+    if (this.#hasWork(clock.now())) return this.#enterGate();
     this.#driving = false;
     this.#setAlarm();
+    this.#atRest?.resolve();
+    this.#atRest = undefined;
     // What is in stock is soon used, or of no use any more.
     if (this.idle && (this.#prefetch?.isEmpty ?? true)) this.#owner.rested();
   }

@@ -5,6 +5,7 @@ import type { ClockReading } from "./clock.ts";
 import { maximumCost } from "./decide.ts";
 import { createDesk } from "./desk.ts";
 import { ConfigValidationError, RateLimiterAcquisitionError } from "./errors.ts";
+import { Gate } from "./gate.ts";
 import { createHandOver } from "./hand_over.ts";
 import type { Finding } from "./ledger.ts";
 import type { ClosableLimiter, LimiterContext } from "./limiter.ts";
@@ -40,6 +41,9 @@ export interface Shared {
 
 /** What two hosts may disagree by that drift by 500 ppm in opposite directions and measure every two seconds. */
 const MEASURED_CLOCKS_ERROR_MS = 2;
+
+/** How many keys are asked for at once. A store that is near has enough to do with fewer, and one that is far away needs more. */
+const MOST_AT_ONCE = 500;
 
 /** Of a limiter that has not been used. */
 export function createShared(config: LimiterConfig, context: LimiterContext): Shared {
@@ -92,6 +96,7 @@ function createCellContext(
     desk: store.peers && createDesk(store.peers, handOver),
     limit: createTimeLimit(store.clock),
     trips: new Trips(),
+    gate: new Gate(MOST_AT_ONCE),
     concurrency: rules.findIndex((rule) => rule.kind === "concurrency"),
     toleranceMs: Math.min(...rules.map((rule) => rule.toleranceMs)),
     onFinding(finding) {

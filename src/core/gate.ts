@@ -1,0 +1,58 @@
+/** Who wants to come in. */
+export interface Visitor {
+  /** It is inside now, until it calls {@link Gate.leave}. */
+  admitted(): void;
+}
+
+/**
+ * Lets only so many in at once; the others wait for their turn, in order. What is sent to a store that has enough to do would
+ * only wait there: the longer, the more it is, until the answers come too late for the slots that they grant.
+ */
+export class Gate {
+  #free: number;
+  #waiting: Visitor[] = [];
+  /** How many of those have had their turn. */
+  #served = 0;
+
+  /** With room for `most`. */
+  constructor(most: number) {
+    this.#free = most;
+  }
+
+  /** Whether somebody waits. */
+  get isCrowded(): boolean {
+    return this.#served < this.#waiting.length;
+  }
+
+  /** Lets the visitor in, now or when it is its turn. One that is urgent has not to wait. */
+  enter(visitor: Visitor, isUrgent: boolean): void {
+    if (this.#free <= 0 && !isUrgent) this.#waiting.push(visitor);
+    else {
+      this.#free--;
+      visitor.admitted();
+    }
+  }
+
+  /** Somebody has left. */
+  leave(): void {
+    this.#free++;
+    if (this.#free > 0) this.#admitNext();
+  }
+
+  /** Lets everybody in who waits. */
+  open(): void {
+    for (let left = this.#waiting.length - this.#served; left > 0; left--) this.#admitNext();
+  }
+
+  #admitNext(): void {
+    const next = this.#waiting[this.#served];
+    if (!next) return;
+    this.#served++;
+    if (2 * this.#served > this.#waiting.length) {
+      this.#waiting = this.#waiting.slice(this.#served);
+      this.#served = 0;
+    }
+    this.#free--;
+    next.admitted();
+  }
+}
