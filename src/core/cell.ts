@@ -611,9 +611,8 @@ export class Cell implements Counter, Visitor {
         if (races > 0 && !hasAsked) this.#followWriter();
         if (this.#turns?.leader(clock.now()) !== undefined) continue;
       }
-      const room = this.#room ??= new Room(ledger);
-      const leftMs = room.leftMs(clock.now());
-      if (leftMs > 0) await clock.sleep(leftMs);
+      const pausing = this.#pauseForOthers();
+      if (pausing) await pausing;
       let plan = this.#plan(fresh);
       if (plan.isDoubtful && !plan.changed) {
         await this.#read();
@@ -631,6 +630,16 @@ export class Cell implements Counter, Visitor {
       if (races > 0 && !isStarved) await clock.sleep(pause = this.#nextPause(pause));
       races++;
     }
+  }
+
+  /** Nobody can wait for this process on a key that it has not written yet. */
+  #pauseForOthers(): Promise<void> | undefined {
+    if (this.#ledger.answeredAt === -Infinity) return undefined;
+    const { clock } = this.#context.store;
+    const now = clock.now();
+    this.#room ??= new Room(this.#ledger, now);
+    const leftMs = this.#room.leftMs(now);
+    return leftMs > 0 ? clock.sleep(leftMs) : undefined;
   }
 
   /** A race was lost: from now on the last writer decides, if it can be asked. */

@@ -10,11 +10,12 @@ const LONGEST_WITHOUT_ROOM_MS = 250;
 /** Pauses of a writer in which others can write, who could never win against one that writes all the time. */
 export class Room {
   readonly #ledger: Ledger;
-  #until = -Infinity;
+  #until: number;
 
-  /** None yet, on the key of this ledger. */
-  constructor(ledger: Ledger) {
+  /** On the key of this ledger, where there was room until now. */
+  constructor(ledger: Ledger, now: number) {
     this.#ledger = ledger;
+    this.#until = now;
   }
 
   /** Somebody wants to write whose work cannot be decided here: there is room from now on, unless there just was. */

@@ -115,7 +115,7 @@ export function timeSource(link: Link, bucket: Bucket, monotonic: () => number):
       "write",
       subjectOf(bucket.name, `${RESERVED_PREFIX}.clock.${slot}`),
       "",
-      headers(),
+      () => headers(),
     );
     const after = monotonic();
     const seq = readAnswer(data)["seq"];

@@ -1,4 +1,4 @@
-import { headers, type Msg } from "@nats-io/nats-core";
+import { headers, type Msg, type MsgHdrs } from "@nats-io/nats-core";
 import { InvalidArgumentError } from "../../core/errors.ts";
 import type { CasResult, Kv, KvEntry } from "../../core/kv.ts";
 import type { Bucket } from "./bucket.ts";
@@ -33,6 +33,20 @@ export function ttlHeader(ttlMs: number | undefined): string | undefined {
   return seconds > LONGEST_TTL_S ? undefined : `${seconds}s`;
 }
 
+/**
+ * Headers with these names and the values that are given: always the same ones, as to make new ones takes as long as the
+ * rest of a message. To be made when they are sent, which turns them into bytes.
+ */
+export function reusableHeaders(names: readonly string[]): (...values: readonly string[]) => MsgHdrs {
+  const header = headers();
+  for (const name of names) header.set(name, "");
+  const all = [...header].map(([, values]) => values);
+  return (...values) => {
+    values.forEach((value, i) => all[i]![0] = value);
+    return header;
+  };
+}
+
 /** A {@link Kv} that can also wake those who wait. */
 export type NatsKv = Kv & Required<Pick<Kv, "wake" | "announce">>;
 
@@ -51,11 +65,12 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
     return answer === undefined ? null : readMessage(answer);
   }
 
+  const permanent = reusableHeaders(["Nats-Expected-Last-Subject-Sequence"]);
+  const expiring = reusableHeaders(["Nats-Expected-Last-Subject-Sequence", "Nats-TTL"]);
+
   function write(key: string, value: Uint8Array, expected: number, ttl: string | undefined): Promise<CasResult> {
-    const header = headers();
-    header.set("Nats-Expected-Last-Subject-Sequence", `${expected}`);
-    if (ttl !== undefined) header.set("Nats-TTL", ttl);
-    return link.request("write", subjectOf(name, key), value, header).then(resultOf);
+    const headersNow = () => ttl === undefined ? permanent(`${expected}`) : expiring(`${expected}`, ttl);
+    return link.request("write", subjectOf(name, key), value, headersNow).then(resultOf);
   }
 
   function resultOf({ data }: Msg): CasResult {

@@ -21,7 +21,7 @@ export interface Link {
     doing: Circumstances["doing"],
     subject: string,
     payload?: Uint8Array | string,
-    headers?: MsgHdrs,
+    headersNow?: () => MsgHdrs,
     timeoutMs?: number,
   ): Promise<Msg>;
   /** An answer of the JetStream API. Its errors are thrown, except the one with the code `but`: that is `undefined`. */
@@ -107,9 +107,9 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
     timeout: number,
     subject: string,
     payload: Uint8Array | string | undefined,
-    headers: MsgHdrs | undefined,
+    headersNow: (() => MsgHdrs) | undefined,
   ): Promise<Msg> {
-    return requests.send(subject, payload ?? NOTHING, headers, timeout).catch((error) => {
+    return requests.send(subject, payload ?? NOTHING, headersNow, timeout).catch((error) => {
       throw toStoreError(error, { ...at, doing });
     });
   }
@@ -120,12 +120,12 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
     timeout: number,
     subject: string,
     payload: Uint8Array | string | undefined,
-    headers: MsgHdrs | undefined,
+    headersNow: (() => MsgHdrs) | undefined,
   ): Promise<Msg> {
     const start = performance.now();
     if (!released && !connection.isClosed()) await restored(timeout);
     const left = timeout - (performance.now() - start);
-    if (up && left >= 1) return await send(at, doing, left, subject, payload, headers);
+    if (up && left >= 1) return await send(at, doing, left, subject, payload, headersNow);
     const what = problem() ?? `the connection to ${at.server} was back only after ${timeout} ms.`;
     throw new StoreUnavailableError(what, { store: at.store, outcome: "not_applied" });
   }
@@ -136,8 +136,8 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
   }
 
   const linkAt = (at: Link["at"]): Link => {
-    const request: Link["request"] = (doing, subject, payload, headers, timeoutMs = at.timeoutMs) =>
-      (up ? send : sendWhenUp)(at, doing, timeoutMs, subject, payload, headers);
+    const request: Link["request"] = (doing, subject, payload, headersNow, timeoutMs = at.timeoutMs) =>
+      (up ? send : sendWhenUp)(at, doing, timeoutMs, subject, payload, headersNow);
     return {
       connection,
       at,

@@ -8,7 +8,12 @@ import { systemClock } from "../system_clock.ts";
  */
 export interface Requests {
   /** Sends one message and waits for its answer. Throws what `connection.request()` would. */
-  send(subject: string, payload: Uint8Array | string, headers: MsgHdrs | undefined, timeoutMs: number): Promise<Msg>;
+  send(
+    subject: string,
+    payload: Uint8Array | string,
+    headersNow: (() => MsgHdrs) | undefined,
+    timeoutMs: number,
+  ): Promise<Msg>;
   /** Everything that waits for an answer fails; with a subject, what was sent there. */
   fail(error: Error, subject?: string): void;
   /** Hears no more answers. */
@@ -75,7 +80,7 @@ export function createRequests(connection: NatsConnection): Requests {
   }
 
   return {
-    send(subject, payload, headers, timeoutMs) {
+    send(subject, payload, headersNow, timeoutMs) {
       return new Promise((resolve, reject) => {
         if (!subscription || subscription.isClosed()) subscribe();
         const token = (++last).toString(36);
@@ -83,7 +88,7 @@ export function createRequests(connection: NatsConnection): Requests {
         pending.set(token, { subject, until, resolve, reject });
         try {
           const reply = `${inbox}.${token}`;
-          connection.publish(subject, payload, headers === undefined ? { reply } : { reply, headers });
+          connection.publish(subject, payload, headersNow ? { reply, headers: headersNow() } : { reply });
         } catch (error) {
           pending.delete(token);
           throw error;

@@ -52,6 +52,22 @@ await forEachServer((server) => {
     assertEquals(new Set(await Promise.all(writes)), new Set(["unknown"]));
   });
 
+  server.test("writes while the connection is restored expect what each of them was told to [FAIL-3, NATS-4]", async () => {
+    await using running = await server.start();
+    await using store = testStore({ url: running.url, storage: "file", backendTimeoutMs: 60_000 });
+    const keys = ["a", "b", "c"];
+    const revisions: number[] = [];
+    for (const key of keys) revisions.push(won(await store.kv.compareAndSet(key, bytes("1"), 0)));
+    await running.stop();
+    await store.log.heard(/lost the connection/);
+    const lost = store.kv.compareAndSet("a", bytes("lost"), 1_000);
+    const writes = keys.map((key, i) => store.kv.compareAndSet(key, bytes("2"), revisions[i]!, 10_000 * (i + 1)));
+    await running.restart();
+    assertEquals((await Promise.all(writes)).map(({ ok }) => ok), [true, true, true]);
+    assertEquals(await lost, { ok: false });
+    for (const key of keys) assertEquals((await store.kv.get(key))?.value, bytes("2"));
+  });
+
   server.test("a request while the connection is restored waits for it, and then succeeds [FAIL-3]", async () => {
     await using running = await server.start();
     await using store = testStore({ url: running.url, storage: "file", backendTimeoutMs: 60_000 });
