@@ -173,7 +173,7 @@ export class Cell implements Counter, Visitor {
   #served = false;
   /** How often slots were missed since the last one that was not. */
   #missed = 0;
-  /** Whether a hint came while a plan was being written: then its pause does not count. */
+  /** Whether a hint has come since the store was last asked: then there is no pause before it is asked again. */
   #nudged = false;
   /** Whether what is being written grants something. */
   #granting = false;
@@ -524,6 +524,7 @@ export class Cell implements Counter, Visitor {
     try {
       for (let now = clock.now(); this.#hasWork(now); now = clock.now()) {
         if (!ledger.borrow(now)) return false;
+        this.#nudged = false;
         for (const peek of this.#peeks.splice(0)) peek.resolve(ledger.base(now));
         const plan = this.#plan(true);
         if (plan.changed) ledger.put(plan.state);
@@ -686,6 +687,7 @@ export class Cell implements Counter, Visitor {
    */
   #write(plan: Plan): Promise<boolean> {
     this.#granting = plan.batch.granted.length > 0;
+    this.#nudged = false;
     const writing = this.#ledger.write(plan.state, this.#isUrgent());
     // From now on others may lose races against this process.
     if (!this.#ended) this.#context.desk?.open(this.#identity.id, this.#ledger.key, this);
@@ -711,6 +713,7 @@ export class Cell implements Counter, Visitor {
     const work = this.#work(sentAt, MOST_REQUESTS);
     // What is released while the answer is on its way shall be heard of.
     if (this.#holdings && work.requests.some(({ patient }) => patient)) this.#listen();
+    this.#nudged = false;
     const heard = await turns.ask(leader, work);
     if (heard.kind === "declined") return false;
     const plan = heard.kind === "decided" ? this.#decidedElsewhere(work, heard.verdict, sentAt) : undefined;
@@ -772,6 +775,7 @@ export class Cell implements Counter, Visitor {
     const ledger = this.#ledger;
     const { clock } = this.#context.store;
     const peeks = this.#peeks.splice(0);
+    this.#nudged = false;
     try {
       const written = await ledger.read(this.#isUrgent());
       for (const peek of peeks) peek.resolve(this.#withStock(ledger.base(clock.now())));
@@ -828,7 +832,6 @@ export class Cell implements Counter, Visitor {
     const { leaseMs, reserveAheadMs } = this.#context;
     const identity = this.#identity;
     this.#holdings?.check(this.#ledger.known, now);
-    this.#nudged = false;
     this.#queue = this.#queue.filter((waiter) => !waiter.settled);
     const waiting = this.#queue.slice(0, most);
     const [first] = waiting;
@@ -980,7 +983,7 @@ export class Cell implements Counter, Visitor {
     const decided = plan.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
     for (let i = 0; i < decided && i < plan.requests.length; i++) plan.requests[i]!.attempts++;
     this.#queue = this.#queue.slice(this.#stillQueued(plan));
-    this.#resumeAt = this.#nudged ? -Infinity : plan.resumeAt;
+    this.#resumeAt = this.#nudged && plan.batch.held === "permit" ? -Infinity : plan.resumeAt;
     // The answer may have been on its way for longer than the lease lasts: somebody else may hold the permits by now.
     const isOver = holdings !== undefined && now >= holdings.leaseEnd(plan.state);
     const again: Caller[] = [];
@@ -1104,6 +1107,8 @@ export class Cell implements Counter, Visitor {
   #isUndecided({ since, demand }: Caller, now: number): boolean {
     const ledger = this.#ledger;
     if (ledger.answeredAt <= since) return true;
+    // Who waited for a permit has not waited for the store, even if one has just been released.
+    if (this.#queue.some(({ metFull }) => metFull)) return false;
     const { epoch, parts } = ledger.base(now);
     return earliestStart(this.#context.rules, parts, now - epoch, demand) <= now - epoch;
   }

@@ -166,7 +166,7 @@ export class Ledger {
 
   /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
   async write(state: State, isUrgent: boolean): Promise<boolean> {
-    const { store, codec } = this.#context;
+    const { store, codec, trips } = this.#context;
     const writer: Writer = [this.#identity.id, this.#identity.next()];
     const { epoch, parts, foreign } = state;
     const next: State = { epoch, parts, writers: withWriter(state.writers, writer), foreign };
@@ -175,6 +175,7 @@ export class Ledger {
     this.#needsRead = true;
     const write: Write = { value: codec.encode(next), expected: this.#revision, ttlMs: this.#ttlOf(next), isUrgent };
     const sentIn = store.session;
+    const sentAt = store.clock.now();
     let result: CasResult = LOST;
     if (!this.#isOtherSession()) {
       try {
@@ -182,6 +183,8 @@ export class Ledger {
       } catch (error) {
         if (isNotApplied(error)) throw error;
         const again = await this.#writeAgain(write, writer, error);
+        const now = store.clock.now();
+        trips.tookInAll(now - sentAt, now);
         if (again === "written") return true;
         result = again;
       }

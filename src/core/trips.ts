@@ -23,6 +23,11 @@ export class Trips {
   took(ms: number, now: number): void {
     this.#before = this.#last;
     this.#last = ms;
+    this.tookInAll(ms, now);
+  }
+
+  /** It was known only after so many milliseconds, and more than one answer, what had become of a write. */
+  tookInAll(ms: number, now: number): void {
     if (ms < this.mostMs(now)) return;
     this.#slowest = ms;
     this.#slowestAt = now;

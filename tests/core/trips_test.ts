@@ -24,3 +24,13 @@ test("Trips remember a slow answer, and for how much of it, by how long ago it w
   // A clock that went back makes nothing slower.
   assertEquals(trips.mostMs(5_000), 250);
 });
+
+test("what took several answers is remembered as slow, and does not make a single one slower", () => {
+  const trips = new Trips();
+  trips.took(20, 0);
+  trips.took(30, 1);
+  trips.tookInAll(500, 2);
+  assertEquals([trips.ms, trips.mostMs(2)], [20, 500]);
+  trips.tookInAll(100, 3);
+  assertEquals(trips.mostMs(2), 500);
+});

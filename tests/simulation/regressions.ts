@@ -59,4 +59,20 @@ export const regressions: readonly Regression[] = [
     profile: "lossy",
     seeds: [2_031_961],
   },
+  {
+    was:
+      "a permit stays free, as the hint that it is came while its reader was about to be told what stood there before",
+    profile: "steady",
+    seeds: [7_039_833],
+  },
+  {
+    was: "a permit that is released when a caller's time ends makes the store look slow",
+    profile: "calm",
+    seeds: [7_015_453],
+  },
+  {
+    was: "a caller misses one slot after the other, as each write is known only after it was asked for several times",
+    profile: "slow",
+    seeds: [7_025_319],
+  },
 ];
