@@ -44,6 +44,12 @@ export interface ServerClock extends Clock {
 
 /** When a measurement is out of date, in milliseconds. It is then repeated on the next use, in the background. */
 const MEASURE_EVERY_MS = 2_000;
+/**
+ * One that is further from the truth than this, perhaps, is repeated sooner: after this long, and twice as long each time that
+ * it is no better. The line may just have been slow when the store was opened.
+ */
+const POOR_ERROR_MS = 5;
+const REPEAT_AFTER_MS = 50;
 /** When nothing should be decided before it was repeated: two clocks may be 5 ms further apart by then. */
 const STALE_AFTER_MS = 5_000;
 const SAMPLES = 8;
@@ -140,7 +146,19 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
   let lastRead = -Infinity;
   /** The error of a good sample; 0 as long as nobody knows. */
   let usualErrorMs = 0;
+  let repeatAfterMs = REPEAT_AFTER_MS;
   let measuring: Promise<void> | undefined;
+
+  /** When the next measurement is due. */
+  function dueAfter(at: number, errorMs: number): number {
+    if (errorMs <= POOR_ERROR_MS) {
+      repeatAfterMs = REPEAT_AFTER_MS;
+      return at + MEASURE_EVERY_MS;
+    }
+    const ms = repeatAfterMs;
+    repeatAfterMs = Math.min(2 * repeatAfterMs, MEASURE_EVERY_MS);
+    return at + ms;
+  }
 
   /** By how much the clock is set back while it is not known well: who is behind admits nothing that should have waited. */
   const cautionAt = (at: number) => at - measuredAt > STALE_AFTER_MS ? (at - measuredAt) * DRIFT : 0;
@@ -167,6 +185,7 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
     if (fresh === undefined) throw failure ?? new Error("the server did not say its time");
     offset = combineOffsets(offset, fresh, at - measuredAt);
     measuredAt = at;
+    due = dueAfter(at, offset.errorMs);
     // The way to the server may become longer for good.
     usualErrorMs = Math.min(fresh.errorMs, 1.5 * (usualErrorMs || Infinity));
   }

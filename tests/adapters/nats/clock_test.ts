@@ -133,6 +133,33 @@ test("ServerClock measures again on use when its measurement is old, once [TB-12
   assertEquals(clock.now(), time.monotonic + 1_040);
 });
 
+test("ServerClock soon repeats a measurement over a slow line, and ever more rarely if it stays slow [TB-12]", async () => {
+  const { time, clock } = world();
+  time.roundTrip = 80;
+  await clock.measure();
+  const { asked } = time;
+  time.roundTrip = 1;
+  time.monotonic += 51;
+  clock.now();
+  await clock.measure();
+  assertEquals(time.asked, asked + 1);
+  assertLessOrEqual(clock.errorMs, 1);
+  time.monotonic += 1_000;
+  clock.now();
+  assertEquals(time.asked, asked + 1);
+
+  const slow = world();
+  slow.time.roundTrip = 80;
+  await slow.clock.measure();
+  const begun = slow.time.asked;
+  for (let ms = 0; ms < 20_000; ms += 10) {
+    slow.time.monotonic += 10;
+    slow.clock.now();
+    for (let turn = 0; turn < 20; turn++) await undefined;
+  }
+  assertLessOrEqual(slow.time.asked - begun, 18);
+});
+
 test("ServerClock says when it was measured, and that it was too long ago [TB-12]", async () => {
   const { time, clock } = world();
   assertEquals([clock.measuredAt, clock.isStale], [null, true]);
