@@ -32,12 +32,14 @@ export type Answer =
 /** What a process sends to the cluster. */
 export type ToCluster =
   | { readonly kind: "question"; readonly id: number; readonly session: number; readonly question: Question }
-  | { readonly kind: "listen" | "unlisten" | "announce"; readonly key: string };
+  /** `id`: of a subscription, as messages may overtake each other. */
+  | { readonly kind: "listen" | "unlisten"; readonly key: string; readonly id: number }
+  | { readonly kind: "announce"; readonly key: string };
 
 /** What the cluster sends to a process. */
 export type FromCluster =
   | { readonly kind: "answer"; readonly id: number; readonly answer: Answer }
-  | { readonly kind: "hint"; readonly key: string };
+  | { readonly kind: "hint"; readonly id: number };
 
 /** How a cluster misbehaves. */
 export interface ClusterOptions {
@@ -96,7 +98,7 @@ interface Version {
 export function createCluster(world: World, network: Network, random: Random, options: ClusterOptions): Cluster {
   /** Everything that was written under each key, the last one last. */
   let histories = new Map<string, Version[]>();
-  const listeners = new Map<string, Set<string>>();
+  const listeners = new Map<string, Map<string, { readonly to: string; readonly id: number }>>();
   const losses: Loss[] = [];
   let revision = 0;
   const mishaps: Mishap[] = [];
@@ -149,11 +151,14 @@ export function createCluster(world: World, network: Network, random: Random, op
       });
       if (!isSilent) network.send(CLUSTER, from, reply);
     } else if (message.kind === "listen") {
-      listeners.set(message.key, (listeners.get(message.key) ?? new Set()).add(from));
-    } else if (message.kind === "unlisten") listeners.get(message.key)?.delete(from);
+      const { key, id } = message;
+      listeners.set(key, (listeners.get(key) ?? new Map()).set(`${from} ${id}`, { to: from, id }));
+    } else if (message.kind === "unlisten") listeners.get(message.key)?.delete(`${from} ${message.id}`);
     else {
-      const hint: FromCluster = { kind: "hint", key: message.key };
-      for (const name of listeners.get(message.key) ?? []) network.send(CLUSTER, name, hint);
+      for (const { to, id } of listeners.get(message.key)?.values() ?? []) {
+        const hint: FromCluster = { kind: "hint", id };
+        network.send(CLUSTER, to, hint);
+      }
     }
   }
 

@@ -32,7 +32,8 @@ export function createClusterStore(
   options: StoreOptions,
 ): ClusterStore {
   const pending = new Map<number, (answer: Answer) => void>();
-  const hints = new Map<string, Set<() => void>>();
+  const hints = new Map<number, () => void>();
+  let subscriptions = 0;
   let lastId = 0;
   let opening: Promise<void> | undefined;
   let isOpen = false;
@@ -42,7 +43,7 @@ export function createClusterStore(
     host.deliver(() => {
       if (from !== CLUSTER) return peers.receive(message, from);
       const received = message as FromCluster; // only the cluster sends to this name
-      if (received.kind === "hint") { for (const onHint of [...hints.get(received.key) ?? []]) onHint(); }
+      if (received.kind === "hint") hints.get(received.id)?.();
       else {
         const resolve = pending.get(received.id);
         pending.delete(received.id);
@@ -119,13 +120,13 @@ export function createClusterStore(
       throw failure("no limiter lists keys.");
     },
     wake(key, onHint) {
-      const listeners = hints.get(key) ?? new Set();
-      hints.set(key, listeners.add(onHint));
-      send({ kind: "listen", key });
+      const id = ++subscriptions;
+      hints.set(id, onHint);
+      send({ kind: "listen", key, id });
       return Promise.resolve({
         [Symbol.asyncDispose]() {
-          listeners.delete(onHint);
-          if (listeners.size === 0) send({ kind: "unlisten", key });
+          hints.delete(id);
+          send({ kind: "unlisten", key, id });
           return Promise.resolve();
         },
       });
