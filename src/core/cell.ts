@@ -1,31 +1,26 @@
 import { type Alarm, createAlarm } from "./alarm.ts";
-import { type Batch, type Grant, type Refusal, refusalOf, type Request, type Undo, withoutUndone } from "./batch.ts";
+import { type Batch, type Grant, refusalOf, type Undo } from "./batch.ts";
 import { earliestStart, earliestStartBehind, obstacle, type Parts, takeAll } from "./decide.ts";
-import { StoreUnavailableError } from "./errors.ts";
-import type { Gate, Visitor } from "./gate.ts";
-import type { Guest } from "./guests.ts";
 import type { Counter, Desk } from "./desk.ts";
-import { type ForeignWork, type HandOver, LONGEST_LEAD_MS, MOST_REQUESTS, type Verdict } from "./hand_over.ts";
+import type { Gate, Visitor } from "./gate.ts";
+import { type ForeignWork, type HandOver, MOST_REQUESTS } from "./hand_over.ts";
+import { Hints } from "./hints.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
-import { because, type Identity, isNotApplied, type Knowledge, Ledger, type LedgerContext } from "./ledger.ts";
+import { type Identity, isNotApplied, type Knowledge, Ledger, type LedgerContext } from "./ledger.ts";
+import { Line } from "./line.ts";
 import type { Meter } from "./metrics.ts";
-import { createPrefetch, type Prefetch } from "./prefetch.ts";
+import type { Caller, Outcome } from "./outcome.ts";
+import { leadOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "./pacing.ts";
+import { type Plan, planFor, planOf, type ResumeAt } from "./plan.ts";
+import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
 import { Room } from "./room.ts";
-import type { Demand, Rule } from "./rules/rule.ts";
+import type { Demand } from "./rules/rule.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
+import { silence, tooManyRaces } from "./silence.ts";
 import { freshState, type State, withRecentEpoch } from "./state.ts";
-import { createTurns, type Decided, type Turns } from "./turns.ts";
+import { createTurns, type Turns } from "./turns.ts";
 import { Waiter } from "./waiter.ts";
-import { decideWork, type Terms, type Work } from "./work.ts";
-
-/** How a request ended. */
-export type Outcome =
-  | { readonly kind: "granted"; readonly grant: Grant; readonly servedAt: number; readonly attempts: number }
-  | ({ readonly kind: "refused"; readonly attempts: number } & Refusal)
-  | { readonly kind: "failed"; readonly cause: unknown; readonly attempts: number }
-  | { readonly kind: "closed"; readonly attempts: number }
-  /** Nothing is decided here any more: ask the cell that has taken this one's place. */
-  | { readonly kind: "abandoned"; readonly attempts: number };
+import type { Work } from "./work.ts";
 
 /** What all cells of a limiter share. */
 export interface CellContext extends LedgerContext {
@@ -63,31 +58,6 @@ export interface CellOwner {
   rested(): void;
 }
 
-type Caller = Waiter<Outcome>;
-
-interface Plan {
-  readonly batch: Batch<Caller>;
-  /** Those who waited when it was made. */
-  readonly requests: readonly Caller[];
-  /** How many of them are dealt with. */
-  readonly dealtWith: number;
-  /** How many slots it was to take that nobody waits for. */
-  readonly ahead: number;
-  /** What the guests are told, once it is written. */
-  readonly verdicts: readonly Decided[];
-  readonly state: State;
-  readonly changed: boolean;
-  /** Whether somebody has to look whether a permit is free by now. */
-  readonly isDoubtful: boolean;
-  /** Whether something is given back, so that others may have it. */
-  readonly givesBack: boolean;
-  readonly decidedAt: number;
-  /** How many of the things to undo were undone. */
-  readonly undone: number;
-  /** When the head of the queue can be decided, if it was not. */
-  readonly resumeAt: number;
-}
-
 interface PendingUndo extends Undo {
   readonly resolve: () => void;
 }
@@ -100,16 +70,6 @@ interface Peek {
 /** How many turns of the microtask queue without a new request end the wait for those who were just served. */
 const QUIET_TURNS = 8;
 const MOST_TURNS = 1_000;
-/** After so many turns that went to others a waiter comes twice as soon. */
-const ATTEMPTS_TO_HURRY = 4;
-/** Waiting callers top up their reservations in steps of about this part of what may be reserved. */
-const STEPS_PER_RESERVE = 32;
-/**
- * A waiter for a permit looks by itself, should the hint be lost or others pass the permit on among themselves: first after
- * about this long, then when it has waited for twice as long, and in the end this often.
- */
-const FIRST_LOOK_MS = 50;
-const LOOK_AGAIN_MS = 1_000;
 /**
  * Others hear that somebody waits here for a permit when they have taken one since, or after this long: most waits are
  * over by then.
@@ -117,14 +77,8 @@ const LOOK_AGAIN_MS = 1_000;
 const MARK_AFTER_MS = 500;
 /** Who waits for less gets this long: a store that is only slower than the caller is no failure. */
 const GRACE_MS = 40;
-/**
- * A grant counts for so much later after a slot was missed, and after so many at the most. An answer that was late as this
- * process stood still says nothing about the next one.
- */
-const MISS_MS = 50;
+/** So many missed slots count at the most. */
 const MOST_MISSED = 3;
-/** A grant counts for so many round trips later at the most, however slow a single answer was: what counts late is used late. */
-const MOST_TRIPS_OF_LEAD = 4;
 /** Who has lost races for this long tries again without pauses, and so meets the room that others make. */
 const STARVED_MS = 500;
 /** How long to wait after a failure before the store is told again which permits are held. */
@@ -143,8 +97,7 @@ export class Cell implements Counter, Visitor {
   #alarm: Alarm | undefined;
   /** For the leases of the permits that are held, which end with the program anyway. */
   #leaseAlarm: Alarm | undefined;
-  /** Not yet decided, in order of arrival. */
-  #queue: Caller[] = [];
+  readonly #line = new Line();
   /** Granted for a moment that is still to come, in order of the moments. */
   #schedule: Schedule<Caller, Grant> | undefined;
   /** Granted before anybody asked for it. */
@@ -166,10 +119,6 @@ export class Cell implements Counter, Visitor {
   /** Whether nobody else can have written since this process last did, as that was just now. */
   #fresh = false;
   #resumeAt = -Infinity;
-  /** How many are not decided yet, and what they cost together. */
-  #waiting = 0;
-  #queuedCost = 0;
-  #soonestDeadline = Infinity;
   #served = false;
   /** How often slots were missed since the last one that was not. */
   #missed = 0;
@@ -177,7 +126,7 @@ export class Cell implements Counter, Visitor {
   #nudged = false;
   /** Whether what is being written grants something. */
   #granting = false;
-  #hints: Promise<AsyncDisposable> | undefined;
+  #hints: Hints | undefined;
 
   /** The cell of what the store calls `key`. `knowledge`: of the cell that it takes the place of. */
   constructor(context: CellContext, owner: CellOwner, key: string, knowledge?: Knowledge) {
@@ -200,7 +149,7 @@ export class Cell implements Counter, Visitor {
 
   /** Whether nobody waits here and nothing is held: then it may be forgotten. */
   get idle(): boolean {
-    return !this.#driving && this.#queue.length === 0 && !this.#schedule?.size && this.#undo.length === 0 &&
+    return !this.#driving && this.#line.length === 0 && !this.#schedule?.size && this.#undo.length === 0 &&
       (this.#holdings?.renewAt ?? Infinity) === Infinity;
   }
 
@@ -242,7 +191,7 @@ export class Cell implements Counter, Visitor {
     const prefetch = this.#prefetch;
     const demand: Demand = { cost, owner: this.#identity.id, permit: 0 };
     if (prefetch && cost === 1) prefetch.asked(now);
-    const slot = prefetch && cost === 1 && this.#waiting === 0 ? this.#inStock(prefetch, now) : undefined;
+    const slot = prefetch && cost === 1 && this.#line.waiting === 0 ? this.#inStock(prefetch, now) : undefined;
     if (slot && slot.from > (deadline > now ? deadline : now + this.leadAt(now))) {
       const refusal = refusalOf(rules, ledger.base(now), now, demand);
       return settle({ kind: "refused", attempts: 0, ...refusal, retryAt: slot.from });
@@ -254,7 +203,7 @@ export class Cell implements Counter, Visitor {
     }
     if (prefetch) {
       // Of what is in stock nobody knows but this process, which may give it back for the request.
-      const cause = slot ? undefined : breaker.refusal(this.#queue.length > 0);
+      const cause = slot ? undefined : breaker.refusal(this.#line.length > 0);
       const refused = prefetch.isEmpty ? this.#refuseNow(demand, now, deadline, cause !== undefined) : undefined;
       if (refused) return settle(refused);
       if (cause) return settle({ kind: "failed", cause, attempts: 0 });
@@ -262,7 +211,7 @@ export class Cell implements Counter, Visitor {
     const waiter: Caller = new Waiter(demand, now, deadline, answerBy, settle);
     if (signal) {
       waiter.listen(signal, () => {
-        this.#settled(waiter);
+        this.#line.settled(waiter);
         waiter.unlisten();
         this.#leave(waiter);
         onAbort?.();
@@ -298,7 +247,7 @@ export class Cell implements Counter, Visitor {
     const granted = this.#grantNow(demand, now);
     if (granted) return granted;
     // Those who wait here already are about to ask: nobody else needs to wait for that answer.
-    const cause = breaker.refusal(this.#queue.length > 0);
+    const cause = breaker.refusal(this.#line.length > 0);
     return this.#refuseNow(demand, now, deadline, cause !== undefined) ??
       (cause && { kind: "failed", cause, attempts: 0 });
   }
@@ -307,7 +256,7 @@ export class Cell implements Counter, Visitor {
   #refuseNow(demand: Demand, now: number, deadline: number, isDown: boolean): Outcome | undefined {
     const { known } = this.#ledger;
     if (!known || (this.#resumeAt <= now && deadline > now && !isDown)) return undefined;
-    if (this.#startsTooLate(known, now, this.#queuedCost, demand, deadline)) {
+    if (this.#startsTooLate(known, now, this.#line.cost, demand, deadline)) {
       return this.#refusal(known, now, demand, 0);
     }
     // Somebody waits for a permit, and one may have been released: who cannot wait makes everybody look.
@@ -332,7 +281,7 @@ export class Cell implements Counter, Visitor {
 
   /** Whether nobody waits here, and nothing is to be written or held. */
   get #isFree(): boolean {
-    return !this.#holdings && !this.#driving && !this.#ended && !this.#prefetch && this.#queue.length === 0 &&
+    return !this.#holdings && !this.#driving && !this.#ended && !this.#prefetch && this.#line.length === 0 &&
       this.#undo.length === 0;
   }
 
@@ -362,8 +311,7 @@ export class Cell implements Counter, Visitor {
   }
 
   #join(waiter: Caller, now: number): void {
-    this.#enter(waiter);
-    this.#queue.push(waiter);
+    this.#line.join(waiter);
     this.#proceed(now);
   }
 
@@ -404,11 +352,11 @@ export class Cell implements Counter, Visitor {
     const unused: Grant[] = [...stock];
     while (this.#schedule && this.#schedule.size > 0) {
       const { waiter, grant } = this.#schedule.take();
-      this.#settle(waiter, { kind, attempts: waiter.attempts });
+      this.#line.settle(waiter, { kind, attempts: waiter.attempts });
       unused.push(grant);
     }
-    for (const waiter of this.#queue) {
-      if (!waiter.settled) this.#settle(waiter, { kind, attempts: waiter.attempts });
+    for (const waiter of this.#line) {
+      if (!waiter.settled) this.#line.settle(waiter, { kind, attempts: waiter.attempts });
     }
     return unused;
   }
@@ -457,34 +405,6 @@ export class Cell implements Counter, Visitor {
     return start > (deadline > now ? deadline : now + this.leadAt(now));
   }
 
-  /** The waiter is to be decided. */
-  #enter(waiter: Caller): void {
-    waiter.queued = true;
-    this.#waiting++;
-    this.#queuedCost += waiter.demand.cost;
-    if (waiter.patient) this.#soonestDeadline = Math.min(this.#soonestDeadline, waiter.deadline);
-    if (waiter.answerBy < this.#soonestDeadline) this.#soonestDeadline = waiter.answerBy;
-  }
-
-  /** The waiter needs no decision any more. */
-  #exit(waiter: Caller): void {
-    if (!waiter.queued) return;
-    waiter.queued = false;
-    this.#waiting--;
-    // Fractions that are added and taken away do not always leave nothing.
-    this.#queuedCost = this.#waiting === 0 ? 0 : this.#queuedCost - waiter.demand.cost;
-  }
-
-  #settled(waiter: Caller): void {
-    waiter.settled = true;
-    this.#exit(waiter);
-  }
-
-  #settle(waiter: Caller, outcome: Outcome): void {
-    this.#settled(waiter);
-    waiter.settle(outcome);
-  }
-
   #refusal(state: State, now: number, demand: Demand, attempts: number): Outcome {
     const { rule, retryAt } = refusalOf(this.#context.rules, state, now, demand);
     return { kind: "refused", attempts, rule, retryAt, state };
@@ -492,11 +412,11 @@ export class Cell implements Counter, Visitor {
 
   #hasWork(now: number): boolean {
     if (this.#ended === "abandoned") return false;
-    if (!this.#ended && this.#waiting === 0 && this.#prefetch?.isLow(now)) return true;
-    return (this.#queue.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 ||
+    if (!this.#ended && this.#line.waiting === 0 && this.#prefetch?.isLow(now)) return true;
+    return (this.#line.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 ||
       this.#peeks.length > 0 || this.#turns?.hasGuests === true ||
       (this.#holdings !== undefined &&
-        (now >= this.#holdings.renewAt || (this.#holdings.isMarked && this.#waiting === 0)));
+        (now >= this.#holdings.renewAt || (this.#holdings.isMarked && this.#line.waiting === 0)));
   }
 
   #proceed(now: number): void {
@@ -575,18 +495,18 @@ export class Cell implements Counter, Visitor {
     await undefined;
     if (!this.#served) return;
     this.#served = false;
-    let size = this.#queue.length;
+    let size = this.#line.length;
     for (let turn = 0, quiet = 0; quiet < QUIET_TURNS && turn < MOST_TURNS; turn++) {
       await undefined;
-      quiet = this.#queue.length === size ? quiet + 1 : 0;
-      size = this.#queue.length;
+      quiet = this.#line.length === size ? quiet + 1 : 0;
+      size = this.#line.length;
     }
   }
 
   /** Decides what is waiting and writes it, again and again until nobody else was faster; or has it decided elsewhere. */
   async #round(): Promise<void> {
     const ledger = this.#ledger;
-    const { maxRetries, store: { clock } } = this.#context;
+    const { maxRetries, retryIntervalMs, random, store: { clock } } = this.#context;
     const begunAt = clock.now();
     let pause = 1;
     let races = 0;
@@ -628,7 +548,7 @@ export class Cell implements Counter, Visitor {
       if (races >= maxRetries) this.#giveUp(races + 1);
       hasAsked = false;
       const isStarved = clock.now() - begunAt > STARVED_MS;
-      if (races > 0 && !isStarved) await clock.sleep(pause = this.#nextPause(pause));
+      if (races > 0 && !isStarved) await clock.sleep(pause = pauseAfter(pause, retryIntervalMs, random()));
       races++;
     }
   }
@@ -716,7 +636,9 @@ export class Cell implements Counter, Visitor {
     this.#nudged = false;
     const heard = await turns.ask(leader, work);
     if (heard.kind === "declined") return false;
-    const plan = heard.kind === "decided" ? this.#decidedElsewhere(work, heard.verdict, sentAt) : undefined;
+    const plan = heard.kind === "decided"
+      ? planOf(this.#context.rules, work, heard.verdict, sentAt, this.#resumeAtAfter)
+      : undefined;
     if (!plan) {
       turns.disbelieve();
       this.#forgetUndone(work.undos.length, work.requests.length > 0, clock.now());
@@ -728,48 +650,6 @@ export class Cell implements Counter, Visitor {
     return true;
   }
 
-  /** What another process has decided; `undefined` if it cannot have been this work that it decided. */
-  #decidedElsewhere(work: Work<Caller>, verdict: Verdict, sentAt: number): Plan | undefined {
-    const batch = decideWork(this.#context.rules, verdict.state, work, verdict.terms);
-    const { granted, dealtWith } = batch;
-    if (granted.length !== verdict.granted || dealtWith !== verdict.dealtWith || lastOf(batch) !== verdict.lastAt) {
-      return undefined;
-    }
-    const state = { ...verdict.state, parts: batch.parts };
-    return {
-      batch,
-      requests: work.requests,
-      ...this.#ofThoseWhoWait(batch, work.requests),
-      verdicts: [],
-      state,
-      changed: true,
-      isDoubtful: false,
-      givesBack: false,
-      decidedAt: sentAt,
-      undone: work.undos.length,
-      resumeAt: this.#resumeAtAfter(batch, work.requests, state, this.#context.store.clock.now()),
-    };
-  }
-
-  /** Decorrelated jitter: who lost waits for a random time that grows, so that the losers do not meet again. */
-  #nextPause(pause: number): number {
-    const { random, retryIntervalMs } = this.#context;
-    return Math.min(retryIntervalMs, 1 + random() * (3 * pause - 1));
-  }
-
-  /** What is left for this process, which has what is in stock besides. */
-  #withStock(state: State): State {
-    const undos = (this.#prefetch?.all() ?? []).map((grant) => ({ grant, unused: true }));
-    if (undos.length === 0) return state;
-    const { rules, store: { clock } } = this.#context;
-    const now = clock.now();
-    const parts = withoutUndone(rules, state, undos);
-    const slot = this.#prefetch?.next(now);
-    if (!slot || slot.from > now) return { ...state, parts };
-    // What cannot be given back can still be used by one of cost 1.
-    return { ...state, parts: atLeastOne(rules, parts, now - state.epoch) };
-  }
-
   /** Returns what stands in the store of all that was refused. */
   async #read(): Promise<State | undefined> {
     const ledger = this.#ledger;
@@ -778,7 +658,9 @@ export class Cell implements Counter, Visitor {
     this.#nudged = false;
     try {
       const written = await ledger.read(this.#isUrgent());
-      for (const peek of peeks) peek.resolve(this.#withStock(ledger.base(clock.now())));
+      for (const peek of peeks) {
+        peek.resolve(withStock(this.#context.rules, ledger.base(clock.now()), this.#prefetch, clock.now()));
+      }
       return written;
     } catch (error) {
       for (const peek of peeks) peek.reject(error);
@@ -794,19 +676,18 @@ export class Cell implements Counter, Visitor {
 
   /** Serves those who wait, in order, as long as there is something in stock. What is being written is not about them. */
   #serveFromStock(prefetch: Prefetch, now: number): void {
-    while (this.#queue.length > 0) {
-      const waiter = this.#queue[0]!; // looked at just above
+    for (let waiter = this.#line.head; waiter; waiter = this.#line.head) {
       if (!waiter.settled) {
         const slot = waiter.demand.cost === 1 ? this.#inStock(prefetch, now) : undefined;
         if (!slot || slot.from > Math.max(waiter.deadline, now)) return;
         prefetch.take();
         if (slot.from <= now && !this.#schedule?.size) this.#serve(waiter, slot, now);
         else {
-          this.#exit(waiter);
+          this.#line.exit(waiter);
           this.#scheduled.add(waiter, slot);
         }
       }
-      this.#queue.shift();
+      this.#line.shift();
     }
   }
 
@@ -821,7 +702,7 @@ export class Cell implements Counter, Visitor {
     if (this.#ended || room <= 0) return waiting;
     const { reserveAheadMs } = this.#context;
     // As far as everybody reserves who comes anew.
-    const latest = now + reserveAheadMs - reserveAheadMs / STEPS_PER_RESERVE;
+    const latest = now + reserveAheadMs - stepOf(reserveAheadMs);
     const demand: Demand = { cost: 1, owner: this.#identity.id, permit: 0 };
     const ahead: Caller = new Waiter(demand, now, latest, Infinity, undefined, keepMs);
     return [...waiting, ...Array.from({ length: room }, () => ahead)];
@@ -832,8 +713,7 @@ export class Cell implements Counter, Visitor {
     const { leaseMs, reserveAheadMs } = this.#context;
     const identity = this.#identity;
     this.#holdings?.check(this.#ledger.known, now);
-    this.#queue = this.#queue.filter((waiter) => !waiter.settled);
-    const waiting = this.#queue.slice(0, most);
+    const waiting = this.#line.unanswered(most);
     const [first] = waiting;
     const requests = this.#prefetch ? this.#withAhead(this.#prefetch, waiting, now, most) : waiting;
     return {
@@ -848,7 +728,7 @@ export class Cell implements Counter, Visitor {
       isMarked: this.#holdings?.isMarked ?? false,
       lead: this.leadAt(now),
       // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere.
-      restraint: this.#resumeAt === -Infinity ? reserveAheadMs / STEPS_PER_RESERVE : 0,
+      restraint: this.#resumeAt === -Infinity ? stepOf(reserveAheadMs) : 0,
     };
   }
 
@@ -861,61 +741,17 @@ export class Cell implements Counter, Visitor {
     const now = clock.now();
     const own = this.#work(now);
     const base = withRecentEpoch(rules, this.#ledger.base(now), now);
-    const terms: Terms = { now, horizon: now + reserveAheadMs, isFresh };
-    const verdicts: Decided[] = [];
-    let parts = base.parts;
-    let isDoubtful = false;
-    let givesBack = own.undos.length > 0;
-    const decide = <R extends Request>(work: Work<R>) => {
-      const batch = decideWork(rules, { ...base, parts }, work, terms);
-      parts = batch.parts;
-      isDoubtful ||= batch.held === "doubt";
-      givesBack ||= work.undos.length > 0;
-      return batch;
-    };
-    // Who has waited for longest comes first, here or elsewhere.
-    const { all, next } = this.#turns?.guests(now, base.writers) ?? NOBODY;
-    const guests = all.length > 1 ? all.toSorted((a, b) => a.work.since - b.work.since) : all;
-    const welcome = (guest: Guest) => {
-      const state = { ...base, parts };
-      const batch = decide(guest.work);
-      const { granted: { length: granted }, dealtWith } = batch;
-      verdicts.push({
-        guest,
-        verdict: { state, terms, granted, dealtWith, lastAt: lastOf(batch), isNext: guest === next },
-      });
-    };
-    const before = guests.filter(({ work }) => work.since < own.since);
-    for (const guest of before) welcome(guest);
-    const batch = decide(own);
-    for (const guest of guests.slice(before.length)) welcome(guest);
-    const state = { ...base, parts };
-    return {
-      batch,
-      requests: own.requests,
-      ...this.#ofThoseWhoWait(batch, own.requests),
-      verdicts,
-      state,
-      changed: parts !== base.parts,
-      isDoubtful,
-      givesBack,
-      decidedAt: now,
-      undone: own.undos.length,
-      resumeAt: this.#resumeAtAfter(batch, own.requests, state, now),
-    };
+    const visit = this.#turns?.guests(now, base.writers) ?? NOBODY;
+    return planFor(rules, base, own, visit, { now, horizon: now + reserveAheadMs, isFresh }, this.#resumeAtAfter);
   }
 
-  /** What is taken for those who are still to come stands behind those who wait. */
-  #ofThoseWhoWait({ dealtWith }: Batch<Caller>, requests: readonly Caller[]): Pick<Plan, "dealtWith" | "ahead"> {
-    if (!this.#prefetch) return { dealtWith, ahead: 0 };
-    const first = requests.findIndex(({ isAhead }) => isAhead);
-    if (first < 0) return { dealtWith, ahead: 0 };
-    return { dealtWith: Math.min(dealtWith, first), ahead: requests.length - first };
-  }
-
-  #resumeAtAfter(batch: Batch<Caller>, requests: readonly Caller[], state: State, now: number): number {
-    const head = requests[batch.dealtWith];
-    return head && !head.isAhead && batch.held !== "doubt" ? this.#whenToResume(batch, state, now, head) : -Infinity;
+  /** For plans: when to decide again about the first one that was not decided. */
+  get #resumeAtAfter(): ResumeAt {
+    return (batch, requests, state) => {
+      const head = requests[batch.dealtWith];
+      if (!head || head.isAhead || batch.held === "doubt") return -Infinity;
+      return this.#whenToResume(batch, state, this.#context.store.clock.now(), head);
+    };
   }
 
   /** Whether others have taken permits while the waiter waited for one, or may have. */
@@ -935,10 +771,10 @@ export class Cell implements Counter, Visitor {
   /** Those who stand behind one who has to wait, and who cannot or do not want to wait so long, hear so now. */
   #refuseBehind(state: State, now: number): void {
     let ahead = 0;
-    for (const waiter of this.#queue) {
+    for (const waiter of this.#line) {
       if (waiter.settled) continue;
       if (ahead > 0 && (!waiter.patient || this.#startsTooLate(state, now, ahead, waiter.demand, waiter.deadline))) {
-        this.#settle(waiter, this.#refusal(state, now, waiter.demand, waiter.attempts + 1));
+        this.#line.settle(waiter, this.#refusal(state, now, waiter.demand, waiter.attempts + 1));
       } else ahead += waiter.demand.cost;
     }
   }
@@ -946,32 +782,20 @@ export class Cell implements Counter, Visitor {
   #whenToResume({ held, heldUntil, granted }: Batch<Caller>, state: State, now: number, head: Caller): number {
     const { rules, random, reserveAheadMs } = this.#context;
     if (held === "time") {
-      const step = reserveAheadMs / STEPS_PER_RESERVE;
-      // Who has just had its turn knows best what stands there, and would win again: it leaves the others a start.
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
-      // Somewhat later than possible, so that several are decided at once, and not all processes at the same moment; and the
-      // sooner the more turns went to others, as a clock that is a little late would else lose all of them.
-      const jitter = (0.5 + random()) / (1 + head.attempts / ATTEMPTS_TO_HURRY);
-      return Math.min(heldUntil, heldUntil - reserveAheadMs + step * (jitter + (hadItsTurn ? 1 : 0)));
+      const { attempts } = head;
+      return whenToReserve({ until: heldUntil, reserveAheadMs, attempts, hadItsTurn, random: random() });
     }
     this.#meetFull(head, state.parts);
     this.#listen();
     const { retryAt } = obstacle(rules, state.parts, now - state.epoch, head.demand);
-    const pause = Math.min(Math.max(FIRST_LOOK_MS, now - head.since), LOOK_AGAIN_MS);
-    return Math.min(retryAt + state.epoch, now + pause * (0.5 + random() / 2));
+    return Math.min(retryAt + state.epoch, whenToLook(now, head.since, random()));
   }
 
-  /**
-   * By how much a grant counts for later than it is decided. With a store whose answers take longer than a start may be
-   * late, it counts for when the answer will be here, if it takes as long as the slowest of late; and for later still after
-   * each slot that was missed, as answers that come now sooner and now later would be too late for most of them.
-   */
+  /** By how much a grant counts for later than it is decided. */
   leadAt(now: number): number {
     const { trips, toleranceMs } = this.#context;
-    const tripMs = Math.max(trips.ms, this.#turns?.askMs(now) ?? 0);
-    if (tripMs <= toleranceMs / 4) return 0;
-    const mostMs = Math.min(trips.mostMs(now), MOST_TRIPS_OF_LEAD * tripMs, LONGEST_LEAD_MS / 2);
-    return Math.max(tripMs, mostMs) + this.#missed * Math.min(tripMs, MISS_MS);
+    return leadOf(trips, this.#turns?.askMs(now) ?? 0, toleranceMs, this.#missed, now);
   }
 
   /** Tells everybody what was written. */
@@ -982,7 +806,7 @@ export class Cell implements Counter, Visitor {
     const undone = plan.undone > 0 ? this.#undo.splice(0, plan.undone) : NOTHING_UNDONE;
     const decided = plan.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
     for (let i = 0; i < decided && i < plan.requests.length; i++) plan.requests[i]!.attempts++;
-    this.#queue = this.#queue.slice(this.#stillQueued(plan));
+    this.#line.advance(plan.requests, plan.dealtWith);
     this.#resumeAt = this.#nudged && plan.batch.held === "permit" ? -Infinity : plan.resumeAt;
     // The answer may have been on its way for longer than the lease lasts: somebody else may hold the permits by now.
     const isOver = holdings !== undefined && now >= holdings.leaseEnd(plan.state);
@@ -1001,7 +825,7 @@ export class Cell implements Counter, Visitor {
         holdings?.hold(grant.demand.permit, now);
         if (grant.from <= now && now - grant.at <= toleranceMs) this.#serve(waiter, grant, now);
         else {
-          this.#exit(waiter);
+          this.#line.exit(waiter);
           this.#scheduled.add(waiter, grant);
         }
       }
@@ -1010,23 +834,16 @@ export class Cell implements Counter, Visitor {
     if (isOver) holdings.check(this.#ledger.known, now);
     for (const { request: waiter, refusal } of plan.batch.refused) {
       if (refusal.rule.kind === "concurrency") this.#meetFull(waiter, plan.state.parts);
-      if (!waiter.settled) this.#settle(waiter, { kind: "refused", attempts: waiter.attempts, ...refusal });
+      if (!waiter.settled) this.#line.settle(waiter, { kind: "refused", attempts: waiter.attempts, ...refusal });
     }
     if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
     const left = this.#serveDue(now);
-    if (again.length + left.length > 0) this.#queue = [...again, ...left, ...this.#queue];
+    this.#line.prepend([...again, ...left]);
     if (plan.ahead > 0) this.#prefetch?.heard(plan.ahead, stocked, now);
     if (this.#prefetch && !this.#ended) this.#serveFromStock(this.#prefetch, now);
     for (const { resolve } of undone) resolve();
     this.#turns?.answer(plan.verdicts);
     this.#setAlarm();
-  }
-
-  /** How many of those that the plan deals with wait in the queue, at its head: some may have gone since it was made. */
-  #stillQueued({ requests, dealtWith }: Plan): number {
-    let count = 0;
-    for (let i = 0; i < dealtWith; i++) if (this.#queue[count] === requests[i]) count++;
-    return count;
   }
 
   #hasFreePermits({ epoch, parts }: State, now: number): boolean {
@@ -1038,7 +855,7 @@ export class Cell implements Counter, Visitor {
   #serve(waiter: Caller, grant: Grant, now: number): void {
     this.#served = true;
     this.#missed = 0;
-    this.#settle(waiter, { kind: "granted", grant, servedAt: now, attempts: waiter.attempts });
+    this.#line.settle(waiter, { kind: "granted", grant, servedAt: now, attempts: waiter.attempts });
   }
 
   /** Whether the permit of a grant is gone before its moment has come. */
@@ -1059,7 +876,7 @@ export class Cell implements Counter, Visitor {
         // To start this late could be too close to the slots after it.
         const { waiter, missed } = schedule.miss();
         void this.giveBack(missed, true);
-        this.#enter(waiter);
+        this.#line.enter(waiter);
         left.unshift(waiter);
       }
     }
@@ -1074,14 +891,14 @@ export class Cell implements Counter, Visitor {
     const left = this.#serveDue(now);
     if (left.length > 0) {
       // What is being written is about the head of the queue: that must stay as it is.
-      if (this.#driving) this.#queue.push(...left);
+      if (this.#driving) this.#line.append(left);
       else {
-        this.#queue.unshift(...left);
+        this.#line.prepend(left);
         if (this.#prefetch) this.#serveFromStock(this.#prefetch, now);
       }
       this.#resumeAt = -Infinity;
     }
-    if (now >= this.#soonestDeadline) this.#expire(now);
+    if (now >= this.#line.soonestDeadline) this.#expire(now);
     this.#proceed(now);
   }
 
@@ -1089,7 +906,7 @@ export class Cell implements Counter, Visitor {
   #expire(now: number): void {
     const ledger = this.#ledger;
     let soonest = Infinity;
-    for (const waiter of this.#queue) {
+    for (const waiter of this.#line) {
       if (waiter.settled) continue;
       const deadline = waiter.patient ? waiter.deadline : Infinity;
       let until = Math.min(deadline, waiter.answerBy);
@@ -1097,10 +914,12 @@ export class Cell implements Counter, Visitor {
       if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
       else if (until <= now) until = deadline;
       if (until > now) soonest = Math.min(soonest, until);
-      else if (isUndecided) this.#failOne(waiter, this.#silence(waiter));
-      else this.#settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts));
+      else if (isUndecided) {
+        const { storeId, store } = this.#context;
+        this.#failOne(waiter, silence(storeId, store, now - waiter.since, ledger.answeredAt <= waiter.since));
+      } else this.#line.settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts));
     }
-    this.#soonestDeadline = soonest;
+    this.#line.soonestDeadline = soonest;
   }
 
   /** Whether it is the store, and not the limit, that keeps the waiter from an answer, as far as anybody can tell. */
@@ -1108,35 +927,20 @@ export class Cell implements Counter, Visitor {
     const ledger = this.#ledger;
     if (ledger.answeredAt <= since) return true;
     // Who waited for a permit has not waited for the store, even if one has just been released.
-    if (this.#queue.some(({ metFull }) => metFull)) return false;
+    for (const { metFull } of this.#line) if (metFull) return false;
     const { epoch, parts } = ledger.base(now);
     return earliestStart(this.#context.rules, parts, now - epoch, demand) <= now - epoch;
   }
 
-  #silence(waiter: Caller): StoreUnavailableError {
-    const { storeId, store } = this.#context;
-    const ms = Math.round(store.clock.now() - waiter.since);
-    const isSilent = this.#ledger.answeredAt <= waiter.since;
-    const what = isSilent ? `no answer for ${ms} ms` : `the request could not be written within ${ms} ms`;
-    const advice = `Check that the server is up and reachable${isSilent ? "" : ", and its load"}.`;
-    return new StoreUnavailableError(`${what}, when the caller's own timeout ended${because(store, advice)}`, {
-      store: storeId,
-    });
-  }
-
   #failOne(waiter: Caller, cause: unknown): void {
     waiter.failed = true;
-    this.#settle(waiter, { kind: "failed", cause, attempts: waiter.attempts });
+    this.#line.settle(waiter, { kind: "failed", cause, attempts: waiter.attempts });
   }
 
   /** Nobody who wants an answer in a certain time loses races for ever. */
   #giveUp(races: number): void {
-    const cause = new StoreUnavailableError(
-      `lost ${races} compare-and-set races in a row for one key. Too many processes write it at once: allow more tries ` +
-        `with max_retries (maxRetries), or spread the load over more keys.`,
-      { store: this.#context.storeId, outcome: "not_applied" },
-    );
-    for (const waiter of this.#queue) {
+    const cause = tooManyRaces(this.#context.storeId, races);
+    for (const waiter of this.#line) {
       if (!waiter.settled && waiter.deadline < Infinity) this.#failOne(waiter, cause);
     }
   }
@@ -1144,9 +948,9 @@ export class Cell implements Counter, Visitor {
   /** The store failed: everybody who waits for it hears so. */
   #fail(cause: unknown): void {
     const now = this.#context.store.clock.now();
-    for (const waiter of this.#queue) if (!waiter.settled) this.#failOne(waiter, cause);
+    for (const waiter of this.#line) if (!waiter.settled) this.#failOne(waiter, cause);
     for (const peek of this.#peeks.splice(0)) peek.reject(cause);
-    this.#queue = [];
+    this.#line.clear();
     this.#fresh = false;
     this.#resumeAt = -Infinity;
     this.#turns?.fail();
@@ -1173,7 +977,7 @@ export class Cell implements Counter, Visitor {
     if (free && prefetch && prefetch.wish(this.#context.store.clock.now()).count > 0) prefetch.add(free, free.from);
     else if (free) void this.giveBack(free, true);
     else if (!this.#driving) {
-      this.#queue = this.#queue.filter((other) => other !== waiter);
+      this.#line.remove(waiter);
       // If nobody is left here, others shall not wait for it to have its turn.
       this.#proceed(this.#context.store.clock.now());
     }
@@ -1182,44 +986,34 @@ export class Cell implements Counter, Visitor {
   /** Hears of released permits from now on, where the store can tell. */
   #listen(): void {
     const { kv, clock } = this.#context.store;
-    if (this.#hints || !kv.wake) return;
-    const hints = this.#hints = kv.wake(this.#ledger.key, () => {
+    this.#hints ??= new Hints(kv, this.#ledger.key, () => {
       // To take a free permit oneself takes one trip less than to have it taken.
       this.#turns?.lead();
       this.#nudged = true;
       this.#resumeAt = -Infinity;
       this.#proceed(clock.now());
     });
-    // Without hints a waiter still looks by itself: see LOOK_AGAIN_MS.
-    hints.catch(() => {
-      if (this.#hints === hints) this.#hints = undefined;
-    });
-  }
-
-  /** Nobody waits for a permit any more. */
-  #unlisten(): void {
-    this.#hints?.then((hints) => hints[Symbol.asyncDispose]()).catch(() => {});
-    this.#hints = undefined;
+    this.#hints.listen();
   }
 
   #setAlarm(): void {
     if (this.#ended === "abandoned") {
       this.#alarm?.clear();
       this.#leaseAlarm?.clear();
-      this.#unlisten();
+      this.#hints?.unlisten();
       return;
     }
-    if (this.#queue.length === 0 && !this.#driving) this.#soonestDeadline = Infinity;
+    if (this.#line.length === 0 && !this.#driving) this.#line.soonestDeadline = Infinity;
     if (this.#holdings) this.#setLeaseAlarm(this.#holdings);
-    let at = Math.min(this.#schedule?.next ?? Infinity, this.#driving ? Infinity : this.#soonestDeadline);
-    if (this.#queue.length > 0 && !this.#driving) at = Math.min(at, this.#resumeAt);
+    let at = Math.min(this.#schedule?.next ?? Infinity, this.#driving ? Infinity : this.#line.soonestDeadline);
+    if (this.#line.length > 0 && !this.#driving) at = Math.min(at, this.#resumeAt);
     if (at < Infinity) this.#rings.set(at);
     if (this.#driving) {
-      if (this.#soonestDeadline < Infinity) this.#rings.glance(this.#soonestDeadline);
+      if (this.#line.soonestDeadline < Infinity) this.#rings.glance(this.#line.soonestDeadline);
       return;
     }
     if (at === Infinity) this.#alarm?.clear();
-    if (this.#queue.length === 0) this.#unlisten();
+    if (this.#line.length === 0) this.#hints?.unlisten();
   }
 
   #setLeaseAlarm({ leaseUntil, renewAt }: Holdings): void {
@@ -1237,15 +1031,3 @@ export class Cell implements Counter, Visitor {
 
 const NOBODY = { all: [], next: undefined } as const;
 const NOTHING_UNDONE: readonly PendingUndo[] = [];
-
-/** The states of rates that have at least 1 left. */
-function atLeastOne(rules: readonly Rule[], parts: Parts, now: number): Parts {
-  return rules.map(({ horizonMs, maximumCost: burst }, i) =>
-    Math.min(Number(parts[i]), now + horizonMs * (burst - 1) / burst)
-  );
-}
-
-/** The last moment that a batch grants, or 0. */
-function lastOf({ granted }: Batch<Request>): number {
-  return granted.at(-1)?.grant.at ?? 0;
-}

@@ -1,6 +1,6 @@
 import { grantedResult, inPlace, inSeconds, permitOf, refusedResult, timedOut } from "./answers.ts";
 import { checkConsume, checkCost, checkOptions, checkSignal, checkTimeout, shown } from "./arguments.ts";
-import type { Cell, Outcome } from "./cell.ts";
+import type { Cell } from "./cell.ts";
 import type { ClockReading } from "./clock.ts";
 import { earliestStart, earliestStartBehind, obstacle } from "./decide.ts";
 import { eraseKeys } from "./erase.ts";
@@ -26,6 +26,7 @@ import {
 } from "./limiter.ts";
 import type { LimiterConfig } from "./limiter_config.ts";
 import { Meter, type RateLimiterMetrics } from "./metrics.ts";
+import type { Outcome } from "./outcome.ts";
 import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquireOptions } from "./result.ts";
 import {
   checkRetention,

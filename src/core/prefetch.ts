@@ -1,6 +1,8 @@
-import type { Grant } from "./batch.ts";
+import { type Grant, withoutUndone } from "./batch.ts";
+import type { Parts } from "./decide.ts";
 import { LONGEST_LEAD_MS } from "./hand_over.ts";
 import type { Rule } from "./rules/rule.ts";
+import type { State } from "./state.ts";
 
 /** What a process takes ahead of its callers. */
 export interface Prefetch {
@@ -152,4 +154,27 @@ export function createPrefetch(rules: readonly Rule[], most: number, reserveAhea
       return all;
     },
   };
+}
+
+/** What is left for a process that has something in stock besides what stands in the store. */
+export function withStock(
+  rules: readonly Rule[],
+  state: State,
+  prefetch: Pick<Prefetch, "all" | "next"> | undefined,
+  now: number,
+): State {
+  const undos = (prefetch?.all() ?? []).map((grant) => ({ grant, unused: true }));
+  if (undos.length === 0) return state;
+  const parts = withoutUndone(rules, state, undos);
+  const slot = prefetch?.next(now);
+  if (!slot || slot.from > now) return { ...state, parts };
+  // What cannot be given back can still be used by one of cost 1.
+  return { ...state, parts: atLeastOne(rules, parts, now - state.epoch) };
+}
+
+/** The states of rates that have at least 1 left. */
+function atLeastOne(rules: readonly Rule[], parts: Parts, now: number): Parts {
+  return rules.map(({ horizonMs, maximumCost: burst }, i) =>
+    Math.min(Number(parts[i]), now + horizonMs * (burst - 1) / burst)
+  );
 }

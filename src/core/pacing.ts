@@ -1,0 +1,72 @@
+import { LONGEST_LEAD_MS } from "./hand_over.ts";
+import type { Trips } from "./trips.ts";
+
+/** Waiting callers top up their reservations in steps of about this part of what may be reserved. */
+const STEPS_PER_RESERVE = 32;
+/** After so many turns that went to others a waiter comes twice as soon. */
+const ATTEMPTS_TO_HURRY = 4;
+/**
+ * A waiter for a permit looks by itself, should the hint be lost or others pass the permit on among themselves: first after
+ * about this long, then when it has waited for twice as long, and in the end this often.
+ */
+const FIRST_LOOK_MS = 50;
+const LOOK_AGAIN_MS = 1_000;
+/**
+ * A grant counts for so much later after a slot was missed. An answer that was late as this process stood still says nothing
+ * about the next one.
+ */
+const MISS_MS = 50;
+/** A grant counts for so many round trips later at the most, however slow a single answer was: what counts late is used late. */
+const MOST_TRIPS_OF_LEAD = 4;
+
+/** The end of what may be reserved, in milliseconds, which is left to those who have waited for it. */
+export function stepOf(reserveAheadMs: number): number {
+  return reserveAheadMs / STEPS_PER_RESERVE;
+}
+
+/** Somebody who waits for its time. */
+export interface Held {
+  /** When it could start. */
+  readonly until: number;
+  readonly reserveAheadMs: number;
+  /** In how many plans it was looked at. */
+  readonly attempts: number;
+  /** Whether its process has just had its turn. */
+  readonly hadItsTurn: boolean;
+  /** A number from 0 to 1. */
+  readonly random: number;
+}
+
+/**
+ * When to decide again about one that waits for its time: somewhat later than possible, so that several are decided at
+ * once, and not all processes at the same moment; and the sooner the more turns went to others, as a clock that is a little
+ * late would else lose all of them.
+ */
+export function whenToReserve({ until, reserveAheadMs, attempts, hadItsTurn, random }: Held): number {
+  const jitter = (0.5 + random) / (1 + attempts / ATTEMPTS_TO_HURRY);
+  // Who has just had its turn knows best what stands there, and would win again: it leaves the others a start.
+  return Math.min(until, until - reserveAheadMs + stepOf(reserveAheadMs) * (jitter + (hadItsTurn ? 1 : 0)));
+}
+
+/** When to look again for one that waits for a permit since `since`. */
+export function whenToLook(now: number, since: number, random: number): number {
+  const pause = Math.min(Math.max(FIRST_LOOK_MS, now - since), LOOK_AGAIN_MS);
+  return now + pause * (0.5 + random / 2);
+}
+
+/**
+ * By how much a grant counts for later than it is decided. With a store whose answers take longer than a start may be
+ * late, it counts for when the answer will be here, if it takes as long as the slowest of late; and for later still after
+ * each slot that was missed, as answers that come now sooner and now later would be too late for most of them.
+ */
+export function leadOf(trips: Trips, askMs: number, toleranceMs: number, missed: number, now: number): number {
+  const tripMs = Math.max(trips.ms, askMs);
+  if (tripMs <= toleranceMs / 4) return 0;
+  const mostMs = Math.min(trips.mostMs(now), MOST_TRIPS_OF_LEAD * tripMs, LONGEST_LEAD_MS / 2);
+  return Math.max(tripMs, mostMs) + missed * Math.min(tripMs, MISS_MS);
+}
+
+/** Decorrelated jitter: who lost waits for a random time that grows, so that the losers do not meet again. */
+export function pauseAfter(pauseMs: number, mostMs: number, random: number): number {
+  return Math.min(mostMs, 1 + random * (3 * pauseMs - 1));
+}

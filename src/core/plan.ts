@@ -1,0 +1,136 @@
+import type { Batch, Request } from "./batch.ts";
+import type { Guest } from "./guests.ts";
+import type { Verdict } from "./hand_over.ts";
+import type { Caller } from "./outcome.ts";
+import type { Rule } from "./rules/rule.ts";
+import type { State } from "./state.ts";
+import type { Decided } from "./turns.ts";
+import { decideWork, type Terms, type Work } from "./work.ts";
+
+/** What is to be written, and what everybody is told once it is. */
+export interface Plan {
+  readonly batch: Batch<Caller>;
+  /** Those who waited when it was made, and behind them those for slots that nobody waits for. */
+  readonly requests: readonly Caller[];
+  /** How many of those who waited are dealt with. */
+  readonly dealtWith: number;
+  /** How many slots it was to take that nobody waits for. */
+  readonly ahead: number;
+  /** What the guests are told. */
+  readonly verdicts: readonly Decided[];
+  readonly state: State;
+  readonly changed: boolean;
+  /** Whether somebody has to look whether a permit is free by now. */
+  readonly isDoubtful: boolean;
+  /** Whether something is given back, so that others may have it. */
+  readonly givesBack: boolean;
+  readonly decidedAt: number;
+  /** How many of the things to undo were undone. */
+  readonly undone: number;
+  /** When the head of the queue can be decided, if it was not. */
+  readonly resumeAt: number;
+}
+
+/** When the one that a batch has not decided is looked at again, in the state that it left. */
+export type ResumeAt = (batch: Batch<Caller>, requests: readonly Caller[], state: State) => number;
+
+/** The guests of a key, and whose turn to write is next. */
+export interface Visit {
+  readonly all: readonly Guest[];
+  readonly next: Guest | undefined;
+}
+
+/** Decides one's own work and that of the guests on a state: who has waited for longest comes first, here or elsewhere. */
+export function planFor(
+  rules: readonly Rule[],
+  base: State,
+  own: Work<Caller>,
+  { all, next }: Visit,
+  terms: Terms,
+  resumeAt: ResumeAt,
+): Plan {
+  const verdicts: Decided[] = [];
+  let parts = base.parts;
+  let isDoubtful = false;
+  let givesBack = own.undos.length > 0;
+  const decide = <R extends Request>(work: Work<R>) => {
+    const batch = decideWork(rules, { ...base, parts }, work, terms);
+    parts = batch.parts;
+    isDoubtful ||= batch.held === "doubt";
+    givesBack ||= work.undos.length > 0;
+    return batch;
+  };
+  const guests = all.length > 1 ? all.toSorted((a, b) => a.work.since - b.work.since) : all;
+  const welcome = (guest: Guest) => {
+    const state = { ...base, parts };
+    const batch = decide(guest.work);
+    const { granted: { length: granted }, dealtWith } = batch;
+    verdicts.push({
+      guest,
+      verdict: { state, terms, granted, dealtWith, lastAt: lastOf(batch), isNext: guest === next },
+    });
+  };
+  const before = guests.filter(({ work }) => work.since < own.since);
+  for (const guest of before) welcome(guest);
+  const batch = decide(own);
+  for (const guest of guests.slice(before.length)) welcome(guest);
+  const state = { ...base, parts };
+  return {
+    batch,
+    requests: own.requests,
+    ...ofThoseWhoWait(batch, own.requests),
+    verdicts,
+    state,
+    changed: parts !== base.parts,
+    isDoubtful,
+    givesBack,
+    decidedAt: terms.now,
+    undone: own.undos.length,
+    resumeAt: resumeAt(batch, own.requests, state),
+  };
+}
+
+/**
+ * What another process has planned for this work, which was sent at `decidedAt`; `undefined` if it cannot have been this
+ * work that it decided: it is decided again, and all agree.
+ */
+export function planOf(
+  rules: readonly Rule[],
+  work: Work<Caller>,
+  verdict: Verdict,
+  decidedAt: number,
+  resumeAt: ResumeAt,
+): Plan | undefined {
+  const { requests, undos } = work;
+  const batch = decideWork(rules, verdict.state, work, verdict.terms);
+  const { granted, dealtWith } = batch;
+  if (granted.length !== verdict.granted || dealtWith !== verdict.dealtWith || lastOf(batch) !== verdict.lastAt) {
+    return undefined;
+  }
+  const state = { ...verdict.state, parts: batch.parts };
+  return {
+    batch,
+    requests,
+    ...ofThoseWhoWait(batch, requests),
+    verdicts: [],
+    state,
+    changed: true,
+    isDoubtful: false,
+    givesBack: false,
+    decidedAt,
+    undone: undos.length,
+    resumeAt: resumeAt(batch, requests, state),
+  };
+}
+
+/** What is taken for those who are still to come stands behind those who wait. */
+function ofThoseWhoWait({ dealtWith }: Batch<Caller>, requests: readonly Caller[]): Pick<Plan, "dealtWith" | "ahead"> {
+  if (requests.at(-1)?.isAhead !== true) return { dealtWith, ahead: 0 };
+  const first = requests.findIndex(({ isAhead }) => isAhead);
+  return { dealtWith: Math.min(dealtWith, first), ahead: requests.length - first };
+}
+
+/** The last moment that a batch grants, or 0. */
+function lastOf({ granted }: Batch<Request>): number {
+  return granted.at(-1)?.grant.at ?? 0;
+}

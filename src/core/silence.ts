@@ -1,0 +1,22 @@
+import { StoreUnavailableError } from "./errors.ts";
+import { because } from "./ledger.ts";
+import type { Store } from "./store.ts";
+
+/** What a caller hears whose own time has ended after `waitedMs`. `isSilent`: the store has not said anything meanwhile. */
+export function silence(storeId: string, store: Store, waitedMs: number, isSilent: boolean): StoreUnavailableError {
+  const ms = Math.round(waitedMs);
+  const what = isSilent ? `no answer for ${ms} ms` : `the request could not be written within ${ms} ms`;
+  const advice = `Check that the server is up and reachable${isSilent ? "" : ", and its load"}.`;
+  return new StoreUnavailableError(`${what}, when the caller's own timeout ended${because(store, advice)}`, {
+    store: storeId,
+  });
+}
+
+/** What callers hear whose process has lost so many races in a row. */
+export function tooManyRaces(storeId: string, races: number): StoreUnavailableError {
+  return new StoreUnavailableError(
+    `lost ${races} compare-and-set races in a row for one key. Too many processes write it at once: allow more tries ` +
+      `with max_retries (maxRetries), or spread the load over more keys.`,
+    { store: storeId, outcome: "not_applied" },
+  );
+}
