@@ -929,7 +929,9 @@ export class Cell implements Counter, Visitor {
     // Who waited for a permit has not waited for the store, even if one has just been released.
     for (const { metFull } of this.#line) if (metFull) return false;
     const { epoch, parts } = ledger.base(now);
-    return earliestStart(this.#context.rules, parts, now - epoch, demand) <= now - epoch;
+    // Others may have taken what it waited for until just now.
+    const start = earliestStart(this.#context.rules, parts, since - epoch, demand) + epoch;
+    return start <= Math.max(since, now - GRACE_MS);
   }
 
   #failOne(waiter: Caller, cause: unknown): void {
