@@ -25,7 +25,7 @@ export const USAGE = `deno task bench:peers [options]
   --warm-up 3         seconds before the first run: runtimes compile what is hot while it runs
   --processes 1,2,4,8 on the hot key
   --callers 25,100    of each process on the hot key
-  --keys 20000        of the group keys
+  --keys 100000       of the group keys
   --full              1,000,000 keys, and runs of 2 s
   --report FILE       where the report is written; bench/REPORT.md by default
 `;
@@ -57,7 +57,7 @@ export function parseOptions(args: string[]): BenchOptions | "help" {
     warmUp: numberOf("warm-up", values["warm-up"]),
     processes: values.processes.split(",").map((text) => numberOf("processes", text)),
     callers: values.callers.split(",").map((text) => numberOf("callers", text)),
-    keys: numberOf("keys", values.keys ?? (values.full ? "1000000" : "20000")),
+    keys: numberOf("keys", values.keys ?? (values.full ? "1000000" : "100000")),
     report: values.report,
   };
 }

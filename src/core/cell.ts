@@ -189,7 +189,7 @@ export class Cell implements Counter, Visitor {
     const ledger = this.#ledger;
     if (this.#ended) return settle({ kind: this.#ended, attempts: 0 });
     const prefetch = this.#prefetch;
-    const demand: Demand = { cost, owner: this.#identity.id, permit: 0 };
+    const demand = this.#demand(cost);
     if (prefetch && cost === 1) prefetch.asked(now);
     const slot = prefetch && cost === 1 && this.#line.waiting === 0 ? this.#inStock(prefetch, now) : undefined;
     if (slot && slot.from > (deadline > now ? deadline : now + this.leadAt(now))) {
@@ -229,27 +229,28 @@ export class Cell implements Counter, Visitor {
    * served in time, or because the store is in the memory of this process, and the caller does not want to wait or need not.
    */
   requestNow(cost: number, now: number, deadline: number): Outcome | undefined {
+    return this.#grantNow(this.#demand(cost), now) ?? this.answerNow(cost, now, deadline);
+  }
+
+  /** As {@link Cell.requestNow}, for a request that {@link Cell.takeNow} has nothing for. */
+  answerNow(cost: number, now: number, deadline: number): Outcome | undefined {
     // What is in stock is handed out the long way.
     if (this.#prefetch) return undefined;
-    const decided = this.#decideNow(cost, now, deadline);
-    if (decided || deadline > now || this.#driving || !this.#borrows(now)) return decided;
+    if (this.#ended) return { kind: this.#ended, attempts: 0 };
+    const demand = this.#demand(cost);
+    // Those who wait here already are about to ask: nobody else needs to wait for that answer.
+    const cause = this.#context.breaker.refusal(this.#line.length > 0);
+    const refused = this.#refuseNow(demand, now, deadline, cause !== undefined);
+    if (refused) return refused;
+    if (cause) return { kind: "failed", cause, attempts: 0 };
+    if (deadline > now || this.#driving || !this.#borrows(now)) return undefined;
     let outcome: Outcome | undefined;
-    const demand: Demand = { cost, owner: this.#identity.id, permit: 0 };
     this.#join(new Waiter<Outcome>(demand, now, deadline, Infinity, (ended) => outcome = ended), now);
     return outcome;
   }
 
-  /** What is certain, or can be made so at once, when nobody waits here. */
-  #decideNow(cost: number, now: number, deadline: number): Outcome | undefined {
-    const { breaker } = this.#context;
-    if (this.#ended) return { kind: this.#ended, attempts: 0 };
-    const demand: Demand = { cost, owner: this.#identity.id, permit: 0 };
-    const granted = this.#grantNow(demand, now);
-    if (granted) return granted;
-    // Those who wait here already are about to ask: nobody else needs to wait for that answer.
-    const cause = breaker.refusal(this.#line.length > 0);
-    return this.#refuseNow(demand, now, deadline, cause !== undefined) ??
-      (cause && { kind: "failed", cause, attempts: 0 });
+  #demand(cost: number): Demand {
+    return { cost, owner: this.#identity.id, permit: 0 };
   }
 
   /** The refusal that is certain from what is known, if it is. */
@@ -703,8 +704,7 @@ export class Cell implements Counter, Visitor {
     const { reserveAheadMs } = this.#context;
     // As far as everybody reserves who comes anew.
     const latest = now + reserveAheadMs - stepOf(reserveAheadMs);
-    const demand: Demand = { cost: 1, owner: this.#identity.id, permit: 0 };
-    const ahead: Caller = new Waiter(demand, now, latest, Infinity, undefined, keepMs);
+    const ahead: Caller = new Waiter(this.#demand(1), now, latest, Infinity, undefined, keepMs);
     return [...waiting, ...Array.from({ length: room }, () => ahead)];
   }
 

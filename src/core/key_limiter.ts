@@ -203,7 +203,7 @@ export class KeyLimiter implements ClosableLimiter {
       limiter.#noteGrant(life, now, 0, false);
       return limiter.takenResult(left, now);
     }
-    const outcome = cell?.requestNow(wish.cost, now, now);
+    const outcome = cell?.answerNow(wish.cost, now, now);
     if (!isDecided(outcome)) throw new NotSynchronousError(limiter.id);
     return limiter.#formed(RESULT, life, outcome, 0, wish, now);
   }
@@ -436,7 +436,7 @@ export class KeyLimiter implements ClosableLimiter {
       this.#noteGrant(life, now, 0, false);
       return Promise.resolve(form.taken(this, left, now));
     }
-    const outcome = cell.requestNow(cost, now, now + timeoutMs);
+    const outcome = cell.answerNow(cost, now, now + timeoutMs);
     if (isDecided(outcome)) return Promise.resolve(this.#formed(form, life, outcome, 0, wish, now));
     if (outcome) return this.#askOn(outcome, life, options, wish, 0, form);
     return new Promise((resolve, reject) => {
