@@ -19,6 +19,7 @@ export interface Plan {
   /** What the guests are told. */
   readonly verdicts: readonly Decided[];
   readonly state: State;
+  /** Whether it has to be written. */
   readonly changed: boolean;
   /** Whether somebody has to look whether a permit is free by now. */
   readonly isDoubtful: boolean;
@@ -53,11 +54,15 @@ export function planFor(
   let parts = base.parts;
   let isDoubtful = false;
   let givesBack = own.undos.length > 0;
+  // Whoever says what it holds may have been granted more by a write that is still on its way. This one keeps that from
+  // succeeding, even if it changes nothing.
+  let isTold = own.held !== undefined;
   const decide = <R extends Request>(work: Work<R>) => {
     const batch = decideWork(rules, { ...base, parts }, work, terms);
     parts = batch.parts;
     isDoubtful ||= batch.held === "doubt";
     givesBack ||= work.undos.length > 0;
+    isTold ||= work.held !== undefined;
     return batch;
   };
   const guests = all.length > 1 ? all.toSorted((a, b) => a.work.since - b.work.since) : all;
@@ -81,7 +86,7 @@ export function planFor(
     ...ofThoseWhoWait(batch, own.requests),
     verdicts,
     state,
-    changed: parts !== base.parts,
+    changed: isTold || parts !== base.parts,
     isDoubtful,
     givesBack,
     decidedAt: terms.now,

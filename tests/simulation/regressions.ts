@@ -80,4 +80,10 @@ export const regressions: readonly Regression[] = [
     profile: "slow",
     seeds: [7_025_319, 8_014_223],
   },
+  {
+    was:
+      "permits that were granted on the way to somebody who had stopped to wait are taken for given back, and are not",
+    profile: "slow",
+    seeds: [8_022_239],
+  },
 ];
