@@ -16,7 +16,7 @@ import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
 import { Room } from "./room.ts";
 import type { Demand } from "./rules/rule.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
-import { silence, tooManyRaces } from "./silence.ts";
+import { silence, tooBusy, tooManyRaces } from "./silence.ts";
 import { freshState, type State, withRecentEpoch } from "./state.ts";
 import { createTurns, type Turns } from "./turns.ts";
 import { Waiter } from "./waiter.ts";
@@ -112,6 +112,8 @@ export class Cell implements Counter, Visitor {
   #turns: Turns | undefined;
   #room: Room | undefined;
   #driving = false;
+  /** When it came to the gate last. */
+  #waitsSince = -Infinity;
   /** Whether the gate has let it in. */
   #inside = false;
   /** Settles when nothing is being written any more, if somebody waits for that. */
@@ -427,6 +429,7 @@ export class Cell implements Counter, Visitor {
 
   #enterGate(): void {
     this.#driving = true;
+    this.#waitsSince = this.#context.store.clock.now();
     // A lease runs out, however busy the store is.
     this.#context.gate.enter(this, this.#holdings !== undefined);
   }
@@ -461,7 +464,11 @@ export class Cell implements Counter, Visitor {
   }
 
   /** It may ask the store now. */
-  admitted(): void {
+  admitted(isEarly: boolean): void {
+    const { storeId, store, backendTimeoutMs } = this.#context;
+    const waitedMs = store.clock.now() - this.#waitsSince;
+    // The store has failed those who came before: there is no time left to ask it as well.
+    if (isEarly && waitedMs >= backendTimeoutMs / 2) this.#fail(tooBusy(storeId, store, waitedMs));
     void this.#drive();
   }
 
@@ -476,7 +483,7 @@ export class Cell implements Counter, Visitor {
       } catch (error) {
         this.#fail(error);
         // A store that does not answer is not busy.
-        gate.open();
+        if (!isNotApplied(error)) gate.open();
       }
       if (gate.isCrowded) break;
     }

@@ -1,7 +1,7 @@
 /** Who wants to come in. */
 export interface Visitor {
-  /** It is inside now, until it calls {@link Gate.leave}. */
-  admitted(): void;
+  /** It is inside now, until it calls {@link Gate.leave}; `isEarly`: because the gate was opened for everybody. */
+  admitted(isEarly: boolean): void;
 }
 
 /**
@@ -29,22 +29,22 @@ export class Gate {
     if (this.#free <= 0 && !isUrgent) this.#waiting.push(visitor);
     else {
       this.#free--;
-      visitor.admitted();
+      visitor.admitted(false);
     }
   }
 
   /** Somebody has left. */
   leave(): void {
     this.#free++;
-    if (this.#free > 0) this.#admitNext();
+    if (this.#free > 0) this.#admitNext(false);
   }
 
   /** Lets everybody in who waits. */
   open(): void {
-    for (let left = this.#waiting.length - this.#served; left > 0; left--) this.#admitNext();
+    for (let left = this.#waiting.length - this.#served; left > 0; left--) this.#admitNext(true);
   }
 
-  #admitNext(): void {
+  #admitNext(isEarly: boolean): void {
     const next = this.#waiting[this.#served];
     if (!next) return;
     this.#served++;
@@ -53,6 +53,6 @@ export class Gate {
       this.#served = 0;
     }
     this.#free--;
-    next.admitted();
+    next.admitted(isEarly);
   }
 }

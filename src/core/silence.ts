@@ -12,6 +12,15 @@ export function silence(storeId: string, store: Store, waitedMs: number, isSilen
   });
 }
 
+/** What callers hear whose request was not even sent, as the store had failed those for many other keys by then. */
+export function tooBusy(storeId: string, store: Store, waitedMs: number): StoreUnavailableError {
+  const advice = "Check that the server is up and reachable, and its load: requests for many other keys came before.";
+  return new StoreUnavailableError(`it was not asked within ${Math.round(waitedMs)} ms${because(store, advice)}`, {
+    store: storeId,
+    outcome: "not_applied",
+  });
+}
+
 /** What callers hear whose process has lost so many races in a row. */
 export function tooManyRaces(storeId: string, races: number): StoreUnavailableError {
   return new StoreUnavailableError(
