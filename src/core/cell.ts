@@ -81,6 +81,8 @@ const GRACE_MS = 40;
 const MOST_MISSED = 3;
 /** Who has lost races for this long tries again without pauses, and so meets the room that others make. */
 const STARVED_MS = 500;
+/** To the writer, from there to the store and back, and the answer. */
+const TRIPS_OF_HAND_OVER = 3;
 /** How long to wait after a failure before the store is told again which permits are held. */
 const TELL_AGAIN_MS = 500;
 
@@ -97,7 +99,8 @@ export class Cell implements Counter, Visitor {
   #alarm: Alarm | undefined;
   /** For the leases of the permits that are held, which end with the program anyway. */
   #leaseAlarm: Alarm | undefined;
-  readonly #line = new Line();
+  /** Of those who wait, once somebody has. */
+  #queue: Line | undefined;
   /** Granted for a moment that is still to come, in order of the moments. */
   #schedule: Schedule<Caller, Grant> | undefined;
   /** Granted before anybody asked for it. */
@@ -149,9 +152,13 @@ export class Cell implements Counter, Visitor {
     });
   }
 
+  get #line(): Line {
+    return this.#queue ??= new Line();
+  }
+
   /** Whether nobody waits here and nothing is held: then it may be forgotten. */
   get idle(): boolean {
-    return !this.#driving && this.#line.length === 0 && !this.#schedule?.size && this.#undo.length === 0 &&
+    return !this.#driving && !this.#queue?.length && !this.#schedule?.size && this.#undo.length === 0 &&
       (this.#holdings?.renewAt ?? Infinity) === Infinity;
   }
 
@@ -284,7 +291,7 @@ export class Cell implements Counter, Visitor {
 
   /** Whether nobody waits here, and nothing is to be written or held. */
   get #isFree(): boolean {
-    return !this.#holdings && !this.#driving && !this.#ended && !this.#prefetch && this.#line.length === 0 &&
+    return !this.#holdings && !this.#driving && !this.#ended && !this.#prefetch && !this.#queue?.length &&
       this.#undo.length === 0;
   }
 
@@ -573,8 +580,11 @@ export class Cell implements Counter, Visitor {
 
   /** A race was lost: from now on the last writer decides, if it can be asked. */
   #followWriter(): void {
+    const { desk, backendTimeoutMs } = this.#context;
     const winner = this.#ledger.known?.writers.at(-1)?.[0];
-    if (!this.#context.desk || winner === undefined || winner === this.#identity.id) return;
+    if (!desk || winner === undefined || winner === this.#identity.id) return;
+    // Who cannot wait for the answer would never hear what it was granted.
+    if (TRIPS_OF_HAND_OVER * this.#ledger.tripMs > backendTimeoutMs / 2) return;
     this.#taken().follow(winner, this.#context.store.clock.now());
   }
 
