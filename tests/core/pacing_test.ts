@@ -1,0 +1,49 @@
+import { assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
+import fc from "fast-check";
+import { test } from "node:test";
+import { leadOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "../../src/core/pacing.ts";
+import { Trips } from "../../src/core/trips.ts";
+
+const part = fc.double({ min: 0, max: 1, noNaN: true });
+
+test("who waits for its time is decided before it comes, and the sooner the more turns went to others", () => {
+  const held = { until: 10_000, reserveAheadMs: 1_000, attempts: 0, hadItsTurn: false };
+  fc.assert(fc.property(part, fc.nat(20), (random, attempts) => {
+    const at = whenToReserve({ ...held, random });
+    assertGreaterOrEqual(at, 9_000);
+    assertLessOrEqual(at, 10_000);
+    assertLessOrEqual(whenToReserve({ ...held, random, attempts }), at);
+    assertEquals(whenToReserve({ ...held, random, hadItsTurn: true }) - at, stepOf(1_000));
+  }));
+  assertEquals(whenToReserve({ ...held, reserveAheadMs: 0, random: 1 }), 10_000);
+});
+
+test("who waits for a permit looks again after about as long as it has waited, but not more rarely than every second", () => {
+  for (const [waited, least, most] of [[0, 25, 50], [200, 100, 200], [60_000, 500, 1_000]] as const) {
+    assertEquals(whenToLook(waited, 0, 0) - waited, least);
+    assertEquals(whenToLook(waited, 0, 1) - waited, most);
+  }
+});
+
+test("a grant counts for when the slowest answer of late would be here, where the store is slow", () => {
+  const trips = new Trips();
+  assertEquals(leadOf(trips, 0, 5, 3, 0), 0);
+  for (let i = 0; i < 3; i++) trips.took(1, i);
+  assertEquals(leadOf(trips, 0, 5, 3, 3), 0); // soon enough for a start that may be late by 5 ms
+  for (let i = 0; i < 3; i++) trips.took(20, i);
+  trips.tookInAll(60, 3);
+  assertEquals(leadOf(trips, 0, 5, 0, 3), 60);
+  assertEquals(leadOf(trips, 0, 5, 2, 3), 100);
+  trips.tookInAll(900, 4);
+  assertEquals(leadOf(trips, 0, 5, 0, 4), 80); // a single answer that took ages says little
+  assertGreaterOrEqual(leadOf(trips, 70, 5, 0, 4), 70);
+});
+
+test("losers pause for a random time that grows", () => {
+  fc.assert(fc.property(part, fc.double({ min: 1, max: 50, noNaN: true }), (random, pause) => {
+    const next = pauseAfter(pause, 50, random);
+    assertGreaterOrEqual(next, Math.min(1, 50));
+    assertLessOrEqual(next, Math.min(50, 3 * pause));
+  }));
+  assertLess(pauseAfter(1, 50, 0.1), pauseAfter(1, 50, 0.9));
+});
