@@ -37,14 +37,16 @@ export class Line implements Iterable<Caller> {
 
   /** Those who are not answered yet: at most so many of them. Those who are leave. */
   unanswered(most: number): readonly Caller[] {
-    this.#all = this.#all.filter((waiter) => !waiter.settled);
+    if (this.#all.some((waiter) => waiter.settled)) this.#all = this.#all.filter((waiter) => !waiter.settled);
     return this.#all.slice(0, most);
   }
 
   /** The waiter comes last. */
   join(waiter: Caller): void {
     this.enter(waiter);
-    this.#all.push(waiter);
+    // An array that grows makes room for many more, and most lines are one caller long.
+    if (this.#all.length === 0) this.#all = [waiter];
+    else this.#all.push(waiter);
   }
 
   /** They come last; they count already. */
