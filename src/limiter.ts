@@ -148,6 +148,7 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
     maxRetries: checked.maxRetries ?? DEFAULTS.maxRetries,
     timingMarginMs: checked.timingMarginMs ?? DEFAULTS.timingMarginMs,
     mostKeys: DEFAULTS.mostKeys,
+    mostAtOnce: DEFAULTS.mostAtOnce,
     store: {
       kv: store.kv,
       peers: store.peers,

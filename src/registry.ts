@@ -421,6 +421,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
       maxRetries: options.maxRetries ?? DEFAULTS.maxRetries,
       timingMarginMs: options.timingMarginMs ?? DEFAULTS.timingMarginMs,
       mostKeys: DEFAULTS.mostKeys,
+      mostAtOnce: DEFAULTS.mostAtOnce,
       logger,
       identity,
       random: Math.random,

@@ -29,6 +29,8 @@ export const DEFAULTS = {
   breaker: { failures: 5, coolDownMs: 1_000, maxCoolDownMs: 5_000 },
   /** How many idle keyed limiters each limiter keeps. */
   mostKeys: 10_000,
+  /** How many keys each limiter asks for at once. A store that is near has enough to do with fewer, a distant one needs more. */
+  mostAtOnce: 500,
 } as const;
 
 /** Completes the checked options of a store's circuit breaker with the defaults. */

@@ -106,6 +106,8 @@ export interface LimiterContext {
   readonly timingMarginMs: number;
   /** How many keyed limiters are kept when they are idle. */
   readonly mostKeys: number;
+  /** How many keys are asked for at once. The others wait for their turn. */
+  readonly mostAtOnce: number;
   readonly logger: Logger;
   /** A new writer's name, for every limiter. */
   readonly identity: () => Identity;

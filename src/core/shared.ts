@@ -42,9 +42,6 @@ export interface Shared {
 /** What two hosts may disagree by that drift by 500 ppm in opposite directions and measure every two seconds. */
 const MEASURED_CLOCKS_ERROR_MS = 2;
 
-/** How many keys are asked for at once. A store that is near has enough to do with fewer, and one that is far away needs more. */
-const MOST_AT_ONCE = 500;
-
 /** Of a limiter that has not been used. */
 export function createShared(config: LimiterConfig, context: LimiterContext): Shared {
   const { source, errorMs } = readClock(context);
@@ -96,7 +93,7 @@ function createCellContext(
     desk: store.peers && createDesk(store.peers, handOver),
     limit: createTimeLimit(store.clock),
     trips: new Trips(),
-    gate: new Gate(MOST_AT_ONCE),
+    gate: new Gate(context.mostAtOnce),
     concurrency: rules.findIndex((rule) => rule.kind === "concurrency"),
     toleranceMs: Math.min(...rules.map((rule) => rule.toleranceMs)),
     onFinding(finding) {

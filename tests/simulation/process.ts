@@ -102,6 +102,7 @@ export function startProcess(
       retryIntervalMs: RETRY_MS,
       timingMarginMs: scenario.timingMarginMs,
       breaker: { failures: scenario.breakerFailures },
+      mostAtOnce: scenario.mostAtOnce,
       onWarning: (message) => warnings.push(message),
     });
     return limiter(createLimiter(config, context), host);

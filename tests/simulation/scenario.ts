@@ -1,3 +1,4 @@
+import { DEFAULTS } from "../../src/core/defaults.ts";
 import type { LimiterSettings } from "../../src/core/defaults.ts";
 import type { OnFailure } from "../../src/core/limiter_config.ts";
 import { createRandom, type Random } from "../support/random.ts";
@@ -75,9 +76,13 @@ export interface Scenario {
   readonly timingMarginMs: number;
   /** Whether a process that loses a race hands its requests to the one that won. */
   readonly handsOver: boolean;
+  /** How many keys of a limiter a process asks for at once. */
+  readonly mostAtOnce: number;
   readonly steps: readonly Step[];
 }
 
+/** In one of so many clusters each process asks for one key at a time. */
+const CROWDED_GATES = 7;
 /** How many slots are taken ahead, by seed. */
 const PREFETCHES = [0, 0, 0, 3, 50];
 
@@ -118,6 +123,7 @@ export function scenarioOf(
     breakerFailures: random.pick([0, 5]),
     timingMarginMs,
     handsOver,
+    mostAtOnce: seed % CROWDED_GATES === 0 ? 1 : DEFAULTS.mostAtOnce,
     steps: steps.toSorted((a, b) => a.at - b.at),
   };
 }

@@ -19,6 +19,7 @@ export interface ContextOptions {
   readonly maxRetries?: number;
   readonly timingMarginMs?: number;
   readonly mostKeys?: number;
+  readonly mostAtOnce?: number;
   readonly onDebug?: (message: string) => void;
   /** Of the store's circuit breaker. By default it never opens, so that every request is a conversation with the store. */
   readonly breaker?: Partial<BreakerSettings>;
@@ -48,6 +49,7 @@ export function limiterContext(config: LimiterConfig, options: ContextOptions): 
     maxRetries: options.maxRetries ?? 100,
     timingMarginMs: options.timingMarginMs ?? 10,
     mostKeys: options.mostKeys ?? 10_000,
+    mostAtOnce: options.mostAtOnce ?? 500,
     logger,
     identity() {
       let last = 0;

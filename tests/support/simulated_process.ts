@@ -28,6 +28,7 @@ export interface ProcessOptions {
   readonly latencyMs?: number;
   readonly seed?: number;
   readonly mostKeys?: number;
+  readonly mostAtOnce?: number;
   readonly maxRetries?: number;
   readonly retryIntervalMs?: number;
   readonly timingMarginMs?: number;
