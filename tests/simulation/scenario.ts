@@ -87,14 +87,15 @@ const CROWDED_GATES = 7;
 const PREFETCHES = [0, 0, 0, 3, 50];
 
 /**
- * The scenario of a seed, which decides its kind, and whether requests are handed over and slots taken ahead too, unless
- * they are asked for.
+ * The scenario of a seed, which decides its kind, and whether requests are handed over, slots taken ahead and keys asked for
+ * one at a time too, unless that is said.
  */
 export function scenarioOf(
   seed: number,
   kind?: Profile,
   handsOver = seed % 2 === 1,
   prefetch = PREFETCHES[seed % PREFETCHES.length]!,
+  mostAtOnce: number = seed % CROWDED_GATES === 0 ? 1 : DEFAULTS.mostAtOnce,
 ): Scenario {
   const random = createRandom(seed);
   const drawn = random.pick(PROFILES);
@@ -123,7 +124,7 @@ export function scenarioOf(
     breakerFailures: random.pick([0, 5]),
     timingMarginMs,
     handsOver,
-    mostAtOnce: seed % CROWDED_GATES === 0 ? 1 : DEFAULTS.mostAtOnce,
+    mostAtOnce,
     steps: steps.toSorted((a, b) => a.at - b.at),
   };
 }

@@ -1,6 +1,7 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { test } from "node:test";
-import { type Profile, PROFILES } from "./profiles.ts";
+import { DEFAULTS } from "../../src/core/defaults.ts";
+import { PROFILES } from "./profiles.ts";
 import { regressions } from "./regressions.ts";
 import { explain, traceOf } from "./report.ts";
 import { run } from "./run.ts";
@@ -11,8 +12,8 @@ const SEEDS = 200;
 /** A crowd is a cluster with hundreds of callers. */
 const CROWDS = 20;
 
-async function allIsWell(seed: number, profile: Profile, handsOver?: boolean, prefetch?: number): Promise<void> {
-  const report = await run(scenarioOf(seed, profile, handsOver, prefetch));
+async function allIsWell(...scenario: Parameters<typeof scenarioOf>): Promise<void> {
+  const report = await run(scenarioOf(...scenario));
   if (report.problems.length > 0) throw new Error(explain(report));
 }
 
@@ -25,7 +26,11 @@ for (const profile of PROFILES) {
 
 for (const { was, profile, seeds } of regressions) {
   test(`once found by a simulation: ${was}`, async () => {
-    for (const seed of seeds) for (const handsOver of [false, true]) await allIsWell(seed, profile, handsOver, 0);
+    for (const seed of seeds) {
+      for (const handsOver of [false, true]) {
+        await allIsWell(seed, profile, handsOver, 0, DEFAULTS.mostAtOnce);
+      }
+    }
   });
 }
 
