@@ -38,6 +38,7 @@ import {
   noteFailure,
   readClock,
   type Shared,
+  type Wish,
 } from "./shared.ts";
 import { freshState, type State } from "./state.ts";
 import { opensNothing, type Store } from "./store.ts";
@@ -50,13 +51,8 @@ const FREE_TURNS = 8;
 const CLOSED = "the limiter was closed, and has given it back.";
 const BEGUN_ANEW = "the limiter was reset, and has begun anew.";
 const NO_OPTIONS: AcquireOptions = {};
-
-/** What a call asks for, checked. */
-interface Wish {
-  readonly cost: number;
-  readonly timeoutMs: number;
-  readonly signal: AbortSignal | undefined;
-}
+/** What a `tryAcquire()` without options asks for. */
+const AT_ONCE: Wish = { cost: 1, timeoutMs: 0, signal: undefined };
 
 /** How the store's state decided a request. */
 type Decided = Extract<Outcome, { readonly kind: "granted" | "refused" }>;
@@ -403,6 +399,7 @@ export class KeyLimiter implements ClosableLimiter {
   }
 
   #wishOf(options: AcquireOptions, defaultTimeoutMs: number): Wish {
+    if (options === NO_OPTIONS) return defaultTimeoutMs === 0 ? AT_ONCE : this.#shared.plainWish;
     const signal = options.signal === undefined ? undefined : checkSignal(options.signal);
     const timeoutMs = options.timeoutMs === undefined ? defaultTimeoutMs : checkTimeout(options.timeoutMs);
     return { cost: this.#costOf(options), timeoutMs, signal };
@@ -416,7 +413,7 @@ export class KeyLimiter implements ClosableLimiter {
   /** What is thrown before there is a promise rejects it. */
   #ask<T>(options: AcquireOptions, defaultTimeoutMs: number, form: Form<T>): Promise<T> {
     try {
-      const limiter = this.#at(checkOptions(options).key);
+      const limiter = options === NO_OPTIONS ? this : this.#at(checkOptions(options).key);
       return limiter.#askHere(options, limiter.#wishOf(options, defaultTimeoutMs), form);
     } catch (error) {
       return Promise.reject(error);

@@ -18,6 +18,13 @@ import type { Store } from "./store.ts";
 import { createTimeLimit } from "./time_limit.ts";
 import { Trips } from "./trips.ts";
 
+/** What a call asks for, checked. */
+export interface Wish {
+  readonly cost: number;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** What all keys of a limiter have in common. */
 export interface Shared {
   readonly config: LimiterConfig;
@@ -27,6 +34,8 @@ export interface Shared {
   cells: CellContext;
   readonly rules: readonly Rule[];
   readonly codec: Codec;
+  /** What an `acquire()` without options asks for. */
+  readonly plainWish: Wish;
   /** The largest cost that can ever be granted, and the rule that says so. */
   readonly most: { readonly maximum: number; readonly rule: Rule };
   /** Counts for all keys together, those that were forgotten included. Changes when the limiter begins anew. */
@@ -56,6 +65,7 @@ export function createShared(config: LimiterConfig, context: LimiterContext): Sh
     rules,
     codec,
     most: maximumCost(rules),
+    plainWish: { cost: 1, timeoutMs: config.timeoutMs ?? Infinity, signal: undefined },
     meter: new Meter(),
     isOpened: false,
     isFailing: false,
