@@ -13,6 +13,9 @@ export class Gate {
   #waiting: Visitor[] = [];
   /** How many of those have had their turn. */
   #served = 0;
+  /** How many of the others are let in although there is no room. */
+  #early = 0;
+  #isAdmitting = false;
 
   /** With room for `most`. */
   constructor(most: number) {
@@ -36,22 +39,32 @@ export class Gate {
   /** Somebody has left. */
   leave(): void {
     this.#free++;
-    if (this.#free > 0) this.#admitNext(false);
+    this.#admit();
   }
 
   /** Lets everybody in who waits. */
   open(): void {
-    for (let left = this.#waiting.length - this.#served; left > 0; left--) this.#admitNext(true);
+    this.#early = this.#waiting.length - this.#served;
+    this.#admit();
   }
 
-  #admitNext(isEarly: boolean): void {
-    const next = this.#waiting[this.#served];
-    if (!next) return;
+  /** One after the other, and not one from within the other: thousands may leave at once. */
+  #admit(): void {
+    if (this.#isAdmitting) return;
+    this.#isAdmitting = true;
+    while (this.isCrowded && (this.#free > 0 || this.#early > 0)) this.#admitNext();
+    this.#isAdmitting = false;
+  }
+
+  #admitNext(): void {
+    const next = this.#waiting[this.#served]!; // somebody waits: see above
     this.#served++;
     if (2 * this.#served > this.#waiting.length) {
       this.#waiting = this.#waiting.slice(this.#served);
       this.#served = 0;
     }
+    const isEarly = this.#early > 0;
+    if (isEarly) this.#early--;
     this.#free--;
     next.admitted(isEarly);
   }
