@@ -1,6 +1,6 @@
 import { assert } from "@std/assert";
 import type { ChildProcess } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -242,7 +242,7 @@ interface StartedProcess extends ChaosProcess {
   readonly crashedAt: number | undefined;
   readonly pauses: readonly Pause[];
   isOpen(): boolean;
-  calls(): Call[];
+  calls(): readonly Call[];
   /** Lets it come to its end; throws if it does not end well by itself. */
   end(): Promise<void>;
 }
@@ -250,6 +250,7 @@ interface StartedProcess extends ChaosProcess {
 function startProcess(name: string, proxy: TcpProxy | undefined, order: ChaosOrder): StartedProcess {
   const child: ChildProcess = startChild("tests/support/chaos_process.ts", JSON.stringify(order));
   const { pid, stdin } = child;
+  const recorded = recordOf(name, order.record);
   assert(pid !== undefined && stdin);
   stdin.on("error", () => {}); // it is gone: its exit code says how
   let code: number | string | undefined;
@@ -280,9 +281,9 @@ function startProcess(name: string, proxy: TcpProxy | undefined, order: ChaosOrd
     pauses,
     isOpen() {
       assert(code === undefined, `process ${name} has ended with ${code}`);
-      return entriesIn(order.record).some(([kind]) => kind === "opened");
+      return recorded.entries().some(([kind]) => kind === "opened");
     },
-    calls: () => callsOf(name, entriesIn(order.record)),
+    calls: () => recorded.calls(),
     async pause() {
       signal("SIGSTOP");
       await stopped(pid);
@@ -298,68 +299,102 @@ function startProcess(name: string, proxy: TcpProxy | undefined, order: ChaosOrd
       if (crashedAt !== undefined) return;
       stdin.end();
       await until(`process ${name} ends`, () => code !== undefined);
-      assert(code === 0, `process ${name} ended with ${code}: ${stuckIn(entriesIn(order.record))}`);
-      assert(entriesIn(order.record).some(([kind]) => kind === "closed"), `process ${name} did not close`);
+      assert(code === 0, `process ${name} ended with ${code}: ${stuckIn(recorded)}`);
+      assert(recorded.entries().some(([kind]) => kind === "closed"), `process ${name} did not close`);
     },
   };
 }
 
-function entriesIn(file: string): Entry[] {
-  let text: string;
-  try {
-    text = readFileSync(file, "utf8");
-  } catch {
-    return [];
+/** What a process has recorded so far. It is read as it grows: whoever waits for something looks often. */
+interface Recorded {
+  entries(): readonly Entry[];
+  calls(): readonly Call[];
+}
+
+function recordOf(process: string, file: string): Recorded {
+  const entries: Entry[] = [];
+  const calls = new Map<number, Call>();
+  let offset = 0;
+
+  function read(): void {
+    const bytes = bytesFrom(file, offset);
+    // What comes after the last line end is still being written.
+    const whole = bytes.subarray(0, bytes.lastIndexOf(0x0a) + 1);
+    offset += whole.length;
+    for (const line of new TextDecoder().decode(whole).split("\n")) {
+      if (line === "") continue;
+      const entry: Entry = JSON.parse(line);
+      entries.push(entry);
+      noteCall(process, calls, entry);
+    }
   }
-  // What comes after the last line end is still being written.
-  return text.slice(0, text.lastIndexOf("\n") + 1).split("\n").filter((line) => line !== "").map((line) =>
-    JSON.parse(line)
-  );
+
+  return {
+    entries() {
+      read();
+      return entries;
+    },
+    calls() {
+      read();
+      return [...calls.values()];
+    },
+  };
+}
+
+function bytesFrom(path: string, offset: number): Uint8Array {
+  let file: number;
+  try {
+    file = openSync(path, "r");
+  } catch {
+    return new Uint8Array(); // it has not begun
+  }
+  try {
+    const bytes = new Uint8Array(fstatSync(file).size - offset);
+    return bytes.subarray(0, readSync(file, bytes, 0, bytes.length, offset));
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** What a process that did not come to its end was doing. */
-function stuckIn(entries: readonly Entry[]): string {
-  const waiting = callsOf("it", entries).filter(({ answer, endedAt }) =>
+function stuckIn(recorded: Recorded): string {
+  const waiting = recorded.calls().filter(({ answer, endedAt }) =>
     answer === undefined || (answer.kind === "granted" && endedAt === undefined)
   );
-  const last = entries.slice(-5).map((entry) => JSON.stringify(entry)).join(" ");
+  const last = recorded.entries().slice(-5).map((entry) => JSON.stringify(entry)).join(" ");
   return `${waiting.map(({ limiter, caller }) => `${limiter} ${caller}`).join(", ")} at work, and last ${last}`;
 }
 
-function callsOf(process: string, entries: readonly Entry[]): Call[] {
-  const calls = new Map<number, Call>();
+function noteCall(process: string, calls: Map<number, Call>, entry: Entry): void {
   const change = (id: number, how: (call: Call) => Partial<Call>) => {
     const call = calls.get(id);
     assert(call, `process ${process} recorded something of a call ${id} that was not asked`);
     calls.set(id, { ...call, ...how(call) });
   };
-  for (const entry of entries) {
-    switch (entry[0]) {
-      case "asked": {
-        const [, id, askedAt, limiter, caller, cost] = entry;
-        const nothing = { answer: undefined, endedAt: undefined, lost: false };
-        calls.set(id, { process, limiter, caller, cost, askedAt, ...nothing });
-        break;
-      }
-      case "granted": {
-        const [, id, at, servedAt] = entry;
-        const heldUp = at - servedAt > HELD_UP_MS ? { servedAt } : {};
-        change(id, () => ({ answer: { at, kind: "granted", ...heldUp } }));
-        break;
-      }
-      case "answered": {
-        const [, id, at, kind] = entry;
-        change(id, () => ({ answer: { at, kind } }));
-        break;
-      }
-      case "ended":
-        change(entry[1], ({ endedAt = entry[2] }) => ({ endedAt }));
-        break;
-      case "lost":
-        change(entry[1], ({ endedAt = entry[2] }) => ({ endedAt, lost: true }));
+  switch (entry[0]) {
+    case "asked": {
+      const [, id, askedAt, limiter, caller, cost] = entry;
+      const nothing = { answer: undefined, endedAt: undefined, lost: false };
+      calls.set(id, { process, limiter, caller, cost, askedAt, ...nothing });
+      break;
     }
+    case "granted": {
+      const [, id, at, servedAt] = entry;
+      const heldUp = at - servedAt > HELD_UP_MS ? { servedAt } : {};
+      change(id, () => ({ answer: { at, kind: "granted", ...heldUp } }));
+      break;
+    }
+    case "answered": {
+      const [, id, at, kind] = entry;
+      change(id, () => ({ answer: { at, kind } }));
+      break;
+    }
+    case "ended":
+      change(entry[1], ({ endedAt = entry[2] }) => ({ endedAt }));
+      break;
+    case "lost":
+      change(entry[1], ({ endedAt = entry[2] }) => ({ endedAt, lost: true }));
   }
-  return [...calls.values()];
 }
 
 /** Waits until nothing of any limit is used or held any more. */
