@@ -43,11 +43,17 @@ export interface Bucket {
 
 const STREAM_NOT_FOUND = 10_059;
 const STREAM_NAME_IN_USE = 10_058;
+const SUBJECTS_OVERLAP = 10_065;
 const NANOSECONDS = 1e6;
 
 /** The first version whose compare-and-set is right on replicated buckets (nats-server#4320). */
 const REPLICATED_CAS = [2, 9, 21] as const;
 const MESSAGE_TTL = [2, 11, 0] as const;
+
+function isOverlap(error: unknown): boolean {
+  const cause: unknown = error instanceof StoreUnavailableError ? error.cause : undefined;
+  return cause instanceof Error && "code" in cause && cause.code === SUBJECTS_OVERLAP;
+}
 
 /** Whether `version` (`2.10.27`, `2.12.0-RC.1`) is `wanted` or later. An unknown version is not. */
 export function isAtLeast(version: string, wanted: readonly [number, number, number]): boolean {
@@ -86,8 +92,15 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
     }
     refuse(wish.replicas, "'replicas' asks for");
     const config = streamConfig(wish, isAtLeast(serverVersion, MESSAGE_TTL));
-    found = await link.ask("bind", `$JS.API.STREAM.CREATE.KV_${wish.name}`, config, STREAM_NAME_IN_USE);
-    if (found !== undefined) logger.info(`Store '${link.at.store}': created the KV bucket '${wish.name}'`);
+    try {
+      found = await link.ask("bind", `$JS.API.STREAM.CREATE.KV_${wish.name}`, config, STREAM_NAME_IN_USE);
+      if (found !== undefined) logger.info(`Store '${link.at.store}': created the KV bucket '${wish.name}'`);
+    } catch (error) {
+      if (!isOverlap(error)) throw error;
+      // the stream that has the subjects already may be this one, which somebody else has just created
+      found = await link.ask("bind", info, undefined, STREAM_NOT_FOUND);
+      if (found === undefined) throw error;
+    }
     // somebody else created it in between, with other settings
     found ??= await link.ask("bind", info) ?? {};
   }

@@ -221,17 +221,20 @@ await forEachServer((server) => {
 
   server.test("of processes that start together with different numbers, only those with one number come in", async () => {
     const { url } = await server.shared();
-    const bucketName = freshBucket();
-    const numbers = [1, 2, 3, 1, 2, 3];
-    const stores = numbers.map((partitions) => testStore({ url, bucketName, partitions }));
-    const results = await Promise.allSettled(stores.map((store) => store.open()));
-    const opened = numbers.filter((_, i) => results[i]?.status === "fulfilled");
-    assertEquals(new Set(opened).size, 1);
-    assertEquals(opened.length, 2);
-    for (const result of results) {
-      assert(result.status === "fulfilled" || result.reason instanceof ConfigValidationError);
+    // What a server answers depends on how close together they are.
+    for (let time = 0; time < 30; time++) {
+      const bucketName = freshBucket();
+      const numbers = [1, 2, 3, 1, 2, 3];
+      const stores = numbers.map((partitions) => testStore({ url, bucketName, partitions }));
+      const results = await Promise.allSettled(stores.map((store) => store.open()));
+      const opened = numbers.filter((_, i) => results[i]?.status === "fulfilled");
+      assertEquals(new Set(opened).size, 1);
+      assertEquals(opened.length, 2);
+      for (const result of results) {
+        if (result.status === "rejected" && !(result.reason instanceof ConfigValidationError)) throw result.reason;
+      }
+      await Promise.all(stores.map((store) => store.close()));
     }
-    await Promise.all(stores.map((store) => store.close()));
   });
 
   server.test("a bucket of somebody else in the place of one of several is refused", async () => {
