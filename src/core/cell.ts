@@ -943,8 +943,8 @@ export class Cell implements Counter, Visitor {
   #isUndecided({ since, demand }: Caller, now: number): boolean {
     const ledger = this.#ledger;
     if (ledger.answeredAt <= since) return true;
-    // Who waited for a permit has not waited for the store, even if one has just been released.
-    for (const { metFull } of this.#line) if (metFull) return false;
+    // Who waited for a permit, or behind one who did, has not waited for the store, even if one has just been released.
+    if (this.#line.head?.metFull) return false;
     const { epoch, parts } = ledger.base(now);
     // Others may have taken what it waited for until just now.
     const start = earliestStart(this.#context.rules, parts, since - epoch, demand) + epoch;
