@@ -18,7 +18,7 @@ import type { Demand } from "./rules/rule.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
 import { silence, tooBusy, tooManyRaces } from "./silence.ts";
 import { freshState, type State, withRecentEpoch } from "./state.ts";
-import { createTurns, type Turns } from "./turns.ts";
+import { canWaitForAnswer, createTurns, type Turns } from "./turns.ts";
 import { Waiter } from "./waiter.ts";
 import type { Work } from "./work.ts";
 
@@ -81,8 +81,6 @@ const GRACE_MS = 40;
 const MOST_MISSED = 3;
 /** Who has lost races for this long tries again without pauses, and so meets the room that others make. */
 const STARVED_MS = 500;
-/** To the writer, from there to the store and back, and the answer. */
-const TRIPS_OF_HAND_OVER = 3;
 /** How long to wait after a failure before the store is told again which permits are held. */
 const TELL_AGAIN_MS = 500;
 
@@ -583,8 +581,7 @@ export class Cell implements Counter, Visitor {
     const { desk, backendTimeoutMs } = this.#context;
     const winner = this.#ledger.known?.writers.at(-1)?.[0];
     if (!desk || winner === undefined || winner === this.#identity.id) return;
-    // Who cannot wait for the answer would never hear what it was granted.
-    if (TRIPS_OF_HAND_OVER * this.#ledger.tripMs > backendTimeoutMs / 2) return;
+    if (!canWaitForAnswer(this.#ledger, backendTimeoutMs)) return;
     this.#taken().follow(winner, this.#context.store.clock.now());
   }
 

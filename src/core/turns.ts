@@ -67,6 +67,16 @@ const MOST_HOPS = 3;
 /** Who handed its work to another process waits for the answer for this long, or as long as so many answers took. */
 const LEAST_PATIENCE_MS = 50;
 const TRIPS_OF_PATIENCE = 8;
+/** To the writer, from there to the store and back, and the answer. */
+const TRIPS_OF_HAND_OVER = 3;
+
+/** Whoever waits for an answer needs time to write itself. */
+const longestPatienceMs = (backendTimeoutMs: number) => backendTimeoutMs / 2;
+
+/** Whether an answer can come in time. Who cannot wait for it would never hear what it was granted. */
+export function canWaitForAnswer({ tripMs }: Pick<Ledger, "tripMs">, backendTimeoutMs: number): boolean {
+  return TRIPS_OF_HAND_OVER * tripMs <= longestPatienceMs(backendTimeoutMs);
+}
 
 /** The {@link Turns} of one process on one key, in which nobody has lost a race yet. */
 export function createTurns(options: TurnsOptions): Turns {
@@ -123,7 +133,10 @@ export function createTurns(options: TurnsOptions): Turns {
     async ask(leader, work) {
       const sentAt = clock.now();
       const tripMs = Math.max(ledger.tripMs, lastAskMs);
-      const patienceMs = Math.min(Math.max(LEAST_PATIENCE_MS, TRIPS_OF_PATIENCE * tripMs), backendTimeoutMs / 2);
+      const patienceMs = Math.min(
+        Math.max(LEAST_PATIENCE_MS, TRIPS_OF_PATIENCE * tripMs),
+        longestPatienceMs(backendTimeoutMs),
+      );
       const isYourTurn = leader === told;
       told = undefined;
       const envelope = { key: ledger.key, number: identity.next(), until: sentAt + patienceMs, isYourTurn };
