@@ -2,12 +2,12 @@
 // group every iteration does the same number of acquisitions, so the printed ratio is that of their throughput.
 // (Deno.bench waits only for functions that are marked async.)
 import { Kvm } from "@nats-io/kv";
-import { connect } from "@nats-io/transport-node";
 import { createRateSync } from "../mod.ts";
 import { startServer } from "../tests/support/nats_server.ts";
+import { connectTo } from "./connection.ts";
 
 const server = await startServer();
-const connection = await connect({ servers: server.url });
+const connection = await connectTo(server.url);
 const rateSync = createRateSync();
 rateSync.configureStore("nats", { engine: "nats", connection, bucketName: "bench", autoCreate: true });
 rateSync.configureLimiter("api", { store: "nats", ratePerSecond: 1e8, burst: 1e9, onFailure: "closed" });

@@ -1,10 +1,10 @@
 import { Kvm } from "@nats-io/kv";
-import { connect } from "@nats-io/transport-node";
 import Bottleneck from "bottleneck";
 import { Redis } from "ioredis";
 import { RateLimiter } from "limiter";
 import { RateLimiterMemory, RateLimiterRedis } from "rate-limiter-flexible";
 import { createRateSync } from "../../mod.ts";
+import { connectTo } from "../connection.ts";
 import type { ContestantName, Job } from "./job.ts";
 
 /** One way to take one from a limit. `key` is undefined where there is one key only. */
@@ -155,7 +155,7 @@ export async function openContestant(name: ContestantName, job: Job): Promise<Co
 }
 
 async function openNats(job: Job, limit: { ratePerSecond: number; burst?: number }) {
-  const connection = await connect({ servers: serversOf(job) });
+  const connection = await connectTo(job.natsUrl ?? "");
   const rateSync = createRateSync();
   rateSync.configureStore("nats", {
     engine: "nats",
@@ -175,7 +175,7 @@ async function openNats(job: Job, limit: { ratePerSecond: number; burst?: number
 }
 
 async function openKv(job: Job) {
-  const connection = await connect({ servers: serversOf(job) });
+  const connection = await connectTo(job.natsUrl ?? "");
   return { connection, kv: await new Kvm(connection).open(job.bucket ?? "bench") };
 }
 
@@ -184,10 +184,6 @@ async function openMemory() {
   rateSync.configureLimiter("hot", { ratePerSecond: PLENTY, burst: PLENTY });
   await rateSync.initializeLimiter("hot");
   return { limiter: rateSync.getLimiter("hot"), close: () => rateSync.close() };
-}
-
-function serversOf(job: Job): string[] {
-  return job.natsUrl?.split(",") ?? [];
 }
 
 /** These peers have one object for each key. */

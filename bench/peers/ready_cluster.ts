@@ -1,13 +1,13 @@
 import { Kvm } from "@nats-io/kv";
-import { connect } from "@nats-io/transport-node";
 import { type RunningCluster, startCluster } from "../../tests/support/nats_server.ts";
+import { connectTo } from "../connection.ts";
 
 const READY_TIMEOUT_MS = 60_000;
 
 /** Three servers that have elected their leader, and keep buckets on all of them. */
 export async function startReadyCluster(): Promise<RunningCluster> {
   const cluster = await startCluster(3);
-  const connection = await connect({ servers: cluster.url.split(",") });
+  const connection = await connectTo(cluster.url);
   try {
     const until = performance.now() + READY_TIMEOUT_MS;
     for (;;) {

@@ -31,8 +31,9 @@ export async function connectNats(plan: ConnectionPlan, timeoutMs: number): Prom
   };
   if (plan.transport === "websocket") return await wsconnect(options);
   // literal specifiers: bundlers and JSR see them, and no runtime loads the other's transport
-  const { connect } = "Deno" in globalThis
-    ? await import("@nats-io/transport-deno")
+  // Deno cannot show a certificate of its own on a connection that is open already.
+  const { connect } = "Deno" in globalThis && plan.tlsFiles.certFile === undefined
+    ? await import("./deno_transport.ts")
     : await import("@nats-io/transport-node");
   return await connect(options);
 }

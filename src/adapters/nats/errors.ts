@@ -102,13 +102,6 @@ const DIAGNOSES: readonly Diagnosis[] = [
     say: ({ server }) => `${server} cannot be reached from this host. Check the network and 'url'.`,
   },
   {
-    when: says(/tls\.(cert|key|certFile|keyFile).*not supported/i),
-    applied: "no",
-    say: () =>
-      "client certificates do not work with the NATS transport of Deno. Use another way to authenticate, or hand in a " +
-      "'connection' that was opened with @nats-io/transport-node.",
-  },
-  {
     when: either(
       coded("ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "ERR_SSL_TLSV1_ALERT_BAD_CERTIFICATE"),
       says(/certificate required|bad certificate/i),

@@ -9,12 +9,9 @@ import { fileURLToPath } from "node:url";
 import type { NatsStoreOptions } from "../../../src/adapters/nats/options.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../../src/core/errors.ts";
 import { makeCredentials } from "../../support/nats_jwt.ts";
-import { ignoreLateSocketErrors } from "../../support/nats_reset.ts";
 import { forEachServer, type RunningServer } from "../../support/nats_server.ts";
 import { testStore } from "../../support/nats_store.ts";
 import { sightsOf } from "../../support/sights.ts";
-
-ignoreLateSocketErrors();
 
 const folder = mkdtempSync(join(tmpdir(), "ratesync-test-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -136,6 +133,16 @@ await forEachServer((server) => {
     await fails({ url, tlsCaFile, backendTimeoutMs: 500 }, "client certificate");
   });
 
+  server.test("what does not fit into one read or one write arrives whole, and in order", async () => {
+    const { url } = await server.shared();
+    await using store = testStore({ url });
+    const values = [1, 10_000, 4_096, 300_000, 65_536, 900_000].map((size, i) => new Uint8Array(size).fill(i + 1));
+    await Promise.all(values.map((value, i) => store.kv.compareAndSet(`${i}`, value, 0)));
+    const read = await Promise.all(values.map((_, i) => store.kv.get(`${i}`)));
+    assertEquals(read.map((entry) => entry?.value.length), values.map(({ length }) => length));
+    assert(read.every((entry, i) => entry?.value.every((byte) => byte === i + 1)));
+  });
+
   server.test("ws:// works, with credentials too [NATS-3]", async () => {
     await using running = await server.start({
       config: `websocket { listen: "127.0.0.1:-1", no_tls: true }\nauthorization { user: a, password: s3cr3t }\n`,
@@ -183,6 +190,15 @@ await forEachServer((server) => {
       "may not publish on '$JS.API.STREAM.CREATE.KV_b'",
     );
   });
+});
+
+test("a server that hangs up before it has said anything is said to be no NATS server that works [ERR-5]", async () => {
+  const listener = createServer((socket) => void socket.destroy());
+  await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+  const address = listener.address();
+  const host = `127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
+  await fails({ url: `nats://${host}`, backendTimeoutMs: 1_000 }, host);
+  await new Promise((resolve) => listener.close(resolve));
 });
 
 test("a host that does not exist is said to [ERR-5]", async () => {

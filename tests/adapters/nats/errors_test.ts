@@ -50,12 +50,6 @@ const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
   ],
   ["no TLS there", foreign("ConnectionError", "server does not support 'tls'"), "does not offer TLS", "not_applied"],
   [
-    "client certificates in Deno",
-    foreign("InvalidArgumentError", "'tls.certFile' is not supported"),
-    "transport of Deno",
-    "not_applied",
-  ],
-  [
     "no JetStream",
     foreign("RequestError", "no responders", { cause: foreign("NoResponders", "x") }),
     "-js",
