@@ -178,10 +178,10 @@ export class Cell implements Counter, Visitor {
   }
 
   /**
-   * Decides the request, which {@link Cell.requestNow} has not, and if it is granted waits for its moment; then `settle`
-   * hears how it ended. `deadline` is the latest moment to start at; one that is not after `now` means that the caller does
-   * not want to wait. `answerBy` is when it hears at the latest that the store is silent, if that shall be before the store's
-   * own time limit. Once `signal` is aborted it is forgotten, and `settle` hears nothing.
+   * Decides the request, which {@link Cell.answerNow} has just left undecided, and if it is granted waits for its moment;
+   * then `settle` hears how it ended. `deadline` is the latest moment to start at; one that is not after `now` means that
+   * the caller does not want to wait. `answerBy` is when it hears at the latest that the store is silent, if that shall be
+   * before the store's own time limit. Once `signal` is aborted it is forgotten, and `settle` hears nothing.
    */
   request(
     cost: number,
@@ -192,30 +192,9 @@ export class Cell implements Counter, Visitor {
     onAbort?: () => void,
     answerBy: number = Infinity,
   ): void {
-    const { rules, breaker } = this.#context;
-    const ledger = this.#ledger;
     if (this.#ended) return settle({ kind: this.#ended, attempts: 0 });
-    const prefetch = this.#prefetch;
-    const demand = this.#demand(cost);
-    if (prefetch && cost === 1) prefetch.asked(now);
-    const slot = prefetch && cost === 1 && this.#line.waiting === 0 ? this.#inStock(prefetch, now) : undefined;
-    if (slot && slot.from > (deadline > now ? deadline : now + this.leadAt(now))) {
-      const refusal = refusalOf(rules, ledger.base(now), now, demand);
-      return settle({ kind: "refused", attempts: 0, ...refusal, retryAt: slot.from });
-    }
-    if (slot && slot.from <= now && !this.#schedule?.size) {
-      prefetch?.take();
-      if (prefetch?.isLow(now)) this.#proceed(now);
-      return settle({ kind: "granted", grant: slot, servedAt: now, attempts: 0 });
-    }
-    if (prefetch) {
-      // Of what is in stock nobody knows but this process, which may give it back for the request.
-      const cause = slot ? undefined : breaker.refusal(this.#line.length > 0);
-      const refused = prefetch.isEmpty ? this.#refuseNow(demand, now, deadline, cause !== undefined) : undefined;
-      if (refused) return settle(refused);
-      if (cause) return settle({ kind: "failed", cause, attempts: 0 });
-    }
-    const waiter: Caller = new Waiter(demand, now, deadline, answerBy, settle);
+    const slot = this.#stocked(cost, now);
+    const waiter: Caller = new Waiter(this.#demand(cost), now, deadline, answerBy, settle);
     if (signal) {
       waiter.listen(signal, () => {
         this.#line.settled(waiter);
@@ -224,16 +203,16 @@ export class Cell implements Counter, Visitor {
         onAbort?.();
       });
     }
-    if (slot) {
-      prefetch?.take();
-      this.#scheduled.add(waiter, slot);
-      this.#proceed(now);
-    } else this.#join(waiter, now);
+    if (!slot) return this.#join(waiter, now);
+    this.#prefetch?.take();
+    this.#scheduled.add(waiter, slot);
+    this.#proceed(now);
   }
 
   /**
    * As {@link Cell.request}, if it can be decided without asking anybody: because it is certain that the request cannot be
-   * served in time, or because the store is in the memory of this process, and the caller does not want to wait or need not.
+   * served in time, because there is a slot in stock, or because the store is in the memory of this process, and the caller
+   * does not want to wait or need not.
    */
   requestNow(cost: number, now: number, deadline: number): Outcome | undefined {
     return this.#grantNow(this.#demand(cost), now) ?? this.answerNow(cost, now, deadline);
@@ -241,19 +220,40 @@ export class Cell implements Counter, Visitor {
 
   /** As {@link Cell.requestNow}, for a request that {@link Cell.takeNow} has nothing for. */
   answerNow(cost: number, now: number, deadline: number): Outcome | undefined {
-    // What is in stock is handed out the long way.
-    if (this.#prefetch) return undefined;
     if (this.#ended) return { kind: this.#ended, attempts: 0 };
     const demand = this.#demand(cost);
+    if (cost === 1) this.#prefetch?.asked(now);
+    const slot = this.#stocked(cost, now);
+    if (slot) return this.#answerFromStock(slot, demand, now, deadline);
     // Those who wait here already are about to ask: nobody else needs to wait for that answer.
     const cause = this.#context.breaker.refusal(this.#line.length > 0);
-    const refused = this.#refuseNow(demand, now, deadline, cause !== undefined);
+    // Of what is in stock nobody knows but this process, which may give it back for the request.
+    const isCertain = this.#prefetch?.isEmpty ?? true;
+    const refused = isCertain ? this.#refuseNow(demand, now, deadline, cause !== undefined) : undefined;
     if (refused) return refused;
     if (cause) return { kind: "failed", cause, attempts: 0 };
     if (deadline > now || this.#driving || !this.#borrows(now)) return undefined;
     let outcome: Outcome | undefined;
     this.#join(new Waiter<Outcome>(demand, now, deadline, Infinity, (ended) => outcome = ended), now);
     return outcome;
+  }
+
+  /** The slot in stock for a request that comes now, if there is one. */
+  #stocked(cost: number, now: number): Grant | undefined {
+    if (!this.#prefetch || cost !== 1 || this.#line.waiting > 0) return undefined;
+    return this.#inStock(this.#prefetch, now);
+  }
+
+  /** What this slot in stock means for a request; nothing yet, if it has to wait for it. */
+  #answerFromStock(slot: Grant, demand: Demand, now: number, deadline: number): Outcome | undefined {
+    if (slot.from > (deadline > now ? deadline : now + this.leadAt(now))) {
+      const refusal = refusalOf(this.#context.rules, this.#ledger.base(now), now, demand);
+      return { kind: "refused", attempts: 0, ...refusal, retryAt: slot.from };
+    }
+    if (slot.from > now || this.#schedule?.size) return undefined;
+    this.#prefetch?.take();
+    if (this.#prefetch?.isLow(now)) this.#proceed(now);
+    return { kind: "granted", grant: slot, servedAt: now, attempts: 0 };
   }
 
   #demand(cost: number): Demand {

@@ -67,7 +67,7 @@ export interface Limiter {
   tryAcquire(options?: AcquireOptions): Promise<RateLimitResult>;
   /**
    * As {@link Limiter.tryAcquire}, for who needs no promise: with a store in the memory of this process, and elsewhere for
-   * a refusal that is certain without asking.
+   * a slot that was taken ahead (`prefetch`), and a refusal that is certain without asking.
    *
    * @throws {NotSynchronousError} if the answer takes a conversation with the store. Nothing was used up, and
    * `tryAcquire()` has the answer.

@@ -5,12 +5,13 @@ import {
   assertGreaterOrEqual,
   assertLessOrEqual,
   assertRejects,
+  assertThrows,
 } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import type { LimiterOptions } from "../../src/config/options.ts";
 import type { Grant } from "../../src/core/batch.ts";
-import { RateLimiterAcquisitionError } from "../../src/core/errors.ts";
+import { NotSynchronousError, RateLimiterAcquisitionError } from "../../src/core/errors.ts";
 import { createPrefetch } from "../../src/core/prefetch.ts";
 import { rateRule } from "../../src/core/rules/rate.ts";
 import { windowRule } from "../../src/core/rules/window.ts";
@@ -88,6 +89,19 @@ test("while the stock lasts callers wait for nothing, and for far fewer messages
       assertLessOrEqual(tally.messages, 40);
     }
   }
+});
+
+test("a slot in stock is there without a promise, and nobody is asked for it", async () => {
+  const simulation = createSimulation();
+  const process = await stocked(simulation, WIDE);
+  const tally = counted(process);
+  assert(process.limiter.tryAcquireSync().allowed);
+  const permit = process.limiter.acquire();
+  await Promise.resolve();
+  assertEquals(tally.messages, 0);
+  assertEquals((await permit).waitedMs, 0);
+  // Another cost is not in stock.
+  assertThrows(() => process.limiter.tryAcquireSync({ cost: 2 }), NotSynchronousError);
 });
 
 test("where nobody asks nothing is taken, and where more ask more is", () => {
