@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
-import { join } from "node:path";
+import { resolve } from "node:path";
 import process from "node:process";
 import { startServer } from "../../tests/support/nats_server.ts";
 import { ROOT } from "../../tests/support/project.ts";
@@ -57,7 +57,7 @@ async function measure(options: BenchOptions): Promise<void> {
     sections.set(title, [about, table, lines.map((line) => `- ${line}`).join("\n")].join("\n\n"));
   }
 
-  const path = join(ROOT, options.report);
+  const path = resolve(ROOT, options.report);
   const before = existsSync(path) ? readFileSync(path, "utf8") : "";
   writeFileSync(
     path,
