@@ -19,8 +19,11 @@ export const GLANCE_MS = 100;
 /** Why a sleep ended that nobody waits for any more. Without a reason of its own, an abort makes an error with a stack. */
 const CLEARED = "cleared";
 
-/** An {@link Alarm} that calls `ring`, on an injected clock. In the background it keeps no program from ending. */
-export function createAlarm(clock: Clock, ring: () => void, isBackground = false): Alarm {
+/**
+ * An {@link Alarm} that calls `ring`, on an injected clock, and says by how many milliseconds its timer was late. In the
+ * background it keeps no program from ending.
+ */
+export function createAlarm(clock: Clock, ring: (lateMs: number) => void, isBackground = false): Alarm {
   let armedFor = Infinity;
   let timer: AbortController | undefined;
   let glancing = false;
@@ -33,7 +36,7 @@ export function createAlarm(clock: Clock, ring: () => void, isBackground = false
       if (timer !== own) return;
       armedFor = Infinity;
       timer = undefined;
-      ring();
+      ring(Math.max(0, clock.now() - Math.max(at, now)));
     }, () => {}); // Rejects when it is cleared, which is nobody's problem.
   }
 

@@ -50,6 +50,8 @@ export interface BatchOptions<R extends Request> {
   readonly now: number;
   /** By how much a grant counts for later than it is decided, in milliseconds. */
   readonly lead: number;
+  /** By how much a grant for a moment to come counts for later than it may start, in milliseconds. */
+  readonly slack: number;
   /** How far ahead moments are granted, as a moment. */
   readonly horizon: number;
   /** Whether the state cannot have changed since it was known. */
@@ -81,7 +83,7 @@ export interface Batch<R extends Request> {
  * by its deadline, or a permit without waiting for it, is refused.
  */
 export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<R> {
-  const { rules, state, now, lead, horizon, isFresh, requests, nextPermit } = options;
+  const { rules, state, now, lead, slack, horizon, isFresh, requests, nextPermit } = options;
   const { epoch } = state;
   const time = now - epoch;
   const limitsConcurrency = rules.some((rule) => rule.kind === "concurrency");
@@ -111,7 +113,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
     } else {
       // A number for every grant and not for every request: requests may exchange what they were granted.
       const demand = limitsConcurrency ? { ...request.demand, permit: nextPermit() } : request.demand;
-      const countsFrom = time + Math.max(lead, request.keepMs ?? 0);
+      const countsFrom = Math.max(time + Math.max(lead, request.keepMs ?? 0), at > time ? at + slack : at);
       const counted = at < countsFrom ? earliestStart(rules, parts, time, demand, countsFrom) : at;
       const after = takeAll(rules, parts, counted, time, demand);
       granted.push({ request, grant: { from, at: counted + epoch, epoch, before: parts, after, demand } });

@@ -7,10 +7,11 @@ import { type ForeignWork, type HandOver, MOST_REQUESTS } from "./hand_over.ts";
 import { Hints } from "./hints.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
 import { type Identity, isNotApplied, type Knowledge, Ledger, type LedgerContext } from "./ledger.ts";
+import type { Lateness } from "./lateness.ts";
 import { Line } from "./line.ts";
 import type { Meter } from "./metrics.ts";
 import type { Caller, Outcome } from "./outcome.ts";
-import { leadOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "./pacing.ts";
+import { leadOf, missOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "./pacing.ts";
 import { type Plan, planFor, planOf, type ResumeAt } from "./plan.ts";
 import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
 import { Room } from "./room.ts";
@@ -39,6 +40,10 @@ export interface CellContext extends LedgerContext {
   readonly concurrency: number;
   /** By how much a start may be late, in milliseconds. */
   readonly toleranceMs: number;
+  /** How late timers are here. */
+  readonly lateness: Lateness;
+  /** Whether one of the rules limits a rate. */
+  readonly limitsRate: boolean;
   /** How many slots may be taken before anybody asks for them. */
   readonly prefetch: number;
   readonly leaseMs: number;
@@ -724,7 +729,7 @@ export class Cell implements Counter, Visitor {
 
   /** Everything that is to be decided here, at most so many requests of it. */
   #work(now: number, most = Infinity): Work<Caller> {
-    const { leaseMs, reserveAheadMs } = this.#context;
+    const { leaseMs, reserveAheadMs, limitsRate, lateness, toleranceMs } = this.#context;
     const identity = this.#identity;
     this.#holdings?.check(this.#ledger.known, now);
     const waiting = this.#line.unanswered(most);
@@ -741,6 +746,8 @@ export class Cell implements Counter, Visitor {
       marks: first !== undefined && this.#isOvertaken(first, now),
       isMarked: this.#holdings?.isMarked ?? false,
       lead: this.leadAt(now),
+      // A rate would lose what counts for later.
+      slack: limitsRate ? 0 : missOf(lateness, toleranceMs),
       // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere.
       restraint: this.#resumeAt === -Infinity ? stepOf(reserveAheadMs) : 0,
     };
@@ -873,8 +880,8 @@ export class Cell implements Counter, Visitor {
   }
 
   /** Whether the permit of a grant is gone before its moment has come. */
-  #isLost(grant: Grant | undefined): boolean {
-    return this.#holdings !== undefined && grant !== undefined && !this.#holdings.has(grant.demand.permit);
+  #isLost(grant: Grant): boolean {
+    return this.#holdings !== undefined && !this.#holdings.has(grant.demand.permit);
   }
 
   /** Serves those whose moment has come. Returns those who are left without a slot, as it was missed. */
@@ -882,8 +889,9 @@ export class Cell implements Counter, Visitor {
     const schedule = this.#schedule;
     if (!schedule || schedule.next > now) return NOBODY.all;
     const left: Caller[] = [];
-    while (schedule.next <= now) {
-      if (now - schedule.next <= this.#context.toleranceMs && !this.#isLost(schedule.nextGrant)) {
+    for (let next = schedule.nextGrant; next && next.from <= now; next = schedule.nextGrant) {
+      const latest = Math.max(next.from, next.at) + this.#context.toleranceMs;
+      if (now <= latest && !this.#isLost(next)) {
         const { waiter, grant } = schedule.take();
         this.#serve(waiter, grant, now);
       } else {
@@ -899,7 +907,8 @@ export class Cell implements Counter, Visitor {
   }
 
   /** The alarm has rung: looks at everything that may be due. */
-  #wake(): void {
+  #wake(lateMs: number): void {
+    this.#context.lateness.took(lateMs);
     const now = this.#context.store.clock.now();
     this.#holdings?.check(this.#ledger.known, now);
     const left = this.#serveDue(now);
@@ -1021,7 +1030,9 @@ export class Cell implements Counter, Visitor {
     }
     if (this.#line.length === 0 && !this.#driving) this.#line.soonestDeadline = Infinity;
     if (this.#holdings) this.#setLeaseAlarm(this.#holdings);
-    let at = Math.min(this.#schedule?.next ?? Infinity, this.#driving ? Infinity : this.#line.soonestDeadline);
+    const { lateness, toleranceMs } = this.#context;
+    const next = (this.#schedule?.next ?? Infinity) - missOf(lateness, toleranceMs);
+    let at = Math.min(next, this.#driving ? Infinity : this.#line.soonestDeadline);
     if (this.#line.length > 0 && !this.#driving) at = Math.min(at, this.#resumeAt);
     if (at < Infinity) this.#rings.set(at);
     if (this.#driving) {
@@ -1035,13 +1046,13 @@ export class Cell implements Counter, Visitor {
   #setLeaseAlarm({ leaseUntil, renewAt }: Holdings): void {
     const lease = Math.min(leaseUntil, this.#driving ? Infinity : renewAt);
     if (lease < Infinity) {
-      this.#leaseAlarm ??= createAlarm(this.#context.store.clock, () => this.#wake(), true);
+      this.#leaseAlarm ??= createAlarm(this.#context.store.clock, (lateMs) => this.#wake(lateMs), true);
       this.#leaseAlarm.set(lease);
     } else if (!this.#driving) this.#leaseAlarm?.clear();
   }
 
   get #rings(): Alarm {
-    return this.#alarm ??= createAlarm(this.#context.store.clock, () => this.#wake());
+    return this.#alarm ??= createAlarm(this.#context.store.clock, (lateMs) => this.#wake(lateMs));
   }
 }
 

@@ -117,10 +117,11 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
 
   return {
     encodeWork({ key, number, until, isYourTurn, work }) {
-      const { owner, leaseMs, undos, held, requests, firstPermit, since, marks, isMarked, lead, restraint } = work;
+      const { owner, leaseMs, undos, held, requests, firstPermit, since, marks, isMarked, lead, slack, restraint } =
+        work;
       return encode([
         ...[codec.fingerprint, key, owner, number, until, isYourTurn, leaseMs, firstPermit, since, marks, isMarked],
-        ...[lead, restraint, held ?? null],
+        ...[lead, slack, restraint, held ?? null],
         undos.map(({ grant: { at, epoch, demand, before, after }, unused }) => [
           ...[at, epoch, demand.cost, demand.permit, unused ? 1 : 0],
           ...[numbersOf(before), numbersOf(after)],
@@ -134,12 +135,13 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       const [, words, key, owner, number, until, isYourTurn, leaseMs, firstPermit, since, marks, ...others] = message;
       if (typeof words !== "string" || typeof key !== "string" || typeof owner !== "string") return undefined;
       if (words !== codec.fingerprint) return { key };
-      const [isMarked, lead, restraint, held, undos, requests] = others;
-      if (!isNumber(until) || !isNumber(leaseMs) || !isNumber(since) || !isNumber(lead) || !isNumber(restraint)) {
+      const [isMarked, lead, slack, restraint, held, undos, requests] = others;
+      if (!isNumber(until) || !isNumber(leaseMs) || !isNumber(since)) return undefined;
+      if (!isNumber(lead) || !isNumber(slack) || !isNumber(restraint)) return undefined;
+      if (!isWhole(number) || !isWhole(firstPermit) || !(leaseMs > 0) || leaseMs > LONGEST_LEASE_MS) return undefined;
+      if (!(lead >= 0) || lead > LONGEST_LEAD_MS || !(slack >= 0) || slack > LONGEST_LEAD_MS || !(restraint >= 0)) {
         return undefined;
       }
-      if (!isWhole(number) || !isWhole(firstPermit) || !(leaseMs > 0) || leaseMs > LONGEST_LEASE_MS) return undefined;
-      if (!(lead >= 0) || lead > LONGEST_LEAD_MS || !(restraint >= 0)) return undefined;
       if (held !== null && !(Array.isArray(held) && areWhole(held))) return undefined;
       const decodedUndos = undosOf(undos, owner);
       const decodedRequests = requestsOf(requests, owner, mostCost);
@@ -155,6 +157,7 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
         marks: marks === true,
         isMarked: isMarked === true,
         lead,
+        slack,
         restraint,
       };
       return { key, work, number, until, isYourTurn: isYourTurn === true };

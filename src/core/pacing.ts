@@ -1,4 +1,5 @@
 import { LONGEST_LEAD_MS } from "./hand_over.ts";
+import type { Lateness } from "./lateness.ts";
 import type { Trips } from "./trips.ts";
 
 /** Waiting callers top up their reservations in steps of about this part of what may be reserved. */
@@ -18,6 +19,9 @@ const LOOK_AGAIN_MS = 1_000;
 const MISS_MS = 50;
 /** A grant counts for so many round trips later at the most, however slow a single answer was: what counts late is used late. */
 const MOST_TRIPS_OF_LEAD = 4;
+
+/** What is later than this is no timer of a busy host, but one that stood still. */
+const MOST_LATE_MS = 50;
 
 /** The end of what may be reserved, in milliseconds, which is left to those who have waited for it. */
 export function stepOf(reserveAheadMs: number): number {
@@ -64,6 +68,14 @@ export function leadOf(trips: Trips, askMs: number, toleranceMs: number, missed:
   if (tripMs <= toleranceMs / 4) return 0;
   const mostMs = Math.min(trips.mostMs(now), MOST_TRIPS_OF_LEAD * tripMs, LONGEST_LEAD_MS / 2);
   return Math.max(tripMs, mostMs) + missed * Math.min(tripMs, MISS_MS);
+}
+
+/**
+ * What timers that are as late as the latest ones were would miss, in milliseconds: they are set sooner by that, and a
+ * reservation of a window counts for later by that.
+ */
+export function missOf({ mostMs }: Lateness, toleranceMs: number): number {
+  return Math.min(MOST_LATE_MS, Math.max(0, mostMs - toleranceMs / 2));
 }
 
 /** Decorrelated jitter: who lost waits for a random time that grows, so that the losers do not meet again. */

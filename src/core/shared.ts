@@ -6,6 +6,7 @@ import { maximumCost } from "./decide.ts";
 import { createDesk } from "./desk.ts";
 import { ConfigValidationError, RateLimiterAcquisitionError } from "./errors.ts";
 import { Gate } from "./gate.ts";
+import { Lateness } from "./lateness.ts";
 import { createHandOver } from "./hand_over.ts";
 import type { Finding } from "./ledger.ts";
 import type { ClosableLimiter, LimiterContext } from "./limiter.ts";
@@ -103,6 +104,8 @@ function createCellContext(
     desk: store.peers && createDesk(store.peers, handOver),
     limit: createTimeLimit(store.clock),
     trips: new Trips(),
+    lateness: new Lateness(),
+    limitsRate: rules.some((rule) => rule.kind === "rate"),
     gate: new Gate(context.mostAtOnce),
     concurrency: rules.findIndex((rule) => rule.kind === "concurrency"),
     toleranceMs: Math.min(...rules.map((rule) => rule.toleranceMs)),

@@ -27,6 +27,8 @@ export interface Work<R extends Request = Request> {
   readonly isMarked: boolean;
   /** By how much a grant counts for later than it is decided, in milliseconds. */
   readonly lead: number;
+  /** By how much a grant for a moment to come counts for later than it may start, in milliseconds. */
+  readonly slack: number;
   /** How much earlier than others it stops to reserve, in milliseconds. */
   readonly restraint: number;
 }
@@ -53,7 +55,7 @@ export function decideWork<R extends Request>(
   work: Work<R>,
   { now, horizon, isFresh }: Terms,
 ): Batch<R> {
-  const { owner, leaseMs, undos, held, requests, since, marks, isMarked, lead, restraint } = work;
+  const { owner, leaseMs, undos, held, requests, since, marks, isMarked, lead, slack, restraint } = work;
   const time = now - state.epoch;
   let permit = work.firstPermit;
   const undone = withoutUndone(rules, state, undos);
@@ -63,6 +65,7 @@ export function decideWork<R extends Request>(
     state: kept === state.parts ? state : { ...state, parts: kept },
     now,
     lead,
+    slack,
     horizon: horizon - restraint,
     isFresh,
     requests,

@@ -299,6 +299,7 @@ test("work and verdicts come through the messages as they are; anything else is 
     marks: fc.boolean(),
     isMarked: fc.boolean(),
     lead: fc.double({ noNaN: true, min: 0, max: 60_000 }),
+    slack: fc.double({ noNaN: true, min: 0, max: 60_000 }),
     restraint: finite,
     requests: fc.array(request),
     undos: fc.array(

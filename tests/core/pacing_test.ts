@@ -1,7 +1,8 @@
 import { assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { leadOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "../../src/core/pacing.ts";
+import { leadOf, missOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "../../src/core/pacing.ts";
+import { Lateness } from "../../src/core/lateness.ts";
 import { Trips } from "../../src/core/trips.ts";
 
 const part = fc.double({ min: 0, max: 1, noNaN: true });
@@ -37,6 +38,17 @@ test("a grant counts for when the slowest answer of late would be here, where th
   trips.tookInAll(900, 4);
   assertEquals(leadOf(trips, 0, 5, 0, 4), 80); // a single answer that took ages says little
   assertGreaterOrEqual(leadOf(trips, 70, 5, 0, 4), 70);
+});
+
+test("timers are set sooner where the latest ones were so late that slots would be missed", () => {
+  const lateness = new Lateness();
+  assertEquals(missOf(lateness, 10), 0);
+  lateness.took(5);
+  assertEquals(missOf(lateness, 10), 0);
+  lateness.took(16);
+  assertEquals(missOf(lateness, 10), 11);
+  lateness.took(2_000);
+  assertEquals(missOf(lateness, 10), 50); // it stood still, and no timer would have been soon enough
 });
 
 test("losers pause for a random time that grows", () => {

@@ -63,6 +63,7 @@ const works: fc.Arbitrary<ForeignWork> = owners.chain((owner) =>
       marks: fc.boolean(),
       isMarked: fc.boolean(),
       lead: small,
+      slack: small,
       restraint: small,
     }),
   })

@@ -58,8 +58,10 @@ function turnOf({ rates, windows, maxConcurrent, reserveAheadMs }: LimiterPlan):
 
 /** What is lost to slots that begin a little late. */
 const WASTE = 0.03;
-/** Timers that are later than a rule allows miss about every second slot; and sometimes several in a row. */
+/** Timers that are later than a rate allows miss about every second slot; and sometimes several in a row. */
 const WASTE_WITH_LATE_TIMERS = 4;
+/** A window counts for longer where timers are late, once that is known. */
+const WASTE_OF_WINDOWS = 0.25;
 /** The margin that the narrowest rule keeps, in milliseconds. */
 const LEAST_MARGIN_MS = 2;
 /** For opening the store, where the time is asked for eight times, and for the races of all who come at first. */
@@ -120,17 +122,16 @@ function leastTimeMs(plan: LimiterPlan, calls: readonly Call[], from: number, to
     (plan.maxConcurrent === undefined ? 0 : work / plan.maxConcurrent);
 }
 
-/** For how long one call keeps rates and windows busy. */
+/** For how long one call keeps rates and windows busy: of those that cost 2, a window of 3 holds one. */
 function slotMs({ rates, windows }: LimiterPlan, { plan: { cost } }: Call): number {
   return rates.reduce((sum, { ratePerSecond }) => sum + 1_000 * cost / ratePerSecond, 0) +
-    windows.reduce((sum, { limit, windowMs }) => sum + windowMs * cost / limit, 0);
+    windows.reduce((sum, { limit, windowMs }) => sum + windowMs / Math.max(1, Math.floor(limit / cost)), 0);
 }
 
 function wasteFactor({ scenario: { hosts } }: History, { rates, windows }: LimiterPlan): number {
   const limitsTime = rates.length + windows.length > 0;
-  return limitsTime && hosts.some(({ timerLateMs }) => timerLateMs > LEAST_MARGIN_MS)
-    ? WASTE_WITH_LATE_TIMERS
-    : 1 + WASTE;
+  if (!limitsTime || hosts.every(({ timerLateMs }) => timerLateMs <= LEAST_MARGIN_MS)) return 1 + WASTE;
+  return rates.length > 0 ? WASTE_WITH_LATE_TIMERS : 1 + WASTE_OF_WINDOWS;
 }
 
 /** The time from slot to slot. */
