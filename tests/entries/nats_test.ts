@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { createRateSync } from "../../mod.ts";
 import { createLimiter, natsStore } from "../../src/entries/nats.ts";
 import { forEachServer, LIMIT } from "../support/nats_server.ts";
-import { connectionOf, logBook, testStore } from "../support/nats_store.ts";
+import { connectionOf, logBook, PATIENT_MS, testStore } from "../support/nats_store.ts";
 
 await forEachServer((server) => {
   test(
@@ -13,7 +13,8 @@ await forEachServer((server) => {
       const { url } = await server.shared();
       await using owner = testStore({ url });
       const connection = await connectionOf(owner);
-      const bucket = { bucketName: "entries", autoCreate: true, storage: "memory" } as const;
+      const patient = { backendTimeoutMs: PATIENT_MS };
+      const bucket = { bucketName: "entries", autoCreate: true, storage: "memory", ...patient } as const;
       const store = natsStore({ connection, ...bucket }, { id: "mine", logger: logBook() });
       const options = { ratePerSecond: 0.001, burst: 2, maxConcurrent: 2 };
       await using alone = createLimiter("api", store, options); // opens the store with its first use

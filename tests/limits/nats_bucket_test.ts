@@ -8,12 +8,13 @@ import {
 } from "@std/assert";
 import { ConfigValidationError, createRateSync, type LimiterOptions, type RateSync } from "../../mod.ts";
 import { forEachServer } from "../support/nats_server.ts";
-import { connectionOf, freshBucket, logBook, testStore } from "../support/nats_store.ts";
+import { connectionOf, freshBucket, logBook, PATIENT_MS, testStore } from "../support/nats_store.ts";
 
 /** A registry with the store `nats`. */
 function registryOn(url: string, options: { readonly bucketName?: string; readonly bucketTtlMs?: number }): RateSync {
   const rateSync = createRateSync({ logger: logBook() });
-  rateSync.configureStore("nats", { engine: "nats", url, autoCreate: true, storage: "memory", ...options });
+  const place = { url, autoCreate: true, storage: "memory", backendTimeoutMs: PATIENT_MS } as const;
+  rateSync.configureStore("nats", { engine: "nats", ...place, ...options });
   return rateSync;
 }
 

@@ -5,7 +5,7 @@ import { createRateSync } from "../../mod.ts";
 import { outputOf, startChild } from "../support/child.ts";
 import type { EndingOrder } from "../support/ending_process.ts";
 import { forEachServer, LIMIT, startServer } from "../support/nats_server.ts";
-import { freshBucket } from "../support/nats_store.ts";
+import { freshBucket, PATIENT_MS } from "../support/nats_store.ts";
 import { startProxy } from "../support/tcp_proxy.ts";
 
 /** One that does not end by itself has failed, and shall not stay. */
@@ -34,7 +34,7 @@ function line(child: ChildProcess): Promise<string> {
 /** How many permits of the limiter are held, as the server says. */
 async function held(url: string, bucketName: string, key?: string): Promise<number> {
   await using rateSync = createRateSync();
-  rateSync.configureStore("nats", { engine: "nats", url, bucketName });
+  rateSync.configureStore("nats", { engine: "nats", url, bucketName, backendTimeoutMs: PATIENT_MS });
   rateSync.configureLimiter("permits", { store: "nats", maxConcurrent: 3, onFailure: "closed" });
   const limiter = rateSync.getLimiter("permits");
   return (await (key === undefined ? limiter : limiter.key(key)).getState()).currentUsage;

@@ -42,15 +42,21 @@ export function freshBucket(): string {
   return `b_${crypto.randomUUID().replaceAll("-", "")}`;
 }
 
+/** How long the server may take in a test that does not ask about that: a busy machine may take seconds. */
+export const PATIENT_MS = 30_000;
+
 /** A store that is closed at the end of the block. Its bucket is its own, in memory and created, unless told otherwise. */
 export function testStore(
   options: NatsStoreOptions,
   logger: LogBook = logBook(),
 ): NatsStore & AsyncDisposable & { readonly log: LogBook } {
-  const store = natsStore({ bucketName: freshBucket(), autoCreate: true, storage: "memory", ...options }, {
-    id: "nats",
-    logger,
-  });
+  const ours = {
+    bucketName: freshBucket(),
+    autoCreate: true,
+    storage: "memory",
+    backendTimeoutMs: PATIENT_MS,
+  } as const;
+  const store = natsStore({ ...ours, ...options }, { id: "nats", logger });
   return Object.defineProperties({} as NatsStore & AsyncDisposable & { readonly log: LogBook }, {
     ...Object.getOwnPropertyDescriptors(store),
     log: { value: logger },

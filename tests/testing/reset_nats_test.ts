@@ -1,5 +1,5 @@
 import { forEachServer } from "../support/nats_server.ts";
-import { freshBucket, testStore } from "../support/nats_store.ts";
+import { freshBucket, PATIENT_MS, testStore } from "../support/nats_store.ts";
 import { resetSuite } from "./reset_suite.ts";
 
 await forEachServer((server) => {
@@ -7,7 +7,8 @@ await forEachServer((server) => {
     const where = partitions === 1 ? "" : `, ${partitions} buckets`;
     resetSuite(`nats-server ${server.version}${where}`, async () => {
       const { url } = await server.shared();
-      const options = { url, bucketName: freshBucket(), partitions, autoCreate: true, storage: "memory" } as const;
+      const place = { url, bucketName: freshBucket(), partitions, autoCreate: true, storage: "memory" } as const;
+      const options = { ...place, backendTimeoutMs: PATIENT_MS };
       const store = testStore(options);
       await store.open();
       return {

@@ -202,7 +202,7 @@ test("a server that hangs up before it has said anything is said to be no NATS s
 });
 
 test("a host that does not exist is said to [ERR-5]", async () => {
-  await fails({ url: "nats://no-such-host.invalid" }, "no-such-host.invalid:4222");
+  await fails({ url: "nats://no-such-host.invalid", backendTimeoutMs: 2_000 }, "no-such-host.invalid:4222");
 });
 
 /** Something that accepts connections and never says a word. */

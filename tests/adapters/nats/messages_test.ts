@@ -2,7 +2,7 @@ import { connect } from "@nats-io/transport-node";
 import { assertEquals, assertLessOrEqual } from "@std/assert";
 import { createRateSync } from "../../../src/registry.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { freshBucket } from "../../support/nats_store.ts";
+import { freshBucket, PATIENT_MS } from "../../support/nats_store.ts";
 
 /** Of the clock, which is measured again now and then. */
 const OTHERS = 10;
@@ -12,7 +12,8 @@ await forEachServer((server) => {
     const { url } = await server.shared();
     const connection = await connect({ servers: url });
     const rateSync = createRateSync();
-    rateSync.configureStore("nats", { engine: "nats", connection, bucketName: freshBucket(), autoCreate: true });
+    const place = { connection, bucketName: freshBucket(), autoCreate: true, backendTimeoutMs: PATIENT_MS };
+    rateSync.configureStore("nats", { engine: "nats", ...place });
     rateSync.configureLimiter("hot", { store: "nats", ratePerSecond: 1e6, burst: 1e6, failClosed: true });
     try {
       for (let i = 0; i < 5; i++) await rateSync.acquire("hot");

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { createRateSync } from "../../../mod.ts";
 import { StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { freshBucket, logBook, testStore } from "../../support/nats_store.ts";
+import { freshBucket, logBook, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
 const LIMIT = 2_000;
 const CALLERS = 10;
@@ -22,7 +22,8 @@ async function takeAll(urls: readonly string[], bucketName = freshBucket()): Pro
   const processes = urls.map((url) => {
     const logger = logBook();
     const rateSync = createRateSync({ logger });
-    rateSync.configureStore("nats", { engine: "nats", url, bucketName, autoCreate: true, storage: "memory" });
+    const place = { url, bucketName, autoCreate: true, storage: "memory", backendTimeoutMs: PATIENT_MS } as const;
+    rateSync.configureStore("nats", { engine: "nats", ...place });
     const window = { algorithm: "sliding_window", limit: LIMIT, windowMs: 3_600_000 } as const;
     rateSync.configureLimiter("hot", { store: "nats", failClosed: true, ...window });
     return { rateSync, limiter: rateSync.getLimiter("hot"), logger };
