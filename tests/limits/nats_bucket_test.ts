@@ -100,11 +100,11 @@ await forEachServer((server) => {
     assertEquals((await rateSync.tryAcquire("slow")).allowed, true);
     await using store = testStore({ url, bucketName });
     const connection = await connectionOf(store);
-    const ask = async (subject: string, body: unknown) =>
-      (await connection.request(`$JS.API.${subject}.KV_${bucketName}`, JSON.stringify(body))).json<{
-        config?: { max_age: number };
-        message?: { hdrs: string };
-      }>();
+    const ask = async (subject: string, body: unknown) => {
+      const api = `$JS.API.${subject}.KV_${bucketName}`;
+      const answer = await connection.request(api, JSON.stringify(body), { timeout: PATIENT_MS });
+      return answer.json<{ config?: { max_age: number }; message?: { hdrs: string } }>();
+    };
     const { config } = await ask("STREAM.INFO", {});
     assertEquals(config?.max_age, 86_400 * 1e9);
     const secondsOf = async (id: string) => {

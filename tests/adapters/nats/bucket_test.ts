@@ -5,12 +5,13 @@ import { isAtLeast } from "../../../src/adapters/nats/bucket.ts";
 import { isMarker, subjectOf, ttlHeader } from "../../../src/adapters/nats/kv.ts";
 import { InvalidArgumentError, StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer, LIMIT, natsServers, startCluster } from "../../support/nats_server.ts";
-import { connectionOf, freshBucket, testStore } from "../../support/nats_store.ts";
+import { connectionOf, freshBucket, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
 const text = (value: string) => new TextEncoder().encode(value);
 
 async function api(connection: NatsConnection, subject: string, body: unknown = {}): Promise<Record<string, unknown>> {
-  const answer = (await connection.request(`$JS.API.${subject}`, JSON.stringify(body))).json<Record<string, unknown>>();
+  const message = await connection.request(`$JS.API.${subject}`, JSON.stringify(body), { timeout: PATIENT_MS });
+  const answer = message.json<Record<string, unknown>>();
   assertEquals(answer["error"], undefined, JSON.stringify(answer));
   return answer;
 }

@@ -3,7 +3,7 @@ import type { NatsConnection } from "@nats-io/nats-core";
 import { createRateSync, type RateSync } from "../../../mod.ts";
 import { isAtLeast } from "../../../src/adapters/nats/bucket.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
+import { connectionOf, freshBucket, logBook, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
@@ -16,12 +16,12 @@ interface StoredMessage {
 /** The last message of a key, marker or value. */
 async function lastOf(connection: NatsConnection, bucket: string, key: string): Promise<StoredMessage | undefined> {
   const request = JSON.stringify({ last_by_subj: `$KV.${bucket}.${key}` });
-  const answer = await connection.request(`$JS.API.STREAM.MSG.GET.KV_${bucket}`, request);
+  const answer = await connection.request(`$JS.API.STREAM.MSG.GET.KV_${bucket}`, request, { timeout: PATIENT_MS });
   return answer.json<{ message?: StoredMessage }>().message;
 }
 
 async function messagesIn(connection: NatsConnection, bucket: string): Promise<number> {
-  const answer = await connection.request(`$JS.API.STREAM.INFO.KV_${bucket}`);
+  const answer = await connection.request(`$JS.API.STREAM.INFO.KV_${bucket}`, "", { timeout: PATIENT_MS });
   return answer.json<{ state: { messages: number } }>().state.messages;
 }
 
@@ -137,6 +137,7 @@ await forEachServer((server) => {
         allow_msg_ttl: true,
         subject_delete_marker_ttl: 120e9,
       }),
+      { timeout: PATIENT_MS },
     );
     assertEquals(created.json<{ error?: unknown }>().error, undefined);
     await using here = processOn(place);

@@ -3,7 +3,7 @@ import type { NatsStore } from "../../../src/adapters/nats/store.ts";
 import { StoreUnavailableError } from "../../../src/core/errors.ts";
 import type { CasResult } from "../../../src/core/kv.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { connectionOf, freshBucket, testStore } from "../../support/nats_store.ts";
+import { connectionOf, freshBucket, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
@@ -15,7 +15,8 @@ function won(result: CasResult): number {
 
 /** Deletes the bucket behind the store's back. */
 async function deleteBucket(store: NatsStore, bucketName: string): Promise<void> {
-  await (await connectionOf(store)).request(`$JS.API.STREAM.DELETE.KV_${bucketName}`, "");
+  const connection = await connectionOf(store);
+  await connection.request(`$JS.API.STREAM.DELETE.KV_${bucketName}`, "", { timeout: PATIENT_MS });
 }
 
 /** The outcome that a failed write reports. */

@@ -12,7 +12,7 @@ import {
 import { isAtLeast } from "../../../src/adapters/nats/bucket.ts";
 import { partitionOf, partitionWishes } from "../../../src/adapters/nats/partitions.ts";
 import { forEachServer, LIMIT, natsServers, type RunningCluster, startCluster } from "../../support/nats_server.ts";
-import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
+import { connectionOf, freshBucket, logBook, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
 const WISH = { name: "b", autoCreate: true, replicas: 1, storage: "memory", ttlMs: 60_000 } as const;
 
@@ -76,7 +76,8 @@ test("the first bucket has the name that one alone would have, and there are at 
 });
 
 async function api(connection: NatsConnection, subject: string, body: unknown = {}): Promise<Record<string, unknown>> {
-  const answer = (await connection.request(`$JS.API.${subject}`, JSON.stringify(body))).json<Record<string, unknown>>();
+  const message = await connection.request(`$JS.API.${subject}`, JSON.stringify(body), { timeout: PATIENT_MS });
+  const answer = message.json<Record<string, unknown>>();
   assertEquals(answer["error"], undefined, JSON.stringify(answer));
   return answer;
 }
