@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertGreater, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
 import { readFile } from "node:fs/promises";
-import type { NatsConnection } from "@nats-io/nats-core";
+import { errors, type NatsConnection } from "@nats-io/nats-core";
 import { test } from "node:test";
 import {
   ConfigValidationError,
@@ -364,14 +364,26 @@ async function untilElected<T>(attempt: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Who leads a bucket, if anybody does: between two leaders the answer is an error, or there is none. */
+async function leaderOf(connection: NatsConnection, name: string): Promise<string | undefined> {
+  try {
+    const answer = await connection.request(`$JS.API.STREAM.INFO.KV_${name}`, "", { timeout: 1_000 });
+    return answer.json<Partial<StreamFacts>>().cluster?.leader;
+  } catch (error) {
+    if (error instanceof errors.TimeoutError) return undefined;
+    throw error;
+  }
+}
+
 /** The leaders of the buckets. If the cluster has put all of them on one server, one is asked to step down first. */
 async function leadersOf(connection: NatsConnection, names: readonly string[]): Promise<string[]> {
   for (;;) {
-    const facts = await Promise.all(names.map((name) => factsOf(connection, name)));
-    const leaders = facts.flatMap(({ cluster }) => cluster?.leader ? [cluster.leader] : []);
+    const found = await Promise.all(names.map((name) => leaderOf(connection, name)));
+    const leaders = found.flatMap((leader) => leader ? [leader] : []);
     if (leaders.length === names.length) {
       if (new Set(leaders).size > 1) return leaders;
-      await api(connection, `STREAM.LEADER.STEPDOWN.KV_${names[0]}`);
+      // Whether it did shows when they are asked again.
+      connection.publish(`$JS.API.STREAM.LEADER.STEPDOWN.KV_${names[0]}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
