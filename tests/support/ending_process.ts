@@ -24,8 +24,12 @@ export interface EndingOrder {
 
 /** Nobody waits for a lease of this length. */
 export const LEASE_MS = 600_000;
-const BACKEND_TIMEOUT_MS = 500;
+/** Where the server goes on: whatever a busy machine does to it. */
+const PATIENT_MS = 30_000;
+/** Where it goes away: so long that it is used before, and so short that the end can wait for it. */
+const OUTAGE_MS = 1_500;
 
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 const say = (text: string) => void process.stdout.write(text + "\n");
 
 /** Resolves when the test has said that it is time, and listens no more. */
@@ -36,13 +40,15 @@ async function told(): Promise<void> {
   process.stdin.destroy();
 }
 
-function onNats({ url, bucketName }: EndingOrder): RateSync {
+function onNats({ url, bucketName }: EndingOrder, backendTimeoutMs = PATIENT_MS): RateSync {
   const rateSync = createRateSync();
   if (url === undefined || bucketName === undefined) throw new Error("it needs a server");
-  const options = { url, bucketName, autoCreate: true, backendTimeoutMs: BACKEND_TIMEOUT_MS } as const;
+  const options = { url, bucketName, autoCreate: true, backendTimeoutMs } as const;
   rateSync.configureStore("nats", { engine: "nats", ...options });
   rateSync.configureLimiter("permits", { store: "nats", maxConcurrent: 3, leaseMs: LEASE_MS, onFailure: "closed" });
-  rateSync.configureLimiter("rate", { store: "nats", ratePerSecond: 2, burst: 2, onFailure: "closed" });
+  // Who waits for it has reserved a moment that does not come before the end.
+  const rate = { ratePerSecond: 0.02, burst: 2, reserveAheadMs: 600_000 };
+  rateSync.configureLimiter("rate", { store: "nats", onFailure: "closed", ...rate });
   return rateSync;
 }
 
@@ -123,7 +129,9 @@ const WAYS = {
     say(await endOf(before.acquire()));
   },
   async "nats, closed when told"(order: EndingOrder) {
-    const rateSync = onNats(order);
+    const rateSync = onNats(order, OUTAGE_MS);
+    const isOpen = () => rateSync.initializeAllLimiters().then(() => true, () => false);
+    while (!await isOpen()) await sleep(20);
     const { waiting } = await useAll(rateSync);
     say("ready");
     await told();
