@@ -78,7 +78,7 @@ async function useAll(rateSync: RateSync): Promise<{ held: Permit[]; waiting: Pr
 const WAYS = {
   async "memory, without close"() {
     configureStore("memory", { engine: "memory" });
-    configureLimiter("rate", { store: "memory", ratePerSecond: 50, timeoutMs: 5_000 });
+    configureLimiter("rate", { store: "memory", ratePerSecond: 5, timeoutMs: 5_000 });
     configureLimiter("window", { store: "memory", algorithm: "sliding_window", limit: 2, windowMs: 3_600_000 });
     configureLimiter("permits", { store: "memory", maxConcurrent: 2, leaseMs: LEASE_MS });
     for (let i = 0; i < 3; i++) await acquire("rate", { key: "alice" });
