@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { ChildProcess } from "node:child_process";
 import { test } from "node:test";
 import { createRateSync } from "../../mod.ts";
-import { outputOf, startChild } from "../support/child.ts";
+import { lineOf, outputOf, startChild } from "../support/child.ts";
 import type { EndingOrder } from "../support/ending_process.ts";
 import { forEachServer, LIMIT, startServer } from "../support/nats_server.ts";
 import { freshBucket, PATIENT_MS } from "../support/nats_store.ts";
@@ -21,14 +21,6 @@ function start(order: EndingOrder): ChildProcess {
 /** What a process prints that ends by itself. */
 async function endingOf(order: EndingOrder): Promise<string> {
   return (await outputOf(start(order))).trim();
-}
-
-/** Resolves when the process has printed a line. */
-function line(child: ChildProcess): Promise<string> {
-  return new Promise((resolve, reject) => {
-    child.stdout?.once("data", (data) => resolve(String(data).trim()));
-    child.once("exit", (code) => reject(new Error(`it ended with ${code} before it said anything`)));
-  });
 }
 
 /** How many permits of the limiter are held, as the server says. */
@@ -87,7 +79,7 @@ await forEachServer((server) => {
       await using proxy = await startProxy(running.port);
       const order = { url: proxy.url, bucketName: freshBucket() };
       const child = start({ way: "nats, closed when told", ...order });
-      assertEquals(await line(child), "ready");
+      assertEquals(await lineOf(child), "ready");
       if (outage === "killed") await running.kill("SIGKILL");
       else if (outage === "stopped") await running.kill("SIGSTOP");
       else proxy.hold("to server", "to client");
@@ -109,7 +101,7 @@ await forEachServer((server) => {
 test("a program with an open connection stays until it is closed, as with every client of NATS", LIMIT, async () => {
   await using running = await startServer();
   const child = start({ way: "nats, without close", url: running.url, bucketName: freshBucket() });
-  assertEquals(await line(child), "used");
+  assertEquals(await lineOf(child), "used");
   await new Promise((resolve) => setTimeout(resolve, 500));
   assert(child.exitCode === null && child.signalCode === null, "it has ended");
   const gone = new Promise((resolve) => child.once("exit", resolve));

@@ -24,6 +24,14 @@ export async function outputOf(child: ChildProcess): Promise<string> {
   return output;
 }
 
+/** Resolves when the process has printed a line. */
+export function lineOf(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    child.stdout?.once("data", (data) => resolve(String(data).trim()));
+    child.once("exit", (code) => reject(new Error(`it ended with ${code} before it said anything`)));
+  });
+}
+
 /** A stopped process goes on for a moment: waits until none of its threads runs. Only Linux can tell. */
 export async function stopped(pid: number): Promise<void> {
   for (let left = 1_000; left > 0; left--) {
