@@ -5,9 +5,16 @@ import { test } from "node:test";
 import { startChild } from "../support/child.ts";
 import { forEachServer, LIMIT, type Signal, startServer } from "../support/nats_server.ts";
 import { freshBucket } from "../support/nats_store.ts";
-import type { PermitAnswer, PermitOrder, PermitOrders, PermitRequest } from "../support/permit_process.ts";
+import type {
+  CancelReport,
+  PermitAnswer,
+  PermitOrder,
+  PermitOrders,
+  PermitRequest,
+} from "../support/permit_process.ts";
 
-const LEASE_MS = 1_500;
+/** A process that the machine stops for two thirds of it loses its permits; who waits for its end waits as long. */
+const LEASE_MS = 3_000;
 /** What a busy machine may add to what takes a lease. */
 const LATE_MS = 3_000;
 
@@ -115,7 +122,7 @@ await forEachServer((server) => {
     await victim.orders.acquire("first");
     await victim.orders.acquire("second");
     // Past the first renewals.
-    await sleep(LEASE_MS);
+    await sleep(LEASE_MS / 2);
     assertEquals(await observer.orders.tryAcquire("early"), false);
     const killedAt = now();
     await victim.kill("SIGKILL");
@@ -124,7 +131,7 @@ await forEachServer((server) => {
     const granted = await Promise.all(["first", "second"].map((name) => observer.orders.acquire(name)));
     for (const at of granted) assertLess(at - killedAt, LEASE_MS + LATE_MS);
     // The survivor's permit is never given away, nor are those that were just taken.
-    for (const until = now() + 3 * LEASE_MS; now() < until; await sleep(50)) {
+    for (const until = now() + 1.2 * LEASE_MS; now() < until; await sleep(50)) {
       assertEquals(await observer.orders.tryAcquire("third"), false);
       assertEquals(await survivor.orders.isLost("kept"), false);
     }
@@ -156,7 +163,7 @@ await forEachServer((server) => {
     assertEquals(lost, true);
     assertStringIncludes(reason, "was lost");
     await paused.orders.release("first");
-    for (const until = now() + LEASE_MS; now() < until; await sleep(50)) {
+    for (const until = now() + LEASE_MS * 2 / 3; now() < until; await sleep(50)) {
       assertEquals(await observer.orders.tryAcquire("too many"), false);
       assertEquals(await paused.orders.tryAcquire("too many"), false);
     }
@@ -172,12 +179,17 @@ await forEachServer((server) => {
   server.test("300 acquires that are cancelled at any moment leave no permit behind [CON-8, TMO-7]", async () => {
     const { url } = await server.shared();
     await using processes = await startProcesses(url, 2, 5);
-    const reports = await Promise.all(processes.all.map(({ orders }) => orders.cancel(150, 400)));
+    const reports: CancelReport[] = [];
+    const sum = (of: "cancelled" | "granted") => reports.reduce((total, report) => total + report[of], 0);
+    const isOneSided = () => sum("cancelled") < 20 || sum("granted") < 20;
+    // Where the store is slow few are granted before they are cancelled.
+    for (let round = 0; round < 5 && isOneSided(); round++) {
+      reports.push(...await Promise.all(processes.all.map(({ orders }) => orders.cancel(150, 400))));
+    }
     const endedAt = now();
     assertEquals(reports.flatMap(({ errors }) => errors), []);
-    const sum = (of: "cancelled" | "granted") => reports.reduce((total, report) => total + report[of], 0);
-    assertEquals(sum("cancelled") + sum("granted"), 300);
-    assert(sum("cancelled") >= 20 && sum("granted") >= 20, `one-sided: ${JSON.stringify(reports)}`);
+    assertEquals(sum("cancelled") + sum("granted"), 150 * reports.length);
+    assert(!isOneSided(), `one-sided: ${JSON.stringify(reports)}`);
     const [one] = processes.all;
     assert(one);
     let left = await usage(one);

@@ -59,7 +59,7 @@ const now = () => performance.timeOrigin + performance.now();
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 function permitOrders({ url, bucketName, ...limit }: PermitOrder): PermitOrders {
-  const options = { url, bucketName, autoCreate: true, storage: "memory" } as const;
+  const options = { url, bucketName, autoCreate: true, storage: "memory", backendTimeoutMs: 30_000 } as const;
   const rateSync = createRateSync();
   rateSync.configureStore("nats", { engine: "nats", ...options });
   rateSync.configureLimiter("permits", { store: "nats", onFailure: "closed", ...limit });
