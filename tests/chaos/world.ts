@@ -261,11 +261,11 @@ function startProcess(name: string, proxy: TcpProxy | undefined, order: ChaosOrd
       resolve();
     })
   );
-  const pauses: Pause[] = [];
+  const paused: Pause[] = [];
   let pausedAt: number | undefined;
   const signal = (signal: "SIGSTOP" | "SIGCONT" | "SIGKILL") => code === undefined && process.kill(pid, signal);
   const resume = () => {
-    if (pausedAt !== undefined) pauses.push({ process: name, from: pausedAt, until: machineNow() });
+    if (pausedAt !== undefined) paused.push({ process: name, from: pausedAt, until: machineNow() });
     pausedAt = undefined;
     signal("SIGCONT");
   };
@@ -278,7 +278,9 @@ function startProcess(name: string, proxy: TcpProxy | undefined, order: ChaosOrd
     get crashedAt() {
       return crashedAt;
     },
-    pauses,
+    get pauses() {
+      return [...paused, ...recorded.stalls()];
+    },
     isOpen() {
       assert(code === undefined, `process ${name} has ended with ${code}`);
       return recorded.entries().some(([kind]) => kind === "opened");
@@ -292,8 +294,8 @@ function startProcess(name: string, proxy: TcpProxy | undefined, order: ChaosOrd
     resume,
     async kill() {
       signal("SIGKILL");
+      crashedAt ??= machineNow(); // that it is gone may be heard much later
       await exited;
-      crashedAt ??= machineNow();
     },
     async end() {
       if (crashedAt !== undefined) return;
@@ -309,11 +311,14 @@ function startProcess(name: string, proxy: TcpProxy | undefined, order: ChaosOrd
 interface Recorded {
   entries(): readonly Entry[];
   calls(): readonly Call[];
+  /** When the machine did not let it run. */
+  stalls(): readonly Pause[];
 }
 
 function recordOf(process: string, file: string): Recorded {
   const entries: Entry[] = [];
   const calls = new Map<number, Call>();
+  const stalls: Pause[] = [];
   let offset = 0;
 
   function read(): void {
@@ -326,6 +331,7 @@ function recordOf(process: string, file: string): Recorded {
       const entry: Entry = JSON.parse(line);
       entries.push(entry);
       noteCall(process, calls, entry);
+      if (entry[0] === "stalled") stalls.push({ process, from: entry[1], until: entry[2] });
     }
   }
 
@@ -337,6 +343,10 @@ function recordOf(process: string, file: string): Recorded {
     calls() {
       read();
       return [...calls.values()];
+    },
+    stalls() {
+      read();
+      return stalls;
     },
   };
 }
@@ -403,17 +413,22 @@ async function allFree(store: ChaosStore): Promise<void> {
   rateSync.configureStore("nats", { engine: "nats", ...store });
   for (const [id, { options }] of Object.entries(LIMITERS)) {
     rateSync.configureLimiter(id, options);
-    const state = async () => await rateSync.getLimiter(id).getState();
-    await until(`'${id}' is free again`, async () => (await state()).currentUsage === 0);
+    const isFree = () => rateSync.getLimiter(id).getState().then(({ currentUsage }) => currentUsage === 0, () => false);
+    await until(`'${id}' is free again`, isFree);
   }
 }
 
-async function until(what: string | (() => string), holds: () => boolean | Promise<boolean>): Promise<void> {
+/** Waits for something that comes about sooner or later, and looks for it every so often. */
+export async function until(
+  what: string | (() => string),
+  holds: () => boolean | Promise<boolean>,
+  everyMs = 50,
+): Promise<void> {
   for (const end = performance.now() + FOREVER_MS; !await holds();) {
     if (performance.now() > end) {
       throw new Error(`it never came about that ${typeof what === "string" ? what : what()}`);
     }
-    await sleep(50);
+    await sleep(everyMs);
   }
 }
 

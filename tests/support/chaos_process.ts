@@ -43,6 +43,8 @@ export type Entry =
   | readonly ["ended", id: number, at: number]
   | readonly ["lost", id: number, at: number]
   | readonly ["answered", id: number, at: number, kind: string]
+  /** The machine did not let the process run. */
+  | readonly ["stalled", from: number, until: number]
   | readonly ["warned", at: number, message: string]
   | readonly ["closed", at: number];
 
@@ -52,6 +54,9 @@ const PAUSE_MS = 40;
 /** Of twenty requests, one of each kind wants to wait only for so long, and one is cancelled. */
 const KINDS = 20;
 const SHORT_MS = 250;
+const LOOK_EVERY_MS = 20;
+/** Who does not come to look for this long was stopped: nothing that it does takes so long. */
+const STALL_MS = 200;
 /** A process that does not end by itself is a failure, but shall not stay for ever. */
 const STUCK_MS = 30_000;
 
@@ -59,7 +64,14 @@ async function run({ record, store, limiters }: ChaosOrder, over: AbortSignal): 
   const file = openSync(record, "a");
   // At once and not later: a process that is killed has recorded everything that it saw.
   const write = (...entry: Entry) => void writeSync(file, JSON.stringify(entry) + "\n");
-  const warn = (message: string) => write("warned", machineNow(), message);
+  let ranAt = machineNow();
+  const now = () => {
+    const at = machineNow();
+    if (at - ranAt > STALL_MS) write("stalled", ranAt, at);
+    return ranAt = at;
+  };
+  const heartbeat = setInterval(now, LOOK_EVERY_MS);
+  const warn = (message: string) => write("warned", now(), message);
   const rateSync = createRateSync({ logger: { debug() {}, info() {}, warn, error: warn } });
   rateSync.configureStore("nats", { engine: "nats", autoCreate: true, ...store });
   for (const [id, { options }] of Object.entries(limiters)) rateSync.configureLimiter(id, options);
@@ -69,7 +81,7 @@ async function run({ record, store, limiters }: ChaosOrder, over: AbortSignal): 
       return sleep(PAUSE_MS).then(() => false);
     });
   }
-  write("opened", machineNow());
+  write("opened", now());
   let last = 0;
 
   async function callOnce(limiter: string, caller: number): Promise<void> {
@@ -78,26 +90,26 @@ async function run({ record, store, limiters }: ChaosOrder, over: AbortSignal): 
     const kind = Math.floor(Math.random() * KINDS);
     const cost = kind % 4 === 3 ? mostCost : 1;
     const cancelled = kind === 2 ? AbortSignal.timeout(Math.random() * SHORT_MS) : undefined;
-    const asked = machineNow();
-    write("asked", id, asked, limiter, caller, cost);
+    write("asked", id, now(), limiter, caller, cost);
+    const asked = machineNow(); // to write that may have taken a while
     try {
       const permit = await rateSync.acquire(limiter, {
         cost,
         signal: cancelled ? AbortSignal.any([cancelled, over]) : over,
         ...kind === 0 ? { timeoutMs: 0 } : kind === 1 ? { timeoutMs: SHORT_MS } : {},
       });
-      const granted = machineNow();
+      const granted = now();
       // Who does not want to wait does not hear how long the store took.
       write("granted", id, granted, kind === 0 ? granted : asked + permit.waitedMs);
       if (maxConcurrent !== undefined) {
-        permit.signal.addEventListener("abort", () => write("lost", id, machineNow()));
+        permit.signal.addEventListener("abort", () => write("lost", id, now()));
         await sleep(kind === 3 ? longHoldMs : Math.random() * holdMs);
       }
-      write("ended", id, machineNow());
+      write("ended", id, now());
       await permit.release();
     } catch (error) {
       const kind = kindOf(error, cancelled?.aborted || over.aborted);
-      write("answered", id, machineNow(), kind);
+      write("answered", id, now(), kind);
       if (!over.aborted && kind !== "aborted") await sleep(PAUSE_MS);
     }
   }
@@ -110,7 +122,8 @@ async function run({ record, store, limiters }: ChaosOrder, over: AbortSignal): 
     ),
   );
   await rateSync.close();
-  write("closed", machineNow());
+  clearInterval(heartbeat);
+  write("closed", now());
   closeSync(file);
 }
 
