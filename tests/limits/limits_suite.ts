@@ -42,6 +42,8 @@ const HELD_UP_MS = 5;
 const LONG_MS = 60_000;
 /** Nothing that was used up comes back in this time. */
 const SOON_MS = 1_000;
+/** So long that it is not renewed, which changes what is stored, during a test. */
+const leaseMs = 600_000;
 /** A rate that gives nothing back during a test. */
 const SLOW = { ratePerSecond: 0.01 } as const;
 const ID = "limit";
@@ -227,14 +229,15 @@ function slidingWindow(check: Check): void {
   });
 
   check("a timeout that is too short is refused, and one that is long enough waits [SW-2, TMO-6]", async (world) => {
-    const limiter = world.process({ algorithm: "sliding_window", limit: 1, windowMs: 400 });
+    const windowMs = 1_000;
+    const limiter = world.process({ algorithm: "sliding_window", limit: 1, windowMs });
     const first = await startOf(limiter);
     const before = await world.stored();
     refused(await limiter.tryAcquire({ timeoutMs: 20 }));
     assertEquals(await world.stored(), before);
     const result = await limiter.tryAcquire({ timeoutMs: 10_000 });
     granted(result);
-    assertGreaterOrEqual(now() - first.at, 400 - LATE_MS);
+    assertGreaterOrEqual(now() - first.at, windowMs - LATE_MS);
     assertGreater(result.allowed ? result.waitedMs : 0, 0);
   });
 
@@ -504,7 +507,7 @@ function combined(check: Check): void {
     const before = await world.counted();
     const leave = new AbortController();
     const gone = assertRejects(() => limiter.acquire({ signal: leave.signal }), Error, "enough");
-    const error = await assertRejects(() => limiter.acquire({ timeoutMs: 60 }), RateLimiterAcquisitionError);
+    const error = await assertRejects(() => limiter.acquire({ timeoutMs: 1_000 }), RateLimiterAcquisitionError);
     assertInstanceOf(error, RateLimiterAcquisitionError);
     assertEquals([error.reason, error.rule], ["timeout", "1 at the same time"]);
     leave.abort(new Error("enough"));
@@ -520,21 +523,23 @@ function combined(check: Check): void {
 
   check("who leaves before a reserved moment has come gives everything back [TMO-7, CMB-3]", async (world) => {
     const limiter = world.process({
-      ratePerSecond: 2,
-      rates: [{ limit: 1, windowMs: 500, algorithm: "sliding_window" }],
+      ratePerSecond: 0.1,
+      rates: [{ limit: 1, windowMs: 10_000, algorithm: "sliding_window" }],
       maxConcurrent: 3,
+      leaseMs,
+      reserveAheadMs: 20_000,
     });
     await limiter.acquire();
     const before = await world.counted();
     const leave = new AbortController();
     const gone = assertRejects(() => limiter.acquire({ signal: leave.signal }), Error, "enough");
     const equal = async () => JSON.stringify(await world.counted()) === JSON.stringify(before);
-    for (let i = 0; i < 20 && await equal(); i++) await sleep(5);
+    for (let i = 0; i < 400 && await equal(); i++) await sleep(5);
     assertEquals(await equal(), false, "nothing was reserved");
     leave.abort(new Error("enough"));
     await gone;
     // Nobody waits for the write that gives it back.
-    for (let i = 0; i < 100 && !(await equal()); i++) await sleep(5);
+    for (let i = 0; i < 1_000 && !(await equal()); i++) await sleep(5);
     assertEquals(await world.counted(), before);
   });
 
@@ -570,16 +575,16 @@ function combined(check: Check): void {
 const OF_THREE: readonly (readonly [what: string, LimiterOptions, rule: string])[] = [
   ["a rate", { ...SLOW, burst: 3 }, "0.01/s, burst 3"],
   ["a window", { algorithm: "sliding_window", limit: 3, windowMs: LONG_MS }, "3 in any 60 s"],
-  ["permits", { maxConcurrent: 3 }, "3 at the same time"],
+  ["permits", { maxConcurrent: 3, leaseMs }, "3 at the same time"],
   [
     "a rate and a window",
     { ...SLOW, burst: 5, rates: [{ limit: 3, windowMs: LONG_MS, algorithm: "sliding_window" }] },
     "3 in any 60 s",
   ],
-  ["a rate and permits", { ...SLOW, burst: 5, maxConcurrent: 3 }, "3 at the same time"],
+  ["a rate and permits", { ...SLOW, burst: 5, maxConcurrent: 3, leaseMs }, "3 at the same time"],
   [
     "a window and permits",
-    { algorithm: "sliding_window", limit: 3, windowMs: LONG_MS, maxConcurrent: 5 },
+    { algorithm: "sliding_window", limit: 3, windowMs: LONG_MS, maxConcurrent: 5, leaseMs },
     "3 in any 60 s",
   ],
   [
@@ -588,6 +593,7 @@ const OF_THREE: readonly (readonly [what: string, LimiterOptions, rule: string])
       ...SLOW,
       burst: 3,
       maxConcurrent: 5,
+      leaseMs,
       rates: [{ limit: 4, windowMs: LONG_MS, algorithm: "sliding_window" }],
     },
     "0.01/s, burst 3",
@@ -666,7 +672,7 @@ function introspection(check: Check): void {
   });
 
   check("retryAfterMs is when the same request is granted [CHK-4, STA-7]", async (world) => {
-    const limiter = world.process({ algorithm: "sliding_window", limit: 2, windowMs: 500 });
+    const limiter = world.process({ algorithm: "sliding_window", limit: 2, windowMs: 1_000 });
     await limiter.acquire({ cost: 2 });
     const { retryAfterMs } = refused(await limiter.tryAcquire({ cost: 2 }));
     const peek = refused(await limiter.check({ cost: 2, consume: false }));
