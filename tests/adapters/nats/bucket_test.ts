@@ -3,6 +3,7 @@ import type { NatsConnection } from "@nats-io/nats-core";
 import { test } from "node:test";
 import { isAtLeast } from "../../../src/adapters/nats/bucket.ts";
 import { isMarker, subjectOf, ttlHeader } from "../../../src/adapters/nats/kv.ts";
+import type { NatsStore } from "../../../src/adapters/nats/store.ts";
 import { InvalidArgumentError, StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer, LIMIT, natsServers, startCluster } from "../../support/nats_server.ts";
 import { connectionOf, freshBucket, PATIENT_MS, testStore } from "../../support/nats_store.ts";
@@ -204,18 +205,23 @@ for (const server of servers) {
     async () => {
       await using cluster = await startCluster(3, { server });
       const bucketName = freshBucket();
-      const replicated = { url: cluster.url, bucketName, replicas: 3, backendTimeoutMs: 1_000 };
-      await using admin = testStore({ url: cluster.url, backendTimeoutMs: 1_000 });
+      // What a server without a leader does not answer is asked again, as soon as that.
+      const hasty = { url: cluster.url, backendTimeoutMs: 1_000 };
+      const replicated = { url: cluster.url, bucketName, replicas: 3 };
+      await using admin = testStore(hasty);
       await untilElected(() => admin.open());
       if (safe) {
-        await using store = testStore(replicated);
+        await using store = testStore({ ...replicated, backendTimeoutMs: 10_000 });
         await untilElected(() => store.open());
         const results = await Promise.all(Array.from({ length: 8 }, () => store.kv.compareAndSet("a", text("1"), 0)));
         assertEquals(results.filter(({ ok }) => ok).length, 1);
         return;
       }
-      await using wanted = testStore(replicated);
-      await assertRejects(() => wanted.open(), StoreUnavailableError, "breaks compare-and-set on replicated buckets");
+      await using wanted = testStore({ ...replicated, ...hasty });
+      const refuses = async (store: NatsStore, why: string) => {
+        await assertRejects(() => store.open(), StoreUnavailableError, why);
+      };
+      await untilElected(() => refuses(wanted, "breaks compare-and-set on replicated buckets"));
       await untilElected(async () => {
         await api(await connectionOf(admin), `STREAM.CREATE.KV_${bucketName}`, {
           name: `KV_${bucketName}`,
@@ -225,8 +231,8 @@ for (const server of servers) {
           max_msgs_per_subject: 1,
         });
       });
-      await using found = testStore({ url: cluster.url, bucketName, backendTimeoutMs: 1_000 });
-      await assertRejects(() => found.open(), StoreUnavailableError, "has 3 replicas");
+      await using found = testStore({ ...hasty, bucketName });
+      await untilElected(() => refuses(found, "has 3 replicas"));
     },
   );
 }
