@@ -14,10 +14,11 @@ const MODES = ["open", "closed", "local"] as const;
 interface Options {
   readonly url: string;
   readonly breakerFailures: number;
+  readonly backendTimeoutMs?: number;
 }
 
 /** A registry with a limiter for each mode, and one with permits. */
-function setUp({ url, breakerFailures }: Options): RateSync & { log: LogBook } {
+function setUp({ url, breakerFailures, backendTimeoutMs = BACKEND_TIMEOUT_MS }: Options): RateSync & { log: LogBook } {
   const log = logBook();
   const rateSync = createRateSync({ logger: log });
   rateSync.configureStore("nats", {
@@ -30,7 +31,7 @@ function setUp({ url, breakerFailures }: Options): RateSync & { log: LogBook } {
     breakerMaxCoolDownMs: 200,
   });
   for (const onFailure of MODES) {
-    const unlimited = { ratePerSecond: 1e6, burst: 1e6, backendTimeoutMs: BACKEND_TIMEOUT_MS };
+    const unlimited = { ratePerSecond: 1e6, burst: 1e6, backendTimeoutMs };
     rateSync.configureLimiter(onFailure, { store: "nats", onFailure, ...unlimited });
   }
   rateSync.configureLimiter("permits", { store: "nats", ratePerSecond: 1e6, maxConcurrent: 3, leaseMs: 120_000 });
@@ -133,7 +134,8 @@ await forEachServer((server) => {
     server.test(`a server that is down at the start is an outage like any other, and connects later, ${how} [FAIL-1, FAIL-2, FAIL-3]`, async () => {
       await using running = await server.start();
       await running.stop();
-      await using rateSync = setUp({ url: running.url, breakerFailures });
+      // Nothing listens there, and a connection is refused at once: or as soon as a busy machine comes to it.
+      await using rateSync = setUp({ url: running.url, breakerFailures, backendTimeoutMs: 5_000 });
       for (const id of ["open", "local"]) await rateSync.initializeLimiter(id);
       const [closed] = await Promise.allSettled([rateSync.initializeLimiter("closed")]);
       assert(closed.status === "rejected" && closed.reason instanceof RateLimiterAcquisitionError);
