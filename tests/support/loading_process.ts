@@ -18,7 +18,7 @@ const loaded = () => [...seen, ...Object.keys(cache)].map((name) => name.replace
 
 const quiet = () => {};
 const logger = { debug: quiet, info: quiet, warn: quiet, error: quiet };
-const nowhere = { url: "nats://127.0.0.1:1", backendTimeoutMs: 500 };
+const nowhere = { url: "nats://127.0.0.1:1", backendTimeoutMs: 30_000 };
 
 /** What is done with each entry, step by step. */
 const STEPS: Readonly<Record<string, () => AsyncGenerator<string>>> = {
