@@ -152,10 +152,11 @@ await forEachServer((server) => {
       };
       while (!await isMarked()) await sleep(100);
     }
+    await using store = testStore(place);
+    await store.open(); // what is written next lives for two seconds
     // One who knew the value, and one who never saw it.
     await here.acquire("once", { key: "a", timeoutMs: 60_000 });
     await elsewhere.acquire("once", { key: "b", timeoutMs: 60_000 });
-    await using store = testStore(place);
     for (const key of keys) assert(await store.kv.get(`once.${key}`), key);
   });
 });
