@@ -98,7 +98,7 @@ await forEachServer((server) => {
     rateSync.configureLimiter("slow", { store: "nats", ratePerSecond: 1 / 30 });
     await rateSync.acquire("fast");
     assertEquals((await rateSync.tryAcquire("slow")).allowed, true);
-    await using store = testStore({ url, bucketName, autoCreate: false });
+    await using store = testStore({ url, bucketName });
     const connection = await connectionOf(store);
     const ask = async (subject: string, body: unknown) => {
       const api = `$JS.API.${subject}.KV_${bucketName}`;

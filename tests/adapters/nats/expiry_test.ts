@@ -183,6 +183,7 @@ await forEachServer((server) => {
     }
     await using store = testStore(place);
     await store.open(); // what is written next lives for two seconds
+    await elsewhere.initializeLimiter("once");
     // One who knew the value, and one who never saw it.
     await here.acquire("once", { key: "a", timeoutMs: 60_000 });
     await elsewhere.acquire("once", { key: "b", timeoutMs: 60_000 });
