@@ -274,11 +274,13 @@ await forEachServer((server) => {
     const { source, errorMs, measuredAt } = store.readClock();
     assertEquals({ source, errorMs, measuredAt }, { source: "server", errorMs: Infinity, measuredAt: null });
     await store.open();
-    assert(Math.abs((store.readClock().measuredAt ?? 0) - Date.now()) < 2_000);
+    assert(Math.abs((store.readClock().measuredAt ?? 0) - Date.now()) < 60_000);
+    // Between two looks at clocks the machine may stop this process, but not each time.
+    const least = (differenceOf: () => number) => Math.min(...Array.from({ length: 20 }, differenceOf).map(Math.abs));
     // the server is on this host, so both clocks are one
-    assertLessOrEqual(Math.abs(store.clock.now() - Date.now()), store.readClock().errorMs + 2);
+    assertLessOrEqual(least(() => store.clock.now() - Date.now()), store.readClock().errorMs + 2);
     assertLessOrEqual(
-      Math.abs(store.readClock().offsetMs - (Date.now() - systemClock.now())),
+      least(() => store.readClock().offsetMs - (Date.now() - systemClock.now())),
       store.readClock().errorMs + 2,
     );
   });
