@@ -247,11 +247,15 @@ async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
+type ClusterOptions = Omit<ServerOptions, "port" | "name" | "storeDir">;
+
 /** Starts `count` servers as one cluster. They accept clients at once; a leader is elected soon after. */
-export async function startCluster(
-  count = 3,
-  options: Omit<ServerOptions, "port" | "name" | "storeDir"> = {},
-): Promise<RunningCluster> {
+export async function startCluster(count = 3, options: ClusterOptions = {}): Promise<RunningCluster> {
+  // By the time that a server listens on a port that was free the system may have given it to another one.
+  return await startOnFreePorts(count, options).catch(() => startOnFreePorts(count, options));
+}
+
+async function startOnFreePorts(count: number, options: ClusterOptions): Promise<RunningCluster> {
   const ports = await freePorts(count);
   const routes = ports.map((port) => `nats://127.0.0.1:${port}`).join(", ");
   const started = await Promise.allSettled(ports.map((port, i) =>
