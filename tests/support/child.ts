@@ -34,7 +34,7 @@ export function lineOf(child: ChildProcess): Promise<string> {
 
 /** A stopped process goes on for a moment: waits until none of its threads runs. Only Linux can tell. */
 export async function stopped(pid: number): Promise<void> {
-  for (let left = 1_000; left > 0; left--) {
+  for (let left = 10_000; left > 0; left--) {
     try {
       const tasks = readdirSync(`/proc/${pid}/task`);
       const states = tasks.map((task) => /\) (\S)/.exec(readFileSync(`/proc/${pid}/task/${task}/stat`, "utf8"))?.[1]);
@@ -44,4 +44,5 @@ export async function stopped(pid: number): Promise<void> {
     }
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
+  throw new Error(`process ${pid} was told to stop, and goes on`);
 }
