@@ -27,7 +27,7 @@ function endOf(socket: Socket): End {
       assertEquals(text, expected);
       text = "";
     },
-    closed: once(socket, "close"),
+    closed: new Promise<void>((resolve) => socket.on("close", () => resolve())),
   };
 }
 
