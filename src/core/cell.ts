@@ -86,6 +86,8 @@ const GRACE_MS = 40;
 const MOST_MISSED = 3;
 /** Who has lost races for this long tries again without pauses, and so meets the room that others make. */
 const STARVED_MS = 500;
+/** No timer is shorter. */
+const LEAST_TIMER_MS = 1;
 /** How long to wait after a failure before the store is told again which permits are held. */
 const TELL_AGAIN_MS = 500;
 
@@ -237,6 +239,8 @@ export class Cell implements Counter, Visitor {
     const refused = isCertain ? this.#refuseNow(demand, now, deadline, cause !== undefined) : undefined;
     if (refused) return refused;
     if (cause) return { kind: "failed", cause, attempts: 0 };
+    // Who cannot wait makes everybody look, also where something is in stock for somebody else.
+    if (deadline <= now && !isCertain) this.#resumeAt = -Infinity;
     if (deadline > now || this.#driving || !this.#borrows(now)) return undefined;
     let outcome: Outcome | undefined;
     this.#join(new Waiter<Outcome>(demand, now, deadline, Infinity, (ended) => outcome = ended), now);
@@ -1030,9 +1034,7 @@ export class Cell implements Counter, Visitor {
     }
     if (this.#line.length === 0 && !this.#driving) this.#line.soonestDeadline = Infinity;
     if (this.#holdings) this.#setLeaseAlarm(this.#holdings);
-    const { lateness, toleranceMs } = this.#context;
-    const next = (this.#schedule?.next ?? Infinity) - missOf(lateness, toleranceMs);
-    let at = Math.min(next, this.#driving ? Infinity : this.#line.soonestDeadline);
+    let at = Math.min(this.#whenToWake(), this.#driving ? Infinity : this.#line.soonestDeadline);
     if (this.#line.length > 0 && !this.#driving) at = Math.min(at, this.#resumeAt);
     if (at < Infinity) this.#rings.set(at);
     if (this.#driving) {
@@ -1041,6 +1043,17 @@ export class Cell implements Counter, Visitor {
     }
     if (at === Infinity) this.#alarm?.clear();
     if (this.#line.length === 0) this.#hints?.unlisten();
+  }
+
+  /** When to be woken for the next moment that was granted: sooner, where timers are late. */
+  #whenToWake(): number {
+    const next = this.#schedule?.next ?? Infinity;
+    if (next === Infinity) return next;
+    const { lateness, toleranceMs, store: { clock } } = this.#context;
+    const missMs = missOf(lateness, toleranceMs);
+    if (missMs === 0) return next;
+    // Who was woken too soon waits for a timer again, and not for the next turn: that says nothing about timers.
+    return Math.min(next, Math.max(next - missMs, clock.now() + LEAST_TIMER_MS));
   }
 
   #setLeaseAlarm({ leaseUntil, renewAt }: Holdings): void {

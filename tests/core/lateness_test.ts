@@ -24,7 +24,8 @@ async function startsOf(options: LimiterOptions, lateBy: () => number): Promise<
   const late = {
     ...clock,
     now: () => clock.now(),
-    sleep: (ms: number, signal?: AbortSignal) => clock.sleep(ms + lateBy(), signal),
+    // What is over already takes no timer.
+    sleep: (ms: number, signal?: AbortSignal) => clock.sleep(ms > 0 ? ms + lateBy() : 0, signal),
   };
   const starts: Start[] = [];
   const over = new AbortController();

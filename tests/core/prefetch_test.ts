@@ -9,6 +9,7 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
+import { memoryKv } from "../../src/adapters/memory.ts";
 import type { LimiterOptions } from "../../src/config/options.ts";
 import type { Grant } from "../../src/core/batch.ts";
 import { NotSynchronousError, RateLimiterAcquisitionError } from "../../src/core/errors.ts";
@@ -103,6 +104,31 @@ test("a slot in stock is there without a promise, and nobody is asked for it", a
   // Another cost is not in stock.
   assertThrows(() => process.limiter.tryAcquireSync({ cost: 2 }), NotSynchronousError);
 });
+
+for (const place of ["in memory", "on a server"] as const) {
+  test(`who does not want to wait hears so at once, behind others and with something in stock, ${place}`, async () => {
+    const { clock, start, run } = createSimulation();
+    const limit = { ratePerSecond: 10, burst: 5, prefetch: 20, failClosed: true };
+    const { limiter } = start(limit, place === "in memory" ? { store: { kv: memoryKv(clock) } } : { latencyMs: 1 });
+    const leaves = Array.from({ length: 40 }, () => new AbortController());
+    let granted = 0;
+    const calls: Promise<unknown>[] = [];
+    for (const { signal } of leaves) {
+      calls.push(limiter.acquire({ signal }).then(() => granted++, () => {}));
+      await clock.advance(20);
+    }
+    // Those who go leave their slots in the stock, and others wait behind them.
+    for (const leave of leaves.slice(granted, granted + 3)) leave.abort();
+    const asked = clock.now();
+    assertEquals((await run(limiter.tryAcquire())).allowed, false);
+    assertLessOrEqual(clock.now() - asked, 2);
+    if (place === "in memory") assertEquals(limiter.tryAcquireSync().allowed, false);
+    await run(Promise.all(calls));
+    // The burst, and then one after the other: no slot went to somebody who was told that there was none.
+    assertEquals(granted, 37);
+    assertLessOrEqual(clock.now(), asked + (37 - 5) * 100);
+  });
+}
 
 test("where nobody asks nothing is taken, and where more ask more is", () => {
   const wishes = [5_000, 200, 50, 20, 10, 5, 1].map((everyMs) => {

@@ -7,6 +7,7 @@ import {
   INFO,
   type NatsConnection,
   NatsConnectionImpl,
+  protoLen,
   type Server,
   setTransportFactory,
   type Transport,
@@ -31,6 +32,7 @@ export function connect(options: ConnectionOptions): Promise<NatsConnection> {
 
 function createDenoTransport(): Transport {
   const lost = Promise.withResolvers<void>();
+  const opening = new AbortController();
   let connection: Deno.TcpConn | Deno.TlsConn | undefined;
   let isEncrypted = false;
   let isClosed = false;
@@ -81,6 +83,7 @@ function createDenoTransport(): Transport {
 
   function shut(error?: Error): void {
     isClosed = true;
+    opening.abort();
     if (error) transport.closeError ??= error;
     try {
       connection?.close();
@@ -97,14 +100,18 @@ function createDenoTransport(): Transport {
   }
 
   async function open({ hostname, port, tlsName }: Server, options: ConnectionOptions): Promise<void> {
-    const socket = await Deno.connect({ hostname, port });
+    const socket = await Deno.connect({ hostname, port, signal: opening.signal });
     connection = socket;
+    // Whoever has waited for this may have given up meanwhile.
+    opening.signal.throwIfAborted();
     socket.setNoDelay(true);
     const info = await readInfo(socket);
     checkOptions(info, options);
     if (!info.tls_required && !(info.tls_available && options.tls !== null)) return;
-    const { caFile } = options.tls ?? {};
-    const caCerts = caFile === undefined ? [] : [await Deno.readTextFile(caFile)];
+    // Before that anybody may have said something: of it only the first line is heard.
+    greeting = greeting.subarray(0, protoLen(greeting));
+    const { ca, caFile } = options.tls ?? {};
+    const caCerts = [ca, caFile && await Deno.readTextFile(caFile)].filter((text) => text !== undefined);
     const secure = await Deno.startTls(socket, { hostname: tlsName || hostname, caCerts });
     connection = secure;
     await secure.handshake();
@@ -133,7 +140,8 @@ function createDenoTransport(): Transport {
       try {
         while (connection && !isClosed) {
           const bytes = await read(connection);
-          if (!bytes) break;
+          // What comes for a connection that is given up is not for the next one.
+          if (!bytes || isClosed) break;
           yield bytes;
         }
       } catch (error) {
