@@ -4,6 +4,7 @@ import type { Answer, ForeignWork, HandOver, Verdict } from "./hand_over.ts";
 import { type Identity, isNotApplied, type Ledger } from "./ledger.ts";
 import type { Writer } from "./state.ts";
 import type { Store } from "./store.ts";
+import { Trips } from "./trips.ts";
 import type { Work } from "./work.ts";
 
 /** A guest, and how it was decided. */
@@ -89,7 +90,8 @@ export function createTurns(options: TurnsOptions): Turns {
   let told: string | undefined;
   /** How often in a row it was said that somebody else writes. */
   let hops = 0;
-  let lastAskMs = 0;
+  /** How long answers take. */
+  const asks = new Trips();
 
   /** Work that was handed over here is not handed over again, but told where. */
   function follow(leader: string, now: number): void {
@@ -115,7 +117,7 @@ export function createTurns(options: TurnsOptions): Turns {
       return guests.size > 0;
     },
     leader: (now) => following.leader(now),
-    askMs: (now) => following.leader(now) === undefined ? 0 : lastAskMs,
+    askMs: (now) => following.leader(now) === undefined ? 0 : asks.ms,
     async receive(foreign) {
       const now = clock.now();
       if (foreign.isYourTurn) following.lead();
@@ -132,7 +134,7 @@ export function createTurns(options: TurnsOptions): Turns {
     lead: () => following.lead(),
     async ask(leader, work) {
       const sentAt = clock.now();
-      const tripMs = Math.max(ledger.tripMs, lastAskMs);
+      const tripMs = Math.max(ledger.tripMs, asks.ms);
       const patienceMs = Math.min(
         Math.max(LEAST_PATIENCE_MS, TRIPS_OF_PATIENCE * tripMs),
         longestPatienceMs(backendTimeoutMs),
@@ -154,7 +156,7 @@ export function createTurns(options: TurnsOptions): Turns {
         return { kind: "declined" };
       }
       hops = 0;
-      lastAskMs = now - sentAt;
+      asks.took(now - sentAt, now);
       if (answer.verdict.isNext) following.lead();
       else following.answered(now);
       return answer;

@@ -87,6 +87,11 @@ export const regressions: readonly Regression[] = [
     seeds: [8_022_239],
   },
   {
+    was: "a process that stood still takes that for the time an answer takes, and reserves as far ahead",
+    profile: "local",
+    seeds: [13_006_121, 13_048_817],
+  },
+  {
     was: "timers that are later than a window allows miss one slot after the other",
     profile: "calm",
     seeds: [7_229],
