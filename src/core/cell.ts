@@ -238,9 +238,9 @@ export class Cell implements Counter, Visitor {
     const isCertain = this.#prefetch?.isEmpty ?? true;
     const refused = isCertain ? this.#refuseNow(demand, now, deadline, cause !== undefined) : undefined;
     if (refused) return refused;
+    // Somebody may wait for a permit that has been released, or have left something in stock: who cannot wait makes all look.
+    if (deadline <= now) this.#resumeAt = -Infinity;
     if (cause) return { kind: "failed", cause, attempts: 0 };
-    // Who cannot wait makes everybody look, also where something is in stock for somebody else.
-    if (deadline <= now && !isCertain) this.#resumeAt = -Infinity;
     if (deadline > now || this.#driving || !this.#borrows(now)) return undefined;
     let outcome: Outcome | undefined;
     this.#join(new Waiter<Outcome>(demand, now, deadline, Infinity, (ended) => outcome = ended), now);
@@ -276,8 +276,6 @@ export class Cell implements Counter, Visitor {
     if (this.#startsTooLate(known, now, this.#line.cost, demand, deadline)) {
       return this.#refusal(known, now, demand, 0);
     }
-    // Somebody waits for a permit, and one may have been released: who cannot wait makes everybody look.
-    if (deadline <= now) this.#resumeAt = -Infinity;
     return undefined;
   }
 
