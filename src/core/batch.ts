@@ -93,6 +93,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
   let held: Batch<R>["held"];
   let heldUntil = Infinity;
   let dealtWith = 0;
+  const latestStart = now + reachOf(rules, horizon - now, lead);
   for (const request of requests) {
     const at = earliestStart(rules, parts, time, request.demand);
     const from = at + epoch;
@@ -106,7 +107,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
     const latest = Math.max(request.deadline, request.patient ? now : now + lead);
     if (permitsAreTaken ? !request.patient : from > latest) {
       refused.push({ request, refusal: refusalOf(rules, { ...state, parts }, now, request.demand) });
-    } else if (from > horizon) {
+    } else if (from > latestStart) {
       held = permitsAreTaken ? "permit" : "time";
       heldUntil = from;
       break;
@@ -122,6 +123,19 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
     dealtWith++;
   }
   return { parts, granted, refused, dealtWith, held, heldUntil };
+}
+
+/** Until the next answer is here, if it is asked for a little later than it could be. */
+const TWO_ANSWERS = 2.25;
+
+/**
+ * How far ahead slots are granted, in milliseconds. Where answers take longer than anybody is to reserve ahead, what starts
+ * by the time this one is here is granted with it or never; and a rate is used up only if that holds for what starts until
+ * the next one is here, too. A window keeps all that was reserved, and has to stay short.
+ */
+export function reachOf(rules: readonly Rule[], reserveAheadMs: number, leadMs: number): number {
+  const limitsWindow = rules.some(({ kind }) => kind === "window");
+  return Math.max(reserveAheadMs, limitsWindow ? leadMs : TWO_ANSWERS * leadMs);
 }
 
 /** A refusal of the request in this state. */

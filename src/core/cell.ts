@@ -1,5 +1,5 @@
 import { type Alarm, createAlarm } from "./alarm.ts";
-import { type Batch, type Grant, refusalOf, type Undo } from "./batch.ts";
+import { type Batch, type Grant, reachOf, refusalOf, type Undo } from "./batch.ts";
 import { earliestStart, earliestStartBehind, obstacle, type Parts, takeAll } from "./decide.ts";
 import type { Counter, Desk } from "./desk.ts";
 import type { Gate, Visitor } from "./gate.ts";
@@ -807,7 +807,8 @@ export class Cell implements Counter, Visitor {
     if (held === "time") {
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
       const { attempts } = head;
-      return whenToReserve({ until: heldUntil, reserveAheadMs, attempts, hadItsTurn, random: random() });
+      const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now));
+      return whenToReserve({ until: heldUntil, reachMs, attempts, hadItsTurn, random: random() });
     }
     this.#meetFull(head, state.parts);
     this.#listen();

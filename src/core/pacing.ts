@@ -32,7 +32,8 @@ export function stepOf(reserveAheadMs: number): number {
 export interface Held {
   /** When it could start. */
   readonly until: number;
-  readonly reserveAheadMs: number;
+  /** How far ahead slots are granted, in milliseconds. */
+  readonly reachMs: number;
   /** In how many plans it was looked at. */
   readonly attempts: number;
   /** Whether its process has just had its turn. */
@@ -46,10 +47,10 @@ export interface Held {
  * once, and not all processes at the same moment; and the sooner the more turns went to others, as a clock that is a little
  * late would else lose all of them.
  */
-export function whenToReserve({ until, reserveAheadMs, attempts, hadItsTurn, random }: Held): number {
+export function whenToReserve({ until, reachMs, attempts, hadItsTurn, random }: Held): number {
   const jitter = (0.5 + random) / (1 + attempts / ATTEMPTS_TO_HURRY);
   // Who has just had its turn knows best what stands there, and would win again: it leaves the others a start.
-  return Math.min(until, until - reserveAheadMs + stepOf(reserveAheadMs) * (jitter + (hadItsTurn ? 1 : 0)));
+  return Math.min(until, until - reachMs + stepOf(reachMs) * (jitter + (hadItsTurn ? 1 : 0)));
 }
 
 /** When to look again for one that waits for a permit since `since`. */

@@ -496,6 +496,28 @@ for (
   });
 }
 
+for (const [reserveAheadMs, latencyMs] of [[1_000, 900], [100, 60], [0, 60]] as const) {
+  test(`a rate is used up although answers take ${2 * latencyMs} ms, and ${reserveAheadMs} ms may be reserved [TB-1, TB-5]`, async () => {
+    const { clock, start, run } = createSimulation();
+    const limit = { ratePerSecond: 100, burst: 1 } as const;
+    const { limiter } = start({ ...limit, reserveAheadMs, failClosed: true, backendTimeoutMs: 20_000 }, { latencyMs });
+    const starts: Start[] = [];
+    const over = new AbortController();
+    const callers = Array.from({ length: 1_000 }, async () => {
+      while (!over.signal.aborted) {
+        await limiter.acquire({ signal: over.signal });
+        starts.push({ at: clock.now(), cost: 1, until: Infinity });
+      }
+    });
+    const ended = Promise.allSettled(callers);
+    await run(clock.sleep(60_000));
+    over.abort();
+    await run(ended);
+    assertEquals(rateExcess(starts, limit, 8), undefined);
+    assertGreaterOrEqual(starts.length, 0.8 * 6_000);
+  });
+}
+
 test("nobody of those who come at once is granted after its timeout, though the store was slow [TMO-1, TMO-6]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ algorithm: "sliding_window", limit: 10, windowMs: 60_000 }, { latencyMs: 300 });

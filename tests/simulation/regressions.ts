@@ -96,4 +96,14 @@ export const regressions: readonly Regression[] = [
     profile: "calm",
     seeds: [7_229],
   },
+  {
+    was: "where answers take longer than slots are reserved ahead, each answer grants a single one",
+    profile: "slow",
+    seeds: [14_016_986, 15_046_214],
+  },
+  {
+    was: "the same, while answers get lost",
+    profile: "lossy",
+    seeds: [8_002_765],
+  },
 ];
