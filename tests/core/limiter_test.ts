@@ -1333,3 +1333,25 @@ test("a holder takes its lease for lost as early as a clock of others that disag
     await run(limiter.close());
   }
 });
+
+test("what a window has to remember stays short although answers take long [SW-1]", async () => {
+  const { clock, start, run } = createSimulation();
+  const limit = { algorithm: "sliding_window", limit: 1_000, windowMs: 100 } as const;
+  const { limiter, link } = start({ ...limit, failClosed: true, backendTimeoutMs: 60_000 }, { latencyMs: 4_000 });
+  const { compareAndSet } = link;
+  let longest = 0;
+  link.compareAndSet = (key, value, ...rest) => {
+    longest = Math.max(longest, value.length);
+    return compareAndSet(key, value, ...rest);
+  };
+  const over = new AbortController();
+  const callers = Array.from({ length: 5_000 }, async () => {
+    while (!over.signal.aborted) await limiter.acquire({ signal: over.signal });
+  });
+  const ended = Promise.allSettled(callers);
+  await run(clock.sleep(60_000));
+  over.abort();
+  await run(ended);
+  assertGreater(longest, 100);
+  assertLessOrEqual(longest, 4_096);
+});
