@@ -951,9 +951,11 @@ export class Cell implements Counter, Visitor {
   /** Whether it is the store, and not the limit, that keeps the waiter from an answer, as far as anybody can tell. */
   #isUndecided({ since, demand }: Caller, now: number): boolean {
     const ledger = this.#ledger;
-    if (ledger.answeredAt <= since) return true;
-    // Who waited for a permit, or behind one who did, has not waited for the store, even if one has just been released.
-    if (this.#line.head?.metFull) return false;
+    const wasSilent = ledger.answeredAt <= since;
+    // Who waited for a permit, or behind one who did, has not waited for the store, even if one has just been released: unless
+    // the store was asked, and was silent.
+    if (this.#line.head?.metFull) return wasSilent && now - Math.max(this.#waitsSince, ledger.answeredAt) >= GRACE_MS;
+    if (wasSilent) return true;
     const { epoch, parts } = ledger.base(now);
     // Others may have taken what it waited for until just now.
     const start = earliestStart(this.#context.rules, parts, since - epoch, demand) + epoch;

@@ -106,4 +106,9 @@ export const regressions: readonly Regression[] = [
     profile: "lossy",
     seeds: [8_002_765],
   },
+  {
+    was: "a lease that is renewed in the moment in which a caller's time ends makes the store look silent",
+    profile: "calm",
+    seeds: [15_052_746],
+  },
 ];
