@@ -497,7 +497,8 @@ export class Cell implements Counter, Visitor {
         // A store that does not answer is not busy.
         if (!isNotApplied(error)) gate.open();
       }
-      if (gate.isCrowded) break;
+      // Whose slot was missed has waited for its turn already.
+      if (gate.isCrowded && this.#missed === 0) break;
     }
     this.#inside = false;
     gate.leave();

@@ -18,7 +18,7 @@ const LOOK_AGAIN_MS = 1_000;
  */
 const MISS_MS = 50;
 /** A grant counts for so many round trips later at the most, however slow a single answer was: what counts late is used late. */
-const MOST_TRIPS_OF_LEAD = 4;
+const MOST_TRIPS_OF_LEAD = 16;
 
 /** What is later than this is no timer of a busy host, but one that stood still. */
 const MOST_LATE_MS = 50;
