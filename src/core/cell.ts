@@ -805,15 +805,16 @@ export class Cell implements Counter, Visitor {
 
   #whenToResume({ held, heldUntil, granted }: Batch<Caller>, state: State, now: number, head: Caller): number {
     const { rules, random, reserveAheadMs } = this.#context;
+    const { rule, retryAt } = obstacle(rules, state.parts, now - state.epoch, head.demand);
     if (held === "time") {
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
       const { attempts } = head;
       const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now));
-      return whenToReserve({ until: heldUntil, reachMs, attempts, hadItsTurn, random: random() });
+      const isForWindow = rule.kind === "window";
+      return whenToReserve({ until: heldUntil, reachMs, attempts, hadItsTurn, isForWindow, random: random() });
     }
     this.#meetFull(head, state.parts);
     this.#listen();
-    const { retryAt } = obstacle(rules, state.parts, now - state.epoch, head.demand);
     return Math.min(retryAt + state.epoch, whenToLook(now, head.since, random()));
   }
 

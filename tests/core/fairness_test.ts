@@ -1,4 +1,4 @@
-import { assertGreater, assertLess } from "@std/assert";
+import { assertGreater, assertGreaterOrEqual, assertLess } from "@std/assert";
 import { test } from "node:test";
 import { createSimulation } from "../support/simulated_process.ts";
 
@@ -111,6 +111,39 @@ test("nobody wins one turn after the other where everybody waits for the next wi
   const again = turns.slice(0, 100).filter((process, i) => process === turns[i - 1]).length;
   assertLess(again, 10, `${turns.slice(0, 100)}`);
 });
+
+for (
+  const { latencies, limit, leastShare } of [
+    { latencies: [5, 5], limit: { limit: 10, windowMs: 300, reserveAheadMs: 200 }, leastShare: 0.4 },
+    { latencies: [100, 100], limit: { limit: 10, windowMs: 1_000 }, leastShare: 0.4 },
+    { latencies: [30, 30, 30, 30], limit: { limit: 10, windowMs: 1_000 }, leastShare: 0.15 },
+    // Who is far from the store comes late to every window, and needs a start of the others to come to one at all.
+    { latencies: [1, 60], limit: { limit: 10, windowMs: 1_000 }, leastShare: 0.2 },
+    { latencies: [1, 1, 1, 60], limit: { limit: 10, windowMs: 500 }, leastShare: 0.05 },
+  ] as const
+) {
+  test(`everybody comes to windows of ${limit.windowMs} ms although the store is ${latencies} ms away [TB-9, SW-2]`, async () => {
+    const { clock, start, run } = createSimulation();
+    const served = latencies.map(() => 0);
+    const over = new AbortController();
+    const callers = latencies.flatMap((latencyMs, i) => {
+      const { limiter } = start({ algorithm: "sliding_window", ...limit, failClosed: true }, { latencyMs });
+      return Array.from({ length: 20 }, async () => {
+        while (!over.signal.aborted) {
+          await limiter.acquire({ signal: over.signal });
+          served[i]!++;
+        }
+      });
+    });
+    const ended = Promise.allSettled(callers);
+    await run(clock.sleep(120_000));
+    over.abort();
+    await run(ended);
+    const total = served.reduce((sum, of) => sum + of);
+    assertGreaterOrEqual(Math.min(...served), leastShare * total, `${served}`);
+    assertGreaterOrEqual(total, 0.95 * limit.limit * 120_000 / limit.windowMs);
+  });
+}
 
 test("a process where nobody waits any more does not keep a permit from the others [TB-9, CON-8]", async () => {
   const { clock, start, run } = createSimulation();

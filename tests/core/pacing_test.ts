@@ -8,7 +8,7 @@ import { Trips } from "../../src/core/trips.ts";
 const part = fc.double({ min: 0, max: 1, noNaN: true });
 
 test("who waits for its time is decided before it comes, and the sooner the more turns went to others", () => {
-  const held = { until: 10_000, reachMs: 1_000, attempts: 0, hadItsTurn: false };
+  const held = { until: 10_000, reachMs: 1_000, attempts: 0, hadItsTurn: false, isForWindow: false };
   fc.assert(fc.property(part, fc.nat(20), (random, attempts) => {
     const at = whenToReserve({ ...held, random });
     assertGreaterOrEqual(at, 9_000);
@@ -17,6 +17,15 @@ test("who waits for its time is decided before it comes, and the sooner the more
     assertEquals(whenToReserve({ ...held, random, hadItsTurn: true }) - at, stepOf(1_000));
   }));
   assertEquals(whenToReserve({ ...held, reachMs: 0, random: 1 }), 10_000);
+});
+
+test("who has waited for few turns leaves a window to the others, and still has the time that two answers take", () => {
+  const held = { until: 10_000, reachMs: 1_000, hadItsTurn: true, isForWindow: true };
+  fc.assert(fc.property(part, fc.nat(20), (random, attempts) => {
+    const at = whenToReserve({ ...held, random, attempts });
+    assertLessOrEqual(at, 9_500);
+    assertLess(whenToReserve({ ...held, random, attempts: attempts + 1 }), at);
+  }));
 });
 
 test("who waits for a permit looks again after about as long as it has waited, but not more rarely than every second", () => {
