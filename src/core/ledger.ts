@@ -166,7 +166,7 @@ export class Ledger {
 
   /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
   async write(state: State, isUrgent: boolean): Promise<boolean> {
-    const { store, codec, trips } = this.#context;
+    const { store, codec, trips, backendTimeoutMs } = this.#context;
     const writer: Writer = [this.#identity.id, this.#identity.next()];
     const { epoch, parts, foreign } = state;
     const next: State = { epoch, parts, writers: withWriter(state.writers, writer), foreign };
@@ -184,7 +184,7 @@ export class Ledger {
         if (isNotApplied(error)) throw error;
         const again = await this.#writeAgain(write, writer, error);
         const now = store.clock.now();
-        trips.tookInAll(now - sentAt, now);
+        if (now - sentAt <= 2 * backendTimeoutMs) trips.tookInAll(now - sentAt, now);
         if (again === "written") return true;
         result = again;
       }
@@ -305,7 +305,9 @@ export class Ledger {
       const result = await limit.bound(call, backendTimeoutMs / 2, () => this.#late());
       this.#answeredAt = clock.now();
       breaker.succeeded();
-      trips.took(this.#answeredAt - sent, this.#answeredAt);
+      const tookMs = this.#answeredAt - sent;
+      // What took longer than it may says only that this process stood still.
+      if (tookMs <= backendTimeoutMs / 2) trips.took(tookMs, this.#answeredAt);
       return result;
     } catch (error) {
       breaker.failed(entered, error);

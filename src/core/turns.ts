@@ -156,7 +156,7 @@ export function createTurns(options: TurnsOptions): Turns {
         return { kind: "declined" };
       }
       hops = 0;
-      asks.took(now - sentAt, now);
+      if (now - sentAt <= patienceMs) asks.took(now - sentAt, now);
       if (answer.verdict.isNext) following.lead();
       else following.answered(now);
       return answer;
