@@ -590,7 +590,7 @@ export class Cell implements Counter, Visitor {
     const winner = this.#ledger.known?.writers.at(-1)?.[0];
     if (!desk || winner === undefined || winner === this.#identity.id) return;
     if (!canWaitForAnswer(this.#ledger, backendTimeoutMs)) return;
-    this.#taken().follow(winner, this.#context.store.clock.now());
+    this.#taken().lose(winner, this.#context.store.clock.now());
   }
 
   #taken(): Turns {
@@ -1020,10 +1020,11 @@ export class Cell implements Counter, Visitor {
     const { kv, clock } = this.#context.store;
     this.#hints ??= new Hints(kv, this.#ledger.key, () => {
       // To take a free permit oneself takes one trip less than to have it taken.
-      this.#turns?.lead();
+      const now = clock.now();
+      this.#turns?.hear(now);
       this.#nudged = true;
       this.#resumeAt = -Infinity;
-      this.#proceed(clock.now());
+      this.#proceed(now);
     });
     this.#hints.listen();
   }

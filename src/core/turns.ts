@@ -34,10 +34,10 @@ export interface Turns {
   receive(foreign: ForeignWork): Promise<Uint8Array | undefined>;
   /** Those who wait are sent away. */
   dismiss(): void;
-  /** From now on this one decides, unless it did not answer lately. Who waits here is told where to go. */
-  follow(leader: string, now: number): void;
-  /** This process writes for itself from now on. */
-  lead(): void;
+  /** A race was lost: the winner decides from now on, unless it did not answer lately. Who waits here is told where to go. */
+  lose(winner: string, now: number): void;
+  /** Something was released: this process writes for itself from now on, unless it has just lost a race for such a thing. */
+  hear(now: number): void;
   /** Hands work to the leader. */
   ask(leader: string, work: Work): Promise<Heard>;
   /** What the leader said was no verdict about this work, or came to nothing. */
@@ -63,6 +63,10 @@ export interface TurnsOptions {
 
 /** A process that decides for others lets one of them do that after this long, so that nobody is always served first. */
 const LEAD_MS = 50;
+/** Who is ready to wait for so many times as long is far from the store. If it wrote, everybody would wait for it, itself too. */
+const TIMES_FARTHER = 4;
+/** Who lost a race for what was released does not race for it again for this long. */
+const SHY_MS = 1_000;
 /** So often in a row it may be said that somebody else writes by now. */
 const MOST_HOPS = 3;
 /** Who handed its work to another process waits for the answer for this long, or as long as so many answers took. */
@@ -90,12 +94,19 @@ export function createTurns(options: TurnsOptions): Turns {
   let told: string | undefined;
   /** How often in a row it was said that somebody else writes. */
   let hops = 0;
+  /** Whether it writes for itself because something was released. */
+  let isEager = false;
+  /** Until when it does not. */
+  let shyUntil = -Infinity;
   /** How long answers take. */
   const asks = new Trips();
+  const tripMs = () => Math.max(ledger.tripMs, asks.ms);
+  const patienceMs = () =>
+    Math.min(Math.max(LEAST_PATIENCE_MS, TRIPS_OF_PATIENCE * tripMs()), longestPatienceMs(backendTimeoutMs));
 
   /** Work that was handed over here is not handed over again, but told where. */
   function follow(leader: string, now: number): void {
-    following.follow(leader, now);
+    following.follow(leader, now, tripMs());
     if (following.leader(now) === undefined) return;
     leadsSince = Infinity;
     guests.dismiss(handOver.encodeRefusal(leader));
@@ -105,7 +116,7 @@ export function createTurns(options: TurnsOptions): Turns {
   function declined(other: string | undefined, isRoom: boolean, now: number): void {
     ledger.suspect();
     if (isRoom || other === identity.id) following.lead();
-    else if (other !== undefined && hops++ < MOST_HOPS) following.follow(other, now);
+    else if (other !== undefined && hops++ < MOST_HOPS) following.follow(other, now, tripMs());
     else {
       hops = 0;
       following.failed(now);
@@ -130,22 +141,27 @@ export function createTurns(options: TurnsOptions): Turns {
       });
     },
     dismiss: () => guests.dismiss(handOver.encodeRefusal()),
-    follow,
-    lead: () => following.lead(),
+    lose(winner, now) {
+      if (isEager) shyUntil = now + SHY_MS;
+      isEager = false;
+      follow(winner, now);
+    },
+    hear(now) {
+      if (now < shyUntil) return;
+      isEager = true;
+      following.lead();
+    },
     async ask(leader, work) {
       const sentAt = clock.now();
-      const tripMs = Math.max(ledger.tripMs, asks.ms);
-      const patienceMs = Math.min(
-        Math.max(LEAST_PATIENCE_MS, TRIPS_OF_PATIENCE * tripMs),
-        longestPatienceMs(backendTimeoutMs),
-      );
-      const isYourTurn = leader === told;
+      const waitsMs = patienceMs();
+      // Who is sent from one to the next is near none of them: the one that is asked now has to decide.
+      const isYourTurn = leader === told || hops > 0;
       told = undefined;
-      const envelope = { key: ledger.key, number: identity.next(), until: sentAt + patienceMs, isYourTurn };
+      const envelope = { key: ledger.key, number: identity.next(), until: sentAt + waitsMs, isYourTurn };
       let answer: Answer;
       try {
         const message = handOver.encodeWork({ ...envelope, work });
-        answer = handOver.decodeAnswer(await peers!.ask(leader, message, patienceMs)); // nobody is followed without them
+        answer = handOver.decodeAnswer(await peers!.ask(leader, message, waitsMs)); // nobody is followed without them
       } catch (error) {
         if (isNotApplied(error)) answer = { kind: "declined", other: undefined, isRoom: false };
       }
@@ -156,15 +172,17 @@ export function createTurns(options: TurnsOptions): Turns {
         return { kind: "declined" };
       }
       hops = 0;
-      if (now - sentAt <= patienceMs) asks.took(now - sentAt, now);
+      if (now - sentAt <= waitsMs) asks.took(now - sentAt, now);
       if (answer.verdict.isNext) following.lead();
-      else following.answered(now);
+      else following.answered(now, tripMs());
       return answer;
     },
     disbelieve: () => following.failed(clock.now()),
     guests(now, writers) {
       const all = guests.waiting(now);
-      return { all, next: now - leadsSince >= LEAD_MS ? successor(all, writers) : undefined };
+      if (now - leadsSince < LEAD_MS) return { all, next: undefined };
+      const latest = now + TIMES_FARTHER * patienceMs();
+      return { all, next: successor(all.filter(({ until }) => until <= latest), writers) };
     },
     answer(decided) {
       if (decided.length === 0) return;

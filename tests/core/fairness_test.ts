@@ -145,6 +145,43 @@ for (
   });
 }
 
+for (
+  const { near, far, callers, leastShare } of [
+    { near: 4, far: 30, callers: 1, leastShare: 0.02 },
+    { near: 4, far: 10, callers: 1, leastShare: 0.05 },
+    { near: 4, far: 30, callers: 3, leastShare: 0.11 },
+    { near: 1, far: 60, callers: 1, leastShare: 0.08 },
+  ] as const
+) {
+  const name = `${near} that are 1 ms away, with ${callers} callers each`;
+  test(`who is ${far} ms away from the store comes to permits, and gives them back, beside ${name} [CON-2, CON-9, TB-9]`, async () => {
+    const { clock, start, run } = createSimulation();
+    const latencies = [...Array<number>(near).fill(1), far];
+    const served = latencies.map(() => 0);
+    let slowest = 0;
+    const over = new AbortController();
+    const calls = latencies.flatMap((latencyMs, i) => {
+      const { limiter } = start({ maxConcurrent: 3, failClosed: true }, { latencyMs });
+      return Array.from({ length: callers }, async () => {
+        while (!over.signal.aborted) {
+          const permit = await limiter.acquire({ signal: over.signal });
+          served[i]!++;
+          await clock.sleep(20);
+          const releasedAt = clock.now();
+          await permit.release();
+          if (latencyMs === far) slowest = Math.max(slowest, clock.now() - releasedAt);
+        }
+      });
+    });
+    const ended = Promise.allSettled(calls);
+    await run(clock.sleep(60_000));
+    over.abort();
+    await run(ended);
+    assertGreaterOrEqual(served.at(-1)!, leastShare * served.reduce((sum, of) => sum + of), `${served}`);
+    assertLess(slowest, 15 * far + 100);
+  });
+}
+
 test("a process where nobody waits any more does not keep a permit from the others [TB-9, CON-8]", async () => {
   const { clock, start, run } = createSimulation();
   const options = { maxConcurrent: 1, leaseMs: 20_000 };
