@@ -821,7 +821,7 @@ export class Cell implements Counter, Visitor {
   /** By how much a grant counts for later than it is decided. */
   leadAt(now: number): number {
     const { trips, toleranceMs } = this.#context;
-    return leadOf(trips, this.#turns?.askMs(now) ?? 0, toleranceMs, this.#missed, now);
+    return leadOf(this.#turns?.answers(now) ?? trips, toleranceMs, this.#missed, now);
   }
 
   /** Tells everybody what was written. */

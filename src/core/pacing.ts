@@ -71,8 +71,8 @@ export function whenToLook(now: number, since: number, random: number): number {
  * late, it counts for when the answer will be here, if it takes as long as the slowest of late; and for later still after
  * each slot that was missed, as answers that come now sooner and now later would be too late for most of them.
  */
-export function leadOf(trips: Trips, askMs: number, toleranceMs: number, missed: number, now: number): number {
-  const tripMs = Math.max(trips.ms, askMs);
+export function leadOf(trips: Trips, toleranceMs: number, missed: number, now: number): number {
+  const tripMs = trips.ms;
   if (tripMs <= toleranceMs / 4) return 0;
   const mostMs = Math.min(trips.mostMs(now), MOST_TRIPS_OF_LEAD * tripMs, LONGEST_LEAD_MS / 2);
   return Math.max(tripMs, mostMs) + missed * Math.min(tripMs, MISS_MS);

@@ -28,8 +28,8 @@ export interface Turns {
   readonly hasGuests: boolean;
   /** Who is to decide in place of this process, if somebody is. */
   leader(now: number): string | undefined;
-  /** How long the answers of that one take, in milliseconds; 0 if there is none. */
-  askMs(now: number): number;
+  /** How long it takes until its decisions are known here; `undefined` if there is none, or that is not known. */
+  answers(now: number): Trips | undefined;
   /** Another process hands its work over: the answer, when there is one. */
   receive(foreign: ForeignWork): Promise<Uint8Array | undefined>;
   /** Those who wait are sent away. */
@@ -98,15 +98,17 @@ export function createTurns(options: TurnsOptions): Turns {
   let isEager = false;
   /** Until when it does not. */
   let shyUntil = -Infinity;
-  /** How long answers take. */
+  /** How long it takes to ask, and how much of that comes after the decision. */
   const asks = new Trips();
-  const tripMs = () => Math.max(ledger.tripMs, asks.ms);
-  const patienceMs = () =>
-    Math.min(Math.max(LEAST_PATIENCE_MS, TRIPS_OF_PATIENCE * tripMs()), longestPatienceMs(backendTimeoutMs));
+  const answers = new Trips();
+  const patienceMs = () => {
+    const ms = Math.max(LEAST_PATIENCE_MS, TRIPS_OF_PATIENCE * Math.max(ledger.tripMs, asks.ms));
+    return Math.min(ms, longestPatienceMs(backendTimeoutMs));
+  };
 
   /** Work that was handed over here is not handed over again, but told where. */
   function follow(leader: string, now: number): void {
-    following.follow(leader, now, tripMs());
+    following.follow(leader, now, ledger.tripMs);
     if (following.leader(now) === undefined) return;
     leadsSince = Infinity;
     guests.dismiss(handOver.encodeRefusal(leader));
@@ -116,7 +118,7 @@ export function createTurns(options: TurnsOptions): Turns {
   function declined(other: string | undefined, isRoom: boolean, now: number): void {
     ledger.suspect();
     if (isRoom || other === identity.id) following.lead();
-    else if (other !== undefined && hops++ < MOST_HOPS) following.follow(other, now, tripMs());
+    else if (other !== undefined && hops++ < MOST_HOPS) following.follow(other, now, ledger.tripMs);
     else {
       hops = 0;
       following.failed(now);
@@ -128,7 +130,7 @@ export function createTurns(options: TurnsOptions): Turns {
       return guests.size > 0;
     },
     leader: (now) => following.leader(now),
-    askMs: (now) => following.leader(now) === undefined ? 0 : asks.ms,
+    answers: (now) => following.leader(now) === undefined || answers.ms === 0 ? undefined : answers,
     async receive(foreign) {
       const now = clock.now();
       if (foreign.isYourTurn) following.lead();
@@ -172,9 +174,12 @@ export function createTurns(options: TurnsOptions): Turns {
         return { kind: "declined" };
       }
       hops = 0;
-      if (now - sentAt <= waitsMs) asks.took(now - sentAt, now);
+      if (now - sentAt <= waitsMs) {
+        asks.took(now - sentAt, now);
+        answers.took(now - Math.max(sentAt, answer.verdict.terms.now), now);
+      }
       if (answer.verdict.isNext) following.lead();
-      else following.answered(now, tripMs());
+      else following.answered(now, ledger.tripMs);
       return answer;
     },
     disbelieve: () => following.failed(clock.now()),

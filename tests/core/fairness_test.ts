@@ -182,6 +182,27 @@ for (
   });
 }
 
+test("who asks again and again, and is near the store, is not kept from a rate by one that is far [TB-9]", async () => {
+  const { clock, start, run } = createSimulation();
+  const latencies = [1, 40];
+  const served = latencies.map(() => 0);
+  let isOver = false;
+  const calls = latencies.flatMap((latencyMs, i) => {
+    const { limiter } = start({ ratePerSecond: 100, failClosed: true }, { latencyMs });
+    return Array.from({ length: 3 }, async () => {
+      while (!isOver) {
+        if ((await limiter.tryAcquire()).allowed) served[i]!++;
+        await clock.sleep(7);
+      }
+    });
+  });
+  await run(clock.sleep(30_000));
+  isOver = true;
+  await run(Promise.all(calls));
+  // What the far one is granted counts for when it hears so, and no slot before that is left.
+  assertGreater(Math.min(...served), 500, `${served}`);
+});
+
 test("a process where nobody waits any more does not keep a permit from the others [TB-9, CON-8]", async () => {
   const { clock, start, run } = createSimulation();
   const options = { maxConcurrent: 1, leaseMs: 20_000 };
