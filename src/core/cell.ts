@@ -808,10 +808,11 @@ export class Cell implements Counter, Visitor {
     const { rule, retryAt } = obstacle(rules, state.parts, now - state.epoch, head.demand);
     if (held === "time") {
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
-      const { attempts } = head;
+      head.hold(heldUntil);
+      const { passedOver } = head;
       const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now));
       const isForWindow = rule.kind === "window";
-      return whenToReserve({ until: heldUntil, reachMs, attempts, hadItsTurn, isForWindow, random: random() });
+      return whenToReserve({ until: heldUntil, reachMs, passedOver, hadItsTurn, isForWindow, random: random() });
     }
     this.#meetFull(head, state.parts);
     this.#listen();

@@ -5,7 +5,7 @@ import type { Trips } from "./trips.ts";
 /** Waiting callers top up their reservations in steps of about this part of what may be reserved. */
 const STEPS_PER_RESERVE = 32;
 /** After so many turns that went to others a waiter comes twice as soon. */
-const ATTEMPTS_TO_HURRY = 4;
+const TURNS_TO_HURRY = 4;
 /**
  * Of a window one process may take all at once, and who is first to know of the next one, as it took this one or is near the
  * store, would take that too. Who has waited for few turns leaves so many steps to the others.
@@ -39,8 +39,8 @@ export interface Held {
   readonly until: number;
   /** How far ahead slots are granted, in milliseconds. */
   readonly reachMs: number;
-  /** In how many plans it was looked at. */
-  readonly attempts: number;
+  /** How many turns went to others meanwhile. */
+  readonly passedOver: number;
   /** Whether its process has just had its turn. */
   readonly hadItsTurn: boolean;
   /** Whether it waits for a window, of which one process may take all when it is time. */
@@ -54,8 +54,8 @@ export interface Held {
  * once, and not all processes at the same moment; and the sooner the more turns went to others, as a clock that is a little
  * late would else lose all of them.
  */
-export function whenToReserve({ until, reachMs, attempts, hadItsTurn, isForWindow, random }: Held): number {
-  const jitter = (0.5 + random) * (isForWindow ? STEPS_TO_OTHERS : 1) / (1 + attempts / ATTEMPTS_TO_HURRY);
+export function whenToReserve({ until, reachMs, passedOver, hadItsTurn, isForWindow, random }: Held): number {
+  const jitter = (0.5 + random) * (isForWindow ? STEPS_TO_OTHERS : 1) / (1 + passedOver / TURNS_TO_HURRY);
   // Who has just had its turn knows best what stands there, and would win again: it leaves the others a start.
   return Math.min(until, until - reachMs + stepOf(reachMs) * (jitter + (hadItsTurn ? 1 : 0)));
 }

@@ -24,6 +24,10 @@ export class Waiter<Outcome> implements Request {
   readonly resolve: ((outcome: Outcome) => void) | undefined;
   /** In how many plans it was looked at. */
   attempts = 0;
+  /** How many turns went to others while it was the next one here. */
+  passedOver = 0;
+  /** When it could start, as it was last known. */
+  #heldUntil = Infinity;
   /** Whether it is to be decided. */
   queued = false;
   /** Whether it has been answered. */
@@ -58,6 +62,12 @@ export class Waiter<Outcome> implements Request {
   /** Whether it stands for somebody who is still to come, and nobody waits yet. */
   get isAhead(): boolean {
     return this.resolve === undefined;
+  }
+
+  /** It cannot start before that: if this is later than it was, others had their turn. */
+  hold(until: number): void {
+    if (until > this.#heldUntil) this.passedOver++;
+    this.#heldUntil = until;
   }
 
   /** Calls back once if the signal is aborted before the request is answered. */

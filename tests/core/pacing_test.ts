@@ -8,12 +8,12 @@ import { Trips } from "../../src/core/trips.ts";
 const part = fc.double({ min: 0, max: 1, noNaN: true });
 
 test("who waits for its time is decided before it comes, and the sooner the more turns went to others", () => {
-  const held = { until: 10_000, reachMs: 1_000, attempts: 0, hadItsTurn: false, isForWindow: false };
-  fc.assert(fc.property(part, fc.nat(20), (random, attempts) => {
+  const held = { until: 10_000, reachMs: 1_000, passedOver: 0, hadItsTurn: false, isForWindow: false };
+  fc.assert(fc.property(part, fc.nat(20), (random, passedOver) => {
     const at = whenToReserve({ ...held, random });
     assertGreaterOrEqual(at, 9_000);
     assertLessOrEqual(at, 10_000);
-    assertLessOrEqual(whenToReserve({ ...held, random, attempts }), at);
+    assertLessOrEqual(whenToReserve({ ...held, random, passedOver }), at);
     assertEquals(whenToReserve({ ...held, random, hadItsTurn: true }) - at, stepOf(1_000));
   }));
   assertEquals(whenToReserve({ ...held, reachMs: 0, random: 1 }), 10_000);
@@ -21,10 +21,10 @@ test("who waits for its time is decided before it comes, and the sooner the more
 
 test("who has waited for few turns leaves a window to the others, and still has the time that two answers take", () => {
   const held = { until: 10_000, reachMs: 1_000, hadItsTurn: true, isForWindow: true };
-  fc.assert(fc.property(part, fc.nat(20), (random, attempts) => {
-    const at = whenToReserve({ ...held, random, attempts });
+  fc.assert(fc.property(part, fc.nat(20), (random, passedOver) => {
+    const at = whenToReserve({ ...held, random, passedOver });
     assertLessOrEqual(at, 9_500);
-    assertLess(whenToReserve({ ...held, random, attempts: attempts + 1 }), at);
+    assertLess(whenToReserve({ ...held, random, passedOver: passedOver + 1 }), at);
   }));
 });
 

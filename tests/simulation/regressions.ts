@@ -111,4 +111,10 @@ export const regressions: readonly Regression[] = [
     profile: "calm",
     seeds: [15_052_746],
   },
+  {
+    was:
+      "who looks often, as it renews its leases, takes that for turns that went to others, and wins window after window",
+    profile: "crowd",
+    seeds: [15_728_163],
+  },
 ];
