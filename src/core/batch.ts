@@ -93,7 +93,6 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
   let held: Batch<R>["held"];
   let heldUntil = Infinity;
   let dealtWith = 0;
-  const latestStart = now + reachOf(rules, horizon - now, lead);
   for (const request of requests) {
     const at = earliestStart(rules, parts, time, request.demand);
     const from = at + epoch;
@@ -107,7 +106,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
     const latest = Math.max(request.deadline, request.patient ? now : now + lead);
     if (permitsAreTaken ? !request.patient : from > latest) {
       refused.push({ request, refusal: refusalOf(rules, { ...state, parts }, now, request.demand) });
-    } else if (from > latestStart) {
+    } else if (from > horizon) {
       held = permitsAreTaken ? "permit" : "time";
       heldUntil = from;
       break;

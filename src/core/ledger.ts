@@ -89,6 +89,7 @@ export class Ledger {
   #session: number | undefined;
   #refused = NOTHING_REFUSED;
   #answeredAt = -Infinity;
+  #wroteAt = -Infinity;
   #isBorrowed = false;
   #isReplaced = false;
 
@@ -128,6 +129,11 @@ export class Ledger {
   /** How long a compare-and-set takes, as far as is known, in milliseconds. */
   get tripMs(): number {
     return this.#context.trips.ms;
+  }
+
+  /** When this process wrote last, as far as it knows; `-Infinity` if it never did. */
+  get wroteAt(): number {
+    return this.#wroteAt;
   }
 
   /** When the store answered last; `-Infinity` if it never did. */
@@ -197,6 +203,7 @@ export class Ledger {
     this.#revision = result.revision;
     this.#session = sentIn;
     this.#needsRead = false;
+    this.#wroteAt = this.#answeredAt;
     return true;
   }
 

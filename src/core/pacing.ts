@@ -6,11 +6,10 @@ import type { Trips } from "./trips.ts";
 const STEPS_PER_RESERVE = 32;
 /** After so many turns that went to others a waiter comes twice as soon. */
 const TURNS_TO_HURRY = 4;
-/**
- * Of a window one process may take all at once, and who is first to know of the next one, as it took this one or is near the
- * store, would take that too. Who has waited for few turns leaves so many steps to the others.
- */
+/** Who was passed over by nobody leaves so many steps to the others. */
 const STEPS_TO_OTHERS = 8;
+/** A head start is not longer than this part of what may be reserved. */
+const HEAD_STARTS_PER_RESERVE = 8;
 /**
  * A waiter for a permit looks by itself, should the hint be lost or others pass the permit on among themselves: first after
  * about this long, then when it has waited for twice as long, and in the end this often.
@@ -43,8 +42,6 @@ export interface Held {
   readonly passedOver: number;
   /** Whether its process has just had its turn. */
   readonly hadItsTurn: boolean;
-  /** Whether it waits for a window, of which one process may take all when it is time. */
-  readonly isForWindow: boolean;
   /** A number from 0 to 1. */
   readonly random: number;
 }
@@ -54,10 +51,19 @@ export interface Held {
  * once, and not all processes at the same moment; and the sooner the more turns went to others, as a clock that is a little
  * late would else lose all of them.
  */
-export function whenToReserve({ until, reachMs, passedOver, hadItsTurn, isForWindow, random }: Held): number {
-  const jitter = (0.5 + random) * (isForWindow ? STEPS_TO_OTHERS : 1) / (1 + passedOver / TURNS_TO_HURRY);
+export function whenToReserve({ until, reachMs, passedOver, hadItsTurn, random }: Held): number {
+  const jitter = STEPS_TO_OTHERS * (0.5 + random) / (1 + passedOver / TURNS_TO_HURRY);
   // Who has just had its turn knows best what stands there, and would win again: it leaves the others a start.
   return Math.min(until, until - reachMs + stepOf(reachMs) * (jitter + (hadItsTurn ? 1 : 0)));
+}
+
+/**
+ * How much sooner than others somebody reserves who waits for a window, after so many turns that went to them. All of a short
+ * window comes at once, and whoever is first may take it all: that is who had the last one, as it knows best what stands
+ * there, or who is nearest to the store.
+ */
+export function headStartOf(passedOver: number, tripMs: number, reserveAheadMs: number): number {
+  return Math.min(passedOver * tripMs, reserveAheadMs / HEAD_STARTS_PER_RESERVE);
 }
 
 /** When to look again for one that waits for a permit since `since`. */

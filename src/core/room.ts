@@ -26,8 +26,8 @@ export class Room {
 
   /** For how long to wait before the next write. Who writes without a pause makes room by itself now and then. */
   leftMs(now: number): number {
-    const { answeredAt, tripMs } = this.#ledger;
-    if (now - answeredAt > tripMs) this.#until = Math.max(this.#until, now);
+    const { wroteAt, tripMs } = this.#ledger;
+    if (now - wroteAt > tripMs) this.#until = Math.max(this.#until, now);
     if (now - this.#until > LONGEST_WITHOUT_ROOM_MS) this.make(now);
     return this.#until - now;
   }

@@ -65,8 +65,9 @@ export interface TurnsOptions {
 const LEAD_MS = 50;
 /** Who is ready to wait for so many times as long is far from the store. If it wrote, everybody would wait for it, itself too. */
 const TIMES_FARTHER = 4;
-/** Who lost a race for what was released does not race for it again for this long. */
-const SHY_MS = 1_000;
+/** Who lost a race for what was released does not race for it again for so many round trips, and for this long at the most. */
+const TRIPS_OF_SHYNESS = 30;
+const LONGEST_SHYNESS_MS = 1_000;
 /** So often in a row it may be said that somebody else writes by now. */
 const MOST_HOPS = 3;
 /** Who handed its work to another process waits for the answer for this long, or as long as so many answers took. */
@@ -144,7 +145,7 @@ export function createTurns(options: TurnsOptions): Turns {
     },
     dismiss: () => guests.dismiss(handOver.encodeRefusal()),
     lose(winner, now) {
-      if (isEager) shyUntil = now + SHY_MS;
+      if (isEager) shyUntil = now + Math.min(TRIPS_OF_SHYNESS * ledger.tripMs, LONGEST_SHYNESS_MS);
       isEager = false;
       follow(winner, now);
     },

@@ -1,4 +1,4 @@
-import { type Batch, decideBatch, type Request, type Undo, withoutUndone } from "./batch.ts";
+import { type Batch, decideBatch, reachOf, type Request, type Undo, withoutUndone } from "./batch.ts";
 import type { Parts } from "./decide.ts";
 import { markWaiting, renewPermits } from "./rules/concurrency.ts";
 import type { Rule } from "./rules/rule.ts";
@@ -29,7 +29,7 @@ export interface Work<R extends Request = Request> {
   readonly lead: number;
   /** By how much a grant for a moment to come counts for later than it may start, in milliseconds. */
   readonly slack: number;
-  /** How much earlier than others it stops to reserve, in milliseconds. */
+  /** How much earlier than others it stops to reserve, in milliseconds; later, if it is negative. */
   readonly restraint: number;
 }
 
@@ -66,7 +66,7 @@ export function decideWork<R extends Request>(
     now,
     lead,
     slack,
-    horizon: horizon - restraint,
+    horizon: now + reachOf(rules, horizon - now, lead) - restraint,
     isFresh,
     requests,
     nextPermit: () => permit++,

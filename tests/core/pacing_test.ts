@@ -1,14 +1,14 @@
 import { assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { leadOf, missOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "../../src/core/pacing.ts";
+import { headStartOf, leadOf, missOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "../../src/core/pacing.ts";
 import { Lateness } from "../../src/core/lateness.ts";
 import { Trips } from "../../src/core/trips.ts";
 
 const part = fc.double({ min: 0, max: 1, noNaN: true });
 
 test("who waits for its time is decided before it comes, and the sooner the more turns went to others", () => {
-  const held = { until: 10_000, reachMs: 1_000, passedOver: 0, hadItsTurn: false, isForWindow: false };
+  const held = { until: 10_000, reachMs: 1_000, passedOver: 0, hadItsTurn: false };
   fc.assert(fc.property(part, fc.nat(20), (random, passedOver) => {
     const at = whenToReserve({ ...held, random });
     assertGreaterOrEqual(at, 9_000);
@@ -19,13 +19,10 @@ test("who waits for its time is decided before it comes, and the sooner the more
   assertEquals(whenToReserve({ ...held, reachMs: 0, random: 1 }), 10_000);
 });
 
-test("who has waited for few turns leaves a window to the others, and still has the time that two answers take", () => {
-  const held = { until: 10_000, reachMs: 1_000, hadItsTurn: true, isForWindow: true };
-  fc.assert(fc.property(part, fc.nat(20), (random, passedOver) => {
-    const at = whenToReserve({ ...held, random, passedOver });
-    assertLessOrEqual(at, 9_500);
-    assertLess(whenToReserve({ ...held, random, passedOver: passedOver + 1 }), at);
-  }));
+test("who waits for a window is the sooner the more often it was passed over and the farther it is from the store", () => {
+  assertEquals(headStartOf(0, 50, 1_000), 0);
+  assertEquals([headStartOf(3, 1, 1_000), headStartOf(1, 60, 1_000), headStartOf(2, 60, 1_000)], [3, 60, 120]);
+  assertEquals(headStartOf(100, 60, 1_000), 125);
 });
 
 test("who waits for a permit looks again after about as long as it has waited, but not more rarely than every second", () => {

@@ -166,7 +166,7 @@ const loses: Sabotage = {
     return {
       ...kv,
       async compareAndSet(key, value, expected, ttlMs) {
-        if (++writes % 30 === 0) return await kv.compareAndSet(key, value, expected, ttlMs);
+        if (++writes % 200 === 0) return await kv.compareAndSet(key, value, expected, ttlMs);
         await kv.get(key);
         return { ok: false };
       },

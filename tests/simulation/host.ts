@@ -13,6 +13,8 @@ export interface HostOptions {
   readonly driftPpm: number;
   /** By how much its timers are late at the most, in milliseconds. */
   readonly timerLateMs: number;
+  /** How much longer each message to and from it takes, in milliseconds. */
+  readonly distanceMs?: number | undefined;
 }
 
 /** A machine with one process on it: its clocks, its timers, and whether it runs. */

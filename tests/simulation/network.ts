@@ -31,6 +31,8 @@ export interface Network {
   /** Who receives what is sent to that name; a name that nobody has loses it. */
   serve(name: string, receive: (message: unknown, from: string) => void): void;
   leave(name: string): void;
+  /** Whatever is sent to or from the endpoint takes so much longer from now on, in milliseconds. */
+  place(name: string, distanceMs: number): void;
   send(from: string, to: string, message: unknown): void;
   /** What holds for everybody from now on. */
   conditions: Conditions;
@@ -47,10 +49,12 @@ export interface Network {
 export function createNetwork(world: World, random: Random, initial: Conditions): Network {
   const endpoints = new Map<string, (message: unknown, from: string) => void>();
   const cuts = new Map<string, number>();
+  const distances = new Map<string, number>();
   const disturbed = new Map<string, { readonly worse: Partial<Conditions>; readonly until: number }>();
   let conditions = initial;
   const mishaps: Mishap[] = [];
 
+  const distanceOf = (name: string) => distances.get(name) ?? 0;
   const isCut = (name: string) => world.now < (cuts.get(name) ?? -Infinity);
 
   function conditionsOf(name: string): Partial<Conditions> {
@@ -65,7 +69,7 @@ export function createNetwork(world: World, random: Random, initial: Conditions)
       const isLost = random.chance(now.loss) || isCut(from) || isCut(to);
       const isLate = random.chance(now.late);
       const lateMs = isLate ? random.between(0, now.lateMs) : 0;
-      const delay = random.between(now.leastMs, now.mostMs) + lateMs;
+      const delay = random.between(now.leastMs, now.mostMs) + lateMs + distanceOf(from) + distanceOf(to);
       if (isLost) {
         mishaps.push({ at: world.now, lateMs: Infinity });
         world.note(from, () => `-> ${to} lost: ${shown(message)}`);
@@ -85,6 +89,7 @@ export function createNetwork(world: World, random: Random, initial: Conditions)
   return {
     serve: (name, receive) => endpoints.set(name, receive),
     leave: (name) => endpoints.delete(name),
+    place: (name, distanceMs) => distances.set(name, distanceMs),
     send,
     get conditions() {
       return conditions;

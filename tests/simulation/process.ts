@@ -52,6 +52,7 @@ export function startProcess(
   { kv = (same) => same, clock = (same) => same, limiter = (same) => same }: Sabotage = {},
 ): Process {
   const host = createHost(world, random.fork(), name, machine);
+  network.place(name, machine.distanceMs ?? 0);
   const store = createClusterStore(host, network, cluster, {
     clock: scenario.clock,
     timeoutMs: scenario.backendTimeoutMs,

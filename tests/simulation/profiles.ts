@@ -106,6 +106,7 @@ export type Profile =
   | "calm"
   | "steady"
   | "crowd"
+  | "scattered"
   | "regrets"
   | "slow"
   | "lossy"
@@ -124,6 +125,14 @@ export const profiles: Readonly<Record<Profile, ProfilePlan>> = {
   steady: STEADY,
   /** Hundreds on one key: nobody is starved. */
   crowd: { ...STEADY, callers: "crowd", holdMs: [0, 5, 30] },
+  /** The same, near the store and far from it: who is far away is not starved either. */
+  scattered: {
+    ...STEADY,
+    callers: "crowd",
+    host: (random) => ({ ...promptHost(random), distanceMs: random.pick([0, 0, 2, 10]) }),
+    backendTimeoutMs: [2_000],
+    holdMs: [0, 5, 30],
+  },
   /** Slots are reserved and given back all the time. */
   regrets: { ...STEADY, regrets: 0.5, limits: ["rate", "rate", "window", "all"] },
   slow: { ...CALM, conditions: slow, troubles: ["look", "step"] },

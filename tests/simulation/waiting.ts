@@ -26,7 +26,9 @@ export function waste(history: History, plan: LimiterPlan, calls: readonly Call[
 }
 
 /** See {@link waste}. */
-export function starvation(plan: LimiterPlan, calls: readonly Call[]): string[] {
+export function starvation({ scenario: { hosts } }: History, plan: LimiterPlan, calls: readonly Call[]): string[] {
+  const isScattered = hosts.some(({ distanceMs = 0 }) => distanceMs > 0);
+  const most = (isScattered ? MOST_LOST_TURNS_FAR_AWAY : MOST_LOST_TURNS) * turnOf(plan);
   return calls.filter(isPatient).flatMap((call) => {
     const { id, process, askedAt, answeredAt } = call;
     const own = calls.filter((other) => other.process === process && other.startedAt! < answeredAt);
@@ -35,7 +37,7 @@ export function starvation(plan: LimiterPlan, calls: readonly Call[]): string[] 
       other.process !== process && other.askedAt > askedAt && other.startedAt! > heardAt &&
       other.startedAt! < answeredAt
     ).length;
-    if (overtakings <= MOST_LOST_TURNS * turnOf(plan)) {
+    if (overtakings <= most) {
       return [];
     }
     return [
@@ -81,6 +83,8 @@ const MARK_MS = 3_000;
 /** Others hear that somebody waits for a permit after this long at the latest. */
 const HEARD_AFTER_MS = 600;
 const MOST_LOST_TURNS = 60;
+/** Who is far away hears late of each write, and loses turns to others who have already written again. */
+const MOST_LOST_TURNS_FAR_AWAY = 180;
 /** In how many steps a process reserves what it may reserve, at least. */
 const TURNS_PER_RESERVE = 16;
 
@@ -146,7 +150,8 @@ function leastSlotMs({ rates, windows }: LimiterPlan): number {
 /** What it takes beside the limits when nothing goes wrong. */
 function overheadMs({ scenario }: History, plan: LimiterPlan, starts: number): number {
   const { conditions: { mostMs }, hosts } = scenario;
-  const hop = Math.max(mostMs, ...hosts.map(({ timerLateMs }) => timerLateMs));
+  const way = mostMs + 2 * Math.max(...hosts.map(({ distanceMs = 0 }) => distanceMs));
+  const hop = Math.max(way, ...hosts.map(({ timerLateMs }) => timerLateMs));
   // What came before may have filled a window, or the bucket of a rate.
   const before = Math.max(
     0,
