@@ -58,9 +58,9 @@ export function whenToReserve({ until, reachMs, passedOver, hadItsTurn, random }
 }
 
 /**
- * How much sooner than others somebody reserves who waits for a window, after so many turns that went to them. All of a short
- * window comes at once, and whoever is first may take it all: that is who had the last one, as it knows best what stands
- * there, or who is nearest to the store.
+ * How much sooner than others somebody reserves, after so many turns that went to them. Whoever is first may take all that
+ * there is, as of a short window: that is who had the last turn, as it knows best what stands there, or who is nearest to the
+ * store.
  */
 export function headStartOf(passedOver: number, tripMs: number, reserveAheadMs: number): number {
   return Math.min(passedOver * tripMs, reserveAheadMs / HEAD_STARTS_PER_RESERVE);

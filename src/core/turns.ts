@@ -177,7 +177,9 @@ export function createTurns(options: TurnsOptions): Turns {
       hops = 0;
       if (now - sentAt <= waitsMs) {
         asks.took(now - sentAt, now);
-        answers.took(now - Math.max(sentAt, answer.verdict.terms.now), now);
+        // Clocks disagree a little, and peers may say anything.
+        const decidedAt = Math.min(Math.max(sentAt, answer.verdict.terms.now), now);
+        answers.took(now - decidedAt, now);
       }
       if (answer.verdict.isNext) following.lead();
       else following.answered(now, ledger.tripMs);

@@ -19,7 +19,7 @@ test("who waits for its time is decided before it comes, and the sooner the more
   assertEquals(whenToReserve({ ...held, reachMs: 0, random: 1 }), 10_000);
 });
 
-test("who waits for a window is the sooner the more often it was passed over and the farther it is from the store", () => {
+test("who waits is the sooner the more often it was passed over and the farther it is from the store", () => {
   assertEquals(headStartOf(0, 50, 1_000), 0);
   assertEquals([headStartOf(3, 1, 1_000), headStartOf(1, 60, 1_000), headStartOf(2, 60, 1_000)], [3, 60, 120]);
   assertEquals(headStartOf(100, 60, 1_000), 125);
