@@ -2,7 +2,7 @@
 export interface Following {
   /** Whom to ask now; `undefined`: nobody, so it writes itself. */
   leader(now: number): string | undefined;
-  /** This one writes: it is asked from now on, unless it did not answer lately. `tripMs`: how long an answer takes. */
+  /** This one writes: it is asked from now on, unless it did not answer lately. `tripMs`: how long a write takes. */
   follow(writer: string, now: number, tripMs: number): void;
   /** It answered. */
   answered(now: number, tripMs: number): void;
@@ -13,7 +13,7 @@ export interface Following {
 }
 
 /**
- * Without an answer for this long, or for as long as so many take, the key is not contended any more, and to write oneself
+ * Without an answer for this long, or for as long as so many writes take, the key is not contended any more, and to write oneself
  * takes one trip less.
  */
 const FOLLOW_MS = 100;

@@ -1,5 +1,6 @@
 import { LONGEST_LEAD_MS } from "./hand_over.ts";
 import type { Lateness } from "./lateness.ts";
+import { LONGEST_HEAD_START } from "./rules/window.ts";
 import type { Trips } from "./trips.ts";
 
 /** Waiting callers top up their reservations in steps of about this part of what may be reserved. */
@@ -8,8 +9,6 @@ const STEPS_PER_RESERVE = 32;
 const TURNS_TO_HURRY = 4;
 /** Who was passed over by nobody leaves so many steps to the others. */
 const STEPS_TO_OTHERS = 8;
-/** A head start is not longer than this part of what may be reserved. */
-const HEAD_STARTS_PER_RESERVE = 8;
 /**
  * A waiter for a permit looks by itself, should the hint be lost or others pass the permit on among themselves: first after
  * about this long, then when it has waited for twice as long, and in the end this often.
@@ -63,7 +62,7 @@ export function whenToReserve({ until, reachMs, passedOver, hadItsTurn, random }
  * store.
  */
 export function headStartOf(passedOver: number, tripMs: number, reserveAheadMs: number): number {
-  return Math.min(passedOver * tripMs, reserveAheadMs / HEAD_STARTS_PER_RESERVE);
+  return Math.min(passedOver * tripMs, reserveAheadMs * LONGEST_HEAD_START);
 }
 
 /** When to look again for one that waits for a permit since `since`. */

@@ -1,5 +1,6 @@
 import { assertGreater, assertGreaterOrEqual, assertLess } from "@std/assert";
 import { test } from "node:test";
+import { keepCalling } from "../support/keep_calling.ts";
 import { createSimulation } from "../support/simulated_process.ts";
 
 test("two processes with 100 waiting callers each get about the same, and neither starves [TB-9]", async () => {
@@ -123,22 +124,16 @@ for (
   ] as const
 ) {
   test(`everybody comes to windows of ${limit.windowMs} ms although the store is ${latencies} ms away [TB-9, SW-2]`, async () => {
-    const { clock, start, run } = createSimulation();
+    const simulation = createSimulation();
     const served = latencies.map(() => 0);
-    const over = new AbortController();
     const callers = latencies.flatMap((latencyMs, i) => {
-      const { limiter } = start({ algorithm: "sliding_window", ...limit, failClosed: true }, { latencyMs });
-      return Array.from({ length: 20 }, async () => {
-        while (!over.signal.aborted) {
-          await limiter.acquire({ signal: over.signal });
-          served[i]!++;
-        }
+      const { limiter } = simulation.start({ algorithm: "sliding_window", ...limit, failClosed: true }, { latencyMs });
+      return Array.from({ length: 20 }, () => async (signal: AbortSignal) => {
+        await limiter.acquire({ signal });
+        served[i]!++;
       });
     });
-    const ended = Promise.allSettled(callers);
-    await run(clock.sleep(120_000));
-    over.abort();
-    await run(ended);
+    await keepCalling(simulation, 120_000, callers);
     const total = served.reduce((sum, of) => sum + of);
     assertGreaterOrEqual(Math.min(...served), leastShare * total, `${served}`);
     assertGreaterOrEqual(total, 0.95 * limit.limit * 120_000 / limit.windowMs);
@@ -155,50 +150,40 @@ for (
 ) {
   const name = `${near} that are 1 ms away, with ${callers} callers each`;
   test(`who is ${far} ms away from the store comes to permits, and gives them back, beside ${name} [CON-2, CON-9, TB-9]`, async () => {
-    const { clock, start, run } = createSimulation();
+    const simulation = createSimulation();
+    const { clock } = simulation;
     const latencies = [...Array<number>(near).fill(1), far];
     const served = latencies.map(() => 0);
     let slowest = 0;
-    const over = new AbortController();
     const calls = latencies.flatMap((latencyMs, i) => {
-      const { limiter } = start({ maxConcurrent: 3, failClosed: true }, { latencyMs });
-      return Array.from({ length: callers }, async () => {
-        while (!over.signal.aborted) {
-          const permit = await limiter.acquire({ signal: over.signal });
-          served[i]!++;
-          await clock.sleep(20);
-          const releasedAt = clock.now();
-          await permit.release();
-          if (latencyMs === far) slowest = Math.max(slowest, clock.now() - releasedAt);
-        }
+      const { limiter } = simulation.start({ maxConcurrent: 3, failClosed: true }, { latencyMs });
+      return Array.from({ length: callers }, () => async (signal: AbortSignal) => {
+        const permit = await limiter.acquire({ signal });
+        served[i]!++;
+        await clock.sleep(20);
+        const releasedAt = clock.now();
+        await permit.release();
+        if (latencyMs === far) slowest = Math.max(slowest, clock.now() - releasedAt);
       });
     });
-    const ended = Promise.allSettled(calls);
-    await run(clock.sleep(60_000));
-    over.abort();
-    await run(ended);
+    await keepCalling(simulation, 60_000, calls);
     assertGreaterOrEqual(served.at(-1)!, leastShare * served.reduce((sum, of) => sum + of), `${served}`);
     assertLess(slowest, 15 * far + 100);
   });
 }
 
 test("who asks again and again, and is near the store, is not kept from a rate by one that is far [TB-9]", async () => {
-  const { clock, start, run } = createSimulation();
+  const simulation = createSimulation();
   const latencies = [1, 40];
   const served = latencies.map(() => 0);
-  let isOver = false;
   const calls = latencies.flatMap((latencyMs, i) => {
-    const { limiter } = start({ ratePerSecond: 100, failClosed: true }, { latencyMs });
-    return Array.from({ length: 3 }, async () => {
-      while (!isOver) {
-        if ((await limiter.tryAcquire()).allowed) served[i]!++;
-        await clock.sleep(7);
-      }
+    const { limiter } = simulation.start({ ratePerSecond: 100, failClosed: true }, { latencyMs });
+    return Array.from({ length: 3 }, () => async () => {
+      if ((await limiter.tryAcquire()).allowed) served[i]!++;
+      await simulation.clock.sleep(7);
     });
   });
-  await run(clock.sleep(30_000));
-  isOver = true;
-  await run(Promise.all(calls));
+  await keepCalling(simulation, 30_000, calls);
   // What the far one is granted counts for when it hears so, and no slot before that is left.
   assertGreater(Math.min(...served), 500, `${served}`);
 });

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@
 import { test } from "node:test";
 import type { LimiterOptions } from "../../src/config/options.ts";
 import { Lateness } from "../../src/core/lateness.ts";
+import { keepCalling } from "../support/keep_calling.ts";
 import { rateExcess, type Start, windowExcess } from "../support/oracles.ts";
 import { createRandom } from "../support/random.ts";
 import { createSimulation } from "../support/simulated_process.ts";
@@ -20,7 +21,8 @@ test("Lateness knows how late the latest of the last timers was", () => {
 
 /** What starts in two processes with 20 callers each, in a minute, where timers are late. */
 async function startsOf(options: LimiterOptions, lateBy: () => number): Promise<Start[]> {
-  const { clock, start, run } = createSimulation();
+  const simulation = createSimulation();
+  const { clock, start } = simulation;
   const late = {
     ...clock,
     now: () => clock.now(),
@@ -28,20 +30,14 @@ async function startsOf(options: LimiterOptions, lateBy: () => number): Promise<
     sleep: (ms: number, signal?: AbortSignal) => clock.sleep(ms > 0 ? ms + lateBy() : 0, signal),
   };
   const starts: Start[] = [];
-  const over = new AbortController();
   const callers = Array.from({ length: 2 }, () => start(options, { latencyMs: 1, store: { clock: late } }))
     .flatMap(({ limiter }) =>
-      Array.from({ length: 20 }, async () => {
-        while (!over.signal.aborted) {
-          await limiter.acquire({ signal: over.signal });
-          starts.push({ at: clock.now(), cost: 1, until: Infinity });
-        }
+      Array.from({ length: 20 }, () => async (signal: AbortSignal) => {
+        await limiter.acquire({ signal });
+        starts.push({ at: clock.now(), cost: 1, until: Infinity });
       })
     );
-  const ended = Promise.allSettled(callers);
-  await run(clock.sleep(SECONDS * 1_000));
-  over.abort();
-  await run(ended);
+  await keepCalling(simulation, SECONDS * 1_000, callers);
   return starts;
 }
 

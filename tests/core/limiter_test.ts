@@ -25,6 +25,7 @@ import { GLANCE_MS } from "../../src/core/alarm.ts";
 import type { Kv } from "../../src/core/kv.ts";
 import { createRateSync } from "../../src/registry.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
+import { keepCalling } from "../support/keep_calling.ts";
 import { rateExcess, type Start } from "../support/oracles.ts";
 import { createSimulation, LIMITER_ID } from "../support/simulated_process.ts";
 
@@ -498,21 +499,17 @@ for (
 
 for (const [reserveAheadMs, latencyMs] of [[1_000, 900], [100, 60], [0, 60]] as const) {
   test(`a rate is used up although answers take ${2 * latencyMs} ms, and ${reserveAheadMs} ms may be reserved [TB-1, TB-5]`, async () => {
-    const { clock, start, run } = createSimulation();
+    const simulation = createSimulation();
     const limit = { ratePerSecond: 100, burst: 1 } as const;
-    const { limiter } = start({ ...limit, reserveAheadMs, failClosed: true, backendTimeoutMs: 20_000 }, { latencyMs });
-    const starts: Start[] = [];
-    const over = new AbortController();
-    const callers = Array.from({ length: 1_000 }, async () => {
-      while (!over.signal.aborted) {
-        await limiter.acquire({ signal: over.signal });
-        starts.push({ at: clock.now(), cost: 1, until: Infinity });
-      }
+    const { limiter } = simulation.start({ ...limit, reserveAheadMs, failClosed: true, backendTimeoutMs: 20_000 }, {
+      latencyMs,
     });
-    const ended = Promise.allSettled(callers);
-    await run(clock.sleep(60_000));
-    over.abort();
-    await run(ended);
+    const starts: Start[] = [];
+    const call = async (signal: AbortSignal) => {
+      await limiter.acquire({ signal });
+      starts.push({ at: simulation.clock.now(), cost: 1, until: Infinity });
+    };
+    await keepCalling(simulation, 60_000, Array<typeof call>(1_000).fill(call));
     assertEquals(rateExcess(starts, limit, 8), undefined);
     assertGreaterOrEqual(starts.length, 0.8 * 6_000);
   });
@@ -1335,23 +1332,19 @@ test("a holder takes its lease for lost as early as a clock of others that disag
 });
 
 test("what a window has to remember stays short although answers take long [SW-1]", async () => {
-  const { clock, start, run } = createSimulation();
+  const simulation = createSimulation();
   const limit = { algorithm: "sliding_window", limit: 1_000, windowMs: 100 } as const;
-  const { limiter, link } = start({ ...limit, failClosed: true, backendTimeoutMs: 60_000 }, { latencyMs: 4_000 });
+  const { limiter, link } = simulation.start({ ...limit, failClosed: true, backendTimeoutMs: 60_000 }, {
+    latencyMs: 4_000,
+  });
   const { compareAndSet } = link;
   let longest = 0;
   link.compareAndSet = (key, value, ...rest) => {
     longest = Math.max(longest, value.length);
     return compareAndSet(key, value, ...rest);
   };
-  const over = new AbortController();
-  const callers = Array.from({ length: 5_000 }, async () => {
-    while (!over.signal.aborted) await limiter.acquire({ signal: over.signal });
-  });
-  const ended = Promise.allSettled(callers);
-  await run(clock.sleep(60_000));
-  over.abort();
-  await run(ended);
+  const call = async (signal: AbortSignal) => void await limiter.acquire({ signal });
+  await keepCalling(simulation, 60_000, Array<typeof call>(5_000).fill(call));
   assertGreater(longest, 100);
   assertLessOrEqual(longest, 4_096);
 });

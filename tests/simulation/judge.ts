@@ -33,9 +33,7 @@ export function judge(history: History): readonly string[] {
     ),
     ...calls.flatMap((call) => lateAnswer(history, call) ?? []),
     ...groupsOf(history).flatMap(({ plan, name, calls }) =>
-      [...excesses(history, plan, calls), ...waste(history, plan, calls), ...starvation(history, plan, calls)].map((
-        text,
-      ) => `${name}: ${text}`)
+      [excesses, waste, starvation].flatMap((find) => find(history, plan, calls)).map((text) => `${name}: ${text}`)
     ),
   ];
 }

@@ -117,4 +117,9 @@ export const regressions: readonly Regression[] = [
     profile: "crowd",
     seeds: [15_728_163],
   },
+  {
+    was: "who is far from the store reads what was written, leaves room for others then, and loses window after window",
+    profile: "scattered",
+    seeds: [16_001_771, 16_002_523],
+  },
 ];

@@ -1,7 +1,7 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { test } from "node:test";
 import { DEFAULTS } from "../../src/core/defaults.ts";
-import { PROFILES } from "./profiles.ts";
+import { PROFILES, profiles } from "./profiles.ts";
 import { regressions } from "./regressions.ts";
 import { explain, traceOf } from "./report.ts";
 import { run } from "./run.ts";
@@ -19,7 +19,7 @@ async function allIsWell(...scenario: Parameters<typeof scenarioOf>): Promise<vo
 
 for (const profile of PROFILES) {
   test(`limits, leases and waiting callers are right in simulated clusters: ${profile} [TB-12, FAIL-2, CON-6, CON-8]`, async () => {
-    const seeds = profile === "crowd" ? CROWDS : SEEDS;
+    const seeds = profiles[profile].callers === "crowd" ? CROWDS : SEEDS;
     for (let seed = 0; seed < seeds; seed++) await allIsWell(seed, profile);
   });
 }

@@ -26,9 +26,13 @@ export function waste(history: History, plan: LimiterPlan, calls: readonly Call[
 }
 
 /** See {@link waste}. */
-export function starvation({ scenario: { hosts } }: History, plan: LimiterPlan, calls: readonly Call[]): string[] {
+export function starvation(
+  { scenario: { hosts, handsOver } }: History,
+  plan: LimiterPlan,
+  calls: readonly Call[],
+): string[] {
   const isScattered = hosts.some(({ distanceMs = 0 }) => distanceMs > 0);
-  const most = (isScattered ? MOST_LOST_TURNS_FAR_AWAY : MOST_LOST_TURNS) * turnOf(plan);
+  const most = (isScattered && !handsOver ? MOST_LOST_TURNS_FAR_AWAY : MOST_LOST_TURNS) * turnOf(plan);
   return calls.filter(isPatient).flatMap((call) => {
     const { id, process, askedAt, answeredAt } = call;
     const own = calls.filter((other) => other.process === process && other.startedAt! < answeredAt);
@@ -83,7 +87,7 @@ const MARK_MS = 3_000;
 /** Others hear that somebody waits for a permit after this long at the latest. */
 const HEARD_AFTER_MS = 600;
 const MOST_LOST_TURNS = 60;
-/** Who is far away hears late of each write, and loses turns to others who have already written again. */
+/** Who is far away, and can hand nothing over, hears late of each write, and loses turns to others who have written again. */
 const MOST_LOST_TURNS_FAR_AWAY = 180;
 /** In how many steps a process reserves what it may reserve, at least. */
 const TURNS_PER_RESERVE = 16;
