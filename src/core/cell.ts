@@ -11,7 +11,7 @@ import type { Lateness } from "./lateness.ts";
 import { Line } from "./line.ts";
 import type { Meter } from "./metrics.ts";
 import type { Caller, Outcome } from "./outcome.ts";
-import { headStartOf, leadOf, missOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "./pacing.ts";
+import { leadOf, missOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "./pacing.ts";
 import { type Plan, planFor, planOf, type ResumeAt } from "./plan.ts";
 import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
 import { Room } from "./room.ts";
@@ -752,7 +752,7 @@ export class Cell implements Counter, Visitor {
       // A rate would lose what counts for later.
       slack: limitsRate ? 0 : missOf(lateness, toleranceMs),
       // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere.
-      restraint: this.#resumeAt === -Infinity || !first ? stepOf(reserveAheadMs) : -first.headStartMs,
+      restraint: this.#resumeAt === -Infinity ? stepOf(reserveAheadMs) : 0,
     };
   }
 
@@ -808,11 +808,9 @@ export class Cell implements Counter, Visitor {
     if (held === "time") {
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
       head.hold(heldUntil);
-      head.headStartMs = headStartOf(head.passedOver, this.#ledger.tripMs, reserveAheadMs);
       const { passedOver } = head;
       const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now));
-      const until = heldUntil - head.headStartMs;
-      return whenToReserve({ until, reachMs, passedOver, hadItsTurn, random: random() });
+      return whenToReserve({ until: heldUntil, reachMs, passedOver, hadItsTurn, random: random() });
     }
     this.#meetFull(head, state.parts);
     this.#listen();

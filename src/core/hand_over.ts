@@ -139,10 +139,7 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       if (!isNumber(until) || !isNumber(leaseMs) || !isNumber(since)) return undefined;
       if (!isNumber(lead) || !isNumber(slack) || !isNumber(restraint)) return undefined;
       if (!isWhole(number) || !isWhole(firstPermit) || !(leaseMs > 0) || leaseMs > LONGEST_LEASE_MS) return undefined;
-      if (
-        !(lead >= 0) || lead > LONGEST_LEAD_MS || !(slack >= 0) || slack > LONGEST_LEAD_MS ||
-        restraint < -LONGEST_LEAD_MS
-      ) {
+      if (!(lead >= 0) || lead > LONGEST_LEAD_MS || !(slack >= 0) || slack > LONGEST_LEAD_MS || !(restraint >= 0)) {
         return undefined;
       }
       if (held !== null && !(Array.isArray(held) && areWhole(held))) return undefined;

@@ -1,6 +1,5 @@
 import { LONGEST_LEAD_MS } from "./hand_over.ts";
 import type { Lateness } from "./lateness.ts";
-import { LONGEST_HEAD_START } from "./rules/window.ts";
 import type { Trips } from "./trips.ts";
 
 /** Waiting callers top up their reservations in steps of about this part of what may be reserved. */
@@ -54,15 +53,6 @@ export function whenToReserve({ until, reachMs, passedOver, hadItsTurn, random }
   const jitter = STEPS_TO_OTHERS * (0.5 + random) / (1 + passedOver / TURNS_TO_HURRY);
   // Who has just had its turn knows best what stands there, and would win again: it leaves the others a start.
   return Math.min(until, until - reachMs + stepOf(reachMs) * (jitter + (hadItsTurn ? 1 : 0)));
-}
-
-/**
- * How much sooner than others somebody reserves, after so many turns that went to them. Whoever is first may take all that
- * there is, as of a short window: that is who had the last turn, as it knows best what stands there, or who is nearest to the
- * store.
- */
-export function headStartOf(passedOver: number, tripMs: number, reserveAheadMs: number): number {
-  return Math.min(passedOver * tripMs, reserveAheadMs * LONGEST_HEAD_START);
 }
 
 /** When to look again for one that waits for a permit since `since`. */

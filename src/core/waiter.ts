@@ -26,8 +26,6 @@ export class Waiter<Outcome> implements Request {
   attempts = 0;
   /** How many turns went to others while it was the next one here. */
   passedOver = 0;
-  /** How much sooner than others it may reserve for that, in milliseconds. */
-  headStartMs = 0;
   /** When it could start, as it was last known. */
   #heldUntil = Infinity;
   /** Whether it is to be decided. */

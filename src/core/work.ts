@@ -29,7 +29,7 @@ export interface Work<R extends Request = Request> {
   readonly lead: number;
   /** By how much a grant for a moment to come counts for later than it may start, in milliseconds. */
   readonly slack: number;
-  /** How much earlier than others it stops to reserve, in milliseconds; later, if it is negative. */
+  /** How much earlier than others it stops to reserve, in milliseconds. */
   readonly restraint: number;
 }
 

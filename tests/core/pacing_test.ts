@@ -1,7 +1,7 @@
 import { assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { headStartOf, leadOf, missOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "../../src/core/pacing.ts";
+import { leadOf, missOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "../../src/core/pacing.ts";
 import { Lateness } from "../../src/core/lateness.ts";
 import { Trips } from "../../src/core/trips.ts";
 
@@ -17,12 +17,6 @@ test("who waits for its time is decided before it comes, and the sooner the more
     assertEquals(whenToReserve({ ...held, random, hadItsTurn: true }) - at, stepOf(1_000));
   }));
   assertEquals(whenToReserve({ ...held, reachMs: 0, random: 1 }), 10_000);
-});
-
-test("who waits is the sooner the more often it was passed over and the farther it is from the store", () => {
-  assertEquals(headStartOf(0, 50, 1_000), 0);
-  assertEquals([headStartOf(3, 1, 1_000), headStartOf(1, 60, 1_000), headStartOf(2, 60, 1_000)], [3, 60, 120]);
-  assertEquals(headStartOf(100, 60, 1_000), 125);
 });
 
 test("who waits for a permit looks again after about as long as it has waited, but not more rarely than every second", () => {

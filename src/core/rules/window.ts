@@ -32,8 +32,6 @@ export interface WindowLimit {
 /** Up to this limit every grant is an entry of its own; above it, grants share {@link BUCKETS} buckets. */
 const EXACT_ENTRIES = 128;
 const BUCKETS = 200;
-/** Who was passed over reserves further ahead than others by up to this part of what may be reserved. */
-export const LONGEST_HEAD_START = 1 / 8;
 /** No limit is larger, and so no cost: the sum of many is still a number. */
 const MOST = Number.MAX_SAFE_INTEGER;
 /** A slow store's grants count for when the answer will be there: later by up to this, or else the next ones wait for that. */
@@ -64,7 +62,7 @@ export function windowRule(
 ): Rule<WindowLog> {
   const lateness = Math.min(timingMarginMs, Math.max(LEAST_MARGIN_MS, windowMs / 400));
   const margin = lateness + clockErrorMs;
-  const bucket = limit > EXACT_ENTRIES ? (windowMs + (1 + LONGEST_HEAD_START) * reserveAheadMs) / BUCKETS : 0;
+  const bucket = limit > EXACT_ENTRIES ? (windowMs + reserveAheadMs) / BUCKETS : 0;
   // Short numbers keep the stored value short. Always up, so that nothing counts for less than the window.
   const quantum = bucket >= 100 ? 1 : 1 / 1_024;
   const logged = (at: number) => Math.ceil((at + margin) / quantum) * quantum;
