@@ -1,5 +1,6 @@
 import type { Grant } from "./batch.ts";
-import { Cell, type CellContext, type CellOwner } from "./cell.ts";
+import { Cell, type CellOwner } from "./cell.ts";
+import type { CellContext } from "./cell_context.ts";
 import type { Clock } from "./clock.ts";
 import { createLease, type Lease, type LosableLease, NO_LEASE } from "./lease.ts";
 import type { Knowledge } from "./ledger.ts";

@@ -1,6 +1,6 @@
 import { shown } from "./arguments.ts";
 import { messageOf } from "./cause.ts";
-import type { CellContext } from "./cell.ts";
+import type { CellContext } from "./cell_context.ts";
 import type { ClockReading } from "./clock.ts";
 import { maximumCost } from "./decide.ts";
 import { createDesk } from "./desk.ts";

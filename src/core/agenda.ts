@@ -1,0 +1,525 @@
+import { type Batch, type Grant, reachOf, refusalOf, type Undo } from "./batch.ts";
+import type { CellContext } from "./cell_context.ts";
+import { earliestStart, earliestStartBehind, obstacle, type Parts } from "./decide.ts";
+import type { Verdict } from "./hand_over.ts";
+import { Hints } from "./hints.ts";
+import { createHoldings, type Holdings } from "./holdings.ts";
+import type { Identity, Ledger } from "./ledger.ts";
+import type { Meter } from "./metrics.ts";
+import type { Caller, Outcome } from "./outcome.ts";
+import { leadOf, missOf, stepOf, whenToLook, whenToReserve } from "./pacing.ts";
+import { type Plan, planFor, planOf, type ResumeAt } from "./plan.ts";
+import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
+import type { Demand } from "./rules/rule.ts";
+import { silence } from "./silence.ts";
+import { type State, withRecentEpoch } from "./state.ts";
+import { createTurns, type Turns } from "./turns.ts";
+import { Waiter } from "./waiter.ts";
+import { Waiting } from "./waiting.ts";
+import type { Work } from "./work.ts";
+
+/** Whose agenda it is. */
+export interface AgendaOwner {
+  readonly meter: Meter;
+  /** A permit is lost: its lease ran out before it was renewed. */
+  lost(permit: number): void;
+  /** There may be something to decide now. */
+  proceed(now: number): void;
+}
+
+interface PendingUndo extends Undo {
+  readonly resolve: () => void;
+}
+
+/**
+ * Others hear that somebody waits here for a permit when they have taken one since, or after this long: most waits are
+ * over by then.
+ */
+const MARK_AFTER_MS = 500;
+/** Who waits for less gets this long: a store that is only slower than the caller is no failure. */
+const GRACE_MS = 40;
+/** No timer is shorter. */
+const LEAST_TIMER_MS = 1;
+/** How long to wait after a failure before the store is told again which permits are held. */
+const TELL_AGAIN_MS = 500;
+
+/**
+ * What there is to decide about one key, and what has been: who waits here, what is held or was granted ahead, what goes back,
+ * and the work of others. Asks nobody. A class, as there is one for every key.
+ */
+export class Agenda {
+  readonly waiting: Waiting;
+  /** The permits that this process holds and renews, where concurrency is limited. */
+  readonly holdings: Holdings | undefined;
+  /** Granted before anybody asked for it. */
+  readonly prefetch: Prefetch | undefined;
+  /** Why nothing can be requested any more. */
+  ended: "closed" | "abandoned" | undefined;
+  /** Once a race was lost, or others have handed their work over. */
+  turns: Turns | undefined;
+  readonly #context: CellContext;
+  readonly #owner: AgendaOwner;
+  readonly #identity: Identity;
+  readonly #ledger: Ledger;
+  #undo: PendingUndo[] = [];
+  #resumeAt = -Infinity;
+  /** Whether a hint has come since the store was last asked: then there is no pause before it is asked again. */
+  #nudged = false;
+  #hints: Hints | undefined;
+
+  /** Of `identity`, about the key of the ledger. Nothing is to be done yet. */
+  constructor(context: CellContext, owner: AgendaOwner, identity: Identity, ledger: Ledger) {
+    const { rules, concurrency: index, leaseMs, clockErrorMs, timingMarginMs, toleranceMs } = context;
+    this.#context = context;
+    this.#owner = owner;
+    this.#identity = identity;
+    this.#ledger = ledger;
+    this.waiting = new Waiting({
+      toleranceMs,
+      isLost: ({ demand }) => this.holdings !== undefined && !this.holdings.has(demand.permit),
+      giveBack: (grant) => void this.giveBack(grant, true),
+    });
+    if (context.prefetch > 0) this.prefetch = createPrefetch(rules, context.prefetch, context.reserveAheadMs);
+    if (index < 0) return;
+    this.holdings = createHoldings({
+      index,
+      owner: identity.id,
+      leaseMs,
+      // Another clock may be ahead, and the timer that says that the lease is over may be late.
+      marginMs: Math.min(clockErrorMs, leaseMs / 2) + Math.min(timingMarginMs, leaseMs / 10),
+      onLost: (permit) => owner.lost(permit),
+    });
+  }
+
+  /** Whether nobody waits here and nothing is to be written. */
+  get isIdle(): boolean {
+    return this.waiting.isEmpty && this.#undo.length === 0 && (this.holdings?.renewAt ?? Infinity) === Infinity;
+  }
+
+  /** Whether a request that can be granted may be granted at once, as nothing stands before it or depends on it. */
+  get isFree(): boolean {
+    return !this.holdings && !this.prefetch && !this.ended && this.waiting.line.length === 0 && this.#undo.length === 0;
+  }
+
+  /** Whether there is something to decide or to write. */
+  isDue(now: number): boolean {
+    const { waiting: { line }, prefetch, holdings } = this;
+    if (!this.ended && line.waiting === 0 && prefetch?.isLow(now)) return true;
+    return (line.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 || this.turns?.hasGuests === true ||
+      (holdings !== undefined && (now >= holdings.renewAt || (holdings.isMarked && line.waiting === 0)));
+  }
+
+  /** Whether the store has to hear which permits are held, however often it has failed: a lease runs out by itself. */
+  get isUrgent(): boolean {
+    return this.holdings !== undefined && this.#context.store.clock.now() >= this.holdings.renewAt;
+  }
+
+  // Who comes, and goes.
+
+  /** It waits for a slot in stock, if there is one, and else for a decision. */
+  join(waiter: Caller, now: number): void {
+    const slot = this.stocked(waiter.demand.cost, now);
+    if (!slot) return this.waiting.line.join(waiter);
+    this.prefetch?.take();
+    this.waiting.schedule(waiter, slot);
+  }
+
+  /** The slot in stock for a request that comes now, if there is one. */
+  stocked(cost: number, now: number): Grant | undefined {
+    if (!this.prefetch || cost !== 1 || this.waiting.line.waiting > 0) return undefined;
+    return this.waiting.inStock(this.prefetch, now);
+  }
+
+  /** The refusal that is certain from what is known, if it is. */
+  refusalNow(demand: Demand, now: number, deadline: number, isDown: boolean): Outcome | undefined {
+    const { known } = this.#ledger;
+    if (!known || (this.#resumeAt <= now && deadline > now && !isDown)) return undefined;
+    if (!this.#startsTooLate(known, now, this.waiting.line.cost, demand, deadline)) return undefined;
+    return this.#refusal(known, now, demand, 0);
+  }
+
+  /** Whether time alone makes it certain that a request behind others of `ahead` cost cannot start by its deadline. */
+  #startsTooLate(state: State, now: number, ahead: number, demand: Demand, deadline: number): boolean {
+    if (deadline === Infinity) return false;
+    const start = earliestStartBehind(this.#context.rules, state.parts, now - state.epoch, ahead, demand) + state.epoch;
+    return start > (deadline > now ? deadline : now + this.leadAt(now));
+  }
+
+  #refusal(state: State, now: number, demand: Demand, attempts: number): Outcome {
+    const { rule, retryAt } = refusalOf(this.#context.rules, state, now, demand);
+    return { kind: "refused", attempts, rule, retryAt, state };
+  }
+
+  /** A waiter has gone: if there was a slot for it, that is given back. `isAsking`: whether something is being written. */
+  leave(waiter: Caller, isAsking: boolean): void {
+    const free = this.waiting.leave(waiter);
+    const prefetch = free?.demand.cost === 1 ? this.prefetch : undefined;
+    if (free && prefetch && prefetch.wish(this.#context.store.clock.now()).count > 0) prefetch.add(free, free.from);
+    else if (free) void this.giveBack(free, true);
+    else if (!isAsking) {
+      this.waiting.line.remove(waiter);
+      // If nobody is left here, others shall not wait for it to have its turn.
+      this.#owner.proceed(this.#context.store.clock.now());
+    }
+  }
+
+  /**
+   * Takes back what was granted: the permit alone, or if the request never started everything. Resolves when that is
+   * written, or when the store has failed: then it hears later which permits are held, until their lease has run out anyway.
+   */
+  giveBack(grant: Grant, unused: boolean): Promise<void> {
+    // The permit went with the state that counted it; what is counted now is somebody else's.
+    if (this.ended === "abandoned") return Promise.resolve();
+    this.holdings?.drop(grant.demand.permit);
+    return new Promise((resolve) => {
+      this.#undo.push({ grant, unused, resolve });
+      this.#resumeAt = -Infinity;
+      const proceed = () => this.#owner.proceed(this.#context.store.clock.now());
+      // Several that are taken back together are, whatever their order: nothing depends on what goes too.
+      if (unused) void Promise.resolve().then(proceed);
+      else proceed();
+    });
+  }
+
+  /** Answers everybody who waits, in order of arrival, and gives back what they had been granted, if that is to be written. */
+  end(kind: "closed" | "abandoned"): void {
+    this.ended = kind;
+    const stock = this.prefetch?.clear() ?? [];
+    const unused = [...stock, ...this.waiting.dismiss(kind)];
+    if (kind === "closed") {
+      for (const grant of unused) void this.giveBack(grant, true);
+      if (!this.holdings || this.holdings.size === 0) return;
+      const now = this.#context.store.clock.now();
+      this.holdings.dropAll();
+      this.holdings.doubt(now, now);
+    } else {
+      this.holdings?.dropAll();
+      for (const { resolve } of this.#undo.splice(0)) resolve();
+    }
+  }
+
+  // What is to be decided, and was.
+
+  /** Everything that is to be decided here, at most so many requests of it. */
+  work(now: number, most = Infinity): Work<Caller> {
+    const { leaseMs, reserveAheadMs, limitsRate, lateness, toleranceMs } = this.#context;
+    const { prefetch, holdings } = this;
+    const identity = this.#identity;
+    holdings?.check(this.#ledger.known, now);
+    const waiting = this.waiting.line.unanswered(most);
+    const [first] = waiting;
+    const requests = prefetch ? this.#withAhead(prefetch, waiting, now, most) : waiting;
+    return {
+      owner: identity.id,
+      leaseMs,
+      undos: this.#undo.length > 0 ? this.#undo.slice() : NOTHING_UNDONE,
+      held: holdings?.toTell(now),
+      requests,
+      firstPermit: holdings ? identity.next(requests.length) : 0,
+      since: first?.since ?? now,
+      marks: first !== undefined && this.#isOvertaken(first, now),
+      isMarked: holdings?.isMarked ?? false,
+      lead: this.leadAt(now),
+      // A rate would lose what counts for later.
+      slack: limitsRate ? 0 : missOf(lateness, toleranceMs),
+      // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere.
+      restraint: this.#resumeAt === -Infinity ? stepOf(reserveAheadMs) : 0,
+    };
+  }
+
+  /** The requests, and behind them those for slots that somebody is likely to ask for. */
+  #withAhead(prefetch: Prefetch, waiting: readonly Caller[], now: number, most: number): readonly Caller[] {
+    // Who wants something else shall not come after what nobody has asked for.
+    if (waiting.some(({ demand: { cost } }) => cost !== 1)) {
+      for (const grant of prefetch.clear()) this.#undo.push({ grant, unused: true, resolve: () => {} });
+    }
+    const { count, keepMs } = prefetch.wish(now);
+    const room = Math.min(count, most - waiting.length);
+    if (this.ended || room <= 0) return waiting;
+    const { reserveAheadMs } = this.#context;
+    // As far as everybody reserves who comes anew.
+    const latest = now + reserveAheadMs - stepOf(reserveAheadMs);
+    const demand: Demand = { cost: 1, owner: this.#identity.id, permit: 0 };
+    const ahead: Caller = new Waiter(demand, now, latest, Infinity, undefined, keepMs);
+    return [...waiting, ...Array.from({ length: room }, () => ahead)];
+  }
+
+  /**
+   * Decides as much of the queue as can be decided now, and what the guests want, on what is known to be stored, and tells
+   * nobody: that is for {@link Agenda.commit}. `isFresh`: what is known cannot have changed since.
+   */
+  plan(isFresh: boolean): Plan {
+    const { rules, reserveAheadMs, store: { clock } } = this.#context;
+    const now = clock.now();
+    const own = this.work(now);
+    const base = withRecentEpoch(rules, this.#ledger.base(now), now);
+    const visit = this.turns?.guests(now, base.writers) ?? NO_VISIT;
+    return planFor(rules, base, own, visit, { now, horizon: now + reserveAheadMs, isFresh }, this.#resumeAtAfter);
+  }
+
+  /** What another process has planned for this work, which was sent at `sentAt`; `undefined` if it was not this work. */
+  planOf(work: Work<Caller>, verdict: Verdict, sentAt: number): Plan | undefined {
+    return planOf(this.#context.rules, work, verdict, sentAt, this.#resumeAtAfter);
+  }
+
+  /** For plans: when to decide again about the first one that was not decided. */
+  get #resumeAtAfter(): ResumeAt {
+    return (batch, requests, state) => {
+      const head = requests[batch.dealtWith];
+      if (!head || head.isAhead || batch.held === "doubt") return -Infinity;
+      return this.#whenToResume(batch, state, this.#context.store.clock.now(), head);
+    };
+  }
+
+  #whenToResume({ held, heldUntil, granted }: Batch<Caller>, state: State, now: number, head: Caller): number {
+    const { rules, random, reserveAheadMs } = this.#context;
+    if (held === "time") {
+      const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
+      head.hold(heldUntil);
+      const { passedOver } = head;
+      const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now));
+      return whenToReserve({ until: heldUntil, reachMs, passedOver, hadItsTurn, random: random() });
+    }
+    this.#meetFull(head, state.parts);
+    this.listen();
+    const { retryAt } = obstacle(rules, state.parts, now - state.epoch, head.demand);
+    return Math.min(retryAt + state.epoch, whenToLook(now, head.since, random()));
+  }
+
+  /** By how much a grant counts for later than it is decided. */
+  leadAt(now: number): number {
+    const { trips, toleranceMs } = this.#context;
+    return leadOf(this.turns?.answers(now) ?? trips, toleranceMs, this.waiting.missed, now);
+  }
+
+  /** Whether others have taken permits while the waiter waited for one, or may have. */
+  #isOvertaken({ since, metFull }: Caller, now: number): boolean {
+    const { known } = this.#ledger;
+    if (!this.holdings) return false;
+    if (now - since >= MARK_AFTER_MS) return true;
+    return metFull !== undefined && known !== undefined && this.holdings.othersTook(metFull, known.parts);
+  }
+
+  #meetFull(waiter: Caller, parts: Parts): void {
+    if (waiter.metFull) return;
+    waiter.metFull = parts;
+    this.#owner.meter.count("maxConcurrentReached");
+  }
+
+  /** Tells everybody what was written. */
+  commit(plan: Plan): void {
+    const { store: { clock }, reserveAheadMs } = this.#context;
+    const now = clock.now();
+    const { waiting, holdings, prefetch } = this;
+    const undone = plan.undone > 0 ? this.#undo.splice(0, plan.undone) : NOTHING_UNDONE;
+    const decided = plan.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
+    for (let i = 0; i < decided && i < plan.requests.length; i++) plan.requests[i]!.attempts++;
+    waiting.line.advance(plan.requests, plan.dealtWith);
+    this.#resumeAt = this.#nudged && plan.batch.held === "permit" ? -Infinity : plan.resumeAt;
+    // The answer may have been on its way for longer than the lease lasts: somebody else may hold the permits by now.
+    const isOver = holdings !== undefined && now >= holdings.leaseEnd(plan.state);
+    const again: Caller[] = [];
+    let stocked = 0;
+    for (const { request: waiter, grant } of plan.batch.granted) {
+      if (waiter.isAhead && !this.ended) {
+        prefetch?.add(grant, plan.decidedAt + reserveAheadMs);
+        stocked++;
+      } else if (waiter.failed) holdings?.doubt(now, now);
+      else if (waiter.settled) void this.giveBack(grant, true);
+      else if (isOver) {
+        void this.giveBack(grant, true);
+        again.push(waiter);
+      } else {
+        holdings?.hold(grant.demand.permit, now);
+        waiting.serveOrSchedule(waiter, grant, now);
+      }
+    }
+    holdings?.written(plan.state, plan.decidedAt, now);
+    if (isOver) holdings.check(this.#ledger.known, now);
+    for (const { request: waiter, refusal } of plan.batch.refused) {
+      if (refusal.rule.kind === "concurrency") this.#meetFull(waiter, plan.state.parts);
+      if (!waiter.settled) waiting.line.settle(waiter, { kind: "refused", attempts: waiter.attempts, ...refusal });
+    }
+    if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
+    const left = waiting.serveDue(now);
+    waiting.line.prepend([...again, ...left]);
+    if (plan.ahead > 0) prefetch?.heard(plan.ahead, stocked, now);
+    if (prefetch && !this.ended) waiting.serveFromStock(prefetch, now);
+    for (const { resolve } of undone) resolve();
+    this.turns?.answer(plan.verdicts);
+  }
+
+  /** Those who stand behind one who has to wait, and who cannot or do not want to wait so long, hear so now. */
+  #refuseBehind(state: State, now: number): void {
+    const { line } = this.waiting;
+    let ahead = 0;
+    for (const waiter of line) {
+      if (waiter.settled) continue;
+      if (ahead > 0 && (!waiter.patient || this.#startsTooLate(state, now, ahead, waiter.demand, waiter.deadline))) {
+        line.settle(waiter, this.#refusal(state, now, waiter.demand, waiter.attempts + 1));
+      } else ahead += waiter.demand.cost;
+    }
+  }
+
+  /** What is left for this process in a state. */
+  seen(state: State, now: number): State {
+    return withStock(this.#context.rules, state, this.prefetch, now);
+  }
+
+  // When the store fails, or is silent.
+
+  /** The store failed: everybody who waits for it hears so. `mayHaveGranted`: it may have written all the same. */
+  fail(cause: unknown, mayHaveGranted: boolean): void {
+    const now = this.#context.store.clock.now();
+    const { line } = this.waiting;
+    for (const waiter of line) if (!waiter.settled) this.#failOne(waiter, cause);
+    line.clear();
+    this.#resumeAt = -Infinity;
+    this.turns?.fail();
+    this.#forgetUndone(this.#undo.length, mayHaveGranted, now);
+    this.holdings?.failed(now, now + TELL_AGAIN_MS);
+    this.prefetch?.pause(now + TELL_AGAIN_MS);
+  }
+
+  /** Nobody knows what another process made of this work. */
+  doubt({ undos, requests }: Work<Caller>): void {
+    this.#forgetUndone(undos.length, requests.length > 0, this.#context.store.clock.now());
+  }
+
+  /**
+   * What was to be undone may have been: to do it again could give back what is somebody else's by now. A permit is safe, as
+   * the store hears which ones are held.
+   */
+  #forgetUndone(count: number, mayHaveGranted: boolean, now: number): void {
+    for (const { resolve } of this.#undo.splice(0, count)) resolve();
+    if (count > 0 || mayHaveGranted) this.holdings?.doubt(now, now);
+  }
+
+  /** So many races were lost: nobody who wants an answer in a certain time loses them for ever. */
+  giveUp(cause: unknown): void {
+    for (const waiter of this.waiting.line) {
+      if (!waiter.settled && waiter.deadline < Infinity) this.#failOne(waiter, cause);
+    }
+  }
+
+  #failOne(waiter: Caller, cause: unknown): void {
+    waiter.failed = true;
+    this.waiting.line.settle(waiter, { kind: "failed", cause, attempts: waiter.attempts });
+  }
+
+  /** Answers those whose time is up. `askedSince`: since when somebody asks the store, if that is so. */
+  #expire(now: number, askedSince: number | undefined): void {
+    const ledger = this.#ledger;
+    const { line } = this.waiting;
+    let soonest = Infinity;
+    for (const waiter of line) {
+      if (waiter.settled) continue;
+      const deadline = waiter.patient ? waiter.deadline : Infinity;
+      let until = Math.min(deadline, waiter.answerBy);
+      const isUndecided = until <= now && askedSince !== undefined && this.#isUndecided(waiter, now, askedSince);
+      if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
+      else if (until <= now) until = deadline;
+      if (until > now) soonest = Math.min(soonest, until);
+      else if (isUndecided) {
+        const { storeId, store } = this.#context;
+        this.#failOne(waiter, silence(storeId, store, now - waiter.since, ledger.answeredAt <= waiter.since));
+      } else line.settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts));
+    }
+    line.soonestDeadline = soonest;
+  }
+
+  /** Whether it is the store, and not the limit, that keeps the waiter from an answer, as far as anybody can tell. */
+  #isUndecided({ since, demand }: Caller, now: number, askedSince: number): boolean {
+    const ledger = this.#ledger;
+    const wasSilent = ledger.answeredAt <= since;
+    // Who waited for a permit, or behind one who did, has not waited for the store, even if one has just been released: unless
+    // the store was asked, and was silent.
+    if (this.waiting.line.head?.metFull) {
+      return wasSilent && now - Math.max(askedSince, ledger.answeredAt) >= GRACE_MS;
+    }
+    if (wasSilent) return true;
+    const { epoch, parts } = ledger.base(now);
+    // Others may have taken what it waited for until just now.
+    const start = earliestStart(this.#context.rules, parts, since - epoch, demand) + epoch;
+    return start <= Math.max(since, now - GRACE_MS);
+  }
+
+  // When to look again.
+
+  /** Somebody cannot wait: the store is asked now, whatever was known of it. */
+  hurry(): void {
+    this.#resumeAt = -Infinity;
+  }
+
+  /** The store is being asked: hints that come from now on are news. */
+  looks(): void {
+    this.#nudged = false;
+  }
+
+  /** Hears of released permits from now on, where the store can tell. */
+  listen(): void {
+    const { kv, clock } = this.#context.store;
+    this.#hints ??= new Hints(kv, this.#ledger.key, () => {
+      // To take a free permit oneself takes one trip less than to have it taken.
+      const now = clock.now();
+      this.turns?.hear(now);
+      this.#nudged = true;
+      this.#resumeAt = -Infinity;
+      this.#owner.proceed(now);
+    });
+    this.#hints.listen();
+  }
+
+  /** Nobody waits for a permit any more. */
+  unlisten(): void {
+    this.#hints?.unlisten();
+  }
+
+  /** The turns that processes take in writing this key. */
+  taken(): Turns {
+    return this.turns ??= createTurns({
+      ...this.#context,
+      identity: this.#identity,
+      ledger: this.#ledger,
+      onGuest: (now) => this.#owner.proceed(now),
+    });
+  }
+
+  /** Looks at everything that may be due. `askedSince`: since when somebody asks the store, if that is so. */
+  wake(now: number, askedSince: number | undefined): void {
+    const { waiting, prefetch } = this;
+    this.holdings?.check(this.#ledger.known, now);
+    const left = waiting.serveDue(now);
+    if (left.length > 0) {
+      // What is being written is about the head of the queue: that must stay as it is.
+      if (askedSince !== undefined) waiting.line.append(left);
+      else {
+        waiting.line.prepend(left);
+        if (prefetch) waiting.serveFromStock(prefetch, now);
+      }
+      this.#resumeAt = -Infinity;
+    }
+    if (now >= waiting.line.soonestDeadline) this.#expire(now, askedSince);
+  }
+
+  /** When to look at what was decided already, and if the store is not being asked when to ask it. */
+  wakeAt(isAsking: boolean): number {
+    const { line } = this.waiting;
+    if (isAsking) return this.#momentToWake();
+    return Math.min(this.#momentToWake(), line.soonestDeadline, line.length > 0 ? this.#resumeAt : Infinity);
+  }
+
+  /** When to be woken for the next moment that was granted: sooner, where timers are late. */
+  #momentToWake(): number {
+    const next = this.waiting.nextMoment;
+    if (next === Infinity) return next;
+    const { lateness, toleranceMs, store: { clock } } = this.#context;
+    const missMs = missOf(lateness, toleranceMs);
+    if (missMs === 0) return next;
+    // Who was woken too soon waits for a timer again, and not for the next turn: that says nothing about timers.
+    return Math.min(next, Math.max(next - missMs, clock.now() + LEAST_TIMER_MS));
+  }
+}
+
+const NO_VISIT = { all: [], next: undefined } as const;
+const NOTHING_UNDONE: readonly PendingUndo[] = [];

@@ -1,0 +1,36 @@
+import type { Desk } from "./desk.ts";
+import type { Gate } from "./gate.ts";
+import type { HandOver } from "./hand_over.ts";
+import type { Lateness } from "./lateness.ts";
+import type { Identity, LedgerContext } from "./ledger.ts";
+
+/** What all cells of a limiter share. */
+export interface CellContext extends LedgerContext {
+  /** Who writes, in the cells of a limiter without permits. */
+  readonly identity: Identity;
+  /** A name of its own, for a cell with permits: what its owner says that it holds is all that it holds. */
+  readonly nextIdentity: () => Identity;
+  readonly handOver: HandOver;
+  /** Bounds how many keys are written at once. */
+  readonly gate: Gate;
+  /** Where other processes hand their work over. */
+  readonly desk: Desk | undefined;
+  /** A number from 0 to 1, for pauses that shall not be the same everywhere. */
+  readonly random: () => number;
+  /** Which of the rules limits concurrency; -1: none does. */
+  readonly concurrency: number;
+  /** By how much a start may be late, in milliseconds. */
+  readonly toleranceMs: number;
+  /** How late timers are here. */
+  readonly lateness: Lateness;
+  /** Whether one of the rules limits a rate. */
+  readonly limitsRate: boolean;
+  /** How many slots may be taken before anybody asks for them. */
+  readonly prefetch: number;
+  readonly leaseMs: number;
+  readonly timingMarginMs: number;
+  /** By how much the clocks of two processes may disagree, in milliseconds. */
+  readonly clockErrorMs: number;
+  readonly retryIntervalMs: number;
+  readonly maxRetries: number;
+}

@@ -1,0 +1,344 @@
+import type { Agenda } from "./agenda.ts";
+import type { CellContext } from "./cell_context.ts";
+import type { Counter } from "./desk.ts";
+import type { Visitor } from "./gate.ts";
+import { type ForeignWork, MOST_REQUESTS } from "./hand_over.ts";
+import { type Identity, isNotApplied, type Ledger } from "./ledger.ts";
+import type { Meter } from "./metrics.ts";
+import { pauseAfter } from "./pacing.ts";
+import type { Plan } from "./plan.ts";
+import { Room } from "./room.ts";
+import { tooBusy, tooManyRaces } from "./silence.ts";
+import type { State } from "./state.ts";
+import { canWaitForAnswer } from "./turns.ts";
+
+/** Whose loop it is. */
+export interface LoopOwner {
+  readonly meter: Meter;
+  /** Something was decided: there may be other times to wake up at. */
+  decided(): void;
+  /** Nothing is being written any more. */
+  stopped(): void;
+}
+
+interface Peek {
+  resolve(state: State): void;
+  reject(error: unknown): void;
+}
+
+/** Who has lost races for this long tries again without pauses, and so meets the room that others make. */
+const STARVED_MS = 500;
+
+/**
+ * The compare-and-set loop of one key: has everything decided that is on the agenda, writes it or asks another process to,
+ * until nothing is due. A class, as there is one for every key.
+ */
+export class Loop implements Counter, Visitor {
+  readonly agenda: Agenda;
+  readonly #context: CellContext;
+  readonly #owner: LoopOwner;
+  readonly #identity: Identity;
+  readonly #ledger: Ledger;
+  #peeks: Peek[] = [];
+  #room: Room | undefined;
+  #isRunning = false;
+  /** Whether the gate has let it in. */
+  #isInside = false;
+  /** When it came to the gate last. */
+  #waitsSince = -Infinity;
+  /** Whether nobody else can have written since this process last did, as that was just now. */
+  #isFresh = false;
+  /** Whether what is being written grants something. */
+  #isGranting = false;
+  /** Settles when nothing is being written any more, if somebody waits for that. */
+  #atRest: PromiseWithResolvers<void> | undefined;
+
+  /** At rest. */
+  constructor(context: CellContext, owner: LoopOwner, identity: Identity, ledger: Ledger, agenda: Agenda) {
+    this.#context = context;
+    this.#owner = owner;
+    this.#identity = identity;
+    this.#ledger = ledger;
+    this.agenda = agenda;
+  }
+
+  /** Whether something is being written, or waits to be. */
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
+  /** Whether the store may be asked, and not only waited for. */
+  get isInside(): boolean {
+    return this.#isInside;
+  }
+
+  /** Since when it wants to ask the store, if it does. */
+  get askedSince(): number | undefined {
+    return this.#isRunning ? this.#waitsSince : undefined;
+  }
+
+  /** Begins to work, if there is something to do and it does not work already. */
+  proceed(now: number): void {
+    if (!this.#isRunning && this.#hasWork(now) && !this.#runNow()) this.#enterGate();
+  }
+
+  /** What stands in the store now. */
+  peek(): Promise<State> {
+    return new Promise((resolve, reject) => this.#peeks.push({ resolve, reject }));
+  }
+
+  /** Tells those who wanted to know what stands in the store. */
+  tell(state: State): void {
+    for (const peek of this.#peeks.splice(0)) peek.resolve(state);
+  }
+
+  /** Resolves when nothing is being written any more. To be called while it is running. */
+  async rest(): Promise<void> {
+    await (this.#atRest ??= Promise.withResolvers<void>()).promise;
+  }
+
+  /** Another process hands its work over: the answer, when there is one. */
+  receive(foreign: ForeignWork): Promise<Uint8Array | undefined> {
+    return this.agenda.taken().receive(foreign);
+  }
+
+  /** Others want to write whose work cannot be decided here. */
+  makeRoom(): void {
+    this.#room?.make(this.#context.store.clock.now());
+  }
+
+  /** Nobody can hand anything over any more, before the next write. */
+  shut(): void {
+    this.#context.desk?.shut(this.#identity.id, this.#ledger.key, this);
+    this.agenda.turns?.dismiss();
+  }
+
+  /** It may ask the store now. */
+  admitted(isEarly: boolean): void {
+    const { storeId, store, backendTimeoutMs } = this.#context;
+    const waitedMs = store.clock.now() - this.#waitsSince;
+    // The store has failed those who came before: there is no time left to ask it as well.
+    if (isEarly && waitedMs >= backendTimeoutMs / 2) this.#fail(tooBusy(storeId, store, waitedMs));
+    void this.#run();
+  }
+
+  #hasWork(now: number): boolean {
+    if (this.agenda.ended === "abandoned") return false;
+    return this.#peeks.length > 0 || this.agenda.isDue(now);
+  }
+
+  #enterGate(): void {
+    this.#isRunning = true;
+    this.#waitsSince = this.#context.store.clock.now();
+    // A lease runs out, however busy the store is.
+    this.#context.gate.enter(this, this.agenda.holdings !== undefined);
+  }
+
+  /** As {@link Loop.#run}, where it takes no conversation. Whether that is so. */
+  #runNow(): boolean {
+    const ledger = this.#ledger;
+    if (!ledger.lends) return false;
+    const { clock } = this.#context.store;
+    this.#isRunning = true;
+    try {
+      for (let now = clock.now(); this.#hasWork(now); now = clock.now()) {
+        if (!ledger.borrow(now)) return false;
+        this.agenda.looks();
+        this.tell(ledger.base(now));
+        const plan = this.agenda.plan(true);
+        if (plan.changed) ledger.put(plan.state);
+        this.#commit(plan);
+      }
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#isRunning = false;
+    }
+    return true;
+  }
+
+  async #run(): Promise<void> {
+    const { gate, store: { clock } } = this.#context;
+    const { waiting } = this.agenda;
+    this.#isInside = true;
+    this.#isFresh = false;
+    while (this.#hasWork(clock.now())) {
+      await waiting.gather();
+      try {
+        await this.#round();
+      } catch (error) {
+        this.#fail(error);
+        // A store that does not answer is not busy.
+        if (!isNotApplied(error)) gate.open();
+      }
+      // Whose slot was missed has waited for its turn already.
+      if (gate.isCrowded && waiting.missed === 0) break;
+    }
+    this.#isInside = false;
+    gate.leave();
+    if (this.#hasWork(clock.now())) return this.#enterGate();
+    this.#isRunning = false;
+    this.#atRest?.resolve();
+    this.#atRest = undefined;
+    this.#owner.stopped();
+  }
+
+  /** Decides what is waiting and writes it, again and again until nobody else was faster; or has it decided elsewhere. */
+  async #round(): Promise<void> {
+    const ledger = this.#ledger;
+    const agenda = this.agenda;
+    const { storeId, maxRetries, retryIntervalMs, random, store: { clock } } = this.#context;
+    const begunAt = clock.now();
+    let pause = 1;
+    let races = 0;
+    let hasAsked = false;
+    const refused: Plan[] = [];
+    while (agenda.ended !== "abandoned") {
+      let isFresh = this.#isFresh && races === 0;
+      if (this.#peeks.length > 0) {
+        const plan = await this.#readFor(refused);
+        if (plan) return this.#finish(plan);
+        isFresh = true;
+      }
+      const leader = agenda.turns?.leader(clock.now());
+      if (leader !== undefined) {
+        if (await this.#ask(leader)) return;
+        hasAsked = true;
+        continue;
+      }
+      if (ledger.needsRead) {
+        const plan = await this.#readFor(refused);
+        if (plan) return this.#finish(plan);
+        isFresh = true;
+        if (races > 0 && !hasAsked) this.#followWriter();
+        if (agenda.turns?.leader(clock.now()) !== undefined) continue;
+      }
+      const pausing = this.#pauseForOthers();
+      if (pausing) await pausing;
+      let plan = agenda.plan(isFresh);
+      if (plan.isDoubtful && !plan.changed) {
+        await this.#read();
+        plan = agenda.plan(true);
+      }
+      if (!plan.changed) return this.#finish(plan);
+      const isWritten = await this.#write(plan);
+      this.#isGranting = false;
+      if (isWritten) return this.#finish(plan);
+      refused.push(plan);
+      this.#owner.meter.count("casFailures");
+      if (races >= maxRetries) agenda.giveUp(tooManyRaces(storeId, races + 1));
+      hasAsked = false;
+      const isStarved = clock.now() - begunAt > STARVED_MS;
+      if (races > 0 && !isStarved) await clock.sleep(pause = pauseAfter(pause, retryIntervalMs, random()));
+      races++;
+    }
+  }
+
+  /** Nobody can wait for this process on a key that it has not written yet. */
+  #pauseForOthers(): Promise<void> | undefined {
+    if (this.#ledger.wroteAt === -Infinity) return undefined;
+    const { clock } = this.#context.store;
+    const now = clock.now();
+    this.#room ??= new Room(this.#ledger, now);
+    const leftMs = this.#room.leftMs(now);
+    return leftMs > 0 ? clock.sleep(leftMs) : undefined;
+  }
+
+  /** A race was lost: from now on the last writer decides, if it can be asked. */
+  #followWriter(): void {
+    const { desk, backendTimeoutMs } = this.#context;
+    const winner = this.#ledger.known?.writers.at(-1)?.[0];
+    if (!desk || winner === undefined || winner === this.#identity.id) return;
+    if (!canWaitForAnswer(this.#ledger, backendTimeoutMs)) return;
+    this.agenda.taken().lose(winner, this.#context.store.clock.now());
+  }
+
+  /** Returns what stands in the store of all that was refused. */
+  async #read(): Promise<State | undefined> {
+    const ledger = this.#ledger;
+    const { clock } = this.#context.store;
+    const peeks = this.#peeks.splice(0);
+    this.agenda.looks();
+    try {
+      const written = await ledger.read(this.agenda.isUrgent);
+      for (const peek of peeks) peek.resolve(this.agenda.seen(ledger.base(clock.now()), clock.now()));
+      return written;
+    } catch (error) {
+      for (const peek of peeks) peek.reject(error);
+      throw error;
+    }
+  }
+
+  /** Reads, and returns the plan that stands there although it was refused: to do it again could give back twice. */
+  async #readFor(refused: readonly Plan[]): Promise<Plan | undefined> {
+    const written = await this.#read();
+    return written && refused.find(({ state }) => state === written);
+  }
+
+  /**
+   * Writes the plan. Who waits for a permit hears of it already now: the hint reaches it while the answer is on its way
+   * here, and what it reads then has been written. Should it be too early, the hint after the answer is not.
+   */
+  #write(plan: Plan): Promise<boolean> {
+    this.#isGranting = plan.batch.granted.length > 0;
+    this.agenda.looks();
+    const writing = this.#ledger.write(plan.state, this.agenda.isUrgent);
+    // From now on others may lose races against this process.
+    if (!this.agenda.ended) this.#context.desk?.open(this.#identity.id, this.#ledger.key, this);
+    this.#announce(plan);
+    return writing;
+  }
+
+  /** Has everything decided by another process. Whether it did. */
+  async #ask(leader: string): Promise<boolean> {
+    const { clock } = this.#context.store;
+    const agenda = this.agenda;
+    const turns = agenda.taken();
+    const sentAt = clock.now();
+    const work = agenda.work(sentAt, MOST_REQUESTS);
+    // What is released while the answer is on its way shall be heard of.
+    if (agenda.holdings && work.requests.some(({ patient }) => patient)) agenda.listen();
+    agenda.looks();
+    const heard = await turns.ask(leader, work);
+    if (heard.kind === "declined") return false;
+    const plan = heard.kind === "decided" ? agenda.planOf(work, heard.verdict, sentAt) : undefined;
+    if (!plan) {
+      turns.disbelieve();
+      agenda.doubt(work);
+      return false;
+    }
+    this.#ledger.learn(plan.state);
+    this.#isFresh = false;
+    this.#commit(plan);
+    return true;
+  }
+
+  /** Nobody else has written since what was decided here. */
+  #finish(plan: Plan): void {
+    this.#isFresh = plan.changed;
+    this.#commit(plan);
+  }
+
+  #commit(plan: Plan): void {
+    this.agenda.commit(plan);
+    this.#owner.decided();
+    this.#announce(plan);
+  }
+
+  #announce({ givesBack, state, decidedAt }: Plan): void {
+    const { rules, concurrency, store: { kv } } = this.#context;
+    const rule = rules[concurrency];
+    if (!givesBack || !rule) return;
+    const { remaining } = rule.usage(state.parts[concurrency]!, decidedAt - state.epoch);
+    if (remaining > 0) kv.announce?.(this.#ledger.key);
+  }
+
+  /** The store failed: everybody who waits for it hears so. */
+  #fail(cause: unknown): void {
+    for (const peek of this.#peeks.splice(0)) peek.reject(cause);
+    this.#isFresh = false;
+    const mayHaveGranted = this.#isGranting && !isNotApplied(cause);
+    this.#isGranting = false;
+    this.agenda.fail(cause, mayHaveGranted);
+  }
+}
