@@ -2,7 +2,6 @@ import { grantedResult, inPlace, inSeconds, permitOf, refusedResult, timedOut } 
 import { checkConsume, checkCost, checkOptions, checkSignal, checkTimeout, shown } from "./arguments.ts";
 import type { Cell } from "./cell.ts";
 import type { ClockReading } from "./clock.ts";
-import { earliestStart, earliestStartBehind, obstacle } from "./decide.ts";
 import { eraseKeys } from "./erase.ts";
 import {
   ConfigValidationError,
@@ -10,12 +9,9 @@ import {
   InvalidArgumentError,
   NotSynchronousError,
   RateLimiterAcquisitionError,
-  StoreUnavailableError,
 } from "./errors.ts";
-import { storeKey } from "./key.ts";
 import { NO_LEASE } from "./lease.ts";
-import { because, type Knowledge } from "./ledger.ts";
-import { Life } from "./life.ts";
+import { Life, type LifeOwner, type Past } from "./life.ts";
 import {
   type CheckOptions,
   type ClosableLimiter,
@@ -25,15 +21,16 @@ import {
   TOGETHER,
 } from "./limiter.ts";
 import type { LimiterConfig } from "./limiter_config.ts";
+import { peek, stateNow } from "./look.ts";
 import { Meter, type RateLimiterMetrics } from "./metrics.ts";
 import type { Outcome } from "./outcome.ts";
 import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquireOptions } from "./result.ts";
 import {
-  checkRetention,
   closedError,
   failure,
   localLimiter,
   move,
+  mustBeOpen,
   noteAnswer,
   noteFailure,
   readClock,
@@ -41,12 +38,6 @@ import {
   type Wish,
 } from "./shared.ts";
 import { freshState, type State } from "./state.ts";
-import { opensNothing, type Store } from "./store.ts";
-
-/** What those that are asked after a silent store have at least for their answer: theirs may well be up. */
-const LEFT_FOR_OTHERS_MS = 40;
-/** How many turns of the microtask queue opening may take before a timer is started for it. */
-const FREE_TURNS = 8;
 
 const CLOSED = "the limiter was closed, and has given it back.";
 const BEGUN_ANEW = "the limiter was reset, and has begun anew.";
@@ -74,13 +65,6 @@ export interface KeyRing {
   get(key: string): KeyLimiter;
   /** Does something to all of them. */
   all(act: (limiter: KeyLimiter) => Promise<void>): Promise<void>;
-}
-
-/** What is left of a limiter for a key that is not kept as it is. */
-export interface Past {
-  readonly meter: Meter;
-  /** What its cell knew, if that may still be so. */
-  readonly knowledge: Knowledge | undefined;
 }
 
 /** What callers get, or are told instead of an answer: that is thrown. */
@@ -111,7 +95,7 @@ const RESULT: Form<RateLimitResult> = {
 /**
  * A limiter for one key, or itself for requests without one. A class, as there is one for every key.
  */
-export class KeyLimiter implements ClosableLimiter {
+export class KeyLimiter implements ClosableLimiter, LifeOwner {
   /** Of a keyed limiter. */
   readonly name: string | undefined;
   /** Whether somebody may have it besides its limiter, which then keeps it as it is. */
@@ -136,7 +120,7 @@ export class KeyLimiter implements ClosableLimiter {
     this.name = name;
     this.#keys = keys;
     this.#onRest = onRest;
-    this.#life = new Life(shared.context, past?.meter ?? this.#newMeter(), undefined, past?.knowledge);
+    this.#life = new Life(shared, this, past ?? this.#newborn());
   }
 
   get id(): string {
@@ -150,15 +134,12 @@ export class KeyLimiter implements ClosableLimiter {
 
   /** Whether nobody waits and nothing is held. */
   get idle(): boolean {
-    const { cell, opening } = this.#life;
-    return cell === undefined ? opening === undefined : cell.idle;
+    return this.#life.idle;
   }
 
   /** What is left of it once it is forgotten: what another one needs to take its place. `undefined`: it is needed itself. */
   get past(): Past | undefined {
-    const { cell, meter, begins } = this.#life;
-    if (this.isHandedOut || this.#uncounted > 0 || begins || !this.idle || cell?.lends) return undefined;
-    return { meter, knowledge: cell?.knowledge };
+    return this.isHandedOut || this.#uncounted > 0 ? undefined : this.#life.past;
   }
 
   /** It is about to be forgotten, but may be used again by who still has it. */
@@ -166,11 +147,16 @@ export class KeyLimiter implements ClosableLimiter {
     this.#life.cell?.rest();
   }
 
+  /** It is not in use any more. */
+  rested(): void {
+    this.#onRest?.(this);
+  }
+
   async initialize(): Promise<void> {
     this.#mustBeOpen();
     const life = this.#life;
     try {
-      if (!life.cell) await this.#openWithin(life, this.#shared.config.backendTimeoutMs, undefined);
+      if (!life.cell) await life.open(this.#shared.config.backendTimeoutMs, undefined);
     } catch (error) {
       this.#mustBeOpen();
       if (error instanceof ConfigValidationError) throw error;
@@ -193,7 +179,7 @@ export class KeyLimiter implements ClosableLimiter {
     const wish: Wish = { cost: limiter.#costOf(options), timeoutMs: 0, signal: undefined };
     const life = limiter.#life;
     const now = life.clock.now();
-    const cell = limiter.#readyCell(life);
+    const cell = life.readyCell;
     const left = cell?.lends ? cell.takeNow({ cost: wish.cost, owner: "", permit: 0 }, now) : undefined;
     if (left) {
       limiter.#noteGrant(life, now, 0, false);
@@ -238,38 +224,25 @@ export class KeyLimiter implements ClosableLimiter {
       result,
       keep: () => this.#note(life, result),
       cancel: () =>
-        outcome.kind === "granted"
-          ? this.#cancelled(outcome, life, this.#answerByOf(options, life))
-          : Promise.resolve(result),
+        outcome.kind === "granted" ? this.#cancelled(outcome, life, life.answerBy(options)) : Promise.resolve(result),
     };
   }
 
   /** A call that took its time has been counted. */
   #counted(): void {
     this.#uncounted--;
-    this.#onRest?.(this);
+    this.rested();
   }
 
   async check(given: CheckOptions & SharedPatience = NO_OPTIONS): Promise<RateLimitResult> {
     const { consume: isConsuming, ...options } = checkOptions(given);
     if (checkConsume(isConsuming)) return await this.tryAcquire(options);
     const limiter = this.#at(options.key);
-    return await limiter.#peek(limiter.#costOf(options), options);
+    return await peek(limiter.#life, limiter.#costOf(options), options);
   }
 
   async getState(): Promise<LimiterState> {
-    const { rules } = this.#shared;
-    const { local, state, now, soon } = await this.#look(1);
-    if (local) return await local.getState();
-    const { epoch, parts } = state;
-    const usages = rules.map((rule, i) => rule.usage(parts[i]!, now - epoch));
-    const start = earliestStart(rules, parts, now - epoch, { cost: 1, owner: "", permit: 0 });
-    return Object.freeze({
-      allowed: start <= soon - epoch,
-      remaining: Math.min(...usages.map(({ remaining }) => remaining)),
-      resetAt: Math.ceil(Math.max(...usages.map(({ resetAt }) => resetAt)) + epoch),
-      currentUsage: Math.max(...usages.map(({ limit, remaining }) => limit - remaining)),
-    });
+    return await stateNow(this.#life);
   }
 
   getMetrics(): RateLimiterMetrics {
@@ -333,11 +306,11 @@ export class KeyLimiter implements ClosableLimiter {
 
   /** The permit of a request that was decided, or what its caller is told instead. */
   permit(life: Life, outcome: Decided, waitedMs: number, { timeoutMs }: Wish, now: number): Permit {
-    const { config, rules } = this.#shared;
+    const { rules } = this.#shared;
     const { id } = this;
     if (outcome.kind === "granted") {
       this.#noteGrant(life, outcome.servedAt, waitedMs, false);
-      return permitOf(id, life.lease(id, config, outcome.grant), waitedMs, false);
+      return permitOf(id, life.lease(outcome.grant), waitedMs, false);
     }
     const refused = refusedResult(id, rules, outcome.state, now, outcome);
     this.#note(life, refused);
@@ -346,11 +319,11 @@ export class KeyLimiter implements ClosableLimiter {
 
   /** The result of a request that was decided. */
   result(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
-    const { config, rules } = this.#shared;
+    const { rules } = this.#shared;
     const { id } = this;
     if (outcome.kind === "refused") return refusedResult(id, rules, outcome.state, now, outcome);
     const { grant } = outcome;
-    const permit = permitOf(id, life.lease(id, config, grant), waitedMs, false);
+    const permit = permitOf(id, life.lease(grant), waitedMs, false);
     return grantedResult(rules, { epoch: grant.epoch, parts: grant.after }, now, permit);
   }
 
@@ -367,14 +340,15 @@ export class KeyLimiter implements ClosableLimiter {
     return result;
   }
 
-  /** Counts for this life, and what a key does for the life of the whole limiter too. */
-  #newMeter(): Meter {
+  /** What there is before anything has happened. A key counts for the life of the whole limiter too. */
+  #newborn(): Past {
     const shared = this.#shared;
-    return this.#keys ? shared.meter = new Meter() : new Meter(shared.meter);
+    const meter = this.#keys ? shared.meter = new Meter() : new Meter(shared.meter);
+    return { meter, knowledge: undefined };
   }
 
   #mustBeOpen(): void {
-    if (this.#shared.isClosed) throw closedError(this.id);
+    mustBeOpen(this.#shared, this.id);
   }
 
   /** The limiter that counts for a key, if there is one. */
@@ -405,11 +379,6 @@ export class KeyLimiter implements ClosableLimiter {
     return { cost: this.#costOf(options), timeoutMs, signal };
   }
 
-  /** The cell, unless it takes time to get at it. */
-  #readyCell(life: Life): Cell | undefined {
-    return life.readyCell ?? this.#openNow(life);
-  }
-
   /** What is thrown before there is a promise rejects it. */
   #ask<T>(options: AcquireOptions, defaultTimeoutMs: number, form: Form<T>): Promise<T> {
     try {
@@ -425,7 +394,7 @@ export class KeyLimiter implements ClosableLimiter {
     const { cost, timeoutMs, signal } = wish;
     const isAnswered = this.#shared.isClosed || signal?.aborted === true;
     const now = life.clock.now();
-    const cell = isAnswered || options[TOGETHER] ? undefined : this.#readyCell(life);
+    const cell = isAnswered || options[TOGETHER] ? undefined : life.readyCell;
     if (!cell) return this.#askLater(options, wish, 0, form);
     const left = cell.lends ? cell.takeNow({ cost, owner: "", permit: 0 }, now) : undefined;
     if (left) {
@@ -504,28 +473,28 @@ export class KeyLimiter implements ClosableLimiter {
   /** Asks until somebody has decided: first opens the store, if need be. */
   async #request(options: CallOptions, { cost, timeoutMs, signal }: Wish, waited = 0): Promise<Answer> {
     const shared = this.#shared;
-    const { storeId, backendTimeoutMs } = shared.config;
+    const { backendTimeoutMs } = shared.config;
     let waitedMs = waited;
     for (let life = this.#life;; life = this.#life) {
-      const { clock, context: { store, localClock } } = life;
+      const { clock, context: { localClock } } = life;
       try {
-        const answerBy = this.#answerByOf(options, life);
+        const answerBy = life.answerBy(options);
         signal?.throwIfAborted();
         this.#mustBeOpen();
         clock.now(); // says whether it is stale
-        let cell = this.#readyCell(life);
+        let cell = life.readyCell;
         if (!cell) {
           const since = localClock.now();
           const patience = timeoutMs > 0 ? Math.min(timeoutMs, backendTimeoutMs) : backendTimeoutMs;
           try {
-            cell = await this.#openWithin(life, Math.min(patience, answerBy - since), signal);
+            cell = await life.open(Math.min(patience, answerBy - since), signal);
           } finally {
             // What the opening took is not there any more, for whatever decides in the store's place either.
             waitedMs += localClock.now() - since;
           }
           // Whose time went into the opening has none left, and is not one who does not want to wait.
           if (timeoutMs > 0 && waitedMs >= timeoutMs) {
-            throw tooLate(storeId, store, "it could not be opened", patience);
+            throw life.tooLate("it could not be opened", patience);
           }
         }
         const since = clock.now();
@@ -547,90 +516,6 @@ export class KeyLimiter implements ClosableLimiter {
         throw error;
       }
     }
-  }
-
-  /** The cell, once the store is open. Concurrent first uses open it once. */
-  #open(life: Life): Promise<Cell> {
-    return life.opening ??= this.#begin(life).finally(() => life.opening = undefined);
-  }
-
-  async #begin(life: Life): Promise<Cell> {
-    const { breaker, store } = life.context;
-    if (life.begins) await life.begins;
-    await breaker.open(store);
-    if (life.cell) return life.cell;
-    const place = this.#place;
-    const cell = this.#begun(life, typeof place === "string" ? place : await place());
-    if (!this.#shared.isClosed) return cell;
-    await cell.close();
-    throw closedError(this.id);
-  }
-
-  /** As {@link KeyLimiter.#open}, if that takes no time. */
-  #openNow(life: Life): Cell | undefined {
-    const { store, breaker } = life.context;
-    if (life.cell || life.begins || life.opening || breaker.state !== "closed") return undefined;
-    if (store.open !== opensNothing && (store.isOpen !== true || store.isClockStale === true)) return undefined;
-    const place = this.#place;
-    return typeof place === "string" ? this.#begun(life, place) : undefined;
-  }
-
-  #begun(life: Life, place: string): Cell {
-    const { config, rules, codec, cells } = this.#shared;
-    const { store, logger } = life.context;
-    checkRetention(config, rules, store);
-    if (!this.#shared.isOpened) {
-      logger.info(`Limiter '${config.id}': open on store '${config.storeId}' (${codec.fingerprint}).`);
-    }
-    this.#shared.isOpened = true;
-    life.onRest = this.#onRest && (() => this.#onRest?.(this));
-    return life.begin(cells, place);
-  }
-
-  /** What the store calls it. */
-  get #place(): ReturnType<typeof storeKey> {
-    return storeKey(this.#shared.config.id, this.name, this.#shared.context.digest);
-  }
-
-  /** As {@link KeyLimiter.#open}, for as long as the caller and the store may take. */
-  async #openWithin(life: Life, patienceMs: number, signal: AbortSignal | undefined): Promise<Cell> {
-    const refusal = life.context.breaker.refusal();
-    if (refusal) throw refusal;
-    const opening = this.#open(life);
-    opening.catch(() => {}); // It is awaited below.
-    // A store that is open already, for another key, shall not cost every new key a timer.
-    for (let turn = 0; turn < FREE_TURNS && !life.readyCell; turn++) await undefined;
-    return life.readyCell ?? await this.#inTime(life, opening, "it could not be opened", patienceMs, signal);
-  }
-
-  /** Waits for the store, but not for longer than the caller can. */
-  async #inTime<T>(
-    { context: { store, localClock } }: Life,
-    call: Promise<T>,
-    what: string,
-    patienceMs: number,
-    signal?: AbortSignal,
-  ): Promise<T> {
-    const ms = Math.max(0, patienceMs);
-    const done = new AbortController();
-    const late = localClock.sleep(ms, signal ? AbortSignal.any([done.signal, signal]) : done.signal).then(() => {
-      throw tooLate(this.#shared.config.storeId, store, what, ms);
-    });
-    try {
-      return await Promise.race([call, late]);
-    } finally {
-      done.abort("done");
-      late.catch(() => {}); // Nobody waits for it any more.
-    }
-  }
-
-  /** When the call has to hear at the latest that its store is silent, if that is before the store's own time limit. */
-  #answerByOf({ [TOGETHER]: together }: SharedPatience, { context: { localClock } }: Life): number {
-    if (!together) return Infinity;
-    const { backendTimeoutMs } = this.#shared.config;
-    together.since ??= localClock.now();
-    const ms = together.timeoutMs > 0 ? Math.min(together.timeoutMs, backendTimeoutMs) : backendTimeoutMs;
-    return together.since + ms + LEFT_FOR_OTHERS_MS;
   }
 
   /** What is granted or refused in place of a store that failed. */
@@ -688,63 +573,16 @@ export class KeyLimiter implements ClosableLimiter {
     const written = life.cancel(grant);
     if (answerBy === Infinity) await written;
     else {
-      await this.#inTime(life, written, "it did not answer", answerBy - life.context.localClock.now()).catch(() => {});
+      await life.inTime(written, "it did not answer", answerBy - life.context.localClock.now()).catch(() => {});
     }
     const { epoch, before } = grant;
     const permit = permitOf(this.id, NO_LEASE, 0, false);
     return grantedResult(this.#shared.rules, { epoch, parts: before }, life.clock.now(), permit);
   }
 
-  /** Where a request of this cost finds its answer: in the state of the store, or if it failed in what takes its place. */
-  async #look(cost: number, options: SharedPatience = {}): Promise<View> {
-    this.#mustBeOpen();
-    const { config, rules } = this.#shared;
-    const life = this.#life;
-    const { clock, context: { localClock } } = life;
-    const answerBy = this.#answerByOf(options, life);
-    const leftMs = () => Math.min(config.backendTimeoutMs, answerBy - localClock.now());
-    try {
-      const cell = life.cell ?? await this.#openWithin(life, leftMs(), undefined);
-      const reading = cell.read();
-      const state = answerBy === Infinity
-        ? await reading
-        : await this.#inTime(life, reading, "it did not answer", leftMs());
-      this.#mustBeOpen();
-      const now = clock.now();
-      return { state, now, soon: now + cell.leadAt(now), degraded: false };
-    } catch (error) {
-      this.#mustBeOpen();
-      if (error instanceof ConfigValidationError) throw error;
-      noteFailure(this.#shared, life.meter, error);
-      if (config.onFailure === "closed") throw failure(this.id, error, 0);
-      const now = clock.now();
-      const known = life.cell?.known;
-      const demand = { cost, owner: "", permit: 0 };
-      // What only time can change is as certain without the store.
-      if (known && earliestStartBehind(rules, known.parts, now - known.epoch, 0, demand) + known.epoch > now) {
-        return { state: known, now, soon: now, degraded: true };
-      }
-      if (config.onFailure === "local") return { local: localLimiter(life.context, this.name) };
-      return { state: freshState(rules, now), now, soon: now, degraded: true };
-    }
-  }
-
-  async #peek(cost: number, options: SharedPatience): Promise<RateLimitResult> {
-    const { rules } = this.#shared;
-    const { id } = this;
-    const { local, state, now, soon, degraded } = await this.#look(cost, options);
-    if (local) return inPlace(id, await local.check({ consume: false, cost }), 0);
-    const demand = { cost, owner: "", permit: 0 };
-    const start = earliestStart(rules, state.parts, now - state.epoch, demand) + state.epoch;
-    if (start <= soon) return grantedResult(rules, state, now, permitOf(id, NO_LEASE, 0, degraded));
-    const { rule, retryAt } = obstacle(rules, state.parts, now - state.epoch, demand);
-    return refusedResult(id, rules, state, now, { rule, retryAt: retryAt + state.epoch }, degraded);
-  }
-
   async #beginAnew(erased: Promise<void>): Promise<void> {
     const old = this.#life;
-    const begins = old.begins ? Promise.all([old.begins, erased]) : erased;
-    this.#life = new Life(this.#shared.context, this.#newMeter(), begins);
+    this.#life = new Life(this.#shared, this, this.#newborn(), old.beginsAfter(erased));
     this.#life.opened = old.opened;
     old.end(BEGUN_ANEW);
     await (await old.lastCell())?.abandon();
@@ -752,7 +590,7 @@ export class KeyLimiter implements ClosableLimiter {
 
   async #closeAndBeginAnew(): Promise<void> {
     const old = this.#life;
-    this.#life = new Life(this.#shared.context, this.#newMeter());
+    this.#life = new Life(this.#shared, this, this.#newborn());
     old.end(BEGUN_ANEW);
     await (await old.lastCell())?.close();
   }
@@ -760,7 +598,7 @@ export class KeyLimiter implements ClosableLimiter {
   /** Deletes what stands in the store for it, and for all of its keys. */
   async #erase(): Promise<void> {
     const { config, context } = this.#shared;
-    const place = this.#place;
+    const { place } = this.#life;
     const root = typeof place === "string" ? place : await place();
     await eraseKeys(config.storeId, context.store, {
       keys: [root],
@@ -772,18 +610,6 @@ export class KeyLimiter implements ClosableLimiter {
     context.breaker.succeeded();
   }
 }
-
-/** What there is to be told about: a state, or the limiter that counts in place of a store that failed. */
-type View =
-  | {
-    readonly state: State;
-    readonly now: number;
-    /** Until when a start counts as one that is possible now. */
-    readonly soon: number;
-    readonly degraded: boolean;
-    readonly local?: undefined;
-  }
-  | { readonly [what in "state" | "now" | "soon" | "degraded"]?: undefined } & { readonly local: ClosableLimiter };
 
 function isDecided(outcome: Outcome | undefined): outcome is Decided {
   return outcome?.kind === "granted" || outcome?.kind === "refused";
@@ -802,11 +628,4 @@ function decision(
   return new Promise((resolve, reject) => {
     cell.request(cost, now, deadline, resolve, signal, () => reject(signal?.reason), answerBy);
   });
-}
-
-function tooLate(storeId: string, store: Store, what: string, ms: number): StoreUnavailableError {
-  return new StoreUnavailableError(
-    `${what} within ${Math.round(ms)} ms${because(store, "Check that the server is up and reachable.")}`,
-    { store: storeId, outcome: "not_applied" },
-  );
 }

@@ -1,6 +1,7 @@
 import { checkKey } from "./arguments.ts";
 import type { Parts } from "./decide.ts";
-import { KeyLimiter, type KeyRing, type Past } from "./key_limiter.ts";
+import { KeyLimiter, type KeyRing } from "./key_limiter.ts";
+import type { Past } from "./life.ts";
 import { type FrozenMeter, Meter } from "./metrics.ts";
 import type { Shared } from "./shared.ts";
 import type { Writer } from "./state.ts";

@@ -1,63 +1,198 @@
 import type { Grant } from "./batch.ts";
 import { Cell, type CellOwner } from "./cell.ts";
-import type { CellContext } from "./cell_context.ts";
 import type { Clock } from "./clock.ts";
+import { StoreUnavailableError } from "./errors.ts";
+import { storeKey } from "./key.ts";
 import { createLease, type Lease, type LosableLease, NO_LEASE } from "./lease.ts";
-import type { Knowledge } from "./ledger.ts";
-import type { LimiterContext } from "./limiter.ts";
-import type { LimiterConfig } from "./limiter_config.ts";
+import { because, type Knowledge } from "./ledger.ts";
+import { type LimiterContext, type SharedPatience, TOGETHER } from "./limiter.ts";
 import type { Meter } from "./metrics.ts";
+import { checkRetention, closedError, type Shared } from "./shared.ts";
+import { opensNothing } from "./store.ts";
+
+/** Whose life it is. */
+export interface LifeOwner {
+  /** The limiter's id, with its key. */
+  readonly id: string;
+  /** The key, of a keyed limiter. */
+  readonly name: string | undefined;
+  /** Nothing is being written any more, and nobody waits. */
+  rested(): void;
+}
+
+/** What is left of a limiter for a key that is not kept as it is. */
+export interface Past {
+  readonly meter: Meter;
+  /** What its cell knew, if that may still be so. */
+  readonly knowledge: Knowledge | undefined;
+}
+
+/** What those that are asked after a silent store have at least for their answer: theirs may well be up. */
+const LEFT_FOR_OTHERS_MS = 40;
+/** How many turns of the microtask queue opening may take before a timer is started for it. */
+const FREE_TURNS = 8;
 
 /** What there is of a limiter for one key until it begins anew: its cell, and what was granted there. */
 export class Life implements CellOwner {
+  readonly shared: Shared;
+  readonly owner: LifeOwner;
   readonly context: LimiterContext;
   /** What the store goes by. */
   readonly clock: Clock;
   readonly meter: Meter;
-  /** Before this has settled, the store is not asked. */
-  readonly begins: Promise<unknown> | undefined;
-  /** What the cell of an earlier life knew that was only forgotten to save room. */
-  readonly knowledge: Knowledge | undefined;
-  opening: Promise<Cell> | undefined;
-  /** Once the store is open. */
-  cell: Cell | undefined;
   /** Whether the store has been opened for this limiter, now or in an earlier life. */
   opened = false;
-  /** Called when nothing is being written any more, and nobody waits. */
-  onRest: (() => void) | undefined;
+  /** Before this has settled, the store is not asked. */
+  readonly #begins: Promise<unknown> | undefined;
+  /** What the cell of an earlier life knew that was only forgotten to save room. */
+  readonly #knowledge: Knowledge | undefined;
+  #opening: Promise<Cell> | undefined;
+  #cell: Cell | undefined;
   #leases: Map<number, LosableLease> | undefined;
   #ended: string | undefined;
 
-  /** A life in which nothing has happened yet. */
-  constructor(context: LimiterContext, meter: Meter, begins?: Promise<unknown>, knowledge?: Knowledge) {
-    this.context = context;
-    this.clock = context.store.clock;
+  /** A life in which nothing has happened yet, if `past` is not that of an earlier one. */
+  constructor(shared: Shared, owner: LifeOwner, { meter, knowledge }: Past, begins?: Promise<unknown>) {
+    this.context = shared.context;
+    this.clock = shared.context.store.clock;
     this.meter = meter;
-    this.begins = begins;
-    this.knowledge = knowledge;
+    this.shared = shared;
+    this.owner = owner;
+    this.#begins = begins;
+    this.#knowledge = knowledge;
   }
 
-  /** Begins to use what the store calls `place`. */
-  begin(cells: CellContext, place: string): Cell {
-    this.opened = true;
-    return this.cell = new Cell(cells, this, place, this.knowledge);
+  /** When the next one may begin that waits for `erased` too. */
+  beginsAfter(erased: Promise<void>): Promise<unknown> {
+    return this.#begins ? Promise.all([this.#begins, erased]) : erased;
+  }
+
+  /** The cell, once the store is open. */
+  get cell(): Cell | undefined {
+    return this.#cell;
+  }
+
+  /** The cell, unless it takes time to get at it. */
+  get readyCell(): Cell | undefined {
+    return this.#readyCell ?? this.#openNow();
   }
 
   /** The cell, unless the store has to be opened first, or its clock to be compared with the server's. */
-  get readyCell(): Cell | undefined {
-    return this.context.store.isClockStale === true ? undefined : this.cell;
+  get #readyCell(): Cell | undefined {
+    return this.context.store.isClockStale === true ? undefined : this.#cell;
+  }
+
+  /** The cell, if there is one or will be. */
+  async lastCell(): Promise<Cell | undefined> {
+    return this.#cell ?? await this.#opening?.catch(() => undefined);
+  }
+
+  /** Whether nobody waits and nothing is held. */
+  get idle(): boolean {
+    return this.#cell === undefined ? this.#opening === undefined : this.#cell.idle;
+  }
+
+  /** What is left of it once it is forgotten, for one that takes its place. `undefined`: it is needed itself. */
+  get past(): Past | undefined {
+    if (this.#begins || !this.idle || this.#cell?.lends) return undefined;
+    return { meter: this.meter, knowledge: this.#cell?.knowledge };
+  }
+
+  /** What the store calls it. */
+  get place(): ReturnType<typeof storeKey> {
+    return storeKey(this.shared.config.id, this.owner.name, this.shared.context.digest);
+  }
+
+  /** The cell, once the store is open, for as long as the caller and the store may take. */
+  async open(patienceMs: number, signal: AbortSignal | undefined): Promise<Cell> {
+    const refusal = this.context.breaker.refusal();
+    if (refusal) throw refusal;
+    // Concurrent first uses open it once.
+    const opening = this.#opening ??= this.#begin().finally(() => this.#opening = undefined);
+    opening.catch(() => {}); // It is awaited below.
+    // A store that is open already, for another key, shall not cost every new key a timer.
+    for (let turn = 0; turn < FREE_TURNS && !this.#readyCell; turn++) await undefined;
+    return this.#readyCell ?? await this.inTime(opening, "it could not be opened", patienceMs, signal);
+  }
+
+  async #begin(): Promise<Cell> {
+    const { breaker, store } = this.context;
+    if (this.#begins) await this.#begins;
+    await breaker.open(store);
+    if (this.#cell) return this.#cell;
+    const { place } = this;
+    const cell = this.#begun(typeof place === "string" ? place : await place());
+    if (!this.shared.isClosed) return cell;
+    await cell.close();
+    throw closedError(this.owner.id);
+  }
+
+  /** As {@link Life.open}, if that takes no time. */
+  #openNow(): Cell | undefined {
+    const { store, breaker } = this.context;
+    if (this.#cell || this.#begins || this.#opening || breaker.state !== "closed") return undefined;
+    if (store.open !== opensNothing && (store.isOpen !== true || store.isClockStale === true)) return undefined;
+    const { place } = this;
+    return typeof place === "string" ? this.#begun(place) : undefined;
+  }
+
+  #begun(place: string): Cell {
+    const shared = this.shared;
+    const { config, rules, codec, cells } = shared;
+    const { store, logger } = this.context;
+    checkRetention(config, rules, store);
+    if (!shared.isOpened) {
+      logger.info(`Limiter '${config.id}': open on store '${config.storeId}' (${codec.fingerprint}).`);
+    }
+    shared.isOpened = this.opened = true;
+    return this.#cell = new Cell(cells, this, place, this.#knowledge);
+  }
+
+  /** Waits for the store, but not for longer than the caller can. */
+  async inTime<T>(call: Promise<T>, what: string, patienceMs: number, signal?: AbortSignal): Promise<T> {
+    const { localClock } = this.context;
+    const ms = Math.max(0, patienceMs);
+    const done = new AbortController();
+    const late = localClock.sleep(ms, signal ? AbortSignal.any([done.signal, signal]) : done.signal).then(() => {
+      throw this.tooLate(what, ms);
+    });
+    try {
+      return await Promise.race([call, late]);
+    } finally {
+      done.abort("done");
+      late.catch(() => {}); // Nobody waits for it any more.
+    }
+  }
+
+  /** The store did not do `what` was to be done for as long as the caller could wait. */
+  tooLate(what: string, ms: number): StoreUnavailableError {
+    const advice = because(this.context.store, "Check that the server is up and reachable.");
+    return new StoreUnavailableError(`${what} within ${Math.round(ms)} ms${advice}`, {
+      store: this.shared.config.storeId,
+      outcome: "not_applied",
+    });
+  }
+
+  /** When the call has to hear at the latest that its store is silent, if that is before the store's own time limit. */
+  answerBy({ [TOGETHER]: together }: SharedPatience): number {
+    if (!together) return Infinity;
+    const { backendTimeoutMs } = this.shared.config;
+    together.since ??= this.context.localClock.now();
+    const ms = together.timeoutMs > 0 ? Math.min(together.timeoutMs, backendTimeoutMs) : backendTimeoutMs;
+    return together.since + ms + LEFT_FOR_OTHERS_MS;
   }
 
   /** What who was granted this holds from now on. */
-  lease(limiterId: string, { maxConcurrent, leaseMs }: LimiterConfig, grant: Grant): Lease {
+  lease(grant: Grant): Lease {
+    const { maxConcurrent, leaseMs } = this.shared.config;
     if (maxConcurrent === null) return NO_LEASE;
     const { permit } = grant.demand;
     this.meter.permit(1);
-    const lease = createLease(limiterId, leaseMs, {
+    const lease = createLease(this.owner.id, leaseMs, {
       release: () => {
         this.#leases?.delete(permit);
         this.meter.permit("released");
-        return this.cell!.giveBack(grant, false); // it was granted by the cell
+        return this.#cell!.giveBack(grant, false); // it was granted by the cell
       },
       lost: () => this.meter.permit(-1),
     });
@@ -70,7 +205,7 @@ export class Life implements CellOwner {
   /** Takes a grant back that nobody used. Resolves when that is written. */
   cancel(grant: Grant): Promise<void> {
     if (this.#leases?.delete(grant.demand.permit)) this.meter.permit(-1);
-    return this.cell!.giveBack(grant, true); // it was granted by the cell
+    return this.#cell!.giveBack(grant, true); // it was granted by the cell
   }
 
   /** A permit is lost: its lease ran out before it was renewed. */
@@ -81,7 +216,7 @@ export class Life implements CellOwner {
 
   /** Nothing is being written any more. */
   rested(): void {
-    this.onRest?.();
+    this.owner.rested();
   }
 
   /** Everything that is held is lost. `why`: in a sentence. */
@@ -89,10 +224,5 @@ export class Life implements CellOwner {
     this.#ended = why;
     for (const lease of this.#leases?.values() ?? []) lease.lose(why);
     this.#leases?.clear();
-  }
-
-  /** The cell, if there is one or will be. */
-  async lastCell(): Promise<Cell | undefined> {
-    return this.cell ?? await this.opening?.catch(() => undefined);
   }
 }

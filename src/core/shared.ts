@@ -194,6 +194,11 @@ export function closedError(id: string): RateLimiterAcquisitionError {
   );
 }
 
+/** @throws {RateLimiterAcquisitionError} if the limiter `id` was closed. */
+export function mustBeOpen({ isClosed }: Shared, id: string): void {
+  if (isClosed) throw closedError(id);
+}
+
 /** What takes the place of a store that failed, with `onFailure: "local"`. */
 export function localLimiter({ localLimiter }: LimiterContext, key: string | undefined): ClosableLimiter {
   return key === undefined ? localLimiter() : localLimiter().key(key);

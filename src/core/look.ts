@@ -1,0 +1,82 @@
+import { grantedResult, inPlace, permitOf, refusedResult } from "./answers.ts";
+import { earliestStart, earliestStartBehind, obstacle } from "./decide.ts";
+import { ConfigValidationError } from "./errors.ts";
+import { NO_LEASE } from "./lease.ts";
+import type { Life } from "./life.ts";
+import type { ClosableLimiter, SharedPatience } from "./limiter.ts";
+import type { LimiterState, RateLimitResult } from "./result.ts";
+import type { Demand } from "./rules/rule.ts";
+import { failure, localLimiter, mustBeOpen, noteFailure } from "./shared.ts";
+import { freshState, type State } from "./state.ts";
+
+/** What there is to be told about: a state, or the limiter that counts in place of a store that failed. */
+type View =
+  | {
+    readonly state: State;
+    readonly now: number;
+    /** Until when a start counts as one that is possible now. */
+    readonly soon: number;
+    readonly degraded: boolean;
+    readonly local?: undefined;
+  }
+  | { readonly [what in "state" | "now" | "soon" | "degraded"]?: undefined } & { readonly local: ClosableLimiter };
+
+const demandOf = (cost: number): Demand => ({ cost, owner: "", permit: 0 });
+
+/** Where a request of this cost finds its answer: in the state of the store, or if it failed in what takes its place. */
+async function look(life: Life, cost: number, options: SharedPatience = {}): Promise<View> {
+  const { shared, owner, clock, context: { localClock } } = life;
+  const { config, rules } = shared;
+  mustBeOpen(shared, owner.id);
+  const answerBy = life.answerBy(options);
+  const leftMs = () => Math.min(config.backendTimeoutMs, answerBy - localClock.now());
+  try {
+    const cell = life.cell ?? await life.open(leftMs(), undefined);
+    const reading = cell.read();
+    const state = answerBy === Infinity ? await reading : await life.inTime(reading, "it did not answer", leftMs());
+    mustBeOpen(shared, owner.id);
+    const now = clock.now();
+    return { state, now, soon: now + cell.leadAt(now), degraded: false };
+  } catch (error) {
+    mustBeOpen(shared, owner.id);
+    if (error instanceof ConfigValidationError) throw error;
+    noteFailure(shared, life.meter, error);
+    if (config.onFailure === "closed") throw failure(owner.id, error, 0);
+    const now = clock.now();
+    const known = life.cell?.known;
+    // What only time can change is as certain without the store.
+    if (known && earliestStartBehind(rules, known.parts, now - known.epoch, 0, demandOf(cost)) + known.epoch > now) {
+      return { state: known, now, soon: now, degraded: true };
+    }
+    if (config.onFailure === "local") return { local: localLimiter(life.context, owner.name) };
+    return { state: freshState(rules, now), now, soon: now, degraded: true };
+  }
+}
+
+/** What is left now, as all processes see it. */
+export async function stateNow(life: Life): Promise<LimiterState> {
+  const { rules } = life.shared;
+  const { local, state, now, soon } = await look(life, 1);
+  if (local) return await local.getState();
+  const { epoch, parts } = state;
+  const usages = rules.map((rule, i) => rule.usage(parts[i]!, now - epoch));
+  const start = earliestStart(rules, parts, now - epoch, demandOf(1));
+  return Object.freeze({
+    allowed: start <= soon - epoch,
+    remaining: Math.min(...usages.map(({ remaining }) => remaining)),
+    resetAt: Math.ceil(Math.max(...usages.map(({ resetAt }) => resetAt)) + epoch),
+    currentUsage: Math.max(...usages.map(({ limit, remaining }) => limit - remaining)),
+  });
+}
+
+/** Whether a request of this cost would be granted now. Uses nothing up. */
+export async function peek(life: Life, cost: number, options: SharedPatience): Promise<RateLimitResult> {
+  const { shared: { rules }, owner: { id } } = life;
+  const { local, state, now, soon, degraded } = await look(life, cost, options);
+  if (local) return inPlace(id, await local.check({ consume: false, cost }), 0);
+  const { epoch, parts } = state;
+  const start = earliestStart(rules, parts, now - epoch, demandOf(cost)) + epoch;
+  if (start <= soon) return grantedResult(rules, state, now, permitOf(id, NO_LEASE, 0, degraded));
+  const { rule, retryAt } = obstacle(rules, parts, now - epoch, demandOf(cost));
+  return refusedResult(id, rules, state, now, { rule, retryAt: retryAt + epoch }, degraded);
+}
