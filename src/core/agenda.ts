@@ -15,7 +15,7 @@ import { silence } from "./silence.ts";
 import { type State, withRecentEpoch } from "./state.ts";
 import { createTurns, type Turns } from "./turns.ts";
 import { Waiter } from "./waiter.ts";
-import { Waiting } from "./waiting.ts";
+import { Waiting, type WaitingOwner } from "./waiting.ts";
 import type { Work } from "./work.ts";
 
 /** Whose agenda it is. */
@@ -47,7 +47,7 @@ const TELL_AGAIN_MS = 500;
  * What there is to decide about one key, and what has been: who waits here, what is held or was granted ahead, what goes back,
  * and the work of others. Asks nobody. A class, as there is one for every key.
  */
-export class Agenda {
+export class Agenda implements WaitingOwner {
   readonly waiting: Waiting;
   /** The permits that this process holds and renews, where concurrency is limited. */
   readonly holdings: Holdings | undefined;
@@ -74,11 +74,7 @@ export class Agenda {
     this.#owner = owner;
     this.#identity = identity;
     this.#ledger = ledger;
-    this.waiting = new Waiting({
-      toleranceMs,
-      isLost: ({ demand }) => this.holdings !== undefined && !this.holdings.has(demand.permit),
-      giveBack: (grant) => void this.giveBack(grant, true),
-    });
+    this.waiting = new Waiting(this, toleranceMs);
     if (context.prefetch > 0) this.prefetch = createPrefetch(rules, context.prefetch, context.reserveAheadMs);
     if (index < 0) return;
     this.holdings = createHoldings({
@@ -128,6 +124,11 @@ export class Agenda {
   stocked(cost: number, now: number): Grant | undefined {
     if (!this.prefetch || cost !== 1 || this.waiting.line.waiting > 0) return undefined;
     return this.waiting.inStock(this.prefetch, now);
+  }
+
+  /** Whether the permit of a grant is gone before its moment has come. */
+  isLost({ demand }: Grant): boolean {
+    return this.holdings !== undefined && !this.holdings.has(demand.permit);
   }
 
   /** The refusal that is certain from what is known, if it is. */

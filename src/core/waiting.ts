@@ -10,14 +10,12 @@ const MOST_TURNS = 1_000;
 /** So many missed slots count at the most. */
 const MOST_MISSED = 3;
 
-/** What a {@link Waiting} needs. */
-export interface WaitingOptions {
-  /** By how much a start may be late, in milliseconds. */
-  readonly toleranceMs: number;
+/** Whose waiting it is. */
+export interface WaitingOwner {
   /** Whether what was granted cannot be used any more, although its moment has not come. */
-  readonly isLost: (grant: Grant) => boolean;
-  /** Takes back what nobody uses. */
-  readonly giveBack: (grant: Grant) => void;
+  isLost(grant: Grant): boolean;
+  /** Takes back what was granted. `unused`: nobody ever started with it. */
+  giveBack(grant: Grant, unused: boolean): Promise<void>;
 }
 
 /**
@@ -26,15 +24,18 @@ export interface WaitingOptions {
  */
 export class Waiting {
   readonly line: Line = new Line();
-  readonly #options: WaitingOptions;
+  readonly #owner: WaitingOwner;
+  /** By how much a start may be late, in milliseconds. */
+  readonly #toleranceMs: number;
   /** Granted for a moment that is still to come, in order of the moments. */
   #schedule: Schedule<Caller, Grant> | undefined;
   #served = false;
   #missed = 0;
 
   /** Nobody yet. */
-  constructor(options: WaitingOptions) {
-    this.#options = options;
+  constructor(owner: WaitingOwner, toleranceMs: number) {
+    this.#owner = owner;
+    this.#toleranceMs = toleranceMs;
   }
 
   /** Whether nobody waits. */
@@ -73,25 +74,24 @@ export class Waiting {
 
   /** Serves it, or has it wait for its moment, for which it may be too late already. */
   serveOrSchedule(waiter: Caller, grant: Grant, now: number): void {
-    if (grant.from <= now && now - grant.at <= this.#options.toleranceMs) this.serve(waiter, grant, now);
+    if (grant.from <= now && now - grant.at <= this.#toleranceMs) this.serve(waiter, grant, now);
     else this.schedule(waiter, grant);
   }
 
   /** Serves those whose moment has come. Returns those who are left without a slot, as it was missed, to be decided again. */
   serveDue(now: number): readonly Caller[] {
-    const { toleranceMs, isLost, giveBack } = this.#options;
     const schedule = this.#schedule;
     if (!schedule || schedule.next > now) return NOBODY;
     const left: Caller[] = [];
     for (let next = schedule.nextGrant; next && next.from <= now; next = schedule.nextGrant) {
-      const latest = Math.max(next.from, next.at) + toleranceMs;
-      if (now <= latest && !isLost(next)) {
+      const latest = Math.max(next.from, next.at) + this.#toleranceMs;
+      if (now <= latest && !this.#owner.isLost(next)) {
         const { waiter, grant } = schedule.take();
         this.serve(waiter, grant, now);
       } else {
         // To start this late could be too close to the slots after it.
         const { waiter, missed } = schedule.miss();
-        giveBack(missed);
+        void this.#owner.giveBack(missed, true);
         this.line.enter(waiter);
         left.unshift(waiter);
       }
