@@ -62,6 +62,9 @@ export class Agenda implements WaitingOwner {
   readonly #identity: Identity;
   readonly #ledger: Ledger;
   #undo: PendingUndo[] = [];
+  /** Who has to wait before anybody behind it is decided, as it was last decided. */
+  #held: Caller | undefined;
+  /** When to decide again about that one. */
   #resumeAt = -Infinity;
   /** Whether a hint has come since the store was last asked: then there is no pause before it is asked again. */
   #nudged = false;
@@ -101,6 +104,8 @@ export class Agenda implements WaitingOwner {
   isDue(now: number): boolean {
     const { waiting: { line }, prefetch, holdings } = this;
     if (!this.ended && line.waiting === 0 && prefetch?.isLow(now)) return true;
+    // Those behind one that has gone do not wait for when it could have started.
+    if (line.waiting > 0 && this.#held?.queued !== true) return true;
     return (line.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 || this.turns?.hasGuests === true ||
       (holdings !== undefined && (now >= holdings.renewAt || (holdings.isMarked && line.waiting === 0)));
   }
@@ -316,6 +321,7 @@ export class Agenda implements WaitingOwner {
     const decided = plan.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
     for (let i = 0; i < decided && i < plan.requests.length; i++) plan.requests[i]!.attempts++;
     waiting.line.advance(plan.requests, plan.dealtWith);
+    this.#held = plan.requests[plan.dealtWith];
     this.#resumeAt = this.#nudged && plan.batch.held === "permit" ? -Infinity : plan.resumeAt;
     // The answer may have been on its way for longer than the lease lasts: somebody else may hold the permits by now.
     const isOver = holdings !== undefined && now >= holdings.leaseEnd(plan.state);

@@ -492,6 +492,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
             // What the opening took is not there any more, for whatever decides in the store's place either.
             waitedMs += localClock.now() - since;
           }
+          signal?.throwIfAborted();
           // Whose time went into the opening has none left, and is not one who does not want to wait.
           if (timeoutMs > 0 && waitedMs >= timeoutMs) {
             throw life.tooLate("it could not be opened", patience);

@@ -316,6 +316,39 @@ test("the slot of somebody who leaves goes to those behind, in order [TMO-7, TB-
   assertEquals(clock.now() - begun, 500);
 });
 
+test("who stood behind one that has left is decided anew, and does not wait for when that could have started [TMO-7, TB-10]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1, burst: 10 }, { latencyMs: 2 });
+  await run(limiter.acquire({ cost: 10 }));
+  const controller = new AbortController();
+  const large = limiter.acquire({ cost: 10, signal: controller.signal });
+  await clock.advance(100);
+  const begun = clock.now();
+  const behind = limiter.acquire();
+  await clock.advance(100);
+  controller.abort(new RangeError("enough"));
+  await assertRejects(() => large, RangeError, "enough");
+  await run(behind);
+  assertLess(clock.now() - begun, 1_000);
+});
+
+test("who does not want to wait is answered, although the one before it leaves while the store is being asked [TMO-7, TMO-1]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1, burst: 10 }, { latencyMs: 20 });
+  await run(limiter.acquire({ cost: 8 }));
+  const controller = new AbortController();
+  const first = limiter.acquire();
+  const large = limiter.acquire({ cost: 10, signal: controller.signal });
+  await clock.advance(5);
+  controller.abort(new RangeError("enough"));
+  await assertRejects(() => large, RangeError, "enough");
+  const begun = clock.now();
+  const { allowed } = await run(limiter.tryAcquire());
+  assertEquals(allowed, true);
+  assertLess(clock.now() - begun, 100);
+  await run(first);
+});
+
 test("an abort in the turn in which the store has been opened counts [TMO-7]", async () => {
   for (let turns = 0; turns < 12; turns++) {
     const { clock, start, run } = createSimulation();
@@ -338,6 +371,18 @@ test("an abort in the turn in which the store has been opened counts [TMO-7]", a
     const next = limiter.acquire({ timeoutMs: 2_000 });
     await run(next);
   }
+});
+
+test("an abort in the turn of a call counts, also of the first call after a reset [TMO-7]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1e-3 }, { latencyMs: 2 });
+  await run(limiter.acquire());
+  await run(limiter.reset());
+  const controller = new AbortController();
+  const asked = limiter.acquire({ signal: controller.signal });
+  controller.abort(new RangeError("enough"));
+  await assertRejects(() => run(asked, 10_000), RangeError, "enough");
+  assertEquals((await run(limiter.tryAcquire())).allowed, true);
 });
 
 test("what the opening of the store took is not there any more for what comes after it [FAIL-2]", async () => {
