@@ -28,6 +28,8 @@ export class Keys implements KeyRing {
   readonly #all = new Map<string, KeyLimiter | Frozen>();
   /** Those that are no line of text. */
   readonly #warm = new Set<KeyLimiter>();
+  /** Those that were forgotten while somebody had them, who may use them again. */
+  readonly #strays = new Set<WeakRef<KeyLimiter>>();
   // A map walks over what was deleted at its beginning, again and again. So many are dealt with at once, and then none for a while.
   #evictAbove = 0;
   #coolAbove = 2 * MOST_WARM;
@@ -65,12 +67,16 @@ export class Keys implements KeyRing {
     return limiter;
   }
 
-  /** Does something to all of them. Of those that are not in use nothing is left. */
+  /** Does something to all of them, those that were forgotten included. Of those that nobody has nothing is left. */
   async all(act: (limiter: KeyLimiter) => Promise<void>): Promise<void> {
     const limiters: KeyLimiter[] = [];
     for (const [key, limiter] of this.#all) {
       if (typeof limiter === "object") limiters.push(limiter);
       else this.#all.delete(key);
+    }
+    for (const stray of this.#strays) {
+      const limiter = stray.deref();
+      if (limiter) limiters.push(limiter);
     }
     await Promise.all(limiters.map(act));
   }
@@ -123,7 +129,9 @@ export class Keys implements KeyRing {
       }
       limiter.rest();
       this.#warm.delete(limiter);
+      if (limiter.isHandedOut) this.#strays.add(new WeakRef(limiter));
     }
+    for (const stray of this.#strays) if (!stray.deref()) this.#strays.delete(stray);
     this.#evictAbove = this.#all.size + atOnce;
   }
 }

@@ -43,7 +43,7 @@ export class Life implements CellOwner {
   /** Whether the store has been opened for this limiter, now or in an earlier life. */
   opened = false;
   /** Before this has settled, the store is not asked. */
-  readonly #begins: Promise<unknown> | undefined;
+  #begins: Promise<unknown> | undefined;
   /** What the cell of an earlier life knew that was only forgotten to save room. */
   readonly #knowledge: Knowledge | undefined;
   #opening: Promise<Cell> | undefined;
@@ -117,7 +117,8 @@ export class Life implements CellOwner {
 
   async #begin(): Promise<Cell> {
     const { breaker, store } = this.context;
-    if (this.#begins) await this.#begins;
+    await this.#begins;
+    this.#begins = undefined;
     await breaker.open(store);
     if (this.#cell) return this.#cell;
     const { place } = this;

@@ -1,6 +1,10 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { test } from "node:test";
 import type { LimiterOptions } from "../../src/config/options.ts";
+import { resolveLimiter } from "../../src/core/defaults.ts";
+import { KeyLimiter } from "../../src/core/key_limiter.ts";
+import { createShared } from "../../src/core/shared.ts";
+import { limiterContext } from "../support/limiter_context.ts";
 import { createSimulation } from "../support/simulated_process.ts";
 
 /** More than stay as they are when nobody uses them. */
@@ -118,4 +122,41 @@ test("a reset forgets what was known of keys that nobody uses [TST-1]", async ()
   const results = await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
   assertEquals(results.filter(({ allowed }) => allowed).length, MANY);
   assertEquals(limiter.getMetrics().totalAcquisitions, MANY);
+});
+
+test("the limiter of a key that was forgotten while somebody had it is closed and reset with the others [LIM-18, TST-4]", async () => {
+  for (const end of ["close", "reset"] as const) {
+    const { clock, start, run } = createSimulation();
+    const options: LimiterOptions = { maxConcurrent: 1, leaseMs: 1_000 };
+    const { limiter } = start(options, { latencyMs: 1, mostKeys: 1 });
+    const other = start(options, { latencyMs: 1 });
+    const forgotten = limiter.key("a");
+    await run(forgotten.initialize());
+    for (const key of ["b", "c", "d"]) await run((await run(limiter.acquire({ key }))).release());
+    assert(limiter.key("a") !== forgotten);
+    const permit = await run(forgotten.acquire());
+    const waiting = forgotten.acquire({ timeoutMs: 60_000 }).then(() => "granted", String);
+    await clock.advance(100);
+    await run(limiter[end]());
+    assertEquals(permit.lost, true);
+    if (end === "close") assertStringIncludes(await run(waiting, 10), "was closed");
+    else assertEquals(await run(waiting, 10_000), "granted");
+    await clock.advance(3_000);
+    assertEquals((await run(other.limiter.tryAcquire({ key: "a" }))).allowed, end === "close");
+  }
+});
+
+test("a key that nobody uses can be kept as a line of text after a reset, too [LIM-17]", async () => {
+  const { clock, server, run } = createSimulation();
+  const config = resolveLimiter("api", { ratePerSecond: 1e-3, burst: 9 });
+  const nothing = () => Promise.resolve();
+  const store = { kv: server.connect({ latencyMs: 1 }), clock, open: nothing, close: nothing };
+  const context = limiterContext(config, { name: "process", store, localClock: clock, random: () => 0 });
+  const limiter = new KeyLimiter(createShared(config, context), undefined, "user");
+  await run(limiter.acquire());
+  assert(limiter.past?.knowledge);
+  await run(limiter.reset());
+  assertEquals(limiter.past, undefined);
+  await run(limiter.acquire());
+  assert(limiter.past?.knowledge);
 });
