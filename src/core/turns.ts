@@ -53,7 +53,7 @@ export interface Turns {
 /** What {@link createTurns} needs. */
 export interface TurnsOptions {
   readonly store: Store;
-  readonly ledger: Ledger;
+  readonly ledger: Pick<Ledger, "key" | "tripMs" | "suspect">;
   readonly identity: Identity;
   readonly handOver: HandOver;
   readonly backendTimeoutMs: number;
@@ -107,10 +107,15 @@ export function createTurns(options: TurnsOptions): Turns {
     return Math.min(ms, longestPatienceMs(backendTimeoutMs));
   };
 
-  /** Work that was handed over here is not handed over again, but told where. */
   function follow(leader: string, now: number): void {
     following.follow(leader, now, ledger.tripMs);
-    if (following.leader(now) === undefined) return;
+    sendOn(now);
+  }
+
+  /** Work that was handed over here is not handed over again, but told where, if another process decides. */
+  function sendOn(now: number): void {
+    const leader = following.leader(now);
+    if (leader === undefined) return;
     leadsSince = Infinity;
     guests.dismiss(handOver.encodeRefusal(leader));
   }
@@ -119,7 +124,7 @@ export function createTurns(options: TurnsOptions): Turns {
   function declined(other: string | undefined, isRoom: boolean, now: number): void {
     ledger.suspect();
     if (isRoom || other === identity.id) following.lead();
-    else if (other !== undefined && hops++ < MOST_HOPS) following.follow(other, now, ledger.tripMs);
+    else if (other !== undefined && hops++ < MOST_HOPS) follow(other, now);
     else {
       hops = 0;
       following.failed(now);
@@ -182,7 +187,10 @@ export function createTurns(options: TurnsOptions): Turns {
         answers.took(now - decidedAt, now);
       }
       if (answer.verdict.isNext) following.lead();
-      else following.answered(now, ledger.tripMs);
+      else {
+        following.answered(now, ledger.tripMs);
+        sendOn(now);
+      }
       return answer;
     },
     disbelieve: () => following.failed(clock.now()),

@@ -1,0 +1,83 @@
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import { memoryKv } from "../../src/adapters/memory.ts";
+import { createHandOver, type ForeignWork } from "../../src/core/hand_over.ts";
+import { rateRule } from "../../src/core/rules/rate.ts";
+import { freshState, stateCodec } from "../../src/core/state.ts";
+import { createTurns } from "../../src/core/turns.ts";
+import type { Work } from "../../src/core/work.ts";
+import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
+
+const RULES = [rateRule({ ratePerSecond: 10, burst: 5, timingMarginMs: 10 })];
+const KEY = "api";
+const PATIENCE_MS = 1_000;
+
+function workOf(owner: string): Work {
+  const nothing = { undos: [], requests: [], held: undefined, marks: false, isMarked: false };
+  return { owner, leaseMs: 1_000, firstPermit: 0, since: 0, lead: 0, slack: 0, restraint: 0, ...nothing };
+}
+
+/** The turns of the process "a", whose questions are answered by hand. */
+function turnsOfA() {
+  const clock = createVirtualClock();
+  const codec = stateCodec(RULES);
+  const handOver = createHandOver(RULES, codec);
+  const asked: { readonly address: string; answer(bytes: Uint8Array): void }[] = [];
+  const peers = {
+    serve: () => () => {},
+    ask: (address: string) => new Promise<Uint8Array>((answer) => asked.push({ address, answer })),
+  };
+  const nothing = () => Promise.resolve();
+  const store = { kv: memoryKv(clock), peers, clock, open: nothing, close: nothing };
+  let numbers = 0;
+  const identity = { id: "a", next: () => ++numbers };
+  const ledger = { key: KEY, tripMs: 1, suspect() {} };
+  const turns = createTurns({ store, ledger, identity, handOver, backendTimeoutMs: 2_000, onGuest: () => {} });
+  /** Another process comes with its work. Resolves to whom it is sent. */
+  const visit = async (owner: string): Promise<string | undefined> => {
+    const work = workOf(owner);
+    const foreign: ForeignWork & { readonly work: Work } = {
+      key: KEY,
+      work,
+      number: 1,
+      until: clock.now() + PATIENCE_MS,
+      isYourTurn: false,
+    };
+    const bytes = await turns.receive(foreign);
+    const answer = bytes && handOver.decodeAnswer(bytes);
+    return answer?.kind === "declined" ? answer.other : undefined;
+  };
+  return { clock, handOver, turns, asked, visit };
+}
+
+test("a guest that comes while a question is on its way is sent on, as soon as the answer says who writes", async () => {
+  const verdictOf = (now: number) => ({
+    state: freshState(RULES, now),
+    terms: { now, horizon: now + 1_000, isFresh: true },
+    granted: 0,
+    dealtWith: 0,
+    lastAt: 0,
+    isNext: false,
+  });
+  const ANSWERS: readonly (readonly [to: string, answer: (setting: ReturnType<typeof turnsOfA>) => Uint8Array])[] = [
+    ["b", ({ handOver, clock }) => handOver.encodeVerdict(verdictOf(clock.now()))],
+    ["d", ({ handOver }) => handOver.encodeRefusal("d")],
+  ];
+  for (const [to, answer] of ANSWERS) {
+    const setting = turnsOfA();
+    const { clock, turns, asked, visit } = setting;
+    turns.lose("b", clock.now());
+    await clock.advance(95);
+    const asking = turns.ask("b", workOf("a"));
+    await clock.advance(10);
+    assertEquals(turns.leader(clock.now()), undefined);
+    const sentTo = visit("c");
+    assert(turns.hasGuests);
+    assertEquals(asked.map(({ address }) => address), ["b"]);
+    asked[0]!.answer(answer(setting));
+    await asking;
+    assertEquals(turns.leader(clock.now()), to);
+    assertEquals(turns.hasGuests, false);
+    assertEquals(await sentTo, to);
+  }
+});
