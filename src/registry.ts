@@ -28,6 +28,7 @@ import { type Logger, silentLogger } from "./core/logger.ts";
 import type { RateLimiterMetrics } from "./core/metrics.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
 import { opensNothing, type Store } from "./core/store.ts";
+import { Strays } from "./core/strays.ts";
 import {
   checkRequests,
   isMissingAllowed,
@@ -315,8 +316,8 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
   let world: World | undefined;
   const stores = new Map<string, StoreEntry>();
   const limiters = new Map<string, LimiterEntry>();
-  /** Those that others with the same id took the place of: their permits may be held. */
-  const replaced: ClosableLimiter[] = [];
+  /** Those that others with the same id took the place of: somebody may hold their permits, or wait there. */
+  const replaced = new Strays<ClosableLimiter>();
   let closing: Promise<unknown> = Promise.resolve();
   const identity = createIdentities();
 
@@ -340,20 +341,27 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     if (old && differences(completed(old.options), completed(options)).length === 0) return;
     stores.set(id, { options, backend: undefined });
     logger.info(`Store '${id}': configured, with engine ${options.engine ?? "custom"}.`);
-    // Limiters that were made on the old store are made anew on this one.
-    const onOldStore = takeLimiters(({ config }) => config.storeId === id);
+    // Limiters that were made on the old store are made anew on this one, and go by its settings.
+    const onOldStore = takeLimiters((config) => config.storeId === id);
+    for (const { options: limiterOptions, config } of [...limiters.values()]) {
+      if (config.storeId === id) limiters.set(config.id, entryOf(config.id, limiterOptions));
+    }
     closeAll(onOldStore, old?.backend ? [old.backend.store] : [])
       .catch((error) => logger.warn(`Store '${id}' did not close cleanly: ${error}`));
   }
 
   function putLimiter(id: string, options: LimiterOptions): void {
-    const { backendTimeoutMs = DEFAULTS.backendTimeoutMs } = natsOptions(stores.get(options.store ?? DEFAULT_STORE));
-    const config = resolveLimiter(id, options, { backendTimeoutMs });
+    const entry = entryOf(id, options);
     const old = limiters.get(id);
-    if (old && differences(old.config, config).length === 0) return;
-    limiters.set(id, { options, config, limiter: undefined });
-    if (old?.limiter) replaced.push(old.limiter);
-    logger.info(`Limiter '${id}': configured, on store '${config.storeId}'.`);
+    if (old && differences(old.config, entry.config).length === 0) return;
+    limiters.set(id, entry);
+    if (old?.limiter) replaced.add(old.limiter);
+    logger.info(`Limiter '${id}': configured, on store '${entry.config.storeId}'.`);
+  }
+
+  function entryOf(id: string, options: LimiterOptions): LimiterEntry {
+    const { backendTimeoutMs = DEFAULTS.backendTimeoutMs } = natsOptions(stores.get(options.store ?? DEFAULT_STORE));
+    return { options, config: resolveLimiter(id, options, { backendTimeoutMs }), limiter: undefined };
   }
 
   function backendOf(id: string): Backend {
@@ -379,11 +387,17 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     return opened;
   }
 
-  /** All limiters that were made, of those which are `meant`: whoever needs one again makes another. */
-  function takeLimiters(meant: (entry: LimiterEntry) => boolean): ClosableLimiter[] {
-    const entries = [...limiters.values()].filter(meant);
-    const used = entries.flatMap(({ limiter }) => limiter ? [limiter] : []);
-    for (const entry of entries) entry.limiter = undefined;
+  /** All limiters that were made and are `meant`, those that were replaced included. */
+  function limitersInUse(meant: (config: LimiterConfig) => boolean): ClosableLimiter[] {
+    const current = [...limiters.values()].flatMap(({ limiter }) => limiter ? [limiter] : []);
+    return [...current, ...replaced.all].filter((limiter) => meant(limiter.getConfig()));
+  }
+
+  /** As {@link limitersInUse}, to be closed: whoever needs one again makes another. */
+  function takeLimiters(meant: (config: LimiterConfig) => boolean): ClosableLimiter[] {
+    const used = limitersInUse(meant);
+    replaced.drop((limiter) => meant(limiter.getConfig()));
+    for (const entry of limiters.values()) if (meant(entry.config)) entry.limiter = undefined;
     return used;
   }
 
@@ -471,9 +485,8 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
       const storeId = options.store ?? DEFAULT_STORE;
       if (options.store === undefined && !stores.has(DEFAULT_STORE)) putStore(DEFAULT_STORE, { engine: "memory" });
       if (!stores.has(storeId)) throw new StoreNotFoundError(storeId, [...stores.keys()]);
-      const { backendTimeoutMs = DEFAULTS.backendTimeoutMs } = natsOptions(stores.get(storeId));
       const old = limiters.get(id);
-      const differing = old ? differences(old.config, resolveLimiter(id, options, { backendTimeoutMs })) : [];
+      const differing = old ? differences(old.config, entryOf(id, options).config) : [];
       if (differing.length > 0 && !replace) throw new RateLimiterAlreadyConfiguredError("limiter", id, differing);
       putLimiter(id, options);
     },
@@ -520,7 +533,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
       throwFailures(results, (count) => `${count} limiters could not be initialized`);
     },
     async close() {
-      await closeAll([...takeLimiters(() => true), ...replaced.splice(0)], takeStores());
+      await closeAll(takeLimiters(() => true), takeStores());
     },
     [Symbol.asyncDispose]: () => rateSync.close(),
   };
@@ -539,17 +552,15 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
       const entry = stores.get(id);
       if (!entry) throw new StoreNotFoundError(id, [...stores.keys()]);
       const { backendTimeoutMs = DEFAULTS.backendTimeoutMs } = natsOptions(entry);
-      const used = [...limiters.values()].flatMap(({ config, limiter }) =>
-        config.storeId === id && limiter ? [limiter] : []
-      );
+      const used = limitersInUse((config) => config.storeId === id);
       return { ...entry.backend, limiters: used, backendTimeoutMs };
     },
     async moveTo(next) {
       const opened = takeStores();
       world = next;
       clock = next?.clock ?? settings.clock ?? systemClock;
-      const used = [...limiters.values()].flatMap(({ config, limiter }) => limiter ? [{ config, limiter }] : []);
-      await Promise.all(used.map(({ config, limiter }) => limiter.move(contextOf(config))));
+      const used = limitersInUse(() => true);
+      await Promise.all(used.map((limiter) => limiter.move(contextOf(limiter.getConfig()))));
       await Promise.all(opened.map((store) => store.close()));
     },
   });

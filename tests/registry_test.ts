@@ -364,6 +364,31 @@ test("configureLimiter() with the same values again changes nothing, and with ot
   assertEquals((await rateSync.tryAcquire("l")).allowed, false);
 });
 
+test("a limiter that was replaced is closed with its store: who waits hears so, and nobody is let in beside [LIM-7, CON-1]", async () => {
+  const { rateSync, clock } = setUp();
+  rateSync.configureStore("s", { kv: memoryKv(clock), clock });
+  rateSync.configureLimiter("job", { store: "s", maxConcurrent: 1 });
+  const first = await rateSync.acquire("job");
+  const waiting = rateSync.acquire("job");
+  rateSync.configureLimiter("job", { store: "s", maxConcurrent: 1, timeoutMs: 20_000, replace: true });
+  assertEquals(first.lost, false);
+  rateSync.configureStore("s", { kv: memoryKv(clock), clock, breakerFailures: 2, replace: true });
+  await assertRejects(() => waiting, RateLimiterError, "was closed");
+  assertEquals(first.lost, true);
+  const next = await rateSync.acquire("job");
+  assertEquals([next.degraded, next.lost], [false, false]);
+});
+
+test("limiters go by the settings of the store that took the place of theirs, and are the same ones [LIM-7]", () => {
+  const { rateSync } = setUp();
+  const store = { engine: "nats", url: "nats://localhost:4222" } as const;
+  rateSync.configureStore("n", store);
+  rateSync.configureLimiter("job", { store: "n", ratePerSecond: 1 });
+  rateSync.configureStore("n", { ...store, backendTimeoutMs: 250, replace: true });
+  assertEquals(rateSync.getLimiter("job").getConfig().backendTimeoutMs, 250);
+  rateSync.configureLimiter("job", { store: "n", ratePerSecond: 1 });
+});
+
 test("getLimiter() is always the same one, and may not be initialized yet [LIM-8]", async () => {
   const { rateSync } = setUp();
   rateSync.configureLimiter("l", { ratePerSecond: 1 });

@@ -4,6 +4,7 @@ import { KeyLimiter, type KeyRing } from "./key_limiter.ts";
 import type { Past } from "./life.ts";
 import { type FrozenMeter, Meter } from "./metrics.ts";
 import type { Shared } from "./shared.ts";
+import { Strays } from "./strays.ts";
 import type { Writer } from "./state.ts";
 
 /** When keys have to go, this part of all goes at once. */
@@ -29,7 +30,7 @@ export class Keys implements KeyRing {
   /** Those that are no line of text. */
   readonly #warm = new Set<KeyLimiter>();
   /** Those that were forgotten while somebody had them, who may use them again. */
-  readonly #strays = new Set<WeakRef<KeyLimiter>>();
+  readonly #strays = new Strays<KeyLimiter>();
   // A map walks over what was deleted at its beginning, again and again. So many are dealt with at once, and then none for a while.
   #evictAbove = 0;
   #coolAbove = 2 * MOST_WARM;
@@ -74,11 +75,7 @@ export class Keys implements KeyRing {
       if (typeof limiter === "object") limiters.push(limiter);
       else this.#all.delete(key);
     }
-    for (const stray of this.#strays) {
-      const limiter = stray.deref();
-      if (limiter) limiters.push(limiter);
-    }
-    await Promise.all(limiters.map(act));
+    await Promise.all([...limiters, ...this.#strays.all].map(act));
   }
 
   /** Keeps a line of text of it, if it is not in use any more. */
@@ -129,9 +126,8 @@ export class Keys implements KeyRing {
       }
       limiter.rest();
       this.#warm.delete(limiter);
-      if (limiter.isHandedOut) this.#strays.add(new WeakRef(limiter));
+      if (limiter.isHandedOut) this.#strays.add(limiter);
     }
-    for (const stray of this.#strays) if (!stray.deref()) this.#strays.delete(stray);
     this.#evictAbove = this.#all.size + atOnce;
   }
 }
