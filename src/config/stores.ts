@@ -33,6 +33,19 @@ const ENGINES = ["memory", "nats"] as const;
 const engine: Field<(typeof ENGINES)[number]> = { toml: "engine", read: choice(...ENGINES) };
 const replace: Field<boolean> = { toml: undefined, read: flag() };
 
+/** The server takes no shorter time to live. */
+const LEAST_BUCKET_TTL_MS = 100;
+/** It counts in 64 bits of nanoseconds, which is not much longer than this. */
+const LONGEST_BUCKET_TTL_MS = 100 * 365 * 86_400_000;
+const readBucketTtl = duration({ from: 0, to: LONGEST_BUCKET_TTL_MS });
+
+const bucketTtl: Field<number>["read"] = (value, place) => {
+  const ms = readBucketTtl(value, place);
+  const demand = "0 for no end, or at least a tenth of a second";
+  if (ms > 0 && ms < LEAST_BUCKET_TTL_MS) throw refuseValue(place, value, demand, demand);
+  return ms;
+};
+
 const BREAKER_FIELDS = {
   breakerFailures: { toml: "breaker_failures", read: number({ integer: true, from: 0 }) },
   breakerCoolDownMs: { toml: "breaker_cool_down", read: duration({ above: 0 }) },
@@ -57,12 +70,15 @@ const NATS_FIELDS = {
   tlsCaFile: { toml: "tls_ca_file", emptyIsAbsent: true, read: path() },
   tlsCertFile: { toml: "tls_cert_file", emptyIsAbsent: true, read: path() },
   tlsKeyFile: { toml: "tls_key_file", emptyIsAbsent: true, read: path() },
-  bucketName: { toml: "bucket_name", read: textLike(/^[A-Za-z0-9_-]+$/, "made of letters, digits, '_' and '-' only") },
+  bucketName: {
+    toml: "bucket_name",
+    read: textLike(/^[A-Za-z0-9_-]{1,240}$/, "made of at most 240 letters, digits, '_' and '-' only"),
+  },
   partitions: { toml: "partitions", read: number({ integer: true, from: 1, to: 64 }) },
   autoCreate: { toml: "auto_create", read: flag() },
   replicas: { toml: "replicas", read: number({ integer: true, from: 1, to: 5 }) },
   storage: { toml: "storage", read: choice("file", "memory") },
-  bucketTtlMs: { toml: "bucket_ttl", read: duration({ from: 0 }) },
+  bucketTtlMs: { toml: "bucket_ttl", read: bucketTtl },
   retryIntervalMs: { toml: "retry_interval", read: duration({ above: 0 }) },
   maxRetries: { toml: "max_retries", read: number({ integer: true, from: 1 }) },
   // The one duration that is in milliseconds in TOML too: its name says so, as upstream's does.

@@ -96,6 +96,19 @@ test("checkStoreOptions() refuses what no circuit breaker can be, for every stor
   assertStringIncludes(refusal({ engine: "memory", breakerFailures: 3 }).message, "belongs to the engine 'nats'");
 });
 
+test("checkStoreOptions() refuses the name and the time to live of a bucket that no server could create [STO-6]", () => {
+  const nats = { engine: "nats", url: "nats://h:4222" };
+  for (const bucketTtlMs of [-1, 50, 99.9, 1e13, Number.MAX_SAFE_INTEGER, Infinity]) {
+    assertEquals(refusal({ ...nats, bucketTtlMs }).field, "stores.s.bucketTtlMs");
+  }
+  assertStringIncludes(refusal({ ...nats, bucketTtlMs: 50 }).message, "0 for no end, or at least a tenth of a second");
+  for (const bucketTtlMs of [0, 100, 12_342.857142857143, 3_153_600_000_000]) {
+    assertEquals(checkStoreOptions("s", { ...nats, bucketTtlMs }) as unknown, { ...nats, bucketTtlMs });
+  }
+  assertStringIncludes(refusal({ ...nats, bucketName: "b".repeat(241) }).message, "at most 240 letters");
+  assertEquals(checkStoreOptions("s", { ...nats, bucketName: "b".repeat(240) }).engine, "nats");
+});
+
 test("checkStoreOptions() refuses what is no Kv or no Clock", () => {
   for (const kv of [5, "kv", {}, new Map()]) assertEquals(refusal({ kv }).field, "stores.s.kv");
   for (const clock of [5, Date, "server", {}]) assertEquals(refusal({ kv: kvStub, clock }).field, "stores.s.clock");

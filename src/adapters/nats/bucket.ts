@@ -172,8 +172,8 @@ function streamConfig(wish: BucketWish, allowMsgTtl: boolean): Answer {
     storage: wish.storage,
     num_replicas: wish.replicas,
     max_msgs_per_subject: 1,
-    max_age: Math.round(wish.ttlMs * NANOSECONDS),
-    duplicate_window: Math.round(Math.min(wish.ttlMs, 120_000) * NANOSECONDS),
+    max_age: nanosecondsOf(wish.ttlMs),
+    duplicate_window: nanosecondsOf(Math.min(wish.ttlMs, 120_000)),
     max_msgs: -1,
     max_bytes: -1,
     max_msg_size: -1,
@@ -190,15 +190,19 @@ function streamConfig(wish: BucketWish, allowMsgTtl: boolean): Answer {
 export function differencesFrom(wish: BucketWish, config: Answer): string[] {
   const facts: [string, unknown, unknown][] = [
     ["history", numberIn(config, "max_msgs_per_subject", -1), 1],
-    ["TTL", seconds(numberIn(config, "max_age", 0) / NANOSECONDS), seconds(wish.ttlMs)],
+    ["TTL", seconds(numberIn(config, "max_age", 0)), seconds(nanosecondsOf(wish.ttlMs))],
     ["replicas", numberIn(config, "num_replicas", 1), wish.replicas],
     ["storage", config["storage"], wish.storage],
   ];
   return facts.flatMap(([what, is, wanted]) => is === wanted ? [] : [`${what} ${is} instead of ${wanted}`]);
 }
 
-function seconds(ms: number): string {
-  return ms > 0 ? `${ms / 1_000} s` : "unlimited";
+function nanosecondsOf(ms: number): number {
+  return Math.round(ms * NANOSECONDS);
+}
+
+function seconds(nanoseconds: number): string {
+  return nanoseconds > 0 ? `${nanoseconds / NANOSECONDS / 1_000} s` : "unlimited";
 }
 
 function numberIn(config: Answer, name: string, otherwise: number): number {

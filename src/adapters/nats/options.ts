@@ -68,7 +68,8 @@ export interface NatsBucketOptions {
    */
   readonly storage?: "file" | "memory" | undefined;
   /**
-   * After how many milliseconds without a write a bucket that is created here forgets a key.
+   * After how many milliseconds without a write a bucket that is created here forgets a key: at least 100, at most 100 years;
+   * 0: never.
    *
    * @default {86_400_000}
    */

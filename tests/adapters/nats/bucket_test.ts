@@ -131,6 +131,18 @@ await forEachServer((server) => {
     assert((await store.kv.compareAndSet("a", text("1"), 0, 5_000)).ok);
   });
 
+  server.test("a bucket with a TTL that is no whole number of nanoseconds, or a very long one, is as wanted [NATS-1]", async () => {
+    const { url } = await server.shared();
+    for (const bucketTtlMs of [86_400_000 / 7, 100, 100 * 365 * 86_400_000]) {
+      const bucketName = freshBucket();
+      for (let i = 0; i < 2; i++) {
+        await using store = testStore({ url, bucketName, bucketTtlMs });
+        await store.open();
+        assertEquals(store.log.lines.filter((line) => line.startsWith("warn")), []);
+      }
+    }
+  });
+
   server.test("a bucket without a TTL has no retention [NATS-1]", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
