@@ -238,7 +238,8 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const { consume: isConsuming, ...options } = checkOptions(given);
     if (checkConsume(isConsuming)) return await this.tryAcquire(options);
     const limiter = this.#at(options.key);
-    return await peek(limiter.#life, limiter.#costOf(options), options);
+    const { cost, signal } = limiter.#wishOf(options, 0);
+    return await peek(limiter.#life, cost, options, signal);
   }
 
   async getState(): Promise<LimiterState> {

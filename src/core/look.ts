@@ -24,22 +24,28 @@ type View =
 const demandOf = (cost: number): Demand => ({ cost, owner: "", permit: 0 });
 
 /** Where a request of this cost finds its answer: in the state of the store, or if it failed in what takes its place. */
-async function look(life: Life, cost: number, options: SharedPatience = {}): Promise<View> {
+async function look(life: Life, cost: number, options: SharedPatience = {}, signal?: AbortSignal): Promise<View> {
   const { shared, owner, clock, context: { localClock } } = life;
   const { config, rules } = shared;
   mustBeOpen(shared, owner.id);
   const answerBy = life.answerBy(options);
   const leftMs = () => Math.min(config.backendTimeoutMs, answerBy - localClock.now());
   try {
-    const cell = life.cell ?? await life.open(leftMs(), undefined);
+    signal?.throwIfAborted();
+    const cell = life.cell ?? await life.open(leftMs(), signal);
     const reading = cell.read();
-    const state = answerBy === Infinity ? await reading : await life.inTime(reading, "it did not answer", leftMs());
+    // The cell knows how long the store may take, and nothing of a caller who cannot wait for so long.
+    const patienceMs = answerBy === Infinity ? Infinity : leftMs();
+    const state = signal || patienceMs < Infinity
+      ? await life.inTime(reading, "it did not answer", patienceMs, signal)
+      : await reading;
     mustBeOpen(shared, owner.id);
     const now = clock.now();
     return { state, now, soon: now + cell.leadAt(now), degraded: false };
   } catch (error) {
     mustBeOpen(shared, owner.id);
-    if (error instanceof ConfigValidationError) throw error;
+    if (signal?.aborted) life.meter.count("aborted");
+    if (signal?.aborted || error instanceof ConfigValidationError) throw error;
     noteFailure(shared, life.meter, error);
     if (config.onFailure === "closed") throw failure(owner.id, error, 0);
     const now = clock.now();
@@ -70,9 +76,14 @@ export async function stateNow(life: Life): Promise<LimiterState> {
 }
 
 /** Whether a request of this cost would be granted now. Uses nothing up. */
-export async function peek(life: Life, cost: number, options: SharedPatience): Promise<RateLimitResult> {
+export async function peek(
+  life: Life,
+  cost: number,
+  options: SharedPatience,
+  signal: AbortSignal | undefined,
+): Promise<RateLimitResult> {
   const { shared: { rules }, owner: { id } } = life;
-  const { local, state, now, soon, degraded } = await look(life, cost, options);
+  const { local, state, now, soon, degraded } = await look(life, cost, options, signal);
   if (local) return inPlace(id, await local.check({ consume: false, cost }), 0);
   const { epoch, parts } = state;
   const start = earliestStart(rules, parts, now - epoch, demandOf(cost)) + epoch;

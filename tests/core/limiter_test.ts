@@ -27,6 +27,7 @@ import { createRateSync } from "../../src/registry.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 import { keepCalling } from "../support/keep_calling.ts";
 import { rateExcess, type Start } from "../support/oracles.ts";
+import type { AcquireOptions } from "../../src/core/result.ts";
 import { createSimulation, LIMITER_ID } from "../support/simulated_process.ts";
 
 /** Timers of something that was short are gone after this long. */
@@ -869,6 +870,25 @@ test("getState() and check() that does not consume use nothing up [STA-4, CHK-3]
   const full = await run(limiter.check({ consume: false }));
   assertEquals([full.allowed, full.remaining], [false, 0]);
   assertGreater(full.retryAfterMs, 999);
+});
+
+test("a check that does not consume can be aborted, before and while the store is silent, and checks its options [TMO-7, CHK-3]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 1, backendTimeoutMs: 2_000 }, { latencyMs: 2 });
+  const check = (options: AcquireOptions) => run(limiter.check({ ...options, consume: false }));
+  const gone = new RangeError("gone");
+  await assertRejects(() => check({ signal: AbortSignal.abort(gone) }), RangeError, "gone");
+  assertEquals(link.sent.get, 0);
+  assertEquals((await check({ signal: new AbortController().signal })).allowed, true);
+  link.setFaults(() => ({ kind: "request_lost" }));
+  const controller = new AbortController();
+  const begun = clock.now();
+  const asked = check({ signal: controller.signal });
+  clock.sleep(100).then(() => controller.abort(gone));
+  await assertRejects(() => asked, RangeError, "gone");
+  assertEquals(clock.now() - begun, 100);
+  assertEquals([limiter.getMetrics().aborted, limiter.getMetrics().backendFailures], [2, 0]);
+  await assertRejects(() => check({ timeoutMs: -1 }), InvalidArgumentError, "timeoutMs");
 });
 
 test("getState() of a sliding window counts what was used, in any process [STA-5, STA-9]", async () => {
