@@ -68,11 +68,25 @@ export function refusedResult(
   });
 }
 
-/** The answer of a limiter that was asked in place of the limiter `limiterId`, whose store failed. */
-export function inPlace(limiterId: string, result: RateLimitResult, waitedMs: number): RateLimitResult {
+/** The answer of a limiter that was asked in place of the limiter `limiterId`, whose store failed. `lease`: of what it granted. */
+export function inPlace(
+  limiterId: string,
+  result: RateLimitResult,
+  waitedMs: number,
+  lease: (permit: Permit) => Lease = (permit) => permit,
+): RateLimitResult {
   if (!result.allowed) return Object.freeze({ ...result, limiterId, degraded: true });
-  const permit = permitOf(limiterId, result.permit, waitedMs + result.waitedMs, true);
-  return Object.freeze({ ...result, limiterId, degraded: true, waitedMs: permit.waitedMs, permit });
+  const permit = permitOf(limiterId, lease(result.permit), waitedMs + result.waitedMs, true);
+  const { release } = permit;
+  return Object.freeze({
+    ...result,
+    limiterId,
+    degraded: true,
+    waitedMs: permit.waitedMs,
+    release,
+    [Symbol.asyncDispose]: release,
+    permit,
+  });
 }
 
 /** What is thrown where a refusal is no answer. */

@@ -540,14 +540,19 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
       timeoutMs: left,
       [TOGETHER]: undefined,
     });
-    const result = inPlace(id, local.result, waitedMs);
+    const result = inPlace(id, local.result, waitedMs, (permit) => life.leaseInPlace(permit));
+    const permits = rules.find(({ kind }) => kind === "concurrency");
+    if (permits && !result.allowed && result.rule === permits.label) life.meter.count("maxConcurrentReached");
     return {
       result,
       keep: () => {
         local.keep();
         this.#note(life, result);
       },
-      cancel: async () => inPlace(id, await local.cancel(), waitedMs),
+      async cancel() {
+        if (permits && result.allowed) life.meter.permit(-1);
+        return inPlace(id, await local.cancel(), waitedMs);
+      },
     };
   }
 

@@ -203,6 +203,31 @@ export class Life implements CellOwner {
     return lease;
   }
 
+  /** What is held of the limiter that counts in place of a store that failed: nobody looks what that one counts. */
+  leaseInPlace(held: Lease): Lease {
+    if (this.shared.config.maxConcurrent === null) return held;
+    const { meter } = this;
+    let isOver = false;
+    const end = (how: -1 | "released") => {
+      if (!isOver) meter.permit(how);
+      isOver = true;
+    };
+    meter.permit(1);
+    held.signal.addEventListener("abort", () => end(-1), { once: true });
+    return {
+      get lost() {
+        return held.lost;
+      },
+      get signal() {
+        return held.signal;
+      },
+      release() {
+        end("released");
+        return held.release();
+      },
+    };
+  }
+
   /** Takes a grant back that nobody used. Resolves when that is written. */
   cancel(grant: Grant): Promise<void> {
     if (this.#leases?.delete(grant.demand.permit)) this.meter.permit(-1);

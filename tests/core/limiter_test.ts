@@ -1009,6 +1009,28 @@ for (
   });
 }
 
+test("permits that are granted in place of a store that is down are counted as any [MET-3, MET-4, FAIL-4]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ maxConcurrent: 2, onFailure: "local", leaseMs: 10_000 }, { latencyMs: 1 });
+  link.setFaults(() => ({ kind: "refused" }));
+  const counts = () => {
+    const { currentConcurrent, totalReleases, maxConcurrentReached, totalAcquisitions } = limiter.getMetrics();
+    return [currentConcurrent, totalReleases, maxConcurrentReached, totalAcquisitions];
+  };
+  const permits = [await run(limiter.acquire()), await run(limiter.acquire())];
+  assertEquals((await run(limiter.tryAcquire())).allowed, false);
+  assertEquals(counts(), [2, 0, 1, 2]);
+  await run(Promise.all([permits[0]!.release(), permits[0]!.release()]));
+  assertEquals(counts(), [1, 1, 1, 2]);
+  await run((await run(limiter.tryTake())).cancel());
+  assertEquals(counts(), [1, 1, 1, 2]);
+  await using last = await run(limiter.tryAcquire());
+  assertEquals([last.allowed, counts()[0]], [true, 2]);
+  await run(last.release());
+  await run(limiter.reset().catch(() => {}));
+  assertEquals([permits[1]!.lost, counts()], [true, [0, 0, 0, 0]]);
+});
+
 test("metrics are there before the limiter is opened, and after it they are its own [MET-1, MET-5]", async () => {
   const { start, run } = createSimulation();
   const { limiter } = start({ ratePerSecond: 1 });
