@@ -297,8 +297,8 @@ export class NotSynchronousError extends RateLimiterError {
     readonly limiterId: string,
   ) {
     super(
-      `Limiter '${limiterId}' cannot answer at once: its store has to be asked, and only one in the memory of this process ` +
-        `takes no time. Nothing was used up. Use tryAcquire() instead.`,
+      `Limiter '${limiterId}' cannot answer at once: its store has to be asked, which takes no time only for one in the ` +
+        `memory of this process that is not just being opened or reset. Nothing was used up. Use tryAcquire() instead.`,
     );
   }
 }

@@ -9,12 +9,16 @@ export type Digest = (text: string) => Promise<string>;
  * The key of a limiter in its store: the encoded id, and for a keyed limiter a `.` and the encoded key. Injective: no two
  * identifiers share a key. Readable for ids of letters, digits, `-` and `_`, which stay as they are.
  *
- * A promise only where a part is so long that it has to be hashed.
+ * A promise only where a part is so long that it has to be hashed; without a `digest` it stays as it is.
  */
-export function storeKey(id: string, key: string | undefined, digest: Digest): string | (() => Promise<string>) {
+export function storeKey(
+  id: string,
+  key: string | undefined,
+  digest: Digest | undefined,
+): string | (() => Promise<string>) {
   const segments = key === undefined ? [id] : [id, key];
   const encoded = segments.map(encodeSegment);
-  if (encoded.every((segment) => segment.length <= LONGEST_SEGMENT)) return encoded.join(".");
+  if (!digest || encoded.every((segment) => segment.length <= LONGEST_SEGMENT)) return encoded.join(".");
   return async () => (await Promise.all(encoded.map((segment) => shortened(segment, digest)))).join(".");
 }
 

@@ -3,6 +3,7 @@ import { Cell, type CellOwner } from "./cell.ts";
 import type { Clock } from "./clock.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import { storeKey } from "./key.ts";
+import { loansOf } from "./kv.ts";
 import { createLease, type Lease, type LosableLease, NO_LEASE } from "./lease.ts";
 import { because, type Knowledge } from "./ledger.ts";
 import { type LimiterContext, type SharedPatience, TOGETHER } from "./limiter.ts";
@@ -59,6 +60,7 @@ export class Life implements CellOwner {
     this.shared = shared;
     this.owner = owner;
     this.#begins = begins;
+    void begins?.then(() => this.#begins = undefined);
     this.#knowledge = knowledge;
   }
 
@@ -100,7 +102,9 @@ export class Life implements CellOwner {
 
   /** What the store calls it. */
   get place(): ReturnType<typeof storeKey> {
-    return storeKey(this.shared.config.id, this.owner.name, this.shared.context.digest);
+    const { store: { kv }, digest } = this.context;
+    // In memory no key is too long, and nothing takes time.
+    return storeKey(this.shared.config.id, this.owner.name, loansOf(kv) ? undefined : digest);
   }
 
   /** The cell, once the store is open, for as long as the caller and the store may take. */
@@ -118,7 +122,6 @@ export class Life implements CellOwner {
   async #begin(): Promise<Cell> {
     const { breaker, store } = this.context;
     await this.#begins;
-    this.#begins = undefined;
     await breaker.open(store);
     if (this.#cell) return this.#cell;
     const { place } = this;

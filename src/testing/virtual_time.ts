@@ -52,7 +52,7 @@ const inUse = new WeakSet<object>();
  * that calls `acquire` and the like of the module, and that stays as it is. No server is needed, whatever store the code
  * has configured, nothing that it limits waits in real time, and every test begins with the whole limit.
  *
- * All stores are replaced by empty ones, each a {@link FaultyKv}. What was opened is closed before, and in the end; who
+ * All stores are replaced by empty ones, each a {@link FaultyKv}, which has to be asked: `tryAcquireSync()` says so here. What was opened is closed before, and in the end; who
  * waits at that moment gets an error with the reason `closed`. The configuration stays, and what is configured meanwhile
  * counts too; so do limiters that the code got from `getLimiter` before. In the end everything works as before.
  *

@@ -10,6 +10,7 @@ import {
 import { ImpossibleCostError, NotSynchronousError, RateLimiterAcquisitionError } from "../../src/core/errors.ts";
 import type { Kv } from "../../src/core/kv.ts";
 import { createRateSync } from "../../src/registry.ts";
+import { resetLimiter } from "../../src/testing/reset.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 
 function setUp(options: StandaloneLimiterOptions, store?: LimiterStore) {
@@ -45,6 +46,19 @@ test("tryAcquireSync() takes a cost and a key, and says what is impossible", () 
   assertEquals(limiter.tryAcquireSync({ key: "b" }).remaining, 2);
   assertEquals(limiter.key("a").tryAcquireSync({ cost: 2 }).allowed, false);
   assertThrows(() => limiter.tryAcquireSync({ cost: 4 }), ImpossibleCostError);
+});
+
+test("tryAcquireSync() answers on a memory store for keys of any length, and at once after a reset", async () => {
+  const rateSync = createRateSync({ clock: createVirtualClock() });
+  rateSync.configureLimiter("api", { ratePerSecond: 1, burst: 1 });
+  const limiter = rateSync.getLimiter("api");
+  const keys = ["short", "k".repeat(257), "k".repeat(258), "\u6570".repeat(29), "x".repeat(10_000)];
+  const take = () => keys.map((key) => limiter.tryAcquireSync({ key }).allowed);
+  assertEquals([take(), take()], [keys.map(() => true), keys.map(() => false)]);
+  assertEquals(limiter.tryAcquireSync().allowed, true);
+  await resetLimiter("api", { rateSync });
+  assertEquals([limiter.tryAcquireSync().allowed, ...take()], [true, ...keys.map(() => true)]);
+  assertEquals((await limiter.tryAcquire({ key: keys[4] })).allowed, false);
 });
 
 test("tryAcquireSync() hands permits out and back without a promise", async () => {
