@@ -140,8 +140,10 @@ export class Agenda implements WaitingOwner {
   refusalNow(demand: Demand, now: number, deadline: number, isDown: boolean): Outcome | undefined {
     const { known } = this.#ledger;
     if (!known || (this.#resumeAt <= now && deadline > now && !isDown)) return undefined;
-    if (!this.#startsTooLate(known, now, this.waiting.line.cost, demand, deadline)) return undefined;
-    return this.#refusal(known, now, demand, 0);
+    const ahead = this.waiting.line.cost;
+    return this.#startsTooLate(known, now, ahead, demand, deadline)
+      ? this.#refusal(known, now, demand, 0, ahead)
+      : undefined;
   }
 
   /** Whether time alone makes it certain that a request behind others of `ahead` cost cannot start by its deadline. */
@@ -151,9 +153,8 @@ export class Agenda implements WaitingOwner {
     return start > (deadline > now ? deadline : now + this.leadAt(now));
   }
 
-  #refusal(state: State, now: number, demand: Demand, attempts: number): Outcome {
-    const { rule, retryAt } = refusalOf(this.#context.rules, state, now, demand);
-    return { kind: "refused", attempts, rule, retryAt, state };
+  #refusal(state: State, now: number, demand: Demand, attempts: number, ahead: number): Outcome {
+    return { kind: "refused", attempts, ...refusalOf(this.#context.rules, state, now, demand, ahead) };
   }
 
   /** A waiter has gone: if there was a slot for it, that is given back. `isAsking`: whether something is being written. */
@@ -363,7 +364,7 @@ export class Agenda implements WaitingOwner {
     for (const waiter of line) {
       if (waiter.settled) continue;
       if (ahead > 0 && (!waiter.patient || this.#startsTooLate(state, now, ahead, waiter.demand, waiter.deadline))) {
-        line.settle(waiter, this.#refusal(state, now, waiter.demand, waiter.attempts + 1));
+        line.settle(waiter, this.#refusal(state, now, waiter.demand, waiter.attempts + 1, ahead));
       } else ahead += waiter.demand.cost;
     }
   }
@@ -419,6 +420,7 @@ export class Agenda implements WaitingOwner {
     const ledger = this.#ledger;
     const { line } = this.waiting;
     let soonest = Infinity;
+    let ahead = 0;
     for (const waiter of line) {
       if (waiter.settled) continue;
       const deadline = waiter.patient ? waiter.deadline : Infinity;
@@ -426,11 +428,13 @@ export class Agenda implements WaitingOwner {
       const isUndecided = until <= now && askedSince !== undefined && this.#isUndecided(waiter, now, askedSince);
       if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
       else if (until <= now) until = deadline;
-      if (until > now) soonest = Math.min(soonest, until);
-      else if (isUndecided) {
+      if (until > now) {
+        soonest = Math.min(soonest, until);
+        ahead += waiter.demand.cost;
+      } else if (isUndecided) {
         const { storeId, store } = this.#context;
         this.#failOne(waiter, silence(storeId, store, now - waiter.since, ledger.answeredAt <= waiter.since));
-      } else line.settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts));
+      } else line.settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts, ahead));
     }
     line.soonestDeadline = soonest;
   }

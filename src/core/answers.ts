@@ -89,22 +89,34 @@ export function inPlace(
   });
 }
 
+/** Whether it was refused because all permits are held. */
+export function lacksPermit(result: RateLimitResult, rules: readonly Rule[]): boolean {
+  return !result.allowed && rules.some(({ kind, label }) => kind === "concurrency" && label === result.rule);
+}
+
 /** What is thrown where a refusal is no answer. */
 export function timedOut(
   refused: RefusedResult,
-  { attempts, timeoutMs, waitedMs }: {
+  { attempts, timeoutMs, waitedMs, lacksPermit }: {
     readonly attempts: number;
     readonly timeoutMs: number;
     readonly waitedMs: number;
+    /** Whether what is missing is a permit: nobody knows when that comes back. */
+    readonly lacksPermit: boolean;
   },
 ): RateLimiterAcquisitionError {
   const { limiterId, rule, retryAfterMs } = refused;
   const when = timeoutMs === 0 ? "at once" : `within ${timeoutMs / 1_000} s`;
+  const later = inSeconds(retryAfterMs);
+  const why = lacksPermit
+    ? `all permits of its rule "${rule}" are held. One comes back when it is released, or in ${later} if the holder does ` +
+      `not renew it`
+    : `its rule "${rule}" has none before ${later} from now`;
   return new RateLimiterAcquisitionError(
-    `Unable to acquire slot for limiter '${limiterId}' ${when}: its rule "${rule}" has none before ` +
-      `${inSeconds(retryAfterMs)} from now, after a wait of ${
-        inSeconds(waitedMs)
-      }. Retry then, or allow a longer timeout.`,
+    `Unable to acquire slot for limiter '${limiterId}' ${when}: ${why}. It was waited for ${
+      inSeconds(waitedMs)
+    }. Retry ` +
+      `then, or allow a longer timeout.`,
     { ...refused, attempts, reason: "timeout", timeoutMs, waitedMs },
   );
 }

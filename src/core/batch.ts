@@ -137,9 +137,9 @@ export function reachOf(rules: readonly Rule[], reserveAheadMs: number, leadMs: 
   return Math.max(reserveAheadMs, limitsWindow ? leadMs : TWO_ANSWERS * leadMs);
 }
 
-/** A refusal of the request in this state. */
-export function refusalOf(rules: readonly Rule[], state: State, now: number, demand: Demand): Refusal {
-  const { rule, retryAt } = obstacle(rules, state.parts, now - state.epoch, demand);
+/** A refusal of the request in this state, behind others of `ahead` cost in all. */
+export function refusalOf(rules: readonly Rule[], state: State, now: number, demand: Demand, ahead = 0): Refusal {
+  const { rule, retryAt } = obstacle(rules, state.parts, now - state.epoch, demand, ahead);
   return { rule, retryAt: retryAt + state.epoch, state };
 }
 

@@ -81,6 +81,11 @@ export class Cell implements AgendaOwner, LoopOwner {
     return this.#ledger.known;
   }
 
+  /** What those cost together who wait for a decision here. */
+  get waitingCost(): number {
+    return this.#loop?.agenda.waiting.line.cost ?? 0;
+  }
+
   /** By how much a grant counts for later than it is decided. */
   leadAt(now: number): number {
     return this.#begun.agenda.leadAt(now);

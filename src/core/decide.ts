@@ -60,12 +60,16 @@ export interface Obstacle {
   readonly retryAt: number;
 }
 
-/** Which rule keeps the request from starting now. */
-export function obstacle(rules: readonly Rule[], parts: Parts, now: number, demand: Demand): Obstacle {
+/** Which rule keeps the request from starting now, behind others of `ahead` cost in all. */
+export function obstacle(rules: readonly Rule[], parts: Parts, now: number, demand: Demand, ahead = 0): Obstacle {
+  const retryAtOf = (rule: Rule, i: number) => {
+    const at = rule.retryAt(parts[i]!, now, demand);
+    return ahead > 0 ? Math.max(at, rule.earliestBehind(parts[i]!, now, ahead, demand)) : at;
+  };
   let rule = rules[0]!;
-  let retryAt = rule.retryAt(parts[0]!, now, demand);
+  let retryAt = retryAtOf(rule, 0);
   for (let i = 1; i < rules.length; i++) {
-    const other = rules[i]!.retryAt(parts[i]!, now, demand);
+    const other = retryAtOf(rules[i]!, i);
     if (other > retryAt) [rule, retryAt] = [rules[i]!, other];
   }
   return { rule, retryAt };

@@ -1,4 +1,4 @@
-import { grantedResult, inPlace, inSeconds, permitOf, refusedResult, timedOut } from "./answers.ts";
+import { grantedResult, inPlace, inSeconds, lacksPermit, permitOf, refusedResult, timedOut } from "./answers.ts";
 import { checkConsume, checkCost, checkOptions, checkSignal, checkTimeout, shown } from "./arguments.ts";
 import type { Cell } from "./cell.ts";
 import type { ClockReading } from "./clock.ts";
@@ -80,9 +80,9 @@ interface Form<T> {
 const PERMIT: Form<Permit> = {
   taken: ({ id }) => permitOf(id, NO_LEASE, 0, false),
   of: (limiter, life, outcome, waitedMs, wish, now) => limiter.permit(life, outcome, waitedMs, wish, now),
-  instead(result, { outcome: { attempts }, timeoutMs, waitedMs }) {
+  instead(result, { life: { shared: { rules } }, outcome: { attempts }, timeoutMs, waitedMs }) {
     if (result.allowed) return result.permit;
-    throw timedOut(result, { attempts, timeoutMs, waitedMs });
+    throw timedOut(result, { attempts, timeoutMs, waitedMs, lacksPermit: lacksPermit(result, rules) });
   },
 };
 
@@ -315,7 +315,8 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     }
     const refused = refusedResult(id, rules, outcome.state, now, outcome);
     this.#note(life, refused);
-    throw timedOut(refused, { attempts: outcome.attempts, timeoutMs, waitedMs });
+    const { attempts, rule } = outcome;
+    throw timedOut(refused, { attempts, timeoutMs, waitedMs, lacksPermit: rule.kind === "concurrency" });
   }
 
   /** The result of a request that was decided. */
@@ -541,8 +542,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
       [TOGETHER]: undefined,
     });
     const result = inPlace(id, local.result, waitedMs, (permit) => life.leaseInPlace(permit));
-    const permits = rules.find(({ kind }) => kind === "concurrency");
-    if (permits && !result.allowed && result.rule === permits.label) life.meter.count("maxConcurrentReached");
+    if (lacksPermit(result, rules)) life.meter.count("maxConcurrentReached");
     return {
       result,
       keep: () => {
@@ -550,7 +550,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
         this.#note(life, result);
       },
       async cancel() {
-        if (permits && result.allowed) life.meter.permit(-1);
+        if (config.maxConcurrent !== null && result.allowed) life.meter.permit(-1);
         return inPlace(id, await local.cancel(), waitedMs);
       },
     };

@@ -1,11 +1,12 @@
 import { grantedResult, inPlace, permitOf, refusedResult } from "./answers.ts";
-import { earliestStart, earliestStartBehind, obstacle } from "./decide.ts";
+import { refusalOf } from "./batch.ts";
+import { earliestStart, earliestStartBehind } from "./decide.ts";
 import { ConfigValidationError } from "./errors.ts";
 import { NO_LEASE } from "./lease.ts";
 import type { Life } from "./life.ts";
 import type { ClosableLimiter, SharedPatience } from "./limiter.ts";
 import type { LimiterState, RateLimitResult } from "./result.ts";
-import type { Demand } from "./rules/rule.ts";
+import type { Demand, Rule } from "./rules/rule.ts";
 import { failure, localLimiter, mustBeOpen, noteFailure } from "./shared.ts";
 import { freshState, type State } from "./state.ts";
 
@@ -16,10 +17,14 @@ type View =
     readonly now: number;
     /** Until when a start counts as one that is possible now. */
     readonly soon: number;
+    /** What those cost together who wait here, and come first. */
+    readonly ahead: number;
     readonly degraded: boolean;
     readonly local?: undefined;
   }
-  | { readonly [what in "state" | "now" | "soon" | "degraded"]?: undefined } & { readonly local: ClosableLimiter };
+  | { readonly [what in "state" | "now" | "soon" | "ahead" | "degraded"]?: undefined } & {
+    readonly local: ClosableLimiter;
+  };
 
 const demandOf = (cost: number): Demand => ({ cost, owner: "", permit: 0 });
 
@@ -41,7 +46,7 @@ async function look(life: Life, cost: number, options: SharedPatience = {}, sign
       : await reading;
     mustBeOpen(shared, owner.id);
     const now = clock.now();
-    return { state, now, soon: now + cell.leadAt(now), degraded: false };
+    return { state, now, soon: now + cell.leadAt(now), ahead: cell.waitingCost, degraded: false };
   } catch (error) {
     mustBeOpen(shared, owner.id);
     if (signal?.aborted) life.meter.count("aborted");
@@ -52,23 +57,35 @@ async function look(life: Life, cost: number, options: SharedPatience = {}, sign
     const known = life.cell?.known;
     // What only time can change is as certain without the store.
     if (known && earliestStartBehind(rules, known.parts, now - known.epoch, 0, demandOf(cost)) + known.epoch > now) {
-      return { state: known, now, soon: now, degraded: true };
+      return { state: known, now, soon: now, ahead: 0, degraded: true };
     }
     if (config.onFailure === "local") return { local: localLimiter(life.context, owner.name) };
-    return { state: freshState(rules, now), now, soon: now, degraded: true };
+    return { state: freshState(rules, now), now, soon: now, ahead: 0, degraded: true };
   }
+}
+
+/** When a request could start that comes now, behind others of `ahead` cost in all. */
+function startBehind(
+  rules: readonly Rule[],
+  { epoch, parts }: State,
+  now: number,
+  ahead: number,
+  demand: Demand,
+): number {
+  const time = now - epoch;
+  return earliestStart(rules, parts, time, demand, earliestStartBehind(rules, parts, time, ahead, demand)) + epoch;
 }
 
 /** What is left now, as all processes see it. */
 export async function stateNow(life: Life): Promise<LimiterState> {
   const { rules } = life.shared;
-  const { local, state, now, soon } = await look(life, 1);
+  const { local, state, now, soon, ahead } = await look(life, 1);
   if (local) return await local.getState();
   const { epoch, parts } = state;
   const usages = rules.map((rule, i) => rule.usage(parts[i]!, now - epoch));
-  const start = earliestStart(rules, parts, now - epoch, demandOf(1));
+  const start = startBehind(rules, state, now, ahead, demandOf(1));
   return Object.freeze({
-    allowed: start <= soon - epoch,
+    allowed: start <= soon,
     remaining: Math.min(...usages.map(({ remaining }) => remaining)),
     resetAt: Math.ceil(Math.max(...usages.map(({ resetAt }) => resetAt)) + epoch),
     currentUsage: Math.max(...usages.map(({ limit, remaining }) => limit - remaining)),
@@ -83,11 +100,10 @@ export async function peek(
   signal: AbortSignal | undefined,
 ): Promise<RateLimitResult> {
   const { shared: { rules }, owner: { id } } = life;
-  const { local, state, now, soon, degraded } = await look(life, cost, options, signal);
+  const { local, state, now, soon, ahead, degraded } = await look(life, cost, options, signal);
   if (local) return inPlace(id, await local.check({ consume: false, cost }), 0);
-  const { epoch, parts } = state;
-  const start = earliestStart(rules, parts, now - epoch, demandOf(cost)) + epoch;
-  if (start <= soon) return grantedResult(rules, state, now, permitOf(id, NO_LEASE, 0, degraded));
-  const { rule, retryAt } = obstacle(rules, parts, now - epoch, demandOf(cost));
-  return refusedResult(id, rules, state, now, { rule, retryAt: retryAt + epoch }, degraded);
+  if (startBehind(rules, state, now, ahead, demandOf(cost)) <= soon) {
+    return grantedResult(rules, state, now, permitOf(id, NO_LEASE, 0, degraded));
+  }
+  return refusedResult(id, rules, state, now, refusalOf(rules, state, now, demandOf(cost), ahead), degraded);
 }

@@ -90,7 +90,10 @@ export type RateLimitResult =
     | {
       /** Refused; nothing was used up. */
       readonly allowed: false;
-      /** After how many milliseconds the same request could be granted. */
+      /**
+       * After how many milliseconds the same request could be granted, if nobody else comes before it. A permit comes back
+       * when it is released; this says when the first one does that its holder neither releases nor renews.
+       */
       readonly retryAfterMs: number;
       /** The rule that refused, in words. */
       readonly rule: string;

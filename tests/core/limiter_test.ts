@@ -934,6 +934,34 @@ test("getState() says allowed exactly if a tryAcquire() now succeeds, and resets
   }
 });
 
+test("who asks behind callers that wait is told when that would be, and nobody says that there is a slot now [STA-7, TB-7]", async () => {
+  for (const latencyMs of [0, 2]) {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start({ ratePerSecond: 5, burst: 20, reserveAheadMs: 100 }, { latencyMs });
+    await run(limiter.acquire({ cost: 10 }));
+    const large = limiter.acquire({ cost: 20 });
+    await clock.advance(10);
+    const { allowed, remaining } = await run(limiter.getState());
+    assertEquals([allowed, remaining], [false, 10]);
+    const refused = [
+      await run(limiter.check({ consume: false })),
+      await run(limiter.tryAcquire()),
+      await assertRejects(
+        () => run(limiter.acquire({ timeoutMs: 500 })),
+        RateLimiterAcquisitionError,
+        "has none before",
+      ),
+    ];
+    for (const refusal of refused) {
+      assertEquals("allowed" in refusal && refusal.allowed, false);
+      // All 20 and the one behind them, of which 10 are there.
+      assertAlmostEquals(refusal.retryAfterMs ?? 0, 2_200, 50);
+    }
+    await run(large);
+    assertEquals((await run(limiter.tryAcquire({ timeoutMs: 300 }))).allowed, true);
+  }
+});
+
 test("getState() at the same time as others is answered by one read [STA-11]", async () => {
   const { start, run } = createSimulation();
   const { limiter, link } = start({ ratePerSecond: 10 }, { latencyMs: 2 });
@@ -1328,7 +1356,7 @@ test("an acquire() that waited in vain says how long, and for what [ERR-2]", asy
   assertGreater(error.retryAfterMs ?? 0, 0);
   assertMatch(
     error.message,
-    /^Unable to acquire slot for limiter 'api:alice' within 0\.25 s: its rule "1 at the same time" has none before \d+\.\d{3} s from now, after a wait of 0\.25\d s\. Retry then, or allow a longer timeout\.$/,
+    /^Unable to acquire slot for limiter 'api:alice' within 0\.25 s: all permits of its rule "1 at the same time" are held\. One comes back when it is released, or in \d+\.\d{3} s if the holder does not renew it\. It was waited for 0\.25\d s\. Retry then, or allow a longer timeout\.$/,
   );
 });
 
