@@ -162,6 +162,24 @@ test("who is denied drains nothing, however often [CMP-5]", async () => {
   }
 });
 
+test("who is denied drains no rate either, however many ask at the same time [CMP-5, CHK-6]", async () => {
+  for (const strategy of ALL) {
+    const { clock, composite, left } = setUp(strategy, { ratePerSecond: 0.1, burst: 10 }, { maxConcurrent: 1 });
+    await using held = await clock.runUntil(composite.check(WHO));
+    assert(held.allowed);
+    const denied = Array.from({ length: 9 }, async (_, i) => {
+      await clock.sleep(5 * i);
+      return await composite.check(WHO, { timeoutMs: 50 });
+    });
+    const results = await clock.runUntil(Promise.all(denied));
+    assertEquals(results.map(({ allowed }) => allowed), Array(9).fill(false));
+    // What the rate brings while one waits for the other is all that may be missing: less than one in ten seconds.
+    assertEquals((await clock.runUntil(left()))[0], 8);
+    await clock.advance(1_000);
+    assertEquals((await clock.runUntil(left()))[0], 9);
+  }
+});
+
 test("any_must_pass takes one slot from the first that has one, and none from the others [CMP-5]", async () => {
   const { composite, left } = setUp("any_must_pass", window(2), window(2));
   const seen: unknown[] = [];

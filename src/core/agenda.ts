@@ -1,7 +1,7 @@
-import { type Batch, type Grant, reachOf, refusalOf, type Undo } from "./batch.ts";
+import { type Batch, type Grant, type Insight, reachOf, refusalOf, type Undo } from "./batch.ts";
 import type { CellContext } from "./cell_context.ts";
 import { earliestStart, earliestStartBehind, obstacle, type Parts } from "./decide.ts";
-import type { Verdict } from "./hand_over.ts";
+import { MOST_REQUESTS, type Verdict } from "./hand_over.ts";
 import { Hints } from "./hints.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
 import type { Identity, Ledger } from "./ledger.ts";
@@ -234,6 +234,15 @@ export class Agenda implements WaitingOwner {
     };
   }
 
+  /** What another process is to decide, which knows nothing of what was taken back here. */
+  workForOthers(now: number): Work<Caller> {
+    const { mixedUntil } = this.#ledger.insight;
+    const work = this.work(now, MOST_REQUESTS);
+    if (work.undos.length === 0) return work;
+    const undos = work.undos.map((undo) => undo.grant.at <= mixedUntil ? { ...undo, unused: false } : undo);
+    return { ...work, undos };
+  }
+
   /** The requests, and behind them those for slots that somebody is likely to ask for. */
   #withAhead(prefetch: Prefetch, waiting: readonly Caller[], now: number, most: number): readonly Caller[] {
     // Who wants something else shall not come after what nobody has asked for.
@@ -261,7 +270,16 @@ export class Agenda implements WaitingOwner {
     const own = this.work(now);
     const base = withRecentEpoch(rules, this.#ledger.base(now), now);
     const visit = this.turns?.guests(now, base.writers) ?? NO_VISIT;
-    return planFor(rules, base, own, visit, { now, horizon: now + reserveAheadMs, isFresh }, this.#resumeAtAfter);
+    const terms = { now, horizon: now + reserveAheadMs, isFresh };
+    const insight = own.undos.length > 0 ? this.#insight : undefined;
+    return planFor(rules, base, own, visit, terms, insight, this.#resumeAtAfter);
+  }
+
+  /** What is known of the grants in what is known to be stored. */
+  get #insight(): Insight {
+    const { insight } = this.#ledger;
+    // What is in stock may start later than it counts for; and what others take back is decided without knowing as much.
+    return this.prefetch || this.turns ? { ...insight, since: Infinity } : insight;
   }
 
   /** What another process has planned for this work, which was sent at `sentAt`; `undefined` if it was not this work. */

@@ -47,6 +47,8 @@ export interface BatchOptions<R extends Request> {
   readonly rules: readonly Rule[];
   /** What is stored, as far as known, after what was given back or renewed. */
   readonly state: State;
+  /** Whether that has taken something out from between other grants. */
+  readonly mixes: boolean;
   readonly now: number;
   /** By how much a grant counts for later than it is decided, in milliseconds. */
   readonly lead: number;
@@ -63,7 +65,7 @@ export interface BatchOptions<R extends Request> {
 }
 
 /** What became of a batch, if it is written. */
-export interface Batch<R extends Request> {
+export interface Batch<R extends Request> extends Undone {
   readonly parts: Parts;
   readonly granted: readonly { readonly request: R; readonly grant: Grant }[];
   readonly refused: readonly { readonly request: R; readonly refusal: Refusal }[];
@@ -83,7 +85,7 @@ export interface Batch<R extends Request> {
  * by its deadline, or a permit without waiting for it, is refused.
  */
 export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<R> {
-  const { rules, state, now, lead, slack, horizon, isFresh, requests, nextPermit } = options;
+  const { rules, state, mixes, now, lead, slack, horizon, isFresh, requests, nextPermit } = options;
   const { epoch } = state;
   const time = now - epoch;
   const limitsConcurrency = rules.some((rule) => rule.kind === "concurrency");
@@ -121,7 +123,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
     }
     dealtWith++;
   }
-  return { parts, granted, refused, dealtWith, held, heldUntil };
+  return { parts, mixes, granted, refused, dealtWith, held, heldUntil };
 }
 
 /** Until the next answer is here, if it is asked for a little later than it could be. */
@@ -143,21 +145,52 @@ export function refusalOf(rules: readonly Rule[], state: State, now: number, dem
   return { rule, retryAt: retryAt + state.epoch, state };
 }
 
+/** What is known of the grants in a state. */
+export interface Insight {
+  /** All that count for a later moment than this were granted here. */
+  readonly since: number;
+  /** The last moment that was granted here. */
+  readonly latest: number;
+  /** From the states of what counts for this moment or an earlier one, others have been taken out. */
+  readonly mixedUntil: number;
+}
+
+const NO_INSIGHT: Insight = { since: Infinity, latest: Infinity, mixedUntil: -Infinity };
+
+/** What is left when grants are taken back. */
+export interface Undone {
+  readonly parts: Parts;
+  /** Whether something was taken out from between others, so that the states of those do not show what comes after them. */
+  readonly mixes: boolean;
+}
+
 /** The states of the rules after what was granted is taken back, as far as nothing later depends on it. */
-export function withoutUndone(rules: readonly Rule[], { epoch, parts }: State, undos: readonly Undo[]): Parts {
-  if (undos.length === 0) return parts;
-  // The latest first: a rate gives back only what nothing later depends on.
-  const latestLast = undos.toSorted((a, b) => a.grant.at - b.grant.at);
-  return latestLast.reduceRight((parts, { grant, unused }) => {
+export function withoutUndone(
+  rules: readonly Rule[],
+  { epoch, parts }: State,
+  undos: readonly Undo[],
+  { since, latest, mixedUntil }: Insight = NO_INSIGHT,
+): Undone {
+  if (undos.length === 0) return { parts, mixes: false };
+  let mixes = false;
+  let left = parts;
+  // The latest first: without knowing more, a rate gives back only what nothing later depends on.
+  for (const { grant, unused } of undos.toSorted((a, b) => a.grant.at - b.grant.at).reverse()) {
     const before = shiftParts(rules, grant.before, epoch - grant.epoch);
     const after = shiftParts(rules, grant.after, epoch - grant.epoch);
-    const at = grant.at - epoch;
-    return replaced(parts, (part, i) => {
+    const isMixed = mixes || grant.at <= mixedUntil;
+    left = replaced(left, (part, i) => {
       const rule = rules[i]!;
       if (!unused && rule.kind !== "concurrency") return part;
-      return rule.giveBack(part, { at, before: before[i]!, after: after[i]!, demand: grant.demand });
+      const taken = { at: grant.at - epoch, before: before[i]!, after: after[i]!, demand: grant.demand };
+      if (rule.kind !== "rate" || (part === after[i] && !isMixed)) return rule.giveBack(part, taken);
+      if (grant.at <= since) return part;
+      const without = rule.giveBack(part, { ...taken, latest: latest - epoch });
+      mixes ||= without !== part;
+      return without;
     });
-  }, parts);
+  }
+  return { parts: left, mixes };
 }
 
 /** The parts with some of them replaced; the same ones if all stay as they are. */

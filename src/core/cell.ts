@@ -188,7 +188,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     const time = now - epoch;
     if (earliestStart(rules, parts, time, demand) > time) return undefined;
     const state: State = { epoch, parts: takeAll(rules, parts, time, time, demand), writers, foreign };
-    this.#ledger.put(state);
+    this.#ledger.put({ state, latest: now, mixes: false });
     return state;
   }
 

@@ -1,3 +1,4 @@
+import type { Insight } from "./batch.ts";
 import type { CircuitBreaker } from "./breaker.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import { type CallBack, type CasResult, type KvEntry, type Loans, loansOf } from "./kv.ts";
@@ -56,6 +57,15 @@ export interface Knowledge {
   readonly session: number | undefined;
 }
 
+/** What is to be written. */
+export interface Change {
+  readonly state: State;
+  /** The last moment that it grants to anybody; `-Infinity` if it grants nothing. */
+  readonly latest: number;
+  /** Whether it takes something out from between other grants. */
+  readonly mixes: boolean;
+}
+
 interface Write {
   readonly value: Uint8Array;
   readonly expected: number;
@@ -90,6 +100,11 @@ export class Ledger {
   #refused = NOTHING_REFUSED;
   #answeredAt = -Infinity;
   #wroteAt = -Infinity;
+  /** All grants that count for a later moment were made here. */
+  #soleSince = -Infinity;
+  /** The last moment that was granted here. */
+  #latest = -Infinity;
+  #mixedUntil = -Infinity;
   #isBorrowed = false;
   #isReplaced = false;
 
@@ -103,6 +118,7 @@ export class Ledger {
     if (!knowledge) return;
     this.#known = knowledge.state;
     this.#revision = knowledge.revision;
+    this.#soleSince = Infinity;
   }
 
   /** What stood there when this process last wrote or read it. */
@@ -141,6 +157,11 @@ export class Ledger {
     return this.#answeredAt;
   }
 
+  /** What is known of the grants in the known state. */
+  get insight(): Insight {
+    return { since: this.#soleSince, latest: this.#latest, mixedUntil: this.#mixedUntil };
+  }
+
   /** What a new state is derived from: the known one, or at the first use the hope that there is none. */
   base(now: number): State {
     return this.#known ?? freshState(this.#context.rules, now);
@@ -166,12 +187,14 @@ export class Ledger {
   /** Another process has written this, or something later: it is known now, and must be read before it is written. */
   learn(state: State): void {
     this.#known = state;
+    this.#soleSince = Infinity;
     this.#needsRead = true;
     this.#answeredAt = this.#context.store.clock.now();
   }
 
   /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
-  async write(state: State, isUrgent: boolean): Promise<boolean> {
+  async write(change: Change, isUrgent: boolean): Promise<boolean> {
+    const { state } = change;
     const { store, codec, trips, backendTimeoutMs } = this.#context;
     const writer: Writer = [this.#identity.id, this.#identity.next()];
     const { epoch, parts, foreign } = state;
@@ -200,6 +223,7 @@ export class Ledger {
       return false;
     }
     this.#known = next;
+    this.#count(change);
     this.#revision = result.revision;
     this.#session = sentIn;
     this.#needsRead = false;
@@ -219,9 +243,15 @@ export class Ledger {
   }
 
   /** Replaces what was borrowed. */
-  put(state: State): void {
-    this.#known = state;
+  put(change: Change): void {
+    this.#known = change.state;
+    this.#count(change);
     this.#isReplaced = true;
+  }
+
+  #count({ latest, mixes }: Change): void {
+    if (mixes) this.#mixedUntil = this.#latest;
+    if (latest > this.#latest) this.#latest = latest;
   }
 
   /** Returns what was borrowed. */
@@ -275,14 +305,24 @@ export class Ledger {
   }
 
   #adopt(entry: KvEntry | null, now: number = this.#context.store.clock.now()): State {
-    const { rules, codec, reserveAheadMs, storeId, onFinding } = this.#context;
     this.#needsRead = false;
-    if (entry === null) {
-      this.#revision = 0;
-      return this.#known = freshState(rules, now);
-    }
+    const revision = entry?.revision ?? 0;
+    const isOther = revision !== this.#revision || this.#isOtherSession();
+    const state = entry ? this.#decoded(entry, now) : freshState(this.#context.rules, now);
+    if (isOther) this.#soleSince = this.#isOver(this.#known, now) && this.#isOver(state, now) ? now : Infinity;
+    this.#revision = revision;
+    return this.#known = state;
+  }
+
+  /** Whether all that was granted in the state counts for a moment that has passed. */
+  #isOver(state: State | undefined, now: number): boolean {
+    return state === undefined || idleFrom(this.#context.rules, state) <= now;
+  }
+
+  #decoded({ value }: KvEntry, now: number): State {
+    const { rules, codec, reserveAheadMs, storeId, onFinding } = this.#context;
     const { fingerprint } = codec;
-    const decoded = plausible(rules, codec.decode(entry.value), { now, reserveAheadMs, fingerprint });
+    const decoded = plausible(rules, codec.decode(value), { now, reserveAheadMs, fingerprint });
     if (decoded.kind === "newer") {
       throw new StoreUnavailableError(
         `a stored value has version ${decoded.version}, and this process understands versions up to ` +
@@ -290,16 +330,15 @@ export class Ledger {
         { store: storeId, outcome: "not_applied" },
       );
     }
-    this.#revision = entry.revision;
     if (decoded.kind === "damaged") {
       onFinding(decoded);
       // Nobody knows what was used, so everything was: the limit recovers by itself and is never exceeded.
-      return this.#known = exhaustedState(rules, now);
+      return exhaustedState(rules, now);
     }
     if (decoded.fingerprint !== fingerprint) {
       onFinding({ kind: "other rules", theirs: decoded.fingerprint, ours: fingerprint });
     }
-    return this.#known = decoded.state;
+    return decoded.state;
   }
 
   /** A compare-and-set for which the store may take half of its time: the other half is for asking again. */

@@ -2,7 +2,7 @@ import type { Agenda } from "./agenda.ts";
 import type { CellContext } from "./cell_context.ts";
 import type { Counter } from "./desk.ts";
 import type { Visitor } from "./gate.ts";
-import { type ForeignWork, MOST_REQUESTS } from "./hand_over.ts";
+import type { ForeignWork } from "./hand_over.ts";
 import { type Identity, isNotApplied, type Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
 import { pauseAfter } from "./pacing.ts";
@@ -146,7 +146,7 @@ export class Loop implements Counter, Visitor {
         this.agenda.looks();
         this.tell(ledger.base(now));
         const plan = this.agenda.plan(true);
-        if (plan.changed) ledger.put(plan.state);
+        if (plan.changed) ledger.put(plan);
         this.#commit(plan);
       }
     } catch (error) {
@@ -282,7 +282,7 @@ export class Loop implements Counter, Visitor {
   #write(plan: Plan): Promise<boolean> {
     this.#isGranting = plan.batch.granted.length > 0;
     this.agenda.looks();
-    const writing = this.#ledger.write(plan.state, this.agenda.isUrgent);
+    const writing = this.#ledger.write(plan, this.agenda.isUrgent);
     // From now on others may lose races against this process.
     if (!this.agenda.ended) this.#context.desk?.open(this.#identity.id, this.#ledger.key, this);
     this.#announce(plan);
@@ -295,7 +295,7 @@ export class Loop implements Counter, Visitor {
     const agenda = this.agenda;
     const turns = agenda.taken();
     const sentAt = clock.now();
-    const work = agenda.work(sentAt, MOST_REQUESTS);
+    const work = agenda.workForOthers(sentAt);
     // What is released while the answer is on its way shall be heard of.
     if (agenda.holdings && work.requests.some(({ patient }) => patient)) agenda.listen();
     agenda.looks();

@@ -1,4 +1,4 @@
-import type { Batch, Request } from "./batch.ts";
+import type { Batch, Insight, Request } from "./batch.ts";
 import type { Guest } from "./guests.ts";
 import type { Verdict } from "./hand_over.ts";
 import type { Caller } from "./outcome.ts";
@@ -30,6 +30,10 @@ export interface Plan {
   readonly undone: number;
   /** When the head of the queue can be decided, if it was not. */
   readonly resumeAt: number;
+  /** The last moment that it grants to anybody; `-Infinity` if it grants nothing. */
+  readonly latest: number;
+  /** Whether it takes something out from between other grants. */
+  readonly mixes: boolean;
 }
 
 /** When the one that a batch has not decided is looked at again, in the state that it left. */
@@ -41,25 +45,31 @@ export interface Visit {
   readonly next: Guest | undefined;
 }
 
-/** Decides one's own work and that of the guests on a state: who has waited for longest comes first, here or elsewhere. */
+/**
+ * Decides one's own work and that of the guests on a state: who has waited for longest comes first, here or elsewhere.
+ * `insight`: what is known of the grants in that state.
+ */
 export function planFor(
   rules: readonly Rule[],
   base: State,
   own: Work<Caller>,
   { all, next }: Visit,
   terms: Terms,
+  insight: Insight | undefined,
   resumeAt: ResumeAt,
 ): Plan {
   const verdicts: Decided[] = [];
   let parts = base.parts;
+  let latest = -Infinity;
   let isDoubtful = false;
   let givesBack = own.undos.length > 0;
   // Whoever says what it holds may have been granted more by a write that is still on its way. This one keeps that from
   // succeeding, even if it changes nothing.
   let isTold = own.held !== undefined;
-  const decide = <R extends Request>(work: Work<R>) => {
-    const batch = decideWork(rules, { ...base, parts }, work, terms);
+  const decide = <R extends Request>(work: Work<R>, known?: Insight) => {
+    const batch = decideWork(rules, { ...base, parts }, work, terms, known);
     parts = batch.parts;
+    for (const { grant } of batch.granted) if (grant.at > latest) latest = grant.at;
     isDoubtful ||= batch.held === "doubt";
     givesBack ||= work.undos.length > 0;
     isTold ||= work.held !== undefined;
@@ -77,7 +87,7 @@ export function planFor(
   };
   const before = guests.filter(({ work }) => work.since < own.since);
   for (const guest of before) welcome(guest);
-  const batch = decide(own);
+  const batch = decide(own, insight && { ...insight, latest: Math.max(insight.latest, latest) });
   for (const guest of guests.slice(before.length)) welcome(guest);
   const state = { ...base, parts };
   return {
@@ -92,6 +102,8 @@ export function planFor(
     decidedAt: terms.now,
     undone: own.undos.length,
     resumeAt: resumeAt(batch, own.requests, state),
+    latest,
+    mixes: batch.mixes,
   };
 }
 
@@ -125,6 +137,8 @@ export function planOf(
     decidedAt,
     undone: undos.length,
     resumeAt: resumeAt(batch, requests, state),
+    latest: Infinity,
+    mixes: false,
   };
 }
 

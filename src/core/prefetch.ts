@@ -165,7 +165,7 @@ export function withStock(
 ): State {
   const undos = (prefetch?.all() ?? []).map((grant) => ({ grant, unused: true }));
   if (undos.length === 0) return state;
-  const parts = withoutUndone(rules, state, undos);
+  const { parts } = withoutUndone(rules, state, undos);
   const slot = prefetch?.next(now);
   if (!slot || slot.from > now) return { ...state, parts };
   // What cannot be given back can still be used by one of cost 1.

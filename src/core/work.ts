@@ -1,4 +1,4 @@
-import { type Batch, decideBatch, reachOf, type Request, type Undo, withoutUndone } from "./batch.ts";
+import { type Batch, decideBatch, type Insight, reachOf, type Request, type Undo, withoutUndone } from "./batch.ts";
 import type { Parts } from "./decide.ts";
 import { markWaiting, renewPermits } from "./rules/concurrency.ts";
 import type { Rule } from "./rules/rule.ts";
@@ -47,22 +47,25 @@ const MARK_MS = 3_000;
 
 /**
  * Decides the work in this state. As nothing but the arguments counts, whoever knows them comes to the same end: so a
- * process that had its work decided by another one is not told what it got, and finds that out itself.
+ * process that had its work decided by another one is not told what it got, and finds that out itself. `insight`: what is
+ * known of the grants in that state, for one's own work.
  */
 export function decideWork<R extends Request>(
   rules: readonly Rule[],
   state: State,
   work: Work<R>,
   { now, horizon, isFresh }: Terms,
+  insight?: Insight,
 ): Batch<R> {
   const { owner, leaseMs, undos, held, requests, since, marks, isMarked, lead, slack, restraint } = work;
   const time = now - state.epoch;
   let permit = work.firstPermit;
-  const undone = withoutUndone(rules, state, undos);
+  const { parts: undone, mixes } = withoutUndone(rules, state, undos, insight);
   const kept = held ? withPermits(rules, undone, (all) => renewPermits(all, owner, held, time + leaseMs)) : undone;
   const batch = decideBatch({
     rules,
     state: kept === state.parts ? state : { ...state, parts: kept },
+    mixes,
     now,
     lead,
     slack,

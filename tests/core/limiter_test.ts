@@ -317,6 +317,40 @@ test("the slot of somebody who leaves goes to those behind, in order [TMO-7, TB-
   assertEquals(clock.now() - begun, 500);
 });
 
+test("the slot of a large request that leaves is there again, although a small one has got a place behind it [TMO-7, CHK-6]", async () => {
+  for (const latencyMs of [0, 2]) {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start({ ratePerSecond: 10, burst: 100 }, { latencyMs });
+    await run(limiter.acquire({ cost: 5 }));
+    const controller = new AbortController();
+    const large = limiter.acquire({ cost: 100, signal: controller.signal });
+    const small = limiter.acquire();
+    await clock.advance(10);
+    controller.abort(new RangeError("enough"));
+    await assertRejects(() => large, RangeError, "enough");
+    const { waitedMs } = await run(small);
+    assertLess(waitedMs, 650);
+    assertEquals((await run(limiter.getState())).remaining, 99);
+    assertEquals((await run(limiter.tryAcquire({ cost: 98 }))).allowed, true);
+  }
+});
+
+test("what is taken back when others have taken since, here or elsewhere, never comes back twice [CHK-6, TB-4]", async () => {
+  const { start, run } = createSimulation();
+  const options = { ratePerSecond: 0.001, burst: 10 };
+  const [one, other] = [start(options, { latencyMs: 1 }), start(options, { latencyMs: 1 })];
+  const left = async () => (await run(other.limiter.getState())).remaining;
+  const [first, second, third] = await run(Promise.all([0, 1, 2].map(() => one.limiter.tryTake())));
+  assertEquals(await left(), 7);
+  await run(second!.cancel());
+  assertEquals(await left(), 8);
+  await run(other.limiter.acquire());
+  // Now nobody knows any more what stands behind them.
+  await run(first!.cancel());
+  await run(third!.cancel());
+  assertEquals(await left(), 7);
+});
+
 test("who stood behind one that has left is decided anew, and does not wait for when that could have started [TMO-7, TB-10]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter } = start({ ratePerSecond: 1, burst: 10 }, { latencyMs: 2 });

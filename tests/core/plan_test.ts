@@ -40,7 +40,15 @@ test("a plan serves who has waited for longest first, here or elsewhere", () => 
   const base = freshState(two, NOW);
   const early = guestOf(workOf("early", 1, NOW - 50));
   const late = guestOf(workOf("late", 1, NOW - 5));
-  const plan = planFor(two, base, workOf("me", 1, NOW - 20), { all: [late, early], next: late }, TERMS, later);
+  const plan = planFor(
+    two,
+    base,
+    workOf("me", 1, NOW - 20),
+    { all: [late, early], next: late },
+    TERMS,
+    undefined,
+    later,
+  );
   assertEquals(plan.verdicts.map(({ guest: { work } }) => work.owner), ["early", "late"]);
   assertEquals(plan.verdicts.map(({ verdict }) => verdict.isNext), [false, true]);
   const [first, third] = plan.verdicts.map(({ verdict }) => verdict.lastAt);
@@ -51,7 +59,7 @@ test("a plan serves who has waited for longest first, here or elsewhere", () => 
 test("a plan that changes nothing is not written, unless somebody says in it which permits it holds", () => {
   const base = freshState(permits, NOW);
   const changed = (work: Work<Caller>, all: readonly Guest[] = []) =>
-    planFor(permits, base, work, { ...NO_GUESTS, all }, TERMS, later).changed;
+    planFor(permits, base, work, { ...NO_GUESTS, all }, TERMS, undefined, later).changed;
   assertEquals(changed(workOf("me", 0)), false);
   // A grant that it has not heard of may be on its way to the store.
   assertEquals(changed(workOf("me", 0, NOW, { held: [] })), true);
@@ -62,7 +70,7 @@ test("who handed its work over decides it again, and believes no verdict that di
   const base = freshState(two, NOW);
   const work = workOf("me", 3);
   const own = workOf("writer", 0);
-  const plan = planFor(two, base, own, { ...NO_GUESTS, all: [guestOf(work)] }, TERMS, later);
+  const plan = planFor(two, base, own, { ...NO_GUESTS, all: [guestOf(work)] }, TERMS, undefined, later);
   const verdict = plan.verdicts[0]!.verdict;
   const again = planOf(two, work, verdict, NOW - 3, later);
   assertEquals(again?.state.parts, plan.state.parts);
@@ -81,6 +89,7 @@ test("slots that nobody waits for do not count among those who are dealt with", 
     { ...work, requests: [...work.requests, ahead, ahead] },
     NO_GUESTS,
     TERMS,
+    undefined,
     later,
   );
   assertEquals([plan.dealtWith, plan.ahead], [1, 2]);

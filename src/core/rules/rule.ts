@@ -43,6 +43,11 @@ export interface Taken<State extends RuleState = RuleState> {
   readonly after: State;
   /** What was asked for. */
   readonly demand: Demand;
+  /**
+   * The last moment that is granted in the state from which this is to be taken: without it nobody knows what was granted
+   * since, and only what the state shows to be the last is taken back.
+   */
+  readonly latest?: number;
 }
 
 /**

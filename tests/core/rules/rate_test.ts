@@ -272,11 +272,12 @@ test("rateRule().giveBack() in any order, with new grants in between, leaves gra
   );
   const limit = fc.record({ ratePerSecond: fc.constantFrom(1, 10, 333), burst: fc.constantFrom(2, 3, 7) });
   fc.assert(
-    fc.property(limit, steps, (limit, steps) => {
+    fc.property(limit, steps, fc.boolean(), (limit, steps, knowsLatest) => {
       const rule = ruleOf(limit);
       const interval = 1_000 / limit.ratePerSecond;
       let tat = rule.initial;
       let now = 1_000;
+      let latest = -Infinity;
       const living: Taken<number>[] = [];
       for (const step of steps) {
         if (step.kind === "take") {
@@ -284,14 +285,15 @@ test("rateRule().giveBack() in any order, with new grants in between, leaves gra
           const at = rule.earliest(tat, now, demand(step.cost));
           const after = rule.take(tat, at, now, demand(step.cost));
           living.push({ at, before: tat, after, demand: demand(step.cost) });
+          latest = Math.max(latest, at);
           tat = after;
         } else {
-          // Only what has not started can be cancelled.
-          const open = living.filter(({ at }) => at > now);
+          // Who has started does not cancel, but whose moment has come may.
+          const open = living.filter(({ at }) => at >= now - 2 * interval);
           const reservation = open[step.which % Math.max(1, open.length)];
           if (!reservation) continue;
           living.splice(living.indexOf(reservation), 1);
-          tat = rule.giveBack(tat, reservation);
+          tat = rule.giveBack(tat, knowsLatest ? { ...reservation, latest } : reservation);
         }
       }
       const kept = living.map(({ at, demand: { cost } }) => ({ at, cost })).sort((a, b) => a.at - b.at);
@@ -299,8 +301,31 @@ test("rateRule().giveBack() in any order, with new grants in between, leaves gra
         assertLessOrEqual(excess(limit, kept.slice(0, i), at, cost), EPSILON);
       }
     }),
-    { numRuns: 500 },
+    { numRuns: 2_000 },
   );
+});
+
+test("rateRule().giveBack() of what others came after gives back all that they do not need [CHK-6]", () => {
+  const rule = ruleOf({ ratePerSecond: 10, burst: 100 });
+  const now = 50_000;
+  const take = (tat: number, cost: number, at = rule.earliest(tat, now, demand(cost))): Taken<number> => {
+    return { at, before: tat, after: rule.take(tat, at, now, demand(cost)), demand: demand(cost) };
+  };
+  // Ten at once, of which nine are taken back in any order, and one of them again.
+  const taken = [take(rule.initial, 1)];
+  while (taken.length < 10) taken.push(take(taken.at(-1)!.after, 1));
+  let tat = taken.at(-1)!.after;
+  for (const which of [3, 0, 8, 5, 1, 2, 7, 4, 6]) tat = rule.giveBack(tat, { ...taken[which]!, latest: now });
+  assertEquals(tat, now + 100);
+  // Without knowing what came later, nothing.
+  assertEquals(rule.giveBack(taken.at(-1)!.after, taken[3]!), taken.at(-1)!.after);
+  // A large one that had to wait, and a small one behind it, which does: it starts as late as it was told.
+  const first = take(rule.initial, 5);
+  const large = take(first.after, 100);
+  const small = take(large.after, 1);
+  assertEquals([large.at, small.at], [now + 500, now + 600]);
+  const after = rule.giveBack(small.after, { ...large, latest: small.at });
+  assertEquals(after, small.at + 100);
 });
 
 test("rateRule().earliestBehind() is never later than what those in front and the request really get [TMO-6]", () => {
