@@ -157,13 +157,13 @@ export class Agenda implements WaitingOwner {
     return { kind: "refused", attempts, ...refusalOf(this.#context.rules, state, now, demand, ahead) };
   }
 
-  /** A waiter has gone: if there was a slot for it, that is given back. `isAsking`: whether something is being written. */
-  leave(waiter: Caller, isAsking: boolean): void {
+  /** A waiter has gone: if there was a slot for it, that is given back. `isRunning`: whether something is being written. */
+  leave(waiter: Caller, isRunning: boolean): void {
     const free = this.waiting.leave(waiter);
     const prefetch = free?.demand.cost === 1 ? this.prefetch : undefined;
     if (free && prefetch && prefetch.wish(this.#context.store.clock.now()).count > 0) prefetch.add(free, free.from);
     else if (free) void this.giveBack(free, true);
-    else if (!isAsking) {
+    else if (!isRunning) {
       this.waiting.line.remove(waiter);
       // If nobody is left here, others shall not wait for it to have its turn.
       this.#owner.proceed(this.#context.store.clock.now());
@@ -388,7 +388,7 @@ export class Agenda implements WaitingOwner {
   }
 
   /** What is left for this process in a state. */
-  seen(state: State, now: number): State {
+  withOwnStock(state: State, now: number): State {
     return withStock(this.#context.rules, state, this.prefetch, now);
   }
 
@@ -433,8 +433,8 @@ export class Agenda implements WaitingOwner {
     this.waiting.line.settle(waiter, { kind: "failed", cause, attempts: waiter.attempts });
   }
 
-  /** Answers those whose time is up. `askedSince`: since when somebody asks the store, if that is so. */
-  #expire(now: number, askedSince: number | undefined): void {
+  /** Answers those whose time is up. `runningSince`: since when somebody asks the store, if that is so. */
+  #expire(now: number, runningSince: number | undefined): void {
     const ledger = this.#ledger;
     const { line } = this.waiting;
     let soonest = Infinity;
@@ -443,7 +443,7 @@ export class Agenda implements WaitingOwner {
       if (waiter.settled) continue;
       const deadline = waiter.patient ? waiter.deadline : Infinity;
       let until = Math.min(deadline, waiter.answerBy);
-      const isUndecided = until <= now && askedSince !== undefined && this.#isUndecided(waiter, now, askedSince);
+      const isUndecided = until <= now && runningSince !== undefined && this.#isUndecided(waiter, now, runningSince);
       if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
       else if (until <= now) until = deadline;
       if (until > now) {
@@ -458,13 +458,13 @@ export class Agenda implements WaitingOwner {
   }
 
   /** Whether it is the store, and not the limit, that keeps the waiter from an answer, as far as anybody can tell. */
-  #isUndecided({ since, demand }: Caller, now: number, askedSince: number): boolean {
+  #isUndecided({ since, demand }: Caller, now: number, runningSince: number): boolean {
     const ledger = this.#ledger;
     const wasSilent = ledger.answeredAt <= since;
     // Who waited for a permit, or behind one who did, has not waited for the store, even if one has just been released: unless
     // the store was asked, and was silent.
     if (this.waiting.line.head?.metFull) {
-      return wasSilent && now - Math.max(askedSince, ledger.answeredAt) >= GRACE_MS;
+      return wasSilent && now - Math.max(runningSince, ledger.answeredAt) >= GRACE_MS;
     }
     if (wasSilent) return true;
     const { epoch, parts } = ledger.base(now);
@@ -481,7 +481,7 @@ export class Agenda implements WaitingOwner {
   }
 
   /** The store is being asked: hints that come from now on are news. */
-  looks(): void {
+  forgetHint(): void {
     this.#nudged = false;
   }
 
@@ -505,7 +505,7 @@ export class Agenda implements WaitingOwner {
   }
 
   /** The turns that processes take in writing this key. */
-  taken(): Turns {
+  ensureTurns(): Turns {
     return this.turns ??= createTurns({
       ...this.#context,
       identity: this.#identity,
@@ -514,27 +514,27 @@ export class Agenda implements WaitingOwner {
     });
   }
 
-  /** Looks at everything that may be due. `askedSince`: since when somebody asks the store, if that is so. */
-  wake(now: number, askedSince: number | undefined): void {
+  /** Looks at everything that may be due. `runningSince`: since when somebody asks the store, if that is so. */
+  wake(now: number, runningSince: number | undefined): void {
     const { waiting, prefetch } = this;
     this.holdings?.check(this.#ledger.known, now);
     const left = waiting.serveDue(now);
     if (left.length > 0) {
       // What is being written is about the head of the queue: that must stay as it is.
-      if (askedSince !== undefined) waiting.line.append(left);
+      if (runningSince !== undefined) waiting.line.append(left);
       else {
         waiting.line.prepend(left);
         if (prefetch) waiting.serveFromStock(prefetch, now);
       }
       this.#resumeAt = -Infinity;
     }
-    if (now >= waiting.line.soonestDeadline) this.#expire(now, askedSince);
+    if (now >= waiting.line.soonestDeadline) this.#expire(now, runningSince);
   }
 
   /** When to look at what was decided already, and if the store is not being asked when to ask it. */
-  wakeAt(isAsking: boolean): number {
+  wakeAt(isRunning: boolean): number {
     const { line } = this.waiting;
-    if (isAsking) return this.#momentToWake();
+    if (isRunning) return this.#momentToWake();
     return Math.min(this.#momentToWake(), line.soonestDeadline, line.length > 0 ? this.#resumeAt : Infinity);
   }
 

@@ -92,7 +92,7 @@ export class Cell implements AgendaOwner, LoopOwner {
   }
 
   /** Nobody is to come here before the next write: for one that is about to be forgotten. */
-  rest(): void {
+  park(): void {
     this.#loop?.shut();
     this.#ledger.settle();
   }
@@ -246,7 +246,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     loop.shut();
     loop.agenda.end("closed");
     this.proceed(this.#context.store.clock.now());
-    if (loop.isRunning) await loop.rest();
+    if (loop.isRunning) await loop.whenAtRest();
     // What the store has not heard by now comes back when its lease has run out: nobody is left to try again.
     await this.abandon();
     this.#ledger.settle();
@@ -262,7 +262,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     loop.agenda.end("abandoned");
     loop.tell(this.#nothing());
     this.#setAlarm();
-    if (loop.isInside) await loop.rest();
+    if (loop.isInside) await loop.whenAtRest();
   }
 
   /** A permit is lost. */
@@ -290,10 +290,10 @@ export class Cell implements AgendaOwner, LoopOwner {
 
   /** The alarm has rung. */
   #wake(lateMs: number): void {
-    const { agenda, askedSince } = this.#begun;
+    const { agenda, runningSince } = this.#begun;
     this.#context.lateness.took(lateMs);
     const now = this.#context.store.clock.now();
-    agenda.wake(now, askedSince);
+    agenda.wake(now, runningSince);
     this.proceed(now);
   }
 
@@ -306,7 +306,6 @@ export class Cell implements AgendaOwner, LoopOwner {
       agenda.unlisten();
       return;
     }
-    if (line.length === 0 && !isRunning) line.soonestDeadline = Infinity;
     this.#setLeaseAlarm();
     const at = agenda.wakeAt(isRunning);
     if (at < Infinity) this.#rings.set(at);

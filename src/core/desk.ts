@@ -2,7 +2,7 @@ import type { ForeignWork, HandOver } from "./hand_over.ts";
 import type { Peers } from "./peers.ts";
 
 /** A key at which other processes hand work over. */
-export interface Counter {
+export interface Recipient {
   /** Work has come: the answer, when there is one. */
   receive(foreign: ForeignWork): Promise<Uint8Array | undefined>;
   /** Somebody wants to write whose work cannot be decided here. */
@@ -12,15 +12,15 @@ export interface Counter {
 /** Where other processes hand their work over to this one, whatever key of a limiter it is about. */
 export interface Desk {
   /** From now on others can hand work for this key over to the address, as they may lose races against it. */
-  open(address: string, key: string, counter: Counter): void;
+  open(address: string, key: string, recipient: Recipient): void;
   /** From now on they cannot. */
-  shut(address: string, key: string, counter: Counter): void;
+  shut(address: string, key: string, recipient: Recipient): void;
   /** Nobody can hand anything over any more, before the next {@link Desk.open}. */
   close(): void;
 }
 
 interface Place {
-  readonly counters: Map<string, Counter>;
+  readonly recipients: Map<string, Recipient>;
   readonly stop: () => void;
 }
 
@@ -29,29 +29,29 @@ export function createDesk(peers: Peers, handOver: HandOver): Desk {
   const places = new Map<string, Place>();
 
   function serve(address: string): Place {
-    const counters = new Map<string, Counter>();
+    const recipients = new Map<string, Recipient>();
     const stop = peers.serve(address, async (message) => {
       const foreign = handOver.decodeWork(message);
-      const counter = foreign && counters.get(foreign.key);
-      if (!counter || foreign.work?.owner === address) return handOver.encodeRefusal();
-      if (foreign.work) return await counter.receive(foreign);
-      counter.makeRoom();
+      const recipient = foreign && recipients.get(foreign.key);
+      if (!recipient || foreign.work?.owner === address) return handOver.encodeRefusal();
+      if (foreign.work) return await recipient.receive(foreign);
+      recipient.makeRoom();
       return handOver.encodeRefusal(undefined, true);
     });
-    const place = { counters, stop };
+    const place = { recipients, stop };
     places.set(address, place);
     return place;
   }
 
   return {
-    open(address, key, counter) {
-      (places.get(address) ?? serve(address)).counters.set(key, counter);
+    open(address, key, recipient) {
+      (places.get(address) ?? serve(address)).recipients.set(key, recipient);
     },
-    shut(address, key, counter) {
+    shut(address, key, recipient) {
       const place = places.get(address);
-      if (place?.counters.get(key) !== counter) return;
-      place.counters.delete(key);
-      if (place.counters.size > 0) return;
+      if (place?.recipients.get(key) !== recipient) return;
+      place.recipients.delete(key);
+      if (place.recipients.size > 0) return;
       places.delete(address);
       place.stop();
     },

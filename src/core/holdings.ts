@@ -35,7 +35,7 @@ export interface Holdings {
 
 /** What {@link createHoldings} needs. */
 export interface HoldingsOptions {
-  /** Which of the rules limits concurrency; -1: none does. */
+  /** Which of the rules limits concurrency. */
   readonly index: number;
   readonly owner: string;
   readonly leaseMs: number;
@@ -68,7 +68,7 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
   }
 
   function leaseEnd({ epoch, parts }: State): number {
-    const own = index < 0 ? undefined : holderOf(permitsIn(parts), owner);
+    const own = holderOf(permitsIn(parts), owner);
     return own ? own.until + epoch - marginMs : Infinity;
   }
 
@@ -100,12 +100,10 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
       for (const permit of [...held]) drop(permit);
     },
     doubt(now, at) {
-      if (index < 0) return;
       doubtfulUntil = now + leaseMs;
       renewAt = Math.min(renewAt, at);
     },
     check(known, now) {
-      if (index < 0) return;
       if (now >= leaseUntil) {
         // Nobody has to believe any more that these are held. To say that they are could be one too many.
         for (const permit of [...held]) lose(permit);
@@ -128,7 +126,6 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
     othersTook: (before, parts) => othersTook(permitsIn(before), permitsIn(parts), owner),
     leaseEnd,
     written(state, plannedAt, now) {
-      if (index < 0) return;
       const permits = permitsIn(state.parts);
       checked = state;
       isMarked = permits.waiting.some((mark) => mark.owner === owner);

@@ -143,8 +143,8 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   /** It is about to be forgotten, but may be used again by who still has it. */
-  rest(): void {
-    this.#life.cell?.rest();
+  park(): void {
+    this.#life.cell?.park();
   }
 
   /** It is not in use any more. */

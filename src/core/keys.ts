@@ -37,7 +37,7 @@ export class Keys implements KeyRing {
   readonly #onRest = (limiter: KeyLimiter) => {
     if (!limiter.idle) return;
     // One that was forgotten while somebody had it works on, and is to be forgotten again.
-    if (limiter.name !== undefined && this.#all.get(limiter.name) !== limiter) limiter.rest();
+    if (limiter.name !== undefined && this.#all.get(limiter.name) !== limiter) limiter.park();
     else if (this.#warm.size > MOST_WARM) this.#freeze(limiter);
   };
 
@@ -82,7 +82,7 @@ export class Keys implements KeyRing {
   #freeze(limiter: KeyLimiter): void {
     const { name, past } = limiter;
     if (name === undefined || past === undefined) return;
-    limiter.rest();
+    limiter.park();
     this.#warm.delete(limiter);
     // A map keeps the order of insertion.
     this.#all.delete(name);
@@ -124,7 +124,7 @@ export class Keys implements KeyRing {
         this.#all.set(key, limiter);
         continue;
       }
-      limiter.rest();
+      limiter.park();
       this.#warm.delete(limiter);
       if (limiter.isHandedOut) this.#strays.add(limiter);
     }

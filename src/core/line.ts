@@ -95,8 +95,11 @@ export class Line implements Iterable<Caller> {
     if (!waiter.queued) return;
     waiter.queued = false;
     this.#waiting--;
+    this.#cost -= waiter.demand.cost;
+    if (this.#waiting > 0) return;
     // Fractions that are added and taken away do not always leave nothing.
-    this.#cost = this.#waiting === 0 ? 0 : this.#cost - waiter.demand.cost;
+    this.#cost = 0;
+    this.soonestDeadline = Infinity;
   }
 
   /** The waiter has been answered, or has gone. */

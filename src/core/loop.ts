@@ -1,6 +1,6 @@
 import type { Agenda } from "./agenda.ts";
 import type { CellContext } from "./cell_context.ts";
-import type { Counter } from "./desk.ts";
+import type { Recipient } from "./desk.ts";
 import type { Visitor } from "./gate.ts";
 import type { ForeignWork } from "./hand_over.ts";
 import { type Identity, isNotApplied, type Ledger } from "./ledger.ts";
@@ -33,7 +33,7 @@ const STARVED_MS = 500;
  * The compare-and-set loop of one key: has everything decided that is on the agenda, writes it or asks another process to,
  * until nothing is due. A class, as there is one for every key.
  */
-export class Loop implements Counter, Visitor {
+export class Loop implements Recipient, Visitor {
   readonly agenda: Agenda;
   readonly #context: CellContext;
   readonly #owner: LoopOwner;
@@ -73,7 +73,7 @@ export class Loop implements Counter, Visitor {
   }
 
   /** Since when it wants to ask the store, if it does. */
-  get askedSince(): number | undefined {
+  get runningSince(): number | undefined {
     return this.#isRunning ? this.#waitsSince : undefined;
   }
 
@@ -93,13 +93,13 @@ export class Loop implements Counter, Visitor {
   }
 
   /** Resolves when nothing is being written any more. To be called while it is running. */
-  async rest(): Promise<void> {
+  async whenAtRest(): Promise<void> {
     await (this.#atRest ??= Promise.withResolvers<void>()).promise;
   }
 
   /** Another process hands its work over: the answer, when there is one. */
   receive(foreign: ForeignWork): Promise<Uint8Array | undefined> {
-    return this.agenda.taken().receive(foreign);
+    return this.agenda.ensureTurns().receive(foreign);
   }
 
   /** Others want to write whose work cannot be decided here. */
@@ -143,7 +143,7 @@ export class Loop implements Counter, Visitor {
     try {
       for (let now = clock.now(); this.#hasWork(now); now = clock.now()) {
         if (!ledger.borrow(now)) return false;
-        this.agenda.looks();
+        this.agenda.forgetHint();
         this.tell(ledger.base(now));
         const plan = this.agenda.plan(true);
         if (plan.changed) ledger.put(plan);
@@ -250,7 +250,7 @@ export class Loop implements Counter, Visitor {
     const winner = this.#ledger.known?.writers.at(-1)?.[0];
     if (!desk || winner === undefined || winner === this.#identity.id) return;
     if (!canWaitForAnswer(this.#ledger, backendTimeoutMs)) return;
-    this.agenda.taken().lose(winner, this.#context.store.clock.now());
+    this.agenda.ensureTurns().lose(winner, this.#context.store.clock.now());
   }
 
   /** Returns what stands in the store of all that was refused. */
@@ -258,10 +258,10 @@ export class Loop implements Counter, Visitor {
     const ledger = this.#ledger;
     const { clock } = this.#context.store;
     const peeks = this.#peeks.splice(0);
-    this.agenda.looks();
+    this.agenda.forgetHint();
     try {
       const written = await ledger.read(this.agenda.isUrgent);
-      for (const peek of peeks) peek.resolve(this.agenda.seen(ledger.base(clock.now()), clock.now()));
+      for (const peek of peeks) peek.resolve(this.agenda.withOwnStock(ledger.base(clock.now()), clock.now()));
       return written;
     } catch (error) {
       for (const peek of peeks) peek.reject(error);
@@ -281,7 +281,7 @@ export class Loop implements Counter, Visitor {
    */
   #write(plan: Plan): Promise<boolean> {
     this.#isGranting = plan.batch.granted.length > 0;
-    this.agenda.looks();
+    this.agenda.forgetHint();
     const writing = this.#ledger.write(plan, this.agenda.isUrgent);
     // From now on others may lose races against this process.
     if (!this.agenda.ended) this.#context.desk?.open(this.#identity.id, this.#ledger.key, this);
@@ -293,12 +293,12 @@ export class Loop implements Counter, Visitor {
   async #ask(leader: string): Promise<boolean> {
     const { clock } = this.#context.store;
     const agenda = this.agenda;
-    const turns = agenda.taken();
+    const turns = agenda.ensureTurns();
     const sentAt = clock.now();
     const work = agenda.workForOthers(sentAt);
     // What is released while the answer is on its way shall be heard of.
     if (agenda.holdings && work.requests.some(({ patient }) => patient)) agenda.listen();
-    agenda.looks();
+    agenda.forgetHint();
     const heard = await turns.ask(leader, work);
     if (heard.kind === "declined") return false;
     const plan = heard.kind === "decided" ? agenda.planOf(work, heard.verdict, sentAt) : undefined;
