@@ -115,8 +115,6 @@ export class Agenda implements WaitingOwner {
     return this.holdings !== undefined && this.#context.store.clock.now() >= this.holdings.renewAt;
   }
 
-  // Who comes, and goes.
-
   /** It waits for a slot in stock, if there is one, and else for a decision. */
   join(waiter: Caller, now: number): void {
     const slot = this.stocked(waiter.demand.cost, now);
@@ -150,7 +148,12 @@ export class Agenda implements WaitingOwner {
   #startsTooLate(state: State, now: number, ahead: number, demand: Demand, deadline: number): boolean {
     if (deadline === Infinity) return false;
     const start = earliestStartBehind(this.#context.rules, state.parts, now - state.epoch, ahead, demand) + state.epoch;
-    return start > (deadline > now ? deadline : now + this.leadAt(now));
+    return start > this.latestStart(now, deadline);
+  }
+
+  /** The latest moment at which a request may start. Who does not want to wait may as soon as its answer is here. */
+  latestStart(now: number, deadline: number): number {
+    return deadline > now ? deadline : now + this.leadAt(now);
   }
 
   #refusal(state: State, now: number, demand: Demand, attempts: number, ahead: number): Outcome {
@@ -204,8 +207,6 @@ export class Agenda implements WaitingOwner {
       for (const { resolve } of this.#undo.splice(0)) resolve();
     }
   }
-
-  // What is to be decided, and was.
 
   /** Everything that is to be decided here, at most so many requests of it. */
   work(now: number, most = Infinity): Work<Caller> {
@@ -392,8 +393,6 @@ export class Agenda implements WaitingOwner {
     return withStock(this.#context.rules, state, this.prefetch, now);
   }
 
-  // When the store fails, or is silent.
-
   /** The store failed: everybody who waits for it hears so. `mayHaveGranted`: it may have written all the same. */
   fail(cause: unknown, mayHaveGranted: boolean): void {
     const now = this.#context.store.clock.now();
@@ -472,8 +471,6 @@ export class Agenda implements WaitingOwner {
     const start = earliestStart(this.#context.rules, parts, since - epoch, demand) + epoch;
     return start <= Math.max(since, now - GRACE_MS);
   }
-
-  // When to look again.
 
   /** Somebody cannot wait: the store is asked now, whatever was known of it. */
   hurry(): void {

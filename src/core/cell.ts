@@ -44,14 +44,14 @@ export class Cell implements AgendaOwner, LoopOwner {
     this.#identity = concurrency < 0 ? identity : nextIdentity();
     this.#ledger = new Ledger(context, this.#identity, key, knowledge);
     // What is held, or granted before anybody asked for it, has to be on the agenda from the beginning.
-    if (concurrency >= 0 || prefetch > 0) this.#loop = this.#begun;
+    if (concurrency >= 0 || prefetch > 0) this.#ensureLoop();
   }
 
   get meter(): Meter {
     return this.#owner.meter;
   }
 
-  get #begun(): Loop {
+  #ensureLoop(): Loop {
     return this.#loop ??= new Loop(
       this.#context,
       this,
@@ -88,7 +88,7 @@ export class Cell implements AgendaOwner, LoopOwner {
 
   /** By how much a grant counts for later than it is decided. */
   leadAt(now: number): number {
-    return this.#begun.agenda.leadAt(now);
+    return this.#ensureLoop().agenda.leadAt(now);
   }
 
   /** Nobody is to come here before the next write: for one that is about to be forgotten. */
@@ -112,7 +112,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     onAbort?: () => void,
     answerBy: number = Infinity,
   ): void {
-    const loop = this.#begun;
+    const loop = this.#ensureLoop();
     const { agenda } = loop;
     if (agenda.ended) return settle({ kind: agenda.ended, attempts: 0 });
     const waiter: Caller = new Waiter(this.#demand(cost), now, deadline, answerBy, settle);
@@ -132,12 +132,12 @@ export class Cell implements AgendaOwner, LoopOwner {
    * does not want to wait or need not.
    */
   requestNow(cost: number, now: number, deadline: number): Outcome | undefined {
-    return this.#grantNow(this.#demand(cost), now) ?? this.answerNow(cost, now, deadline);
+    return this.#grantNow(cost, now) ?? this.answerNow(cost, now, deadline);
   }
 
   /** As {@link Cell.requestNow}, for a request that {@link Cell.takeNow} has nothing for. */
   answerNow(cost: number, now: number, deadline: number): Outcome | undefined {
-    const { agenda, isRunning } = this.#begun;
+    const { agenda, isRunning } = this.#ensureLoop();
     if (agenda.ended) return { kind: agenda.ended, attempts: 0 };
     const demand = this.#demand(cost);
     const { prefetch } = agenda;
@@ -162,8 +162,9 @@ export class Cell implements AgendaOwner, LoopOwner {
 
   /** What this slot in stock means for a request; nothing yet, if it has to wait for it. */
   #answerFromStock(slot: Grant, demand: Demand, now: number, deadline: number): Outcome | undefined {
-    const { prefetch, waiting } = this.#begun.agenda;
-    if (slot.from > (deadline > now ? deadline : now + this.leadAt(now))) {
+    const { agenda } = this.#ensureLoop();
+    const { prefetch, waiting } = agenda;
+    if (slot.from > agenda.latestStart(now, deadline)) {
       const refusal = refusalOf(this.#context.rules, this.#ledger.base(now), now, demand);
       return { kind: "refused", attempts: 0, ...refusal, retryAt: slot.from };
     }
@@ -181,9 +182,10 @@ export class Cell implements AgendaOwner, LoopOwner {
    * The short way for a request that need not wait, where it takes no conversation to know that and no permit is held: takes
    * what it wants at once, and returns the state that is left.
    */
-  takeNow(demand: Demand, now: number): State | undefined {
+  takeNow(cost: number, now: number): State | undefined {
     if (!this.#isFree || !this.#borrows(now)) return undefined;
     const { rules } = this.#context;
+    const demand = { cost, owner: "", permit: 0 };
     const { epoch, parts, writers, foreign } = withRecentEpoch(rules, this.#ledger.base(now), now);
     const time = now - epoch;
     if (earliestStart(rules, parts, time, demand) > time) return undefined;
@@ -198,19 +200,18 @@ export class Cell implements AgendaOwner, LoopOwner {
     return !loop || (!loop.isRunning && loop.agenda.isFree);
   }
 
-  #grantNow(demand: Demand, now: number): Outcome | undefined {
+  #grantNow(cost: number, now: number): Outcome | undefined {
     // What is borrowed may be what another limiter has left there.
     if (!this.#isFree || !this.#borrows(now)) return undefined;
     const { parts: before } = withRecentEpoch(this.#context.rules, this.#ledger.base(now), now);
-    const state = this.takeNow(demand, now);
+    const state = this.takeNow(cost, now);
     if (!state) return undefined;
-    const grant: Grant = { from: now, at: now, epoch: state.epoch, before, after: state.parts, demand };
+    const grant = { from: now, at: now, epoch: state.epoch, before, after: state.parts, demand: this.#demand(cost) };
     return { kind: "granted", grant, servedAt: now, attempts: 1 };
   }
 
   /** Whether no conversation is needed. What is wrong with the value, if anything, shows on the way that takes one. */
   #borrows(now: number): boolean {
-    if (!this.#ledger.lends) return false;
     try {
       return this.#ledger.borrow(now);
     } catch {
@@ -220,7 +221,7 @@ export class Cell implements AgendaOwner, LoopOwner {
 
   /** What stands in the store now. */
   read(): Promise<State> {
-    const loop = this.#begun;
+    const loop = this.#ensureLoop();
     if (loop.agenda.ended === "abandoned") return Promise.resolve(this.#nothing());
     const peek = loop.peek();
     this.proceed(this.#context.store.clock.now());
@@ -237,12 +238,12 @@ export class Cell implements AgendaOwner, LoopOwner {
    * written, or when the store has failed: then it hears later which permits are held, until their lease has run out anyway.
    */
   giveBack(grant: Grant, unused: boolean): Promise<void> {
-    return this.#begun.agenda.giveBack(grant, unused);
+    return this.#ensureLoop().agenda.giveBack(grant, unused);
   }
 
   /** Answers everybody who waits, and gives back what is held or was reserved. Nothing can be requested afterwards. */
   async close(): Promise<void> {
-    const loop = this.#begun;
+    const loop = this.#ensureLoop();
     loop.shut();
     loop.agenda.end("closed");
     this.proceed(this.#context.store.clock.now());
@@ -257,7 +258,7 @@ export class Cell implements AgendaOwner, LoopOwner {
    * be deleted. Nothing is written any more once this has resolved.
    */
   async abandon(): Promise<void> {
-    const loop = this.#begun;
+    const loop = this.#ensureLoop();
     loop.shut();
     loop.agenda.end("abandoned");
     loop.tell(this.#nothing());
@@ -272,7 +273,7 @@ export class Cell implements AgendaOwner, LoopOwner {
 
   /** Whatever there is to do now is done, or begun. */
   proceed(now: number): void {
-    this.#begun.proceed(now);
+    this.#ensureLoop().proceed(now);
     this.#setAlarm();
   }
 
@@ -285,12 +286,12 @@ export class Cell implements AgendaOwner, LoopOwner {
   stopped(): void {
     this.#setAlarm();
     // What is in stock is soon used, or of no use any more.
-    if (this.idle && (this.#begun.agenda.prefetch?.isEmpty ?? true)) this.#owner.rested();
+    if (this.idle && (this.#ensureLoop().agenda.prefetch?.isEmpty ?? true)) this.#owner.rested();
   }
 
   /** The alarm has rung. */
   #wake(lateMs: number): void {
-    const { agenda, runningSince } = this.#begun;
+    const { agenda, runningSince } = this.#ensureLoop();
     this.#context.lateness.took(lateMs);
     const now = this.#context.store.clock.now();
     agenda.wake(now, runningSince);
@@ -298,7 +299,7 @@ export class Cell implements AgendaOwner, LoopOwner {
   }
 
   #setAlarm(): void {
-    const { agenda, isRunning } = this.#begun;
+    const { agenda, isRunning } = this.#ensureLoop();
     const { line } = agenda.waiting;
     if (agenda.ended === "abandoned") {
       this.#alarm?.clear();
@@ -318,7 +319,7 @@ export class Cell implements AgendaOwner, LoopOwner {
   }
 
   #setLeaseAlarm(): void {
-    const { agenda: { holdings }, isRunning } = this.#begun;
+    const { agenda: { holdings }, isRunning } = this.#ensureLoop();
     if (!holdings) return;
     const at = Math.min(holdings.leaseUntil, isRunning ? Infinity : holdings.renewAt);
     if (at < Infinity) {

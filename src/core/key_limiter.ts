@@ -77,25 +77,23 @@ interface Form<T> {
   instead(result: RateLimitResult, answer: Answer): T;
 }
 
-const PERMIT: Form<Permit> = {
-  taken: ({ id }) => permitOf(id, NO_LEASE, 0, false),
-  of: (limiter, life, outcome, waitedMs, wish, now) => limiter.permit(life, outcome, waitedMs, wish, now),
-  instead(result, { life: { shared: { rules } }, outcome: { attempts }, timeoutMs, waitedMs }) {
-    if (result.allowed) return result.permit;
-    throw timedOut(result, { attempts, timeoutMs, waitedMs, lacksPermit: lacksPermit(result, rules) });
-  },
-};
-
-const RESULT: Form<RateLimitResult> = {
-  taken: (limiter, state, now) => limiter.takenResult(state, now),
-  of: (limiter, life, outcome, waitedMs, _wish, now) => limiter.countedResult(life, outcome, waitedMs, now),
-  instead: (result) => result,
-};
-
 /**
  * A limiter for one key, or itself for requests without one. A class, as there is one for every key.
  */
 export class KeyLimiter implements ClosableLimiter, LifeOwner {
+  static readonly #PERMIT: Form<Permit> = {
+    taken: ({ id }) => permitOf(id, NO_LEASE, 0, false),
+    of: (limiter, life, outcome, waitedMs, wish, now) => limiter.#permit(life, outcome, waitedMs, wish, now),
+    instead(result, { life: { shared: { rules } }, outcome: { attempts }, timeoutMs, waitedMs }) {
+      if (result.allowed) return result.permit;
+      throw timedOut(result, { attempts, timeoutMs, waitedMs, lacksPermit: lacksPermit(result, rules) });
+    },
+  };
+  static readonly #RESULT: Form<RateLimitResult> = {
+    taken: (limiter, state, now) => limiter.#takenResult(state, now),
+    of: (limiter, life, outcome, waitedMs, _wish, now) => limiter.#countedResult(life, outcome, waitedMs, now),
+    instead: (result) => result,
+  };
   /** Of a keyed limiter. */
   readonly name: string | undefined;
   /** Whether somebody may have it besides its limiter, which then keeps it as it is. */
@@ -147,7 +145,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     this.#life.cell?.park();
   }
 
-  /** It is not in use any more. */
+  /** It may not be in use any more. */
   rested(): void {
     this.#onRest?.(this);
   }
@@ -166,11 +164,11 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   acquire(options: AcquireOptions = NO_OPTIONS): Promise<Permit> {
-    return this.#ask(options, this.#shared.config.timeoutMs ?? Infinity, PERMIT);
+    return this.#ask(options, this.#shared.config.timeoutMs ?? Infinity, KeyLimiter.#PERMIT);
   }
 
   tryAcquire(options: AcquireOptions = NO_OPTIONS): Promise<RateLimitResult> {
-    return this.#ask(options, 0, RESULT);
+    return this.#ask(options, 0, KeyLimiter.#RESULT);
   }
 
   tryAcquireSync(options: SyncAcquireOptions = NO_OPTIONS): RateLimitResult {
@@ -179,15 +177,15 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const wish: Wish = { cost: limiter.#costOf(options), timeoutMs: 0, signal: undefined };
     const life = limiter.#life;
     const now = life.clock.now();
-    const cell = life.readyCell;
-    const left = cell?.lends ? cell.takeNow({ cost: wish.cost, owner: "", permit: 0 }, now) : undefined;
+    const cell = life.cellNow();
+    const left = cell?.takeNow(wish.cost, now);
     if (left) {
       limiter.#noteGrant(life, now, 0, false);
-      return limiter.takenResult(left, now);
+      return limiter.#takenResult(left, now);
     }
     const outcome = cell?.answerNow(wish.cost, now, now);
     if (!isDecided(outcome)) throw new NotSynchronousError(limiter.id);
-    return limiter.#formed(RESULT, life, outcome, 0, wish, now);
+    return limiter.#formed(KeyLimiter.#RESULT, life, outcome, 0, wish, now);
   }
 
   async tryTake(options: CallOptions = NO_OPTIONS): Promise<Tentative> {
@@ -219,7 +217,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const answer = await this.#request(options, this.#wishOf(options, 0));
     const { life, outcome, waitedMs } = answer;
     if (outcome.kind === "failed") return await this.#withoutStore(answer, options);
-    const result = this.result(life, outcome, waitedMs, life.clock.now());
+    const result = this.#result(life, outcome, waitedMs, life.clock.now());
     return {
       result,
       keep: () => this.#note(life, result),
@@ -306,7 +304,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   /** The permit of a request that was decided, or what its caller is told instead. */
-  permit(life: Life, outcome: Decided, waitedMs: number, { timeoutMs }: Wish, now: number): Permit {
+  #permit(life: Life, outcome: Decided, waitedMs: number, { timeoutMs }: Wish, now: number): Permit {
     const { rules } = this.#shared;
     const { id } = this;
     if (outcome.kind === "granted") {
@@ -320,7 +318,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   /** The result of a request that was decided. */
-  result(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
+  #result(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
     const { rules } = this.#shared;
     const { id } = this;
     if (outcome.kind === "refused") return refusedResult(id, rules, outcome.state, now, outcome);
@@ -330,13 +328,13 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   /** The result of a request that has taken something at once. `state`: what is left. */
-  takenResult(state: State, now: number): RateLimitResult {
+  #takenResult(state: State, now: number): RateLimitResult {
     return grantedResult(this.#shared.rules, state, now, permitOf(this.id, NO_LEASE, 0, false));
   }
 
   /** The result of a request that was decided, once it is counted. */
-  countedResult(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
-    const result = this.result(life, outcome, waitedMs, now);
+  #countedResult(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
+    const result = this.#result(life, outcome, waitedMs, now);
     if (outcome.kind === "granted") this.#noteGrant(life, outcome.servedAt, waitedMs, false);
     else this.#note(life, result);
     return result;
@@ -396,9 +394,9 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const { cost, timeoutMs, signal } = wish;
     const isAnswered = this.#shared.isClosed || signal?.aborted === true;
     const now = life.clock.now();
-    const cell = isAnswered || options[TOGETHER] ? undefined : life.readyCell;
+    const cell = isAnswered || options[TOGETHER] ? undefined : life.cellNow();
     if (!cell) return this.#askLater(options, wish, 0, form);
-    const left = cell.lends ? cell.takeNow({ cost, owner: "", permit: 0 }, now) : undefined;
+    const left = cell.takeNow(cost, now);
     if (left) {
       noteAnswer(this.#shared);
       this.#noteGrant(life, now, 0, false);
@@ -484,7 +482,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
         signal?.throwIfAborted();
         this.#mustBeOpen();
         clock.now(); // says whether it is stale
-        let cell = life.readyCell;
+        let cell = life.cellNow();
         if (!cell) {
           const since = localClock.now();
           const patience = timeoutMs > 0 ? Math.min(timeoutMs, backendTimeoutMs) : backendTimeoutMs;

@@ -1,5 +1,6 @@
 import type { Grant } from "./batch.ts";
 import { Cell, type CellOwner } from "./cell.ts";
+import type { CellContext } from "./cell_context.ts";
 import type { Clock } from "./clock.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import { storeKey } from "./key.ts";
@@ -17,7 +18,7 @@ export interface LifeOwner {
   readonly id: string;
   /** The key, of a keyed limiter. */
   readonly name: string | undefined;
-  /** Nothing is being written any more, and nobody waits. */
+  /** It may not be in use any more. */
   rested(): void;
 }
 
@@ -43,6 +44,8 @@ export class Life implements CellOwner {
   readonly meter: Meter;
   /** Whether the store has been opened for this limiter, now or in an earlier life. */
   opened = false;
+  /** Those of the store that it began with. */
+  readonly #cells: CellContext;
   /** Before this has settled, the store is not asked. */
   #begins: Promise<unknown> | undefined;
   /** What the cell of an earlier life knew that was only forgotten to save room. */
@@ -56,6 +59,7 @@ export class Life implements CellOwner {
   constructor(shared: Shared, owner: LifeOwner, { meter, knowledge }: Past, begins?: Promise<unknown>) {
     this.context = shared.context;
     this.clock = shared.context.store.clock;
+    this.#cells = shared.cells;
     this.meter = meter;
     this.shared = shared;
     this.owner = owner;
@@ -74,13 +78,13 @@ export class Life implements CellOwner {
     return this.#cell;
   }
 
-  /** The cell, unless it takes time to get at it. */
-  get readyCell(): Cell | undefined {
-    return this.#readyCell ?? this.#openNow();
+  /** The cell, unless it takes time to get at it: it is made if there is none. */
+  cellNow(): Cell | undefined {
+    return this.#usableCell ?? this.#openNow();
   }
 
   /** The cell, unless the store has to be opened first, or its clock to be compared with the server's. */
-  get #readyCell(): Cell | undefined {
+  get #usableCell(): Cell | undefined {
     return this.context.store.isClockStale === true ? undefined : this.#cell;
   }
 
@@ -112,20 +116,20 @@ export class Life implements CellOwner {
     const refusal = this.context.breaker.refusal();
     if (refusal) throw refusal;
     // Concurrent first uses open it once.
-    const opening = this.#opening ??= this.#begin().finally(() => this.#opening = undefined);
-    opening.catch(() => {}); // It is awaited below.
+    const opening = this.#opening ??= this.#openSlowly().finally(() => this.#opening = undefined);
+    opening.catch(() => {}); // Who did not wait for it any more has heard of something else.
     // A store that is open already, for another key, shall not cost every new key a timer.
-    for (let turn = 0; turn < FREE_TURNS && !this.#readyCell; turn++) await undefined;
-    return this.#readyCell ?? await this.inTime(opening, "it could not be opened", patienceMs, signal);
+    for (let turn = 0; turn < FREE_TURNS && !this.#usableCell; turn++) await undefined;
+    return this.#usableCell ?? await this.inTime(opening, "it could not be opened", patienceMs, signal);
   }
 
-  async #begin(): Promise<Cell> {
+  async #openSlowly(): Promise<Cell> {
     const { breaker, store } = this.context;
     await this.#begins;
     await breaker.open(store);
     if (this.#cell) return this.#cell;
     const { place } = this;
-    const cell = this.#begun(typeof place === "string" ? place : await place());
+    const cell = this.#createCell(typeof place === "string" ? place : await place());
     if (!this.shared.isClosed) return cell;
     await cell.close();
     throw closedError(this.owner.id);
@@ -137,19 +141,19 @@ export class Life implements CellOwner {
     if (this.#cell || this.#begins || this.#opening || breaker.state !== "closed") return undefined;
     if (store.open !== opensNothing && (store.isOpen !== true || store.isClockStale === true)) return undefined;
     const { place } = this;
-    return typeof place === "string" ? this.#begun(place) : undefined;
+    return typeof place === "string" ? this.#createCell(place) : undefined;
   }
 
-  #begun(place: string): Cell {
+  #createCell(place: string): Cell {
     const shared = this.shared;
-    const { config, rules, codec, cells } = shared;
+    const { config, rules, codec } = shared;
     const { store, logger } = this.context;
     checkRetention(config, rules, store);
     if (!shared.isOpened) {
       logger.info(`Limiter '${config.id}': open on store '${config.storeId}' (${codec.fingerprint}).`);
     }
     shared.isOpened = this.opened = true;
-    return this.#cell = new Cell(cells, this, place, this.#knowledge);
+    return this.#cell = new Cell(this.#cells, this, place, this.#knowledge);
   }
 
   /** Waits for the store, but not for longer than the caller can. */

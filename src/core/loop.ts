@@ -42,7 +42,6 @@ export class Loop implements Recipient, Visitor {
   #peeks: Peek[] = [];
   #room: Room | undefined;
   #isRunning = false;
-  /** Whether the gate has let it in. */
   #isInside = false;
   /** When it came to the gate last. */
   #waitsSince = -Infinity;
@@ -67,7 +66,7 @@ export class Loop implements Recipient, Visitor {
     return this.#isRunning;
   }
 
-  /** Whether the store may be asked, and not only waited for. */
+  /** Whether the gate has let it in. */
   get isInside(): boolean {
     return this.#isInside;
   }
@@ -142,9 +141,9 @@ export class Loop implements Recipient, Visitor {
     this.#isRunning = true;
     try {
       for (let now = clock.now(); this.#hasWork(now); now = clock.now()) {
-        if (!ledger.borrow(now)) return false;
+        ledger.borrow(now);
         this.agenda.forgetHint();
-        this.tell(ledger.base(now));
+        this.#show(this.#peeks.splice(0));
         const plan = this.agenda.plan(true);
         if (plan.changed) ledger.put(plan);
         this.#commit(plan);
@@ -256,17 +255,24 @@ export class Loop implements Recipient, Visitor {
   /** Returns what stands in the store of all that was refused. */
   async #read(): Promise<State | undefined> {
     const ledger = this.#ledger;
-    const { clock } = this.#context.store;
     const peeks = this.#peeks.splice(0);
     this.agenda.forgetHint();
     try {
       const written = await ledger.read(this.agenda.isUrgent);
-      for (const peek of peeks) peek.resolve(this.agenda.withOwnStock(ledger.base(clock.now()), clock.now()));
+      this.#show(peeks);
       return written;
     } catch (error) {
       for (const peek of peeks) peek.reject(error);
       throw error;
     }
+  }
+
+  /** What stands in the store is known now. */
+  #show(peeks: readonly Peek[]): void {
+    if (peeks.length === 0) return;
+    const now = this.#context.store.clock.now();
+    const state = this.agenda.withOwnStock(this.#ledger.base(now), now);
+    for (const peek of peeks) peek.resolve(state);
   }
 
   /** Reads, and returns the plan that stands there although it was refused: to do it again could give back twice. */
