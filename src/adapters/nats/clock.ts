@@ -117,14 +117,12 @@ export function timeSource(link: Link, bucket: Bucket, monotonic: () => number):
   const fromMessage: AskTime = async () => {
     const slot = Math.floor(Math.random() * SCRATCH_KEYS);
     const before = monotonic();
-    const { data } = await link.request(
-      "write",
-      subjectOf(bucket.name, `${RESERVED_PREFIX}.clock.${slot}`),
-      "",
-      () => headers(),
-    );
+    const { seq } = await link.request("write", {
+      subject: subjectOf(bucket.name, `${RESERVED_PREFIX}.clock.${slot}`),
+      headersNow: () => headers(),
+      read: readAnswer,
+    });
     const after = monotonic();
-    const seq = readAnswer(data)["seq"];
     const answer = await link.ask("read", `$JS.API.STREAM.MSG.GET.${stream}`, { seq }, NO_MESSAGE);
     const message = answer?.["message"];
     // another process may have taken the same slot in between, and the bucket keeps only one message

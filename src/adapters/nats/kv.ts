@@ -1,4 +1,4 @@
-import { headers, type Msg, type MsgHdrs } from "@nats-io/nats-core";
+import { headers, type MsgHdrs } from "@nats-io/nats-core";
 import { InvalidArgumentError } from "../../core/errors.ts";
 import type { CasResult, Kv, KvEntry } from "../../core/kv.ts";
 import type { Bucket } from "./bucket.ts";
@@ -68,12 +68,22 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
   const permanent = reusableHeaders(["Nats-Expected-Last-Subject-Sequence"]);
   const expiring = reusableHeaders(["Nats-Expected-Last-Subject-Sequence", "Nats-TTL"]);
 
-  function write(key: string, value: Uint8Array, expected: number, ttl: string | undefined): Promise<CasResult> {
-    const headersNow = () => ttl === undefined ? permanent(`${expected}`) : expiring(`${expected}`, ttl);
-    return link.request("write", subjectOf(name, key), value, headersNow).then(resultOf);
+  function write(
+    key: string,
+    value: Uint8Array,
+    expected: number,
+    ttl: string | undefined,
+    read: (data: Uint8Array) => CasResult | Promise<CasResult>,
+  ): Promise<CasResult> {
+    return link.request("write", {
+      subject: subjectOf(name, key),
+      payload: value,
+      headersNow: () => ttl === undefined ? permanent(`${expected}`) : expiring(`${expected}`, ttl),
+      read,
+    });
   }
 
-  function resultOf({ data }: Msg): CasResult {
+  function resultOf(data: Uint8Array): CasResult {
     const answer = readAnswer(data);
     const { seq, error } = answer;
     if (!isAnswer(error) && typeof seq === "number" && seq > 0) return { ok: true, revision: seq };
@@ -84,7 +94,7 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
   /** The race may have been lost to a marker only, and then the key does not exist. */
   async function writeOverMarker(key: string, value: Uint8Array, ttl: string | undefined): Promise<CasResult> {
     const message = await last(key);
-    return message?.marker ? await write(key, value, message.revision, ttl) : { ok: false };
+    return message?.marker ? await write(key, value, message.revision, ttl, resultOf) : { ok: false };
   }
 
   const wakeSubject = (key: string) => `_ratesync.${name}.wake.${key}`;
@@ -99,9 +109,11 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
     compareAndSet: (key, value, expected, ttlMs) => {
       try {
         const ttl = bucket.allowMsgTtl ? ttlHeader(ttlMs) : undefined;
-        const writing = write(key, value, expected, ttl);
-        if (expected !== 0) return writing;
-        return writing.then((result) => result.ok ? result : writeOverMarker(key, value, ttl));
+        if (expected !== 0) return write(key, value, expected, ttl, resultOf);
+        return write(key, value, expected, ttl, (data) => {
+          const result = resultOf(data);
+          return result.ok ? result : writeOverMarker(key, value, ttl);
+        });
       } catch (error) {
         return Promise.reject(error);
       }

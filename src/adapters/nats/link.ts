@@ -1,8 +1,8 @@
-import type { Msg, MsgHdrs, NatsConnection, Status } from "@nats-io/nats-core";
+import type { NatsConnection, Status } from "@nats-io/nats-core";
 import { StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
 import { type Circumstances, toStoreError } from "./errors.ts";
-import { createRequests } from "./requests.ts";
+import { createRequests, type Question } from "./requests.ts";
 
 /** A connection as the modules of this folder use it: every request is bounded, and fails with a `StoreUnavailableError`. */
 export interface Link {
@@ -13,17 +13,10 @@ export interface Link {
   /** The same connection, for requests about this bucket: their errors name it. */
   about(bucket: string): Link;
   /**
-   * Sends one message and waits for the answer, for at most `timeoutMs`, which is `backendTimeoutMs` unless it is given.
-   * While the connection is being restored it waits for that first; a request that was on its way when the connection broke
+   * Asks and waits for the answer, for at most `timeoutMs`, which is `backendTimeoutMs` unless it is given. While the connection is being restored it waits for that first; a request that was on its way when the connection broke
    * fails at once.
    */
-  request(
-    doing: Circumstances["doing"],
-    subject: string,
-    payload?: Uint8Array | string,
-    headersNow?: () => MsgHdrs,
-    timeoutMs?: number,
-  ): Promise<Msg>;
+  request<T>(doing: Circumstances["doing"], question: Question<T>, timeoutMs?: number): Promise<T>;
   /** An answer of the JetStream API. Its errors are thrown, except the one with the code `but`: that is `undefined`. */
   ask(doing: Circumstances["doing"], subject: string, payload?: unknown, but?: number): Promise<Answer | undefined>;
   /** How often the connection was lost. */
@@ -101,33 +94,18 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
     });
   }
 
-  function send(
-    at: Link["at"],
-    doing: Circumstances["doing"],
-    timeout: number,
-    subject: string,
-    payload: Uint8Array | string | undefined,
-    headersNow: (() => MsgHdrs) | undefined,
-  ): Promise<Msg> {
-    return requests.send(subject, payload ?? NOTHING, headersNow, timeout).catch((error) => {
-      throw toStoreError(error, { ...at, doing });
-    });
-  }
-
-  async function sendWhenUp(
-    at: Link["at"],
-    doing: Circumstances["doing"],
-    timeout: number,
-    subject: string,
-    payload: Uint8Array | string | undefined,
-    headersNow: (() => MsgHdrs) | undefined,
-  ): Promise<Msg> {
+  async function sendWhenUp<T>(
+    { server, store }: Link["at"],
+    question: Question<T>,
+    timeoutMs: number,
+    inWords: (error: unknown) => Error,
+  ): Promise<T> {
     const start = performance.now();
-    if (!released && !connection.isClosed()) await restored(timeout);
-    const left = timeout - (performance.now() - start);
-    if (up && left >= 1) return await send(at, doing, left, subject, payload, headersNow);
-    const what = problem() ?? `the connection to ${at.server} was back only after ${timeout} ms.`;
-    throw new StoreUnavailableError(what, { store: at.store, outcome: "not_applied" });
+    if (!released && !connection.isClosed()) await restored(timeoutMs);
+    const left = timeoutMs - (performance.now() - start);
+    if (up && left >= 1) return await requests.send(question, left, inWords);
+    const what = problem() ?? `the connection to ${server} was back only after ${timeoutMs} ms.`;
+    throw new StoreUnavailableError(what, { store, outcome: "not_applied" });
   }
 
   function problem(): string | undefined {
@@ -136,8 +114,14 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
   }
 
   const linkAt = (at: Link["at"]): Link => {
-    const request: Link["request"] = (doing, subject, payload, headersNow, timeoutMs = at.timeoutMs) =>
-      (up ? send : sendWhenUp)(at, doing, timeoutMs, subject, payload, headersNow);
+    const words = new Map<Circumstances["doing"], (error: unknown) => Error>();
+    const inWords = (doing: Circumstances["doing"]) => {
+      const known = words.get(doing) ?? ((error: unknown) => toStoreError(error, { ...at, doing }));
+      words.set(doing, known);
+      return known;
+    };
+    const request: Link["request"] = (doing, question, timeoutMs = at.timeoutMs) =>
+      up ? requests.send(question, timeoutMs, inWords(doing)) : sendWhenUp(at, question, timeoutMs, inWords(doing));
     return {
       connection,
       at,
@@ -150,8 +134,11 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
         return problem();
       },
       async ask(doing, subject, payload, but) {
-        const message = await request(doing, subject, payload === undefined ? undefined : JSON.stringify(payload));
-        const answer = readAnswer(message.data);
+        const answer = await request(doing, {
+          subject,
+          payload: payload === undefined ? undefined : JSON.stringify(payload),
+          read: readAnswer,
+        });
         const error = answer["error"];
         if (!isAnswer(error)) return answer;
         if (but !== undefined && error["err_code"] === but) return undefined;
@@ -175,7 +162,6 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
 }
 
 const decoder = new TextDecoder();
-const NOTHING = new Uint8Array();
 
 /** Reads what should be a JSON object; what is not reads as an empty one. */
 export function readAnswer(data: Uint8Array): Answer {

@@ -60,7 +60,7 @@ export function createNatsPeers(link: Link, bucket: string): Peers {
           outcome: "not_applied",
         });
       }
-      return (await link.request("ask", subject, message, undefined, timeoutMs)).data;
+      return await link.request("ask", { subject, payload: message, read: (data) => data }, timeoutMs);
     },
   };
 }

@@ -7,25 +7,31 @@ import { systemClock } from "../system_clock.ts";
  * where `connection.request()` starts a timer, and makes an error with its stack, for each.
  */
 export interface Requests {
-  /** Sends one message and waits for its answer. Throws what `connection.request()` would. */
-  send(
-    subject: string,
-    payload: Uint8Array | string,
-    headersNow: (() => MsgHdrs) | undefined,
-    timeoutMs: number,
-  ): Promise<Msg>;
+  /** Sends one message, and resolves to what is read in its answer. Fails as `connection.request()` would, in other words. */
+  send<T>(question: Question<T>, timeoutMs: number, inWords: (error: unknown) => Error): Promise<T>;
   /** Everything that waits for an answer fails; with a subject, what was sent there. */
   fail(error: Error, subject?: string): void;
   /** Hears no more answers. */
   release(): void;
 }
 
+/** A message, and what its answer says. */
+export interface Question<T> {
+  readonly subject: string;
+  readonly payload?: Uint8Array | string | undefined;
+  readonly headersNow?: (() => MsgHdrs) | undefined;
+  /** Reads the data of the answer. What it throws is what is wrong. */
+  read(data: Uint8Array): T | Promise<T>;
+}
+
 interface Pending {
   readonly subject: string;
   readonly until: number;
-  resolve(message: Msg): void;
-  reject(error: Error): void;
+  answer(message: Msg): void;
+  fail(error: Error): void;
 }
+
+const NOTHING = new Uint8Array();
 
 const NO_RESPONDERS = 503;
 
@@ -41,11 +47,11 @@ export function createRequests(connection: NatsConnection): Requests {
   const alarm = createAlarm(systemClock, () => {
     const now = systemClock.now();
     let next = Infinity;
-    for (const [token, { until, reject }] of pending) {
-      if (until > now) next = Math.min(next, until);
+    for (const [token, request] of pending) {
+      if (request.until > now) next = Math.min(next, request.until);
       else {
         pending.delete(token);
-        reject(namedError("TimeoutError", "timeout"));
+        request.fail(namedError("TimeoutError", "timeout"));
       }
     }
     if (next < Infinity) alarm.glance(next);
@@ -55,7 +61,7 @@ export function createRequests(connection: NatsConnection): Requests {
     for (const [token, request] of [...pending]) {
       if (subject !== undefined && request.subject !== subject) continue;
       pending.delete(token);
-      request.reject(error);
+      request.fail(error);
     }
   }
 
@@ -70,8 +76,8 @@ export function createRequests(connection: NatsConnection): Requests {
     if (!request) return;
     pending.delete(token);
     if (message.data.length === 0 && message.headers?.code === NO_RESPONDERS) {
-      request.reject(namedError("NoRespondersError", `no responders: '${request.subject}'`));
-    } else request.resolve(message);
+      request.fail(namedError("NoRespondersError", `no responders: '${request.subject}'`));
+    } else request.answer(message);
   }
 
   function subscribe(): void {
@@ -80,19 +86,27 @@ export function createRequests(connection: NatsConnection): Requests {
   }
 
   return {
-    send(subject, payload, headersNow, timeoutMs) {
+    send(question, timeoutMs, inWords) {
       return new Promise((resolve, reject) => {
-        if (!subscription || subscription.isClosed()) subscribe();
+        const { subject, payload = NOTHING, headersNow } = question;
         const token = (++last).toString(36);
         const until = systemClock.now() + timeoutMs;
-        pending.set(token, { subject, until, resolve, reject });
+        const fail = (error: unknown) => reject(inWords(error));
         try {
+          if (!subscription || subscription.isClosed()) subscribe();
           const reply = `${inbox}.${token}`;
           connection.publish(subject, payload, headersNow ? { reply, headers: headersNow() } : { reply });
         } catch (error) {
-          pending.delete(token);
-          throw error;
+          return fail(error);
         }
+        const answer = ({ data }: Msg) => {
+          try {
+            resolve(question.read(data));
+          } catch (error) {
+            reject(error);
+          }
+        };
+        pending.set(token, { subject, until, answer, fail });
         alarm.glance(until);
       });
     },
