@@ -8,7 +8,7 @@ import type { Identity, Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
 import type { Caller, Outcome } from "./outcome.ts";
 import { leadOf, missOf, stepOf, whenToLook, whenToReserve } from "./pacing.ts";
-import { type Plan, planFor, planOf, type ResumeAt } from "./plan.ts";
+import { type Pacer, type Plan, planFor, planOf } from "./plan.ts";
 import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
 import type { Demand } from "./rules/rule.ts";
 import { silence } from "./silence.ts";
@@ -47,7 +47,7 @@ const TELL_AGAIN_MS = 500;
  * What there is to decide about one key, and what has been: who waits here, what is held or was granted ahead, what goes back,
  * and the work of others. Asks nobody. A class, as there is one for every key.
  */
-export class Agenda implements WaitingOwner {
+export class Agenda implements WaitingOwner, Pacer {
   readonly waiting: Waiting;
   /** The permits that this process holds and renews, where concurrency is limited. */
   readonly holdings: Holdings | undefined;
@@ -61,7 +61,7 @@ export class Agenda implements WaitingOwner {
   readonly #owner: AgendaOwner;
   readonly #identity: Identity;
   readonly #ledger: Ledger;
-  #undo: PendingUndo[] = [];
+  #undo = NOTHING_UNDONE;
   /** Who has to wait before anybody behind it is decided, as it was last decided. */
   #held: Caller | undefined;
   /** When to decide again about that one. */
@@ -182,13 +182,19 @@ export class Agenda implements WaitingOwner {
     if (this.ended === "abandoned") return Promise.resolve();
     this.holdings?.drop(grant.demand.permit);
     return new Promise((resolve) => {
-      this.#undo.push({ grant, unused, resolve });
+      this.#undoNext({ grant, unused, resolve });
       this.#resumeAt = -Infinity;
       const proceed = () => this.#owner.proceed(this.#context.store.clock.now());
       // Several that are taken back together are, whatever their order: nothing depends on what goes too.
       if (unused) void Promise.resolve().then(proceed);
       else proceed();
     });
+  }
+
+  #undoNext(undo: PendingUndo): void {
+    // Most keys never give anything back: they share an empty list.
+    if (this.#undo.length === 0) this.#undo = [undo];
+    else this.#undo.push(undo);
   }
 
   /** Answers everybody who waits, in order of arrival, and gives back what they had been granted, if that is to be written. */
@@ -248,7 +254,7 @@ export class Agenda implements WaitingOwner {
   #withAhead(prefetch: Prefetch, waiting: readonly Caller[], now: number, most: number): readonly Caller[] {
     // Who wants something else shall not come after what nobody has asked for.
     if (waiting.some(({ demand: { cost } }) => cost !== 1)) {
-      for (const grant of prefetch.clear()) this.#undo.push({ grant, unused: true, resolve: () => {} });
+      for (const grant of prefetch.clear()) this.#undoNext({ grant, unused: true, resolve: () => {} });
     }
     const { count, keepMs } = prefetch.wish(now);
     const room = Math.min(count, most - waiting.length);
@@ -273,7 +279,7 @@ export class Agenda implements WaitingOwner {
     const visit = this.turns?.guests(now, base.writers) ?? NO_VISIT;
     const terms = { now, horizon: now + reserveAheadMs, isFresh };
     const insight = own.undos.length > 0 ? this.#insight : undefined;
-    return planFor(rules, base, own, visit, terms, insight, this.#resumeAtAfter);
+    return planFor(rules, base, own, visit, terms, insight, this);
   }
 
   /** What is known of the grants in what is known to be stored. */
@@ -285,20 +291,15 @@ export class Agenda implements WaitingOwner {
 
   /** What another process has planned for this work, which was sent at `sentAt`; `undefined` if it was not this work. */
   planOf(work: Work<Caller>, verdict: Verdict, sentAt: number): Plan | undefined {
-    return planOf(this.#context.rules, work, verdict, sentAt, this.#resumeAtAfter);
+    return planOf(this.#context.rules, work, verdict, sentAt, this);
   }
 
-  /** For plans: when to decide again about the first one that was not decided. */
-  get #resumeAtAfter(): ResumeAt {
-    return (batch, requests, state) => {
-      const head = requests[batch.dealtWith];
-      if (!head || head.isAhead || batch.held === "doubt") return -Infinity;
-      return this.#whenToResume(batch, state, this.#context.store.clock.now(), head);
-    };
-  }
-
-  #whenToResume({ held, heldUntil, granted }: Batch<Caller>, state: State, now: number, head: Caller): number {
-    const { rules, random, reserveAheadMs } = this.#context;
+  /** When to decide again about the first one that was not decided. */
+  resumeAt({ dealtWith, held, heldUntil, granted }: Batch<Caller>, requests: readonly Caller[], state: State): number {
+    const head = requests[dealtWith];
+    if (!head || head.isAhead || held === "doubt") return -Infinity;
+    const { rules, random, reserveAheadMs, store: { clock } } = this.#context;
+    const now = clock.now();
     if (held === "time") {
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
       head.hold(heldUntil);
@@ -548,4 +549,4 @@ export class Agenda implements WaitingOwner {
 }
 
 const NO_VISIT = { all: [], next: undefined } as const;
-const NOTHING_UNDONE: readonly PendingUndo[] = [];
+const NOTHING_UNDONE: PendingUndo[] = []; // and nothing is ever put into it

@@ -90,7 +90,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
   const time = now - epoch;
   const limitsConcurrency = rules.some((rule) => rule.kind === "concurrency");
   const granted: { request: R; grant: Grant }[] = [];
-  const refused: { request: R; refusal: Refusal }[] = [];
+  let refused: { request: R; refusal: Refusal }[] = NOBODY;
   let parts = state.parts;
   let held: Batch<R>["held"];
   let heldUntil = Infinity;
@@ -107,7 +107,9 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
     // not want to wait starts then, too.
     const latest = Math.max(request.deadline, request.patient ? now : now + lead);
     if (permitsAreTaken ? !request.patient : from > latest) {
-      refused.push({ request, refusal: refusalOf(rules, { ...state, parts }, now, request.demand) });
+      const refusal = refusalOf(rules, { ...state, parts }, now, request.demand);
+      if (refused.length === 0) refused = [{ request, refusal }];
+      else refused.push({ request, refusal });
     } else if (from > horizon) {
       held = permitsAreTaken ? "permit" : "time";
       heldUntil = from;
@@ -125,6 +127,8 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
   }
   return { parts, mixes, granted, refused, dealtWith, held, heldUntil };
 }
+
+const NOBODY: never[] = []; // and nobody is ever put into it
 
 /** Until the next answer is here, if it is asked for a little later than it could be. */
 const TWO_ANSWERS = 2.25;

@@ -31,7 +31,7 @@ export async function eraseKeys(storeId: string, store: Store, options: EraseOpt
         store: storeId,
       },
     );
-  const bounded = <T>(call: Promise<T>) => limit.bound(call, timeoutMs, late);
+  const bounded = <T>(call: Promise<T>) => limit.bound(call, timeoutMs, { late });
   try {
     await bounded(store.open());
     const found = new Set(keys);

@@ -16,7 +16,7 @@ import {
   type Writer,
 } from "./state.ts";
 import type { Store } from "./store.ts";
-import type { TimeLimit } from "./time_limit.ts";
+import type { Bounded, TimeLimit } from "./time_limit.ts";
 import type { Trips } from "./trips.ts";
 
 /** Who writes. Unique for each process and registry. */
@@ -87,7 +87,7 @@ const LOST = { ok: false } as const;
  * One key of the store: what is known to stand there, and the conversation about it. One call at a time. A class, as there
  * is one for every key.
  */
-export class Ledger {
+export class Ledger implements Bounded {
   /** The key in the store. */
   readonly key: string;
   readonly #context: LedgerContext;
@@ -276,7 +276,8 @@ export class Ledger {
     return this.#revision > 0 && this.#session !== this.#context.store.session;
   }
 
-  #late(): StoreUnavailableError {
+  /** What is wrong when the store does not answer in time. */
+  late(): StoreUnavailableError {
     const { backendTimeoutMs, store, storeId } = this.#context;
     const advice =
       "Check that the server is up and reachable, or allow it more time with backend_timeout (backendTimeoutMs).";
@@ -292,7 +293,7 @@ export class Ledger {
     const entered = breaker.enter(isUrgent);
     let entry;
     try {
-      entry = await limit.bound(store.kv.get(this.key), backendTimeoutMs, () => this.#late());
+      entry = await limit.bound(store.kv.get(this.key), backendTimeoutMs, this);
       this.#answeredAt = store.clock.now();
       breaker.succeeded();
     } catch (error) {
@@ -348,7 +349,7 @@ export class Ledger {
     const sent = clock.now();
     try {
       const call = kv.compareAndSet(this.key, value, expected, ttlMs);
-      const result = await limit.bound(call, backendTimeoutMs / 2, () => this.#late());
+      const result = await limit.bound(call, backendTimeoutMs / 2, this);
       this.#answeredAt = clock.now();
       breaker.succeeded();
       const tookMs = this.#answeredAt - sent;

@@ -5,7 +5,7 @@ import type { Caller, Outcome } from "./outcome.ts";
  * its place until the next look at the line, but does not count.
  */
 export class Line implements Iterable<Caller> {
-  #all: Caller[] = [];
+  #all = NOBODY;
   #waiting = 0;
   #cost = 0;
   /** Nobody has to hear anything before that. */
@@ -51,7 +51,7 @@ export class Line implements Iterable<Caller> {
 
   /** They come last; they count already. */
   append(waiters: readonly Caller[]): void {
-    this.#all.push(...waiters);
+    this.#all = [...this.#all, ...waiters];
   }
 
   /** They come first; they count already. */
@@ -78,7 +78,7 @@ export class Line implements Iterable<Caller> {
 
   /** All leave. */
   clear(): void {
-    this.#all = [];
+    this.#all = NOBODY;
   }
 
   /** The waiter is to be decided. */
@@ -114,3 +114,5 @@ export class Line implements Iterable<Caller> {
     waiter.settle(outcome);
   }
 }
+
+const NOBODY: Caller[] = []; // and nobody is ever put into it

@@ -39,7 +39,7 @@ export class Loop implements Recipient, Visitor {
   readonly #owner: LoopOwner;
   readonly #identity: Identity;
   readonly #ledger: Ledger;
-  #peeks: Peek[] = [];
+  #peeks = NOBODY;
   #room: Room | undefined;
   #isRunning = false;
   #isInside = false;
@@ -83,12 +83,18 @@ export class Loop implements Recipient, Visitor {
 
   /** What stands in the store now. */
   peek(): Promise<State> {
-    return new Promise((resolve, reject) => this.#peeks.push({ resolve, reject }));
+    return new Promise((resolve, reject) => this.#peeks = [...this.#peeks, { resolve, reject }]);
   }
 
   /** Tells those who wanted to know what stands in the store. */
   tell(state: State): void {
-    for (const peek of this.#peeks.splice(0)) peek.resolve(state);
+    for (const peek of this.#takePeeks()) peek.resolve(state);
+  }
+
+  #takePeeks(): readonly Peek[] {
+    const peeks = this.#peeks;
+    this.#peeks = NOBODY;
+    return peeks;
   }
 
   /** Resolves when nothing is being written any more. To be called while it is running. */
@@ -143,7 +149,7 @@ export class Loop implements Recipient, Visitor {
       for (let now = clock.now(); this.#hasWork(now); now = clock.now()) {
         ledger.borrow(now);
         this.agenda.forgetHint();
-        this.#show(this.#peeks.splice(0));
+        this.#show(this.#takePeeks());
         const plan = this.agenda.plan(true);
         if (plan.changed) ledger.put(plan);
         this.#commit(plan);
@@ -191,7 +197,7 @@ export class Loop implements Recipient, Visitor {
     let pause = 1;
     let races = 0;
     let hasAsked = false;
-    const refused: Plan[] = [];
+    let refused: readonly Plan[] = NOTHING_REFUSED;
     while (agenda.ended !== "abandoned") {
       let isFresh = this.#isFresh && races === 0;
       if (this.#peeks.length > 0) {
@@ -223,7 +229,7 @@ export class Loop implements Recipient, Visitor {
       const isWritten = await this.#write(plan);
       this.#isGranting = false;
       if (isWritten) return this.#finish(plan);
-      refused.push(plan);
+      refused = [...refused, plan];
       this.#owner.meter.count("casFailures");
       if (races >= maxRetries) agenda.giveUp(tooManyRaces(storeId, races + 1));
       hasAsked = false;
@@ -255,7 +261,7 @@ export class Loop implements Recipient, Visitor {
   /** Returns what stands in the store of all that was refused. */
   async #read(): Promise<State | undefined> {
     const ledger = this.#ledger;
-    const peeks = this.#peeks.splice(0);
+    const peeks = this.#takePeeks();
     this.agenda.forgetHint();
     try {
       const written = await ledger.read(this.agenda.isUrgent);
@@ -341,10 +347,13 @@ export class Loop implements Recipient, Visitor {
 
   /** The store failed: everybody who waits for it hears so. */
   #fail(cause: unknown): void {
-    for (const peek of this.#peeks.splice(0)) peek.reject(cause);
+    for (const peek of this.#takePeeks()) peek.reject(cause);
     this.#isFresh = false;
     const mayHaveGranted = this.#isGranting && !isNotApplied(cause);
     this.#isGranting = false;
     this.agenda.fail(cause, mayHaveGranted);
   }
 }
+
+const NOBODY: readonly Peek[] = [];
+const NOTHING_REFUSED: readonly Plan[] = [];

@@ -36,8 +36,11 @@ export interface Plan {
   readonly mixes: boolean;
 }
 
-/** When the one that a batch has not decided is looked at again, in the state that it left. */
-export type ResumeAt = (batch: Batch<Caller>, requests: readonly Caller[], state: State) => number;
+/** Says how long to wait for what. */
+export interface Pacer {
+  /** When the one that a batch has not decided is looked at again, in the state that it left. */
+  resumeAt(batch: Batch<Caller>, requests: readonly Caller[], state: State): number;
+}
 
 /** The guests of a key, and whose turn to write is next. */
 export interface Visit {
@@ -56,9 +59,9 @@ export function planFor(
   { all, next }: Visit,
   terms: Terms,
   insight: Insight | undefined,
-  resumeAt: ResumeAt,
+  pacer: Pacer,
 ): Plan {
-  const verdicts: Decided[] = [];
+  const verdicts: Decided[] = all.length > 0 ? [] : NO_VERDICTS;
   let parts = base.parts;
   let latest = -Infinity;
   let isDoubtful = false;
@@ -85,10 +88,10 @@ export function planFor(
       verdict: { state, terms, granted, dealtWith, lastAt: lastOf(batch), isNext: guest === next },
     });
   };
-  const before = guests.filter(({ work }) => work.since < own.since);
-  for (const guest of before) welcome(guest);
+  let first = 0;
+  while (first < guests.length && guests[first]!.work.since < own.since) welcome(guests[first++]!);
   const batch = decide(own, insight && { ...insight, latest: Math.max(insight.latest, latest) });
-  for (const guest of guests.slice(before.length)) welcome(guest);
+  while (first < guests.length) welcome(guests[first++]!);
   const state = { ...base, parts };
   return {
     batch,
@@ -101,7 +104,7 @@ export function planFor(
     givesBack,
     decidedAt: terms.now,
     undone: own.undos.length,
-    resumeAt: resumeAt(batch, own.requests, state),
+    resumeAt: pacer.resumeAt(batch, own.requests, state),
     latest,
     mixes: batch.mixes,
   };
@@ -116,7 +119,7 @@ export function planOf(
   work: Work<Caller>,
   verdict: Verdict,
   decidedAt: number,
-  resumeAt: ResumeAt,
+  pacer: Pacer,
 ): Plan | undefined {
   const { requests, undos } = work;
   const batch = decideWork(rules, verdict.state, work, verdict.terms);
@@ -136,11 +139,13 @@ export function planOf(
     givesBack: false,
     decidedAt,
     undone: undos.length,
-    resumeAt: resumeAt(batch, requests, state),
+    resumeAt: pacer.resumeAt(batch, requests, state),
     latest: Infinity,
     mixes: false,
   };
 }
+
+const NO_VERDICTS: Decided[] = []; // and none is ever put into it
 
 /** What is taken for those who are still to come stands behind those who wait. */
 function ofThoseWhoWait({ dealtWith }: Batch<Caller>, requests: readonly Caller[]): Pick<Plan, "dealtWith" | "ahead"> {

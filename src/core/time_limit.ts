@@ -3,14 +3,21 @@ import type { Clock } from "./clock.ts";
 
 /** Bounds calls in time, as many at once as there are, with one timer for all of them. */
 export interface TimeLimit {
-  /** Settles as `call` does, or rejects with what `late` returns if that takes longer than `ms`. */
-  bound<T>(call: Promise<T>, ms: number, late: () => Error): Promise<T>;
+  /** Settles as `call` does, or rejects with what `caller` says of that if it takes longer than `ms`. */
+  bound<T>(call: Promise<T>, ms: number, caller: Bounded): Promise<T>;
+}
+
+/** Whose calls are bounded. */
+export interface Bounded {
+  /** What is wrong when a call takes too long. */
+  late(): Error;
 }
 
 interface Running {
   readonly number: number;
   readonly until: number;
-  expire(): void;
+  readonly caller: Bounded;
+  readonly reject: (error: Error) => void;
 }
 
 /** How many turns of the microtask queue a call may take before a timer is started for it. */
@@ -28,8 +35,10 @@ export function createTimeLimit(clock: Clock): TimeLimit {
     const now = clock.now();
     soonest = Infinity;
     for (const call of running) {
-      if (now >= call.until) call.expire();
-      else soonest = Math.min(soonest, call.until);
+      if (now >= call.until) {
+        running.delete(call);
+        call.reject(call.caller.late());
+      } else soonest = Math.min(soonest, call.until);
     }
     if (running.size > 0) alarm.glance(soonest);
   });
@@ -50,16 +59,9 @@ export function createTimeLimit(clock: Clock): TimeLimit {
   }
 
   return {
-    bound(call, ms, late) {
+    bound(call, ms, caller) {
       return new Promise((resolve, reject) => {
-        const own: Running = {
-          number: ++last,
-          until: clock.now() + ms,
-          expire() {
-            running.delete(own);
-            reject(late());
-          },
-        };
+        const own: Running = { number: ++last, until: clock.now() + ms, caller, reject };
         if (running.size === 0) soonest = Infinity;
         running.add(own);
         soonest = Math.min(soonest, own.until);

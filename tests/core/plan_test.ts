@@ -13,7 +13,7 @@ import type { Terms, Work } from "../../src/core/work.ts";
 const NOW = 1_000_000;
 const TERMS: Terms = { now: NOW, horizon: NOW + 1_000, isFresh: true };
 const NO_GUESTS = { all: [], next: undefined };
-const later = () => NOW + 10;
+const later = { resumeAt: () => NOW + 10 };
 
 /** What `owner` wants: so many permits or slots, since so many milliseconds. */
 function workOf(owner: string, count: number, since = NOW, more: Partial<Work<Caller>> = {}): Work<Caller> {

@@ -4,6 +4,7 @@ import type { CasResult, Kv, KvEntry } from "../../core/kv.ts";
 import type { Bucket } from "./bucket.ts";
 import { toStoreError } from "./errors.ts";
 import { type Answer, apiError, isAnswer, type Link, readAnswer } from "./link.ts";
+import type { Question } from "./requests.ts";
 
 /** "wrong last sequence", and the same while another write of the key is on its way through the cluster. */
 const CONFLICTS: ReadonlySet<unknown> = new Set([10_071, 10_164]);
@@ -68,19 +69,26 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
   const permanent = reusableHeaders(["Nats-Expected-Last-Subject-Sequence"]);
   const expiring = reusableHeaders(["Nats-Expected-Last-Subject-Sequence", "Nats-TTL"]);
 
-  function write(
-    key: string,
-    value: Uint8Array,
-    expected: number,
-    ttl: string | undefined,
-    read: (data: Uint8Array) => CasResult | Promise<CasResult>,
-  ): Promise<CasResult> {
-    return link.request("write", {
-      subject: subjectOf(name, key),
-      payload: value,
-      headersNow: () => ttl === undefined ? permanent(`${expected}`) : expiring(`${expected}`, ttl),
-      read,
-    });
+  /** A compare-and-set. A class, as functions for each would cost as much as sending it. */
+  class Write implements Question<CasResult> {
+    readonly subject: string;
+    constructor(
+      readonly key: string,
+      readonly payload: Uint8Array,
+      readonly expected: number,
+      readonly ttl: string | undefined,
+    ) {
+      this.subject = subjectOf(name, key);
+    }
+
+    headersNow(): MsgHdrs {
+      return this.ttl === undefined ? permanent(`${this.expected}`) : expiring(`${this.expected}`, this.ttl);
+    }
+
+    read(data: Uint8Array): CasResult | Promise<CasResult> {
+      const result = resultOf(data);
+      return result.ok || this.expected > 0 ? result : overMarker(this);
+    }
   }
 
   function resultOf(data: Uint8Array): CasResult {
@@ -92,9 +100,10 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
   }
 
   /** The race may have been lost to a marker only, and then the key does not exist. */
-  async function writeOverMarker(key: string, value: Uint8Array, ttl: string | undefined): Promise<CasResult> {
+  async function overMarker({ key, payload, ttl }: Write): Promise<CasResult> {
     const message = await last(key);
-    return message?.marker ? await write(key, value, message.revision, ttl, resultOf) : { ok: false };
+    if (!message?.marker) return { ok: false };
+    return await link.request("write", new Write(key, payload, message.revision, ttl));
   }
 
   const wakeSubject = (key: string) => `_ratesync.${name}.wake.${key}`;
@@ -109,11 +118,7 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
     compareAndSet: (key, value, expected, ttlMs) => {
       try {
         const ttl = bucket.allowMsgTtl ? ttlHeader(ttlMs) : undefined;
-        if (expected !== 0) return write(key, value, expected, ttl, resultOf);
-        return write(key, value, expected, ttl, (data) => {
-          const result = resultOf(data);
-          return result.ok ? result : writeOverMarker(key, value, ttl);
-        });
+        return link.request("write", new Write(key, value, expected, ttl));
       } catch (error) {
         return Promise.reject(error);
       }

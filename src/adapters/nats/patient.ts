@@ -51,7 +51,7 @@ export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise
     }
   }
 
-  function patiently<T>(call: (absent?: Absence) => Promise<T>): Promise<T> {
+  function patiently<T>(call: () => Promise<T>): Promise<T> {
     const since = performance.now();
     return call().catch((error) => again(call, since, error));
   }
@@ -61,11 +61,20 @@ export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise
       get: (key) => patiently(() => kv.get(key)),
       compareAndSet(key, value, expected, ttlMs) {
         const { losses } = link;
-        return patiently((absent) => {
-          // A new bucket counts from 1, and so does a server that has lost it: there the same number is somebody else's.
-          if (expected > 0 && (absent === "bucket" || link.losses !== losses)) return Promise.resolve({ ok: false });
-          return kv.compareAndSet(key, value, expected, ttlMs);
-        });
+        const since = performance.now();
+        return kv.compareAndSet(key, value, expected, ttlMs).catch((error) =>
+          again(
+            (absent) => {
+              // A new bucket counts from 1, and so does a server that has lost it: there the same number is somebody else's.
+              if (expected > 0 && (absent === "bucket" || link.losses !== losses)) {
+                return Promise.resolve({ ok: false });
+              }
+              return kv.compareAndSet(key, value, expected, ttlMs);
+            },
+            since,
+            error,
+          )
+        );
       },
       delete: (key) => patiently(() => kv.delete(key)),
       keys: (prefix) => kv.keys(prefix),

@@ -19,7 +19,8 @@ export interface Requests {
 export interface Question<T> {
   readonly subject: string;
   readonly payload?: Uint8Array | string | undefined;
-  readonly headersNow?: (() => MsgHdrs) | undefined;
+  /** What to send with it, as it is sent. */
+  headersNow?(): MsgHdrs;
   /** Reads the data of the answer. What it throws is what is wrong. */
   read(data: Uint8Array): T | Promise<T>;
 }
@@ -27,8 +28,7 @@ export interface Question<T> {
 interface Pending {
   readonly subject: string;
   readonly until: number;
-  answer(message: Msg): void;
-  fail(error: Error): void;
+  settle(outcome: Msg | Error): void;
 }
 
 const NOTHING = new Uint8Array();
@@ -51,7 +51,7 @@ export function createRequests(connection: NatsConnection): Requests {
       if (request.until > now) next = Math.min(next, request.until);
       else {
         pending.delete(token);
-        request.fail(namedError("TimeoutError", "timeout"));
+        request.settle(namedError("TimeoutError", "timeout"));
       }
     }
     if (next < Infinity) alarm.glance(next);
@@ -61,7 +61,7 @@ export function createRequests(connection: NatsConnection): Requests {
     for (const [token, request] of [...pending]) {
       if (subject !== undefined && request.subject !== subject) continue;
       pending.delete(token);
-      request.fail(error);
+      request.settle(error);
     }
   }
 
@@ -76,8 +76,8 @@ export function createRequests(connection: NatsConnection): Requests {
     if (!request) return;
     pending.delete(token);
     if (message.data.length === 0 && message.headers?.code === NO_RESPONDERS) {
-      request.fail(namedError("NoRespondersError", `no responders: '${request.subject}'`));
-    } else request.answer(message);
+      request.settle(namedError("NoRespondersError", `no responders: '${request.subject}'`));
+    } else request.settle(message);
   }
 
   function subscribe(): void {
@@ -88,25 +88,29 @@ export function createRequests(connection: NatsConnection): Requests {
   return {
     send(question, timeoutMs, inWords) {
       return new Promise((resolve, reject) => {
-        const { subject, payload = NOTHING, headersNow } = question;
+        const { subject, payload = NOTHING } = question;
         const token = (++last).toString(36);
         const until = systemClock.now() + timeoutMs;
-        const fail = (error: unknown) => reject(inWords(error));
         try {
           if (!subscription || subscription.isClosed()) subscribe();
           const reply = `${inbox}.${token}`;
-          connection.publish(subject, payload, headersNow ? { reply, headers: headersNow() } : { reply });
+          connection.publish(
+            subject,
+            payload,
+            question.headersNow ? { reply, headers: question.headersNow() } : { reply },
+          );
         } catch (error) {
-          return fail(error);
+          return reject(inWords(error));
         }
-        const answer = ({ data }: Msg) => {
+        const settle = (outcome: Msg | Error) => {
+          if (outcome instanceof Error) return reject(inWords(outcome));
           try {
-            resolve(question.read(data));
+            resolve(question.read(outcome.data));
           } catch (error) {
             reject(error);
           }
         };
-        pending.set(token, { subject, until, answer, fail });
+        pending.set(token, { subject, until, settle });
         alarm.glance(until);
       });
     },
