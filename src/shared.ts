@@ -246,7 +246,7 @@ export function getLimiter(id: string): Limiter {
  * import { configureStore, listStores } from "@ratesync/core";
  *
  * configureStore("listed", { engine: "memory" });
- * console.log(listStores()["listed"]); // { engine: "memory", initialized: false }
+ * console.log(listStores()["listed"]); // { engine: "memory", initialized: false, circuitBreaker: "closed" }
  * ```
  */
 export function listStores(): Readonly<Record<string, StoreListing>> {

@@ -208,8 +208,9 @@ function describe(finding: Finding): string {
   if (finding.kind === "damaged") {
     return `its stored value was damaged (${finding.problem}). It counts as used up, and recovers as time passes.`;
   }
-  return `another process has other rules for it (${shown(finding.theirs)}, here ${
+  return `its stored value was written by other rules (${shown(finding.theirs)}, here ${
     shown(finding.ours)
-  }). Both count in the same ` +
-    `state, and each process applies its own rules: deploy the same configuration everywhere.`;
+  }): by another ` +
+    `process, or before this one was configured anew. Both count in the same state, and each process applies its own ` +
+    `rules: deploy the same configuration everywhere.`;
 }

@@ -38,6 +38,8 @@ const MOST = Number.MAX_SAFE_INTEGER;
 const NEAR_MS = 100;
 /** The least lateness that timers of a busy runtime can keep. */
 const LEAST_MARGIN_MS = 2;
+/** What adding fractions makes of nothing. */
+const ROUNDING = 1e-9;
 
 /**
  * A sliding window: never more than `limit` in any window of `windowMs`, by a log of grants.
@@ -79,13 +81,13 @@ export function windowRule(
       oldest -= 2;
       used += log[oldest + 1]!;
     }
-    while (used > allowed && oldest < log.length) {
+    while (used > allowed + ROUNDING && oldest < log.length) {
       at = Math.max(at, log[oldest]! + windowMs);
       used -= log[oldest + 1]!;
       oldest += 2;
     }
     // When all of it has expired nothing is used, whatever adding and subtracting fractions have left of it.
-    return oldest < log.length && used > allowed ? Infinity : at;
+    return oldest < log.length && used > allowed + ROUNDING ? Infinity : at;
   }
 
   return {
@@ -97,7 +99,7 @@ export function windowRule(
     initial: [],
     earliest: (log, now, { cost }) => fits(log, now, limit - cost),
     earliestBehind(log, now, ahead, { cost }) {
-      const windows = Math.max(0, Math.ceil((ahead + cost) / limit) - 1);
+      const windows = Math.max(0, Math.ceil((ahead + cost - ROUNDING) / limit) - 1);
       return fits(log, now, limit * (windows + 1) - ahead - cost) + windows * windowMs;
     },
     take(log, at, now, { cost }) {

@@ -379,6 +379,20 @@ test("windowRule() takes an expired log for empty, whatever adding and subtracti
   assertEquals(rule.earliest(log, at, demand(1)), at);
 });
 
+test("windowRule() grants all of its limit in fractions, whatever adding them makes of it", () => {
+  for (const [limit, cost, times] of [[2, 0.1, 20], [7, 0.7, 10], [1, 0.001, 1_000], [3, 0.3, 10]] as const) {
+    const rule = windowRule({ limit, windowMs: 60_000, reserveAheadMs: 0, timingMarginMs: 0 });
+    const asked = { cost, owner: "me", permit: 0 };
+    let log = rule.initial;
+    for (let i = 0; i < times; i++) {
+      assertEquals(rule.earliest(log, 1_000, asked), 1_000, `${i} of ${limit} by ${cost}`);
+      assertEquals(rule.earliestBehind(rule.initial, 1_000, i * cost, asked), 1_000);
+      log = rule.take(log, 1_000, 1_000, asked);
+    }
+    assertGreater(rule.earliest(log, 1_000, asked), 60_000);
+  }
+});
+
 test("windowRule().decode() takes no cost that no limit could have granted", () => {
   const rule = ruleOf({ limit: 1, windowMs: 1_000 });
   assertEquals(rule.decode([0, 1e308, 1, 1e308]), undefined);
