@@ -64,7 +64,9 @@ export class Agenda implements WaitingOwner, Pacer {
   #undo = NOTHING_UNDONE;
   /** Who has to wait before anybody behind it is decided, as it was last decided. */
   #held: Caller | undefined;
-  /** When to decide again about that one. */
+  /** Whether it waits for its time, and not for a permit. */
+  #awaitsTime = false;
+  /** When to decide again about it. */
   #resumeAt = -Infinity;
   /** Whether a hint has come since the store was last asked: then there is no pause before it is asked again. */
   #nudged = false;
@@ -343,6 +345,7 @@ export class Agenda implements WaitingOwner, Pacer {
     for (let i = 0; i < decided && i < plan.requests.length; i++) plan.requests[i]!.attempts++;
     waiting.line.advance(plan.requests, plan.dealtWith);
     this.#held = plan.requests[plan.dealtWith];
+    this.#awaitsTime = plan.batch.held === "time";
     this.#resumeAt = this.#nudged && plan.batch.held === "permit" ? -Infinity : plan.resumeAt;
     // The answer may have been on its way for longer than the lease lasts: somebody else may hold the permits by now.
     const isOver = holdings !== undefined && now >= holdings.leaseEnd(plan.state);
@@ -487,10 +490,12 @@ export class Agenda implements WaitingOwner, Pacer {
   listen(): void {
     const { kv, clock } = this.#context.store;
     this.#hints ??= new Hints(kv, this.#ledger.key, () => {
+      this.#nudged = true;
+      // No permit makes the time come sooner, and whoever is nearest to the store would win the race for it.
+      if (this.#awaitsTime) return;
       // To take a free permit oneself takes one trip less than to have it taken.
       const now = clock.now();
       this.turns?.hear(now);
-      this.#nudged = true;
       this.#resumeAt = -Infinity;
       this.#owner.proceed(now);
     });
