@@ -1,4 +1,4 @@
-import { checkOptions, checkTimeout, shown } from "./core/arguments.ts";
+import { checkMethods, checkOptions, checkTimeout, shown } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
 import { TOGETHER, type Together } from "./core/limiter.ts";
 import type { RateLimitResult } from "./core/result.ts";
@@ -197,13 +197,14 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
       });
     }
     this.strategy = strategy;
-    this.#rateSync = rateSync;
+    const methods = ["checkLimiter", "checkMultiLimiters", "getLimiter", "tryAcquire"] as const;
+    this.#rateSync = checkMethods(rateSync, "rateSync", "registry", ...methods);
   }
 
   /**
    * Takes a slot of the limiters for these identifiers, as the strategy says, or of none of them. The limiters are asked
    * in the order in which they were given. With `any_must_pass` one slot is taken, from the first that has one; if none
-   * has, it waits for the one that should have one first.
+   * has, it waits for the one that should have one first, and then asks the others once more.
    *
    * Permits of a concurrency limit must be released: `await using` does it.
    *
@@ -261,9 +262,17 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     if (!first) return composed(asked(), "all", () => Promise.resolve());
     const [{ id, key, name, timeoutMs }] = first;
     const options = { key, timeoutMs, signal, [TOGETHER]: together };
-    const result = await this.#rateSync.tryAcquire(id, options);
-    const results = asked().map((entry) => entry[0] === name ? [name, result] as const : entry);
-    return composed(results, result.allowed ? null : "all", result.release);
+    const results = new Map(asked());
+    let result = await this.#rateSync.tryAcquire(id, options);
+    results.set(name, result);
+    // While it waited for that one, another one may have got something: nobody knows when a permit comes back.
+    for (const [other] of refusals) {
+      if (result.allowed) break;
+      if (other.name === name) continue;
+      result = await this.#rateSync.tryAcquire(other.id, { ...options, key: other.key, timeoutMs: 0 });
+      results.set(other.name, result);
+    }
+    return composed([...results], result.allowed ? null : "all", result.release);
   }
 
   /** What the limiters have left, as far as their stores can say: the verdict does not depend on it any more. */

@@ -106,7 +106,7 @@ export type StandaloneLimiterOptions =
  * const upload: StandaloneLimiter = createLimiter("upload", memoryStore(), { maxConcurrent: 2 });
  * const permit = await upload.acquire();
  * await upload.close();
- * console.log(permit.lost); // false
+ * console.log(permit.lost); // true: close() has given it back
  * ```
  */
 export interface StandaloneLimiter extends Limiter, AsyncDisposable {
@@ -140,6 +140,12 @@ export interface StandaloneLimiter extends Limiter, AsyncDisposable {
 export function createLimiter(id: string, store: LimiterStore, options: StandaloneLimiterOptions): StandaloneLimiter {
   const checked = checkOptions(id, options);
   if (!store?.kv || !store.clock) throw refused(id, "store", "an object with kv and clock", shown(store));
+  if (!hasMethods(store.kv, "get", "compareAndSet", "delete", "keys")) {
+    throw refused(id, "store.kv", "a Kv: { get, compareAndSet, delete, keys }", shown(store.kv));
+  }
+  if (!hasMethods(store.clock, "now", "sleep")) {
+    throw refused(id, "store.clock", "a Clock: { now, sleep }", shown(store.clock));
+  }
   const localClock = store.localClock ?? store.clock;
   const logger = checked.logger ?? consoleLogger;
   const { random } = Math;
@@ -226,8 +232,13 @@ const OPTIONS: Readonly<Record<string, Demand>> = {
   retryIntervalMs: DURATION,
   maxRetries: COUNT,
   rates: { expected: "a list of { limit, windowMs }", fits: Array.isArray },
-  logger: { expected: "a Logger", fits: (value) => typeof value === "object" && value !== null },
+  logger: { expected: "a Logger: { info, warn, error }", fits: (value) => hasMethods(value, "info", "warn", "error") },
 };
+
+function hasMethods(value: unknown, ...names: readonly string[]): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return names.every((name) => typeof Reflect.get(value, name) === "function");
+}
 
 function refused(id: string, name: string, expected: string, received: string): ConfigValidationError {
   return new ConfigValidationError(`Limiter '${id}': ${name} must be ${expected}, got ${received}.`, {

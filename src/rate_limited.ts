@@ -1,4 +1,4 @@
-import { checkTimeout, shown } from "./core/arguments.ts";
+import { checkMethods, checkTimeout, shown } from "./core/arguments.ts";
 import { InvalidArgumentError, LimiterNotFoundError } from "./core/errors.ts";
 import type { Limiter } from "./core/limiter.ts";
 import { isMissingAllowed, type LimiterRequest } from "./multi.ts";
@@ -169,14 +169,14 @@ export type RateLimitedFunction<This, Args extends readonly unknown[], Result> =
 /**
  * A standard (TC39) decorator for methods that return a promise.
  *
- * @typeParam Needed The arguments that the method must have at least.
+ * @typeParam Allowed What the arguments of the method must be.
  * @typeParam Refusal What the method must be allowed to resolve to: `null` in mode `try`.
  *
  * @example
  * ```ts
  * import { rateLimited, type RateLimitedDecorator } from "@ratesync/core";
  *
- * const limited: RateLimitedDecorator<[], never> = rateLimited("partner-api");
+ * const limited: RateLimitedDecorator<unknown[], never> = rateLimited("partner-api");
  * class Client {
  *   @limited
  *   fetch(path: string): Promise<string> {
@@ -186,9 +186,9 @@ export type RateLimitedFunction<This, Args extends readonly unknown[], Result> =
  * console.log(typeof new Client().fetch); // "function"
  * ```
  */
-export type RateLimitedDecorator<Needed extends readonly unknown[], Refusal> = <
+export type RateLimitedDecorator<Allowed extends readonly unknown[], Refusal> = <
   This,
-  Args extends readonly [...Needed, ...unknown[]],
+  Args extends Readonly<Allowed>,
   Result,
 >(
   method: RateLimitedFunction<This, Args, Result | Refusal>,
@@ -297,7 +297,7 @@ export function rateLimited<
   limiter: KnownLimiter<Text, NoInfer<LimiterId>> | LimiterChoice<Args, NoInfer<LimiterId>>,
   options?: RateLimitedModeOptions<Mode, LimiterId> & NoKeyOption,
 ): RateLimitedDecorator<
-  [PlaceholderOf<Text>] extends [never] ? Args : [ObjectForTemplate<Text>],
+  [PlaceholderOf<Text>] extends [never] ? [...Args, ...unknown[]] : [ObjectForTemplate<Text>],
   "try" extends Mode ? null : never
 >;
 /** A decorator with the option `key`. */
@@ -309,7 +309,7 @@ export function rateLimited<
 >(
   limiter: KnownLimiter<Text, NoInfer<LimiterId>>,
   options: RateLimitedModeOptions<Mode, LimiterId> & KeyOption<Args, NoInfer<Text>>,
-): RateLimitedDecorator<Args, "try" extends Mode ? null : never>;
+): RateLimitedDecorator<[...Args, ...unknown[]], "try" extends Mode ? null : never>;
 export function rateLimited(
   limiter: string | LimiterChoice<unknown[]>,
   ...rest: readonly [unknown?, unknown?]
@@ -407,7 +407,7 @@ function settingsOf(limiter: unknown, options: unknown = {}): Settings {
     mode,
     timeoutMs: timeoutMs === undefined ? undefined : checkTimeout(timeoutMs),
     runsWithout: isMissingAllowed(options, "run"),
-    rateSync: rateSync ?? shared,
+    rateSync: rateSync === undefined ? shared : checkMethods(rateSync, "rateSync", "registry", "getLimiter"),
   };
 }
 

@@ -10,7 +10,7 @@ import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import { maskStoreOptions } from "./config/secrets.ts";
 import { sectionInCode } from "./config/section.ts";
 import { checkStoreOptions } from "./config/stores.ts";
-import { checkIdentifier, checkOptions } from "./core/arguments.ts";
+import { checkIdentifier, checkMethods, checkOptions } from "./core/arguments.ts";
 import { type CircuitBreaker, type CircuitBreakerState, createBreaker } from "./core/breaker.ts";
 import type { Clock } from "./core/clock.ts";
 import { createLimiter } from "./core/create_limiter.ts";
@@ -311,8 +311,9 @@ function configureAll(rateSync: RateSync, { stores = {}, limiters = {} }: RateSy
 }
 
 function createOpenRateSync(settings: RateSyncOptions): RateSync {
-  const { logger = consoleLogger, autoLoad = false } = checkOptions(settings);
-  let clock = settings.clock ?? systemClock;
+  const { logger = consoleLogger, autoLoad = false, clock: ownClock = systemClock } = checkOptions(settings);
+  checkMethods(logger, "logger", "logger", "info", "warn", "error");
+  let clock = checkMethods(ownClock, "clock", "clock", "now", "sleep");
   let world: World | undefined;
   const stores = new Map<string, StoreEntry>();
   const limiters = new Map<string, LimiterEntry>();
@@ -509,9 +510,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     listStores() {
       loadIfNothingIsConfigured();
       return Object.fromEntries([...stores].map(([id, { options, backend }]) => {
-        const initialized = [...limiters.values()].some(({ config, limiter }) =>
-          config.storeId === id && limiter?.initialized
-        );
+        const initialized = limitersInUse((config) => config.storeId === id).some((limiter) => limiter.initialized);
         return [id, {
           ...maskStoreOptions(completed(options)),
           engine: options.engine ?? "custom",
@@ -558,7 +557,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     async moveTo(next) {
       const opened = takeStores();
       world = next;
-      clock = next?.clock ?? settings.clock ?? systemClock;
+      clock = next?.clock ?? ownClock;
       const used = limitersInUse(() => true);
       await Promise.all(used.map((limiter) => limiter.move(contextOf(limiter.getConfig()))));
       await Promise.all(opened.map((store) => store.close()));

@@ -116,7 +116,7 @@ export type KnownLimiter<Text extends string, LimiterId extends string> = string
  */
 export type FittingLimiter<Text extends string, LimiterId extends string, Args extends readonly unknown[]> =
   [PlaceholderOf<Text>] extends [never] ? KnownLimiter<Text, LimiterId>
-    : [Args[0], 1] extends [ObjectForTemplate<Text>, Args["length"]] ? KnownLimiter<Text, LimiterId>
+    : [Args[0], Args["length"]] extends [ObjectForTemplate<Text>, 1] ? KnownLimiter<Text, LimiterId>
     : `the function's only argument must be an object with {${PlaceholderOf<Text>}}`;
 
 /**

@@ -263,6 +263,16 @@ test("any_must_pass waits for a permit where no time helps [CMP-6]", async () =>
   assertEquals(await left(), [0, 1]);
 });
 
+test("any_must_pass takes what another limiter has got while it waited for one in vain [CMP-4, CMP-6]", async () => {
+  const { clock, composite } = setUp("any_must_pass", { maxConcurrent: 1 }, { maxConcurrent: 1 });
+  const held = [await clock.runUntil(composite.check(WHO)), await clock.runUntil(composite.check(WHO))];
+  const waiting = composite.check(WHO, { timeoutMs: 1_000 });
+  await clock.advance(100);
+  await held[1]!.release();
+  const { allowed, triggeredBy, results } = await clock.runUntil(waiting);
+  assertEquals([allowed, triggeredBy, results.ip?.allowed, results.user?.allowed], [true, null, false, true]);
+});
+
 test("an abort ends the wait and leaves nothing taken [CMP-6]", async () => {
   for (const strategy of STRATEGIES) {
     const { clock, composite, left } = setUp(strategy, window(1), { ratePerSecond: 0.01 });

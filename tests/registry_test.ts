@@ -18,6 +18,7 @@ import type { LimiterOptions, StoreOptions } from "../src/config/options.ts";
 import type { Clock } from "../src/core/clock.ts";
 import {
   ConfigValidationError,
+  InvalidArgumentError,
   LimiterNotFoundError,
   RateLimiterAcquisitionError,
   RateLimiterAlreadyConfiguredError,
@@ -26,6 +27,7 @@ import {
 } from "../src/core/errors.ts";
 import type { Kv } from "../src/core/kv.ts";
 import type { Limiter } from "../src/core/limiter.ts";
+import type { Logger } from "../src/core/logger.ts";
 import { createRateSync, type RateSync } from "../src/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
 
@@ -377,6 +379,29 @@ test("a limiter that was replaced is closed with its store: who waits hears so, 
   assertEquals(first.lost, true);
   const next = await rateSync.acquire("job");
   assertEquals([next.degraded, next.lost], [false, false]);
+});
+
+test("a store stays listed as initialized when its limiter is replaced [STO-4]", async () => {
+  const { rateSync, clock } = setUp();
+  rateSync.configureStore("s", { kv: memoryKv(clock), clock });
+  rateSync.configureLimiter("job", { store: "s", ratePerSecond: 1 });
+  const limiter = rateSync.getLimiter("job");
+  await limiter.acquire();
+  rateSync.configureLimiter("job", { store: "s", ratePerSecond: 2, replace: true });
+  assertEquals(rateSync.listStores()["s"]?.initialized, true);
+});
+
+test("what is handed in has to be what it shall be used as, and is looked at before anything is kept [ERR-1]", () => {
+  const wrong: readonly (readonly [field: string, make: () => unknown])[] = [
+    ["logger", () => createRateSync({ logger: {} as Logger })],
+    ["logger", () => createRateSync({ logger: { info() {}, warn: 5 } as unknown as Logger })],
+    ["clock", () => createRateSync({ clock: Date as unknown as Clock })],
+    ["rateSync", () => front.rateLimited("job", () => 1, { rateSync: {} as RateSync })],
+    ["rateSync", () => new front.CompositeRateLimiter({ limiters: { a: "job" }, rateSync: {} as RateSync })],
+  ];
+  for (const [field, make] of wrong) {
+    assertEquals(assertThrows(make, InvalidArgumentError, "This is no").field, field);
+  }
 });
 
 test("limiters go by the settings of the store that took the place of theirs, and are the same ones [LIM-7]", () => {

@@ -1,3 +1,4 @@
+import { checkOptions } from "../core/arguments.ts";
 import type { ConfigValidationError } from "../core/errors.ts";
 import { type EnvironmentLookup, type ExpandedDocument, expandEnvironment } from "./environment.ts";
 import { checkId, describe, refuse, refuseValue, type Section, shownName } from "./section.ts";
@@ -76,7 +77,7 @@ const TOP_LEVEL = ["stores", "limiters", "http", "fastapi"] as const;
  * ```
  */
 export function parseConfiguration(text: string, options: ParseConfigurationOptions): Configuration {
-  const { file, environment, knownStores = [] } = options;
+  const { file, environment, knownStores = [] } = checkOptions(options);
   const document = expandEnvironment(parseToml(text, file), { environment, file });
   const root = sectionOf(document, document.root, { path: "", title: "Configuration" }, file);
   for (const key of Object.keys(document.root)) {

@@ -366,7 +366,8 @@ export type SlidingWindowOptions<Store extends string = string> = WindowOptions<
 
 /**
  * What `configureLimiter` takes, and what a `[limiters.<id>]` table is turned into. The algorithm decides what else belongs
- * to it; what contradicts it, or itself, does not compile.
+ * to it; what contradicts it, or itself, does not compile. Only when it runs it is found that a number is out of its range,
+ * that a list of rates is empty, or that `prefetch` stands beside permits or windows.
  *
  * @typeParam Store The ids of the stores that there are.
  *

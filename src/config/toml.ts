@@ -1,4 +1,5 @@
 import { parse as parseScalar } from "@std/toml";
+import { checkText } from "../core/arguments.ts";
 import { ConfigValidationError } from "../core/errors.ts";
 import { RESERVED_NAMES } from "./names.ts";
 
@@ -83,6 +84,7 @@ const MAXIMUM_DEPTH = 64;
  * ```
  */
 export function parseToml(text: string, file?: string): TomlTable {
+  checkText(text);
   const source = text.startsWith("\uFEFF") ? text.slice(1) : text;
   const root = newTable();
   const origins = new Map<TomlTable, Origin>([[root, "header"]]);

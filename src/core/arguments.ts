@@ -17,6 +17,18 @@ export function checkOptions<Options extends object>(options: Options): Options 
   });
 }
 
+/** What was handed in as `field`, if it has these methods; untyped code may give anything. */
+export function checkMethods<Value>(value: Value, field: string, what: string, ...methods: readonly string[]): Value {
+  const given: unknown = value;
+  const isObject = (typeof given === "object" && given !== null) || typeof given === "function";
+  if (isObject && methods.every((name) => typeof Reflect.get(given, name) === "function")) return value;
+  throw new InvalidArgumentError(`This is no ${what}`, {
+    field,
+    expected: `an object with ${methods.map((name) => `${name}()`).join(", ")}`,
+    received: shown(given),
+  });
+}
+
 /** The signal, if it is one: of any runtime and realm. */
 export function checkSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
   if (signal === undefined) return undefined;
@@ -56,6 +68,16 @@ export function checkTimeout(timeoutMs: unknown): number {
     "A timeout cannot be negative or not a number. Use 0 for one attempt without waiting, or leave it out",
     { field: "timeoutMs", expected: "a number of milliseconds >= 0", received: shown(timeoutMs) },
   );
+}
+
+/** The text of a configuration, if it is text. */
+export function checkText(text: unknown): string {
+  if (typeof text === "string") return text;
+  throw new InvalidArgumentError("A configuration is text", {
+    field: "text",
+    expected: "a string in TOML",
+    received: shown(text),
+  });
 }
 
 /** The cost, if it is one. */

@@ -41,6 +41,7 @@ import { freshState, type State } from "./state.ts";
 
 const CLOSED = "the limiter was closed, and has given it back.";
 const BEGUN_ANEW = "the limiter was reset, and has begun anew.";
+const MOVED = "the limiter has gone over to another store, as virtual time has begun or ended.";
 const NO_OPTIONS: AcquireOptions = {};
 /** What a `tryAcquire()` without options asks for. */
 const AT_ONCE: Wish = { cost: 1, timeoutMs: 0, signal: undefined };
@@ -596,7 +597,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   async #closeAndBeginAnew(): Promise<void> {
     const old = this.#life;
     this.#life = new Life(this.#shared, this, this.#newborn());
-    old.end(BEGUN_ANEW);
+    old.end(MOVED);
     await (await old.lastCell())?.close();
   }
 

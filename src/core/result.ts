@@ -52,7 +52,10 @@ export interface RateLimitFacts extends AsyncDisposable {
   readonly limit: number;
   /** How much of that is left after this request. */
   readonly remaining: number;
-  /** After how many milliseconds all of it is available again. */
+  /**
+   * After how many milliseconds all of it is available again. Never 0: where nothing is used, what one request would take,
+   * for a permit its lease.
+   */
   readonly resetInMs: number;
   /** Whether the store was down, so that nothing here is known for sure. */
   readonly degraded: boolean;
@@ -118,7 +121,10 @@ export interface LimiterState {
   readonly allowed: boolean;
   /** How much could be granted now. */
   readonly remaining: number;
-  /** When everything is available again, in milliseconds since the Unix epoch; never in the past. */
+  /**
+   * When everything is available again, in milliseconds since the Unix epoch. Always in the future: where nothing is used,
+   * what one request would take from now on, for a permit its lease.
+   */
   readonly resetAt: number;
   /** How much of the limit is in use. */
   readonly currentUsage: number;

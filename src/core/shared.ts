@@ -189,7 +189,7 @@ export function failure(id: string, cause: unknown, attempts: number): RateLimit
 /** What is thrown once the limiter `id` was closed. */
 export function closedError(id: string): RateLimiterAcquisitionError {
   return new RateLimiterAcquisitionError(
-    `Limiter '${id}' was closed. Ask the registry for it again with getLimiter().`,
+    `Limiter '${id}' was closed. Get it anew from its registry with getLimiter(), or make another one with createLimiter().`,
     { limiterId: id, attempts: 0, reason: "closed" },
   );
 }

@@ -1,4 +1,4 @@
-import { shown } from "../core/arguments.ts";
+import { checkOptions, shown } from "../core/arguments.ts";
 import { InvalidArgumentError } from "../core/errors.ts";
 import { defaultRegistry } from "../default_registry.ts";
 import type { RateSync } from "../registry.ts";
@@ -22,7 +22,8 @@ export interface RegistryOptions {
 }
 
 /** The access to the registry that is meant. */
-export function accessIn({ rateSync = defaultRegistry }: RegistryOptions): RegistryAccess {
+export function accessIn(options: RegistryOptions): RegistryAccess {
+  const { rateSync = defaultRegistry } = checkOptions(options);
   const access = accessTo(rateSync);
   if (access) return access;
   throw new InvalidArgumentError("This is no registry", {

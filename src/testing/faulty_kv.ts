@@ -1,6 +1,6 @@
 import { memoryKv } from "../adapters/memory.ts";
 import { systemClock } from "../adapters/system_clock.ts";
-import { shown } from "../core/arguments.ts";
+import { checkOptions, shown } from "../core/arguments.ts";
 import type { Clock } from "../core/clock.ts";
 import { InvalidArgumentError, StoreUnavailableError } from "../core/errors.ts";
 import type { CasResult, Kv } from "../core/kv.ts";
@@ -280,7 +280,7 @@ const KINDS: readonly Fault["kind"][] = [
  * ```
  */
 export function createFaultyKv(options: FaultyKvOptions = {}): FaultyKv {
-  const { clock = systemClock, seed = 1 } = options;
+  const { clock = systemClock, seed = 1 } = checkOptions(options);
   const behind = options.kv ?? memoryKv(clock);
   const sent = { get: 0, compareAndSet: 0, delete: 0, keys: 0, announce: 0 };
   const random = seededRandom(seed);
@@ -359,7 +359,7 @@ export function createFaultyKv(options: FaultyKvOptions = {}): FaultyKv {
       planned.push({ fault: checkFault(fault), left: times, operation, key });
     },
     setFaults(faults) {
-      script = typeof faults === "function" ? faults : drawFrom(faults, random);
+      script = typeof faults === "function" ? faults : drawFrom(checkOptions(faults), random);
     },
     clearFaults() {
       planned = [];

@@ -1,4 +1,6 @@
+import { shown } from "../core/arguments.ts";
 import type { Clock } from "../core/clock.ts";
+import { InvalidArgumentError } from "../core/errors.ts";
 
 /**
  * A {@link Clock} that stands still until it is told to move: then everything that sleeps on it wakes in order, at
@@ -34,7 +36,7 @@ const START = Date.UTC(2030, 0, 1);
 
 /** A {@link VirtualClock} that starts at `start`, in milliseconds since the Unix epoch; by default at the start of 2030. */
 export function createVirtualClock(start: number = START): VirtualClock {
-  let now = start;
+  let now = checkTime(start, "start", Number.NEGATIVE_INFINITY);
   let order = 0;
   const sleepers = new Set<Sleeper>();
 
@@ -79,7 +81,7 @@ export function createVirtualClock(start: number = START): VirtualClock {
       });
     },
     async advance(ms) {
-      const until = now + ms;
+      const until = now + checkTime(ms, "ms", 0);
       await settle();
       for (let sleeper = next(); sleeper && sleeper.until <= until; sleeper = next()) {
         wakeNext(sleeper);
@@ -98,6 +100,18 @@ export function createVirtualClock(start: number = START): VirtualClock {
       return await promise;
     },
   };
+}
+
+/** A number of milliseconds, if it is one: time never goes back. */
+function checkTime(ms: unknown, field: string, least: number): number {
+  if (typeof ms === "number" && Number.isFinite(ms) && ms >= least) return ms;
+  throw new InvalidArgumentError("This is no time to go on to", {
+    field,
+    expected: least === 0
+      ? "a finite number of milliseconds >= 0"
+      : "a finite number of milliseconds since the Unix epoch",
+    received: shown(ms),
+  });
 }
 
 /** What this module uses of the globals of Deno, Bun and Node. Other runtimes may lack it. */

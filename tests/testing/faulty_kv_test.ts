@@ -8,7 +8,16 @@ import {
   RateLimiterAcquisitionError,
   StoreUnavailableError,
 } from "../../mod.ts";
-import { createFaultyKv, createVirtualClock, type FaultName, type KvMessage } from "../../src/testing/mod.ts";
+import {
+  createFaultyKv,
+  createVirtualClock,
+  type FaultName,
+  type FaultRates,
+  type KvMessage,
+  resetAllLimiters,
+  useVirtualTime,
+} from "../../src/testing/mod.ts";
+import { parseToml } from "../../src/config/toml.ts";
 import { kvSuite } from "../support/kv_suite.ts";
 import { logBook } from "../support/nats_store.ts";
 
@@ -312,4 +321,13 @@ test("a limiter on a faulty store keeps its limit, and nobody waits for ever [TS
     const before = starts[i - 10];
     assert(before === undefined || start - before >= 1_000 - 10, `11 within ${start - before!} ms`);
   });
+});
+
+test("what untyped code gives in place of options is refused, and named", async () => {
+  const nothing = null as unknown as undefined;
+  assertThrows(() => createFaultyKv(nothing), InvalidArgumentError, "options");
+  assertThrows(() => createFaultyKv().setFaults(nothing as unknown as FaultRates), InvalidArgumentError, "options");
+  await assertRejects(() => useVirtualTime(nothing), InvalidArgumentError, "options");
+  await assertRejects(() => resetAllLimiters(nothing), InvalidArgumentError, "options");
+  assertThrows(() => parseToml(5 as unknown as string), InvalidArgumentError, "text");
 });

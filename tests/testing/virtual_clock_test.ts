@@ -1,6 +1,7 @@
-import { assertEquals, assertGreater, assertRejects } from "@std/assert";
+import { assertEquals, assertGreater, assertRejects, assertThrows } from "@std/assert";
 import { test } from "node:test";
 import "node:worker_threads"; // once it is loaded, Deno delivers messages earlier
+import { InvalidArgumentError } from "../../src/core/errors.ts";
 import { createRateSync } from "../../src/registry.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 
@@ -108,4 +109,16 @@ test("code that waits for a limiter is tested without waiting: a registry takes 
   };
   await clock.runUntil(sendThree());
   assertEquals(clock.now() - begun, 120_000);
+});
+
+test("createVirtualClock() and advance() refuse what is no time to go on to: it never goes back [TST-5]", async () => {
+  for (const start of [NaN, Infinity, "now" as unknown as number]) {
+    assertEquals(assertThrows(() => createVirtualClock(start), InvalidArgumentError).field, "start");
+  }
+  const clock = createVirtualClock(500);
+  for (const ms of [NaN, -1, Infinity]) {
+    assertEquals((await assertRejects(() => clock.advance(ms), InvalidArgumentError)).field, "ms");
+  }
+  await clock.advance(0);
+  assertEquals(clock.now(), 500);
 });

@@ -56,6 +56,10 @@ export function placeholders(text: string): void {
   rateLimited("any:{userId}", (userId: string) => userId);
   // @ts-expect-error: two arguments
   rateLimited("any:{userId}", (_: { userId: string }, more: number) => more);
+  // @ts-expect-error: who gives it two arguments is refused
+  rateLimited("any:{userId}", (_: { userId: string }, more?: number) => more);
+  // @ts-expect-error: nobody knows how many arguments it gets
+  rateLimited("any:{userId}", (...all: { userId: string }[]) => all.length);
   // @ts-expect-error: who calls it without an argument gives no user
   rateLimited("any:{userId}", (message?: { userId: string }) => message);
   // Of a text that is only known at run time nothing is known.
@@ -114,6 +118,12 @@ export class Methods {
   @rateLimited("any:{customer.id}")
   async template({ item }: Order): Promise<string> {
     return await Promise.resolve(item);
+  }
+
+  // @ts-expect-error: two arguments
+  @rateLimited("any:{customer.id}")
+  async twoArguments({ item }: Order, n: number): Promise<string> {
+    return await Promise.resolve(item.repeat(n));
   }
 
   // @ts-expect-error: nothing under this path

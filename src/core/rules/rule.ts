@@ -67,7 +67,7 @@ export interface Usage {
   readonly limit: number;
   /** How much a request could take now. */
   readonly remaining: number;
-  /** When everything is available again, a request that is made now included. */
+  /** When everything is available again; where nothing is used, when it would be after a request that is made now. */
   readonly resetAt: number;
 }
 
