@@ -112,7 +112,10 @@ export interface StoreListing {
 export interface LimiterListing extends Omit<LimiterConfig, "id"> {
   /** Whether it has opened its store. */
   readonly initialized: boolean;
-  /** What it has done in this process, with all its keys together; `null` before it is used for the first time. */
+  /**
+   * What it has done in this process since it was configured, with all its keys together; `null` before somebody asked for
+   * it, and after `close()`.
+   */
   readonly metrics: RateLimiterMetrics | null;
 }
 
