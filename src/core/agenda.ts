@@ -221,7 +221,7 @@ export class Agenda implements WaitingOwner, Pacer {
     const { leaseMs, reserveAheadMs, limitsRate, lateness, toleranceMs } = this.#context;
     const { prefetch, holdings } = this;
     const identity = this.#identity;
-    holdings?.check(this.#ledger.known, now);
+    holdings?.check(this.#ledger.known, this.#latestTime(now));
     const waiting = this.waiting.line.unanswered(most);
     const [first] = waiting;
     const requests = prefetch ? this.#withAhead(prefetch, waiting, now, most) : waiting;
@@ -319,6 +319,12 @@ export class Agenda implements WaitingOwner, Pacer {
   leadAt(now: number): number {
     const { trips, toleranceMs } = this.#context;
     return leadOf(this.turns?.answers(now) ?? trips, toleranceMs, this.waiting.missed, now);
+  }
+
+  /** The latest that it may be by the clock of the others: a lease is over when it may be over for them. */
+  #latestTime(now: number): number {
+    const { store } = this.#context;
+    return store.isClockStale === true ? now + (store.readClock?.().errorMs ?? 0) : now;
   }
 
   /** Whether others have taken permits while the waiter waited for one, or may have. */
@@ -520,7 +526,7 @@ export class Agenda implements WaitingOwner, Pacer {
   /** Looks at everything that may be due. `runningSince`: since when somebody asks the store, if that is so. */
   wake(now: number, runningSince: number | undefined): void {
     const { waiting, prefetch } = this;
-    this.holdings?.check(this.#ledger.known, now);
+    this.holdings?.check(this.#ledger.known, this.#latestTime(now));
     const left = waiting.serveDue(now);
     if (left.length > 0) {
       // What is being written is about the head of the queue: that must stay as it is.

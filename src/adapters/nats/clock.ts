@@ -1,6 +1,7 @@
 import { headers } from "@nats-io/nats-core";
 import type { Clock } from "../../core/clock.ts";
 import { type Bucket, isAtLeast } from "./bucket.ts";
+import { absenceOf } from "./errors.ts";
 import { RESERVED_PREFIX, subjectOf } from "./kv.ts";
 import { isAnswer, type Link, readAnswer } from "./link.ts";
 
@@ -40,6 +41,11 @@ export interface ServerClock extends Clock {
   readonly isStale: boolean;
   /** Measures; calls that come while it measures share the result. Rejects if the server did not answer. */
   measure(): Promise<void>;
+  /**
+   * Measures if it is stale, again and again for up to `patienceMs` while nobody leads the bucket. Rejects if nobody knows what
+   * time it is: nothing is to be decided by such a clock, as others would go by what it says.
+   */
+  refresh(patienceMs: number): Promise<void>;
 }
 
 /** When a measurement is out of date, in milliseconds. It is then repeated on the next use, in the background. */
@@ -50,7 +56,10 @@ const MEASURE_EVERY_MS = 2_000;
  */
 const POOR_ERROR_MS = 5;
 const REPEAT_AFTER_MS = 50;
-/** When nothing should be decided before it was repeated: two clocks may be 5 ms further apart by then. */
+/** While nobody leads the bucket it is asked again after this long, and then more rarely. */
+const FIRST_PAUSE_MS = 10;
+const LONGEST_PAUSE_MS = 160;
+/** When nothing is decided before it was repeated: two clocks may be 5 ms further apart by then. */
 const STALE_AFTER_MS = 5_000;
 const SAMPLES = 8;
 /** One sample may have met a server, or this process, that stood still: then the time is only known to be in between. */
@@ -103,33 +112,47 @@ export function parseTimestamp(text: unknown): number | undefined {
 /**
  * How to ask for the time. From 2.10 on the leader of the bucket says it in the information about the stream, so all
  * processes on the bucket hear the same clock, whichever server each is connected to. Before, a message is stored and
- * the time at which it was stored is read.
+ * the time at which it was stored is read. Of several buckets the first says it, and the next one after a failure.
  */
-export function timeSource(link: Link, bucket: Bucket, monotonic: () => number): AskTime {
-  const stream = `KV_${bucket.name}`;
-  const fromInfo: AskTime = async () => {
+export function timeSource(
+  link: Link,
+  { serverVersion }: Pick<Bucket, "serverVersion">,
+  buckets: readonly string[],
+  monotonic: () => number,
+): AskTime {
+  const fromInfo = async (bucket: string) => {
     const before = monotonic();
-    const answer = await link.ask("read", `$JS.API.STREAM.INFO.${stream}`);
+    const answer = await link.ask("read", `$JS.API.STREAM.INFO.KV_${bucket}`);
     const after = monotonic();
     const server = parseTimestamp(answer?.["ts"]);
     return server === undefined ? undefined : { before, after, server };
   };
-  const fromMessage: AskTime = async () => {
+  const fromMessage = async (bucket: string) => {
     const slot = Math.floor(Math.random() * SCRATCH_KEYS);
     const before = monotonic();
     const { seq } = await link.request("write", {
-      subject: subjectOf(bucket.name, `${RESERVED_PREFIX}.clock.${slot}`),
+      subject: subjectOf(bucket, `${RESERVED_PREFIX}.clock.${slot}`),
       headersNow: () => headers(),
       read: readAnswer,
     });
     const after = monotonic();
-    const answer = await link.ask("read", `$JS.API.STREAM.MSG.GET.${stream}`, { seq }, NO_MESSAGE);
+    const answer = await link.ask("read", `$JS.API.STREAM.MSG.GET.KV_${bucket}`, { seq }, NO_MESSAGE);
     const message = answer?.["message"];
     // another process may have taken the same slot in between, and the bucket keeps only one message
     const server = isAnswer(message) ? parseTimestamp(message["time"]) : undefined;
     return server === undefined ? undefined : { before, after, server };
   };
-  return isAtLeast(bucket.serverVersion, [2, 10, 0]) ? fromInfo : fromMessage;
+  const askOne = isAtLeast(serverVersion, [2, 10, 0]) ? fromInfo : fromMessage;
+  let asked = 0;
+  return async () => {
+    try {
+      return await askOne(buckets[asked]!);
+    } catch (error) {
+      // One without a leader does not keep the keys of the others from knowing the time.
+      asked = (asked + 1) % buckets.length;
+      throw error;
+    }
+  };
 }
 
 /**
@@ -158,7 +181,10 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
     return at + ms;
   }
 
-  /** By how much the clock is set back while it is not known well: who is behind admits nothing that should have waited. */
+  /**
+   * By how much the clock is set back while it is not known well: one that was ahead would have to stand still once that is
+   * known, as it never goes back. Nothing is decided by it before.
+   */
   const cautionAt = (at: number) => at - measuredAt > STALE_AFTER_MS ? (at - measuredAt) * DRIFT : 0;
   const errorAt = (at: number) => offset === undefined ? Infinity : offset.errorMs + (at - measuredAt) * DRIFT;
 
@@ -193,7 +219,7 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
     return measuring;
   }
 
-  return {
+  const clock: ServerClock = {
     now() {
       if (offset === undefined) return local.now();
       const at = lastRead = monotonic();
@@ -218,5 +244,19 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
       return offset === undefined || lastRead - measuredAt > STALE_AFTER_MS;
     },
     measure,
+    async refresh(patienceMs) {
+      clock.now(); // says whether it is stale
+      if (!clock.isStale) return;
+      const until = monotonic() + patienceMs;
+      for (let pause = FIRST_PAUSE_MS;; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+        try {
+          return await measure();
+        } catch (error) {
+          if (absenceOf(error) !== "leader" || monotonic() + pause > until) throw error;
+        }
+        await local.sleep(pause);
+      }
+    },
   };
+  return clock;
 }

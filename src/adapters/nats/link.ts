@@ -32,9 +32,16 @@ export interface Link {
 /** An object that came over the wire: nothing in it is known until it was looked at. */
 export type Answer = Readonly<Record<string, unknown>>;
 
-/** Watches `connection`, and sends requests over it. */
-export function createLink(connection: NatsConnection, whole: Omit<Circumstances, "doing">, logger: Logger): Link {
+/** Watches `connection`, and sends requests over it. `isOwn`: it was opened here, and so is tried again for ever. */
+export function createLink(
+  connection: NatsConnection,
+  whole: Omit<Circumstances, "doing">,
+  logger: Logger,
+  isOwn: boolean,
+): Link {
   let up = !connection.isClosed();
+  /** Why it was not back at the last try, as far as the server has said. */
+  let reason: string | undefined;
   let released = false;
   let losses = 0;
   const waiting = new Set<() => void>();
@@ -54,13 +61,17 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
 
   function observe(status: Status): void {
     switch (status.type) {
+      // Some transports say so at every try that fails, and others once for each of them when one has succeeded.
       case "disconnect":
+        if (!up) return;
         up = false;
         losses++;
-        logger.warn(`Store '${whole.store}': lost the connection to ${whole.server}; trying again until it is back`);
+        logger.warn(`Store '${whole.store}': lost the connection to ${whole.server}; ${isOwn ? AGAIN : HANDED_IN}`);
         return lose();
       case "reconnect":
+        if (up) return;
         up = true;
+        reason = undefined;
         logger.info(`Store '${whole.store}': connected to ${connection.getServer()} again`);
         goOn();
         return reconnected.forEach((callback) => callback());
@@ -68,6 +79,10 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
         return logger.warn(`Store '${whole.store}': ${whole.server} stopped answering; reconnecting`);
       case "close":
         up = false;
+        logger.error(
+          `Store '${whole.store}': the connection to ${whole.server} was closed, and is not tried again. Configure the store ` +
+            `with an open one, with replace: true.`,
+        );
         goOn();
         return lose();
       case "error":
@@ -77,8 +92,16 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
           if (subject !== undefined) requests.fail(status.error, subject);
           return logger.debug?.(`Store '${whole.store}': ${status.error.message}`);
         }
-        return logger.warn(toStoreError(status.error, { ...whole, doing: "connect" }).message);
+        return explain(toStoreError(status.error, { ...whole, doing: "connect" }).message);
     }
+  }
+
+  /** A connection that is tried again fails for the same reason again and again. */
+  function explain(message: string): void {
+    const words = message.replace(`Store '${whole.store}': `, "");
+    if (words === reason) return;
+    if (!up) reason = words;
+    logger.warn(message);
   }
 
   /** Resolves when the connection is up or closed, or after `ms`. */
@@ -110,7 +133,11 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
 
   function problem(): string | undefined {
     if (released || connection.isClosed()) return `the connection to ${whole.server} was closed. Open another one.`;
-    return up ? undefined : `the connection to ${whole.server} is down. It is tried again by itself.`;
+    if (up) return undefined;
+    const why = reason === undefined ? "." : `: ${reason}`;
+    return `the connection to ${whole.server} is down${why} It is tried again ${
+      isOwn ? "by itself" : "as often as it was told"
+    }.`;
   }
 
   const linkAt = (at: Link["at"]): Link => {
@@ -160,6 +187,9 @@ export function createLink(connection: NatsConnection, whole: Omit<Circumstances
 
   return linkAt(whole);
 }
+
+const AGAIN = "trying again until it is back";
+const HANDED_IN = "it was handed in, and is tried again as often as it was told";
 
 const decoder = new TextDecoder();
 

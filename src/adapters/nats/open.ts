@@ -10,7 +10,7 @@ import { type Circumstances, toStoreError } from "./errors.ts";
 import type { NatsKv } from "./kv.ts";
 import { createLink } from "./link.ts";
 import type { NatsConnectionLike } from "./options.ts";
-import { openPartitions } from "./partitions.ts";
+import { openPartitions, partitionWishes } from "./partitions.ts";
 import { createNatsPeers } from "./peers.ts";
 import type { ConnectionPlan } from "./plan.ts";
 
@@ -89,8 +89,10 @@ async function openInTurn(request: OpenRequest, at: Circumstances): Promise<Open
   const owned = isPlan(source);
   // What was handed in is a NatsConnection, though maybe of another copy of nats-core than this one.
   const connection = owned ? await connectNats(source, timeoutMs) : source as NatsConnection;
-  const link = createLink(connection, at, logger);
+  const link = createLink(connection, at, logger, owned);
+  const peers = createNatsPeers(link, request.bucket.name);
   const close = async () => {
+    peers.release();
     link.release();
     if (owned) await closeConnection(connection, timeoutMs);
   };
@@ -107,8 +109,9 @@ async function openInTurn(request: OpenRequest, at: Circumstances): Promise<Open
     const values = await openPartitions(link, request.bucket, request.partitions, logger);
     const { bucket } = values;
     const monotonic = () => performance.now();
+    const names = partitionWishes(request.bucket, request.partitions).map(({ name }) => name);
     const clock = request.serverClock
-      ? createServerClock(timeSource(link, bucket, monotonic), request.local, monotonic)
+      ? createServerClock(timeSource(link, bucket, names, monotonic), request.local, monotonic)
       : undefined;
     await clock?.measure();
     // it may have led to another server, with another clock
@@ -120,7 +123,7 @@ async function openInTurn(request: OpenRequest, at: Circumstances): Promise<Open
         return values.bucket;
       },
       kv: values.kv,
-      peers: createNatsPeers(link, bucket.name),
+      peers,
       clock,
       get session() {
         return link.losses;

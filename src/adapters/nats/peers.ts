@@ -1,3 +1,4 @@
+import type { Subscription } from "@nats-io/nats-core";
 import { StoreUnavailableError } from "../../core/errors.ts";
 import type { Peers } from "../../core/peers.ts";
 import type { Link } from "./link.ts";
@@ -7,11 +8,18 @@ const ADDRESS = /^(\w{1,32})-(\w{1,16})$/;
 
 const NOTHING = new Uint8Array();
 
+/** {@link Peers}, until they are not needed any more. */
+export interface NatsPeers extends Peers {
+  /** Nobody is answered any more: who is served on the same connection later answers. */
+  release(): void;
+}
+
 /**
  * {@link Peers} that talk over core NATS. A process has one subscription for all of its addresses, which begin with its
  * name. A user who may not use the subjects has none, and everything works without.
  */
-export function createNatsPeers(link: Link, bucket: string): Peers {
+export function createNatsPeers(link: Link, bucket: string): NatsPeers {
+  const subscriptions: Subscription[] = [];
   const served = new Map<string, Parameters<Peers["serve"]>[1]>();
   const names = new Set<string>();
   /** Who was asked last is likely to be asked again. */
@@ -27,7 +35,7 @@ export function createNatsPeers(link: Link, bucket: string): Peers {
 
   function subscribe(name: string): void {
     names.add(name);
-    link.connection.subscribe(`_ratesync.${bucket}.peer.${name}.*`, {
+    const subscription = link.connection.subscribe(`_ratesync.${bucket}.peer.${name}.*`, {
       callback(error, message) {
         if (error !== null || message.reply === undefined) return;
         const address = `${name}-${message.subject.slice(message.subject.lastIndexOf(".") + 1)}`;
@@ -37,6 +45,7 @@ export function createNatsPeers(link: Link, bucket: string): Peers {
         }).catch(() => {}); // whoever asked goes on by itself
       },
     });
+    subscriptions.push(subscription);
   }
 
   return {
@@ -61,6 +70,12 @@ export function createNatsPeers(link: Link, bucket: string): Peers {
         });
       }
       return await link.request("ask", { subject, payload: message, read: (data) => data }, timeoutMs);
+    },
+
+    release() {
+      for (const subscription of subscriptions.splice(0)) subscription.unsubscribe();
+      served.clear();
+      names.clear();
     },
   };
 }

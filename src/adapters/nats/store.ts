@@ -10,9 +10,6 @@ import type { OpenedNats } from "./open.ts";
 import type { NatsConnectionLike, NatsStoreOptions } from "./options.ts";
 import { connectionPlan } from "./plan.ts";
 
-/** A failure that comes as soon as this is a server that has no leader at the moment, which what comes next waits for. */
-const UNANSWERED_MS = 40;
-
 /**
  * What {@link natsStore} needs besides its options.
  *
@@ -82,6 +79,7 @@ export interface NatsStore extends Store {
 export function natsStore(options: NatsStoreOptions, context: NatsStoreContext): NatsStore {
   const { id, logger, clock: local = systemClock } = context;
   const source = connectionPlan(options) ?? options.connection;
+  const timeoutMs = options.backendTimeoutMs ?? NATS_DEFAULTS.backendTimeoutMs;
   let opening: Promise<OpenedNats> | undefined;
   let opened: OpenedNats | undefined;
   // outlives a close: a clock never goes back
@@ -120,7 +118,7 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
         ttlMs: options.bucketTtlMs ?? NATS_DEFAULTS.bucketTtlMs,
       },
       partitions: options.partitions ?? NATS_DEFAULTS.partitions,
-      timeoutMs: options.backendTimeoutMs ?? NATS_DEFAULTS.backendTimeoutMs,
+      timeoutMs,
       serverClock: options.clock !== "local",
       local,
       logger,
@@ -142,20 +140,10 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
     return opening;
   }
 
-  /** A clock that cannot be measured now falls behind, which is safe: the limits hold, and requests go on. */
-  async function refreshed(clock: OpenedNats["clock"], patienceMs = Infinity): Promise<void> {
-    clock?.now(); // says whether it is stale
-    if (!clock?.isStale) return;
-    const since = performance.now();
-    await clock.measure().catch((error) => {
-      if (performance.now() - since > patienceMs) throw error;
-    });
-  }
-
   const kv: NatsKv = {
     async get(key) {
       const { kv, clock } = opened ?? await open();
-      const [entry] = await Promise.all([kv.get(key), refreshed(clock)]);
+      const [entry] = await Promise.all([kv.get(key), clock?.refresh(timeoutMs / 2)]);
       return entry;
     },
     compareAndSet: (key, value, expected, ttlMs) =>
@@ -197,7 +185,7 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
     localClock: local,
     async open() {
       const { clock } = await open();
-      await refreshed(clock, UNANSWERED_MS);
+      await clock?.refresh(timeoutMs / 2);
     },
     close() {
       closing ??= (async () => {

@@ -1,4 +1,11 @@
-import { assert, assertAlmostEquals, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertGreaterOrEqual,
+  assertLessOrEqual,
+  assertRejects,
+} from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import {
@@ -8,10 +15,17 @@ import {
   parseTimestamp,
   type TimeSample,
 } from "../../../src/adapters/nats/clock.ts";
+import { toStoreError } from "../../../src/adapters/nats/errors.ts";
 import type { Clock } from "../../../src/core/clock.ts";
+import { StoreUnavailableError } from "../../../src/core/errors.ts";
+import { createVirtualClock } from "../../../src/testing/virtual_clock.ts";
 import { systemClock } from "../../../src/adapters/system_clock.ts";
 import { forEachServer } from "../../support/nats_server.ts";
 import { testStore } from "../../support/nats_store.ts";
+
+/** As nats.js says that nobody answers. */
+const NO_LEADER = Object.assign(new Error("no responders"), { name: "NoRespondersError" });
+const CIRCUMSTANCES = { store: "nats", server: "localhost", bucket: "b", doing: "read", timeoutMs: 2_000 } as const;
 
 test("parseTimestamp() keeps the fraction of a millisecond [TB-12]", () => {
   assertEquals(parseTimestamp("2026-01-02T03:04:05Z"), Date.UTC(2026, 0, 2, 3, 4, 5));
@@ -257,6 +271,42 @@ test("ServerClock goes on with what it knows when the server does not answer [TB
   await clock.measure().then(() => assert(false), () => {});
   time.monotonic += 1;
   assertAlmostEquals(clock.now(), before + 1, 0.01);
+});
+
+test("ServerClock refuses to be decided by when it is stale and cannot be measured [TB-12, FAIL-3]", async () => {
+  const { time, clock } = world();
+  await clock.measure();
+  time.down = true;
+  time.monotonic += 4_000;
+  await clock.refresh(1_000); // it is known well enough
+  time.monotonic += 2_000;
+  await assertRejects(() => clock.refresh(1_000), Error, "down");
+  time.down = false;
+  await clock.refresh(1_000);
+  assertEquals(clock.isStale, false);
+});
+
+test("ServerClock is asked again while nobody leads the bucket, for as long as its caller has [TB-12]", async () => {
+  const time = createVirtualClock(0);
+  let leaderless = 0;
+  const clock = createServerClock(
+    () => {
+      const now = time.now();
+      if (leaderless-- > 0) return Promise.reject(toStoreError(NO_LEADER, CIRCUMSTANCES));
+      return Promise.resolve({ before: now, after: now, server: now });
+    },
+    time,
+    () => time.now(),
+  );
+  await clock.measure();
+  await time.advance(6_000);
+  leaderless = 3;
+  await time.runUntil(clock.refresh(1_000));
+  assertEquals([clock.isStale, time.now() > 6_000, time.now() < 6_200], [false, true, true]);
+  await time.advance(6_000);
+  leaderless = Infinity;
+  await assertRejects(() => time.runUntil(clock.refresh(1_000)), StoreUnavailableError);
+  assertLessOrEqual(time.now(), 13_300);
 });
 
 test("ServerClock stops asking when a measurement takes long [TB-12]", async () => {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { NatsStore } from "../../../src/adapters/nats/store.ts";
 import { StoreUnavailableError } from "../../../src/core/errors.ts";
 import type { CasResult } from "../../../src/core/kv.ts";
@@ -179,5 +179,36 @@ await forEachServer((server) => {
       "max_payload",
     );
     assert((await store.kv.compareAndSet("a", new Uint8Array(4_096), 0)).ok);
+  });
+
+  server.test("credentials that are rejected after a restart are said once, to the log and to whoever asks [LOG-1]", async () => {
+    const credentials = (password: string) => `authorization { user: a, password: ${password} }\n`;
+    await using running = await server.start({ config: credentials("one") });
+    await using store = testStore({ url: running.url, user: "a", password: "one", backendTimeoutMs: 500 });
+    await store.open();
+    running.configure(credentials("two"));
+    await running.restart();
+    await store.log.heard(/rejected the credentials/);
+    // Several more tries fail meanwhile.
+    for (let i = 0; i < 4; i++) {
+      await assertRejects(() => store.kv.get("a"), StoreUnavailableError, "rejected the credentials. Check");
+    }
+    running.configure(credentials("one"));
+    await running.restart();
+    await store.log.heard(/connected to .* again/);
+    assertEquals(await store.kv.get("a"), null);
+    const said = (pattern: RegExp) => store.log.lines.filter((line) => pattern.test(line)).length;
+    assertEquals([said(/rejected/), said(/lost the connection/), said(/connected to .* again/)], [1, 1, 1]);
+  });
+
+  server.test("a connection that was handed in and closes for good is an error in the log, with what to do [STO-6]", async () => {
+    const { url } = await server.shared();
+    await using owner = testStore({ url });
+    const connection = await connectionOf(owner);
+    await using store = testStore({ connection });
+    await store.open();
+    await connection.close();
+    assertStringIncludes(await store.log.heard(/^error: .*was closed/), "with replace: true");
+    await assertRejects(() => store.kv.get("a"), StoreUnavailableError, "was closed");
   });
 });

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { createRateSync } from "../../../mod.ts";
 import { StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { freshBucket, logBook, PATIENT_MS, testStore } from "../../support/nats_store.ts";
+import { connectionOf, freshBucket, logBook, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
 const LIMIT = 2_000;
 const CALLERS = 10;
@@ -112,6 +112,26 @@ await forEachServer((server) => {
     for (const address of ["nobody-0", "*.>", "abc-*", "", "a b-1", "abc-0\r\nPUB x 0"]) {
       const error = await assertRejects(() => there.ask(address, bytes("hello"), 2_000), StoreUnavailableError);
       assertEquals(error.outcome, "not_applied", address);
+    }
+  });
+
+  server.test("a store that was closed answers nobody any more on a connection that was handed in [STO-6]", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using asking = testStore({ url, bucketName });
+    const connection = await connectionOf(asking);
+    for (const owner of ["first", "second"]) {
+      await using store = testStore({ connection, bucketName });
+      await store.open();
+      store.peers?.serve("abc-0", () => Promise.resolve(new TextEncoder().encode(owner)));
+      const answer = await asking.peers!.ask("abc-0", new Uint8Array(), PATIENT_MS);
+      assertEquals(new TextDecoder().decode(answer), owner);
+      await store.close();
+      const error = await assertRejects(
+        () => asking.peers!.ask("abc-0", new Uint8Array(), PATIENT_MS),
+        StoreUnavailableError,
+      );
+      assertEquals(error.outcome, "not_applied");
     }
   });
 });
