@@ -90,6 +90,14 @@ await forEachServer((server) => {
     });
   }
 
+  server.test("a program ends by itself whose server accepted the connection and never said anything [LIM-18]", async () => {
+    await using running = await server.start();
+    await using proxy = await startProxy(running.port);
+    proxy.hold("to client");
+    const order = { url: proxy.url, bucketName: freshBucket() };
+    assertEquals(await endingOf({ way: "nats, of which nobody hears anything", ...order }), "backend\nbackend");
+  });
+
   server.test("close() while the store is being opened answers who waits for that, and the program ends", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();

@@ -139,6 +139,12 @@ const WAYS = {
     const ends = new Set(await Promise.all(waiting));
     say([...ends].every((end) => ["closed", "backend"].includes(end)) ? "closed" : [...ends].join());
   },
+  async "nats, of which nobody hears anything"(order: EndingOrder) {
+    await using rateSync = onNats(order, OUTAGE_MS);
+    say(await endOf(rateSync.acquire("permits")));
+    say(await endOf(rateSync.acquire("rate")));
+  },
+
   async "nats, closed while it connects"(order: EndingOrder) {
     const rateSync = onNats(order);
     const waiting = [rateSync.acquire("permits"), rateSync.acquire("rate")].map(endOf);

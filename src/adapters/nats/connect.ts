@@ -32,10 +32,41 @@ export async function connectNats(plan: ConnectionPlan, timeoutMs: number): Prom
   if (plan.transport === "websocket") return await wsconnect(options);
   // literal specifiers: bundlers and JSR see them, and no runtime loads the other's transport
   // Deno cannot show a certificate of its own on a connection that is open already.
-  const { connect } = "Deno" in globalThis && plan.tlsFiles.certFile === undefined
-    ? await import("./deno_transport.ts")
-    : await import("@nats-io/transport-node");
+  if ("Deno" in globalThis && plan.tlsFiles.certFile === undefined) {
+    const { connect } = await import("./deno_transport.ts");
+    return await connect(options);
+  }
+  const [{ connect }, { NodeTransport }] = await Promise.all([
+    import("@nats-io/transport-node"),
+    import("@nats-io/transport-node/lib/node_transport.js"),
+  ]);
+  closeSilentSockets(NodeTransport.prototype);
   return await connect(options);
+}
+
+/** What is needed of a transport of `@nats-io/transport-node`. */
+interface ClosableTransport {
+  /** Whether the server has said who it is. */
+  readonly connected: boolean;
+  /** Destroys its socket. */
+  discard(): void;
+  close(error?: Error): Promise<void>;
+}
+
+const mended = new WeakSet<ClosableTransport>();
+
+/**
+ * The transports of nats.js (3.4.0) leave a socket open when they are closed before the server has said who it is, as one
+ * that is frozen never does: each try would leave one behind, and no program would end.
+ */
+function closeSilentSockets(prototype: ClosableTransport): void {
+  if (mended.has(prototype)) return;
+  mended.add(prototype);
+  const { close } = prototype;
+  prototype.close = function (error) {
+    if (!this.connected) this.discard();
+    return close.call(this, error);
+  };
 }
 
 async function encryption(plan: ConnectionPlan): Promise<Pick<ConnectionOptions, "tls">> {
