@@ -45,6 +45,10 @@ export interface Shared {
   isOpened: boolean;
   /** Whether the store has failed one of them, and none was granted anything since. */
   isFailing: boolean;
+  /** What was reported last of that, and when. */
+  report: { readonly text: string; readonly at: number } | undefined;
+  /** Whether the log has it that the store fails, and not that it answers again. */
+  isReported: boolean;
   /** Whether nobody can use it any more. */
   isClosed: boolean;
 }
@@ -70,6 +74,8 @@ export function createShared(config: LimiterConfig, context: LimiterContext): Sh
     meter: new Meter(),
     isOpened: false,
     isFailing: false,
+    report: undefined,
+    isReported: false,
     isClosed: false,
   };
 }
@@ -150,6 +156,9 @@ export function checkRetention(config: LimiterConfig, rules: readonly Rule[], { 
   }
 }
 
+/** The same failure is reported again after this long. */
+const REPORT_AGAIN_MS = 60_000;
+
 const UNTIL_BACK = {
   open: 'requests are admitted without a limit (on_failure = "open")',
   closed: 'requests are refused (on_failure = "closed")',
@@ -158,21 +167,26 @@ const UNTIL_BACK = {
 
 /** Counts what the store failed, and says once what happens to requests until it is back. */
 export function noteFailure(shared: Shared, meter: Meter, cause: unknown): void {
-  const { config, context: { logger } } = shared;
+  const { config, context: { logger, localClock } } = shared;
   meter.count("backendFailures");
   if (shared.isFailing) return;
   shared.isFailing = true;
-  const report = `Limiter '${config.id}': ${messageOf(cause)} Until the store is back, ${
-    UNTIL_BACK[config.onFailure]
-  }.`;
-  if (config.onFailure === "closed") logger.error(report);
-  else logger.warn(report);
+  const text = `Limiter '${config.id}': ${messageOf(cause)} Until the store is back, ${UNTIL_BACK[config.onFailure]}.`;
+  const at = localClock.now();
+  // One key may fail again and again while the others are answered.
+  if (text === shared.report?.text && at - shared.report.at < REPORT_AGAIN_MS) return;
+  shared.report = { text, at };
+  shared.isReported = true;
+  if (config.onFailure === "closed") logger.error(text);
+  else logger.warn(text);
 }
 
 /** The store has answered. */
 export function noteAnswer(shared: Shared): void {
   if (!shared.isFailing) return;
   shared.isFailing = false;
+  if (!shared.isReported) return;
+  shared.isReported = false;
   shared.context.logger.info(`Limiter '${shared.config.id}': its store answers again.`);
 }
 

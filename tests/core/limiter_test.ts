@@ -1270,6 +1270,24 @@ for (
   });
 }
 
+test("one key whose value cannot be used is reported once a minute, however many others are answered meanwhile [LOG-1]", async () => {
+  const { clock, server, start, run } = createSimulation();
+  const { limiter, warnings, infos } = start({ ratePerSecond: 1_000, burst: 1_000 }, { latencyMs: 1 });
+  await run(limiter.acquire({ key: "alice" }));
+  server.put(`${LIMITER_ID}.alice`, '{"v":99}');
+  const both = async () => {
+    for (const key of ["alice", "bob"]) {
+      assertEquals((await run(limiter.tryAcquire({ key }))).degraded, key === "alice");
+    }
+  };
+  infos.length = 0;
+  for (let i = 0; i < 20; i++) await both();
+  assertEquals([warnings.length, infos.filter((line) => line.includes("answers again")).length], [1, 1]);
+  await clock.advance(61_000);
+  await both();
+  assertEquals(warnings.length, 2);
+});
+
 test("whatever happens to a key, it is not reported at info or above [LOG-2]", async () => {
   const { clock, server, start, run } = createSimulation();
   const key = "joe@example.com";
