@@ -68,11 +68,12 @@ export function openNats(request: OpenRequest): Promise<OpenedNats> {
   };
   return new Promise((resolve, reject) => {
     let late = false;
+    let doing: Circumstances["doing"] = "connect";
     const timer = setTimeout(() => {
       late = true;
-      reject(toStoreError(Object.assign(new Error("timeout"), { name: "TimeoutError" }), at));
+      reject(toStoreError(Object.assign(new Error("timeout"), { name: "TimeoutError" }), { ...at, doing }));
     }, request.timeoutMs);
-    openInTurn(request, at).then((opened) => {
+    openInTurn(request, at, () => doing = "bind").then((opened) => {
       clearTimeout(timer);
       if (late) void opened.close();
       else resolve(opened);
@@ -84,7 +85,8 @@ export function openNats(request: OpenRequest): Promise<OpenedNats> {
   });
 }
 
-async function openInTurn(request: OpenRequest, at: Circumstances): Promise<OpenedNats> {
+/** `onConnected`: what takes time from then on is no fault of the connection. */
+async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: () => void): Promise<OpenedNats> {
   const { source, store, logger, timeoutMs } = request;
   const owned = isPlan(source);
   // What was handed in is a NatsConnection, though maybe of another copy of nats-core than this one.
@@ -106,6 +108,7 @@ async function openInTurn(request: OpenRequest, at: Circumstances): Promise<Open
         },
       );
     }
+    onConnected();
     const values = await openPartitions(link, request.bucket, request.partitions, logger);
     const { bucket } = values;
     const monotonic = () => performance.now();
