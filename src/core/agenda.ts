@@ -221,7 +221,7 @@ export class Agenda implements WaitingOwner, Pacer {
     const { leaseMs, reserveAheadMs, limitsRate, lateness, toleranceMs } = this.#context;
     const { prefetch, holdings } = this;
     const identity = this.#identity;
-    holdings?.check(this.#ledger.known, this.#latestTime(now));
+    holdings?.check(this.#ledger.known, now + this.#behindMs);
     const waiting = this.waiting.line.unanswered(most);
     const [first] = waiting;
     const requests = prefetch ? this.#withAhead(prefetch, waiting, now, most) : waiting;
@@ -245,9 +245,9 @@ export class Agenda implements WaitingOwner, Pacer {
 
   /** What another process is to decide, which knows nothing of what was taken back here. */
   workForOthers(now: number): Work<Caller> {
-    const { mixedUntil } = this.#ledger.insight;
     const work = this.work(now, MOST_REQUESTS);
     if (work.undos.length === 0) return work;
+    const { mixedUntil } = this.#ledger.insight;
     const undos = work.undos.map((undo) => undo.grant.at <= mixedUntil ? { ...undo, unused: false } : undo);
     return { ...work, undos };
   }
@@ -321,10 +321,16 @@ export class Agenda implements WaitingOwner, Pacer {
     return leadOf(this.turns?.answers(now) ?? trips, toleranceMs, this.waiting.missed, now);
   }
 
-  /** The latest that it may be by the clock of the others: a lease is over when it may be over for them. */
-  #latestTime(now: number): number {
+  /** How much later it may be by the clock of the others: a lease is over when it may be over for them. */
+  get #behindMs(): number {
     const { store } = this.#context;
-    return store.isClockStale === true ? now + (store.readClock?.().errorMs ?? 0) : now;
+    return store.isClockStale === true ? store.readClock?.().errorMs ?? 0 : 0;
+  }
+
+  /** When everything that is held will be lost, unless it is renewed before, by a clock that may be behind. */
+  get leaseUntil(): number {
+    const { leaseUntil = Infinity } = this.holdings ?? {};
+    return leaseUntil === Infinity ? Infinity : leaseUntil - this.#behindMs;
   }
 
   /** Whether others have taken permits while the waiter waited for one, or may have. */
@@ -526,7 +532,7 @@ export class Agenda implements WaitingOwner, Pacer {
   /** Looks at everything that may be due. `runningSince`: since when somebody asks the store, if that is so. */
   wake(now: number, runningSince: number | undefined): void {
     const { waiting, prefetch } = this;
-    this.holdings?.check(this.#ledger.known, this.#latestTime(now));
+    this.holdings?.check(this.#ledger.known, now + this.#behindMs);
     const left = waiting.serveDue(now);
     if (left.length > 0) {
       // What is being written is about the head of the queue: that must stay as it is.

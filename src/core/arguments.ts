@@ -51,16 +51,6 @@ export function checkConsume(consume: unknown): boolean {
   });
 }
 
-/** The id of a limiter or store, if it is one. */
-export function checkIdentifier(id: unknown): string {
-  if (typeof id === "string") return id;
-  throw new InvalidArgumentError("The id of a limiter must be text", {
-    field: "id",
-    expected: "a string",
-    received: shown(id),
-  });
-}
-
 /** The timeout in milliseconds, if it is one; `Infinity` waits as long as it takes. */
 export function checkTimeout(timeoutMs: unknown): number {
   if (typeof timeoutMs === "number" && timeoutMs >= 0) return timeoutMs;
@@ -68,16 +58,6 @@ export function checkTimeout(timeoutMs: unknown): number {
     "A timeout cannot be negative or not a number. Use 0 for one attempt without waiting, or leave it out",
     { field: "timeoutMs", expected: "a number of milliseconds >= 0", received: shown(timeoutMs) },
   );
-}
-
-/** The text of a configuration, if it is text. */
-export function checkText(text: unknown): string {
-  if (typeof text === "string") return text;
-  throw new InvalidArgumentError("A configuration is text", {
-    field: "text",
-    expected: "a string in TOML",
-    received: shown(text),
-  });
 }
 
 /** The cost, if it is one. */
@@ -90,12 +70,22 @@ export function checkCost(cost: unknown): number {
   });
 }
 
+/** The id of a limiter or store, if it is one. */
+export function checkIdentifier(id: unknown): string {
+  return checkString(id, "id", "The id of a limiter must be text");
+}
+
 /** The identifier of a keyed limiter, if it is one. */
 export function checkKey(key: unknown): string {
-  if (typeof key === "string") return key;
-  throw new InvalidArgumentError("A key must be text; use String(key) for a number", {
-    field: "key",
-    expected: "a string",
-    received: shown(key),
-  });
+  return checkString(key, "key", "A key must be text; use String(key) for a number");
+}
+
+/** The text of a configuration, if it is text. */
+export function checkText(text: unknown): string {
+  return checkString(text, "text", "A configuration is text, in TOML");
+}
+
+function checkString(value: unknown, field: string, problem: string): string {
+  if (typeof value === "string") return value;
+  throw new InvalidArgumentError(problem, { field, expected: "a string", received: shown(value) });
 }

@@ -66,7 +66,6 @@ export interface BatchOptions<R extends Request> {
 
 /** What became of a batch, if it is written. */
 export interface Batch<R extends Request> extends Undone {
-  readonly parts: Parts;
   readonly granted: readonly { readonly request: R; readonly grant: Grant }[];
   readonly refused: readonly { readonly request: R; readonly refusal: Refusal }[];
   /** How many requests from the head on are dealt with. */
@@ -161,7 +160,7 @@ export interface Insight {
 
 const NO_INSIGHT: Insight = { since: Infinity, latest: Infinity, mixedUntil: -Infinity };
 
-/** What is left when grants are taken back. */
+/** The states that are left when grants are taken back. */
 export interface Undone {
   readonly parts: Parts;
   /** Whether something was taken out from between others, so that the states of those do not show what comes after them. */

@@ -319,9 +319,9 @@ export class Cell implements AgendaOwner, LoopOwner {
   }
 
   #setLeaseAlarm(): void {
-    const { agenda: { holdings }, isRunning } = this.#ensureLoop();
-    if (!holdings) return;
-    const at = Math.min(holdings.leaseUntil, isRunning ? Infinity : holdings.renewAt);
+    const { agenda, isRunning } = this.#ensureLoop();
+    if (!agenda.holdings) return;
+    const at = Math.min(agenda.leaseUntil, isRunning ? Infinity : agenda.holdings.renewAt);
     if (at < Infinity) {
       this.#leaseAlarm ??= createAlarm(this.#context.store.clock, (lateMs) => this.#wake(lateMs), true);
       this.#leaseAlarm.set(at);

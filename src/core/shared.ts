@@ -43,12 +43,10 @@ export interface Shared {
   meter: Meter;
   /** Whether the store has been opened, for any key. */
   isOpened: boolean;
-  /** Whether the store has failed one of them, and none was granted anything since. */
-  isFailing: boolean;
+  /** Whether the store has failed one of them, and none was granted anything since; and whether the log has that. */
+  failing: "no" | "reported" | "unreported";
   /** What was reported last of that, and when. */
   report: { readonly text: string; readonly at: number } | undefined;
-  /** Whether the log has it that the store fails, and not that it answers again. */
-  isReported: boolean;
   /** Whether nobody can use it any more. */
   isClosed: boolean;
 }
@@ -73,9 +71,8 @@ export function createShared(config: LimiterConfig, context: LimiterContext): Sh
     plainWish: { cost: 1, timeoutMs: config.timeoutMs ?? Infinity, signal: undefined },
     meter: new Meter(),
     isOpened: false,
-    isFailing: false,
+    failing: "no",
     report: undefined,
-    isReported: false,
     isClosed: false,
   };
 }
@@ -85,7 +82,8 @@ export function move(shared: Shared, context: LimiterContext): void {
   const { config, rules, codec, cells: { clockErrorMs } } = shared;
   shared.context = context;
   shared.cells = createCellContext(config, context, rules, codec, clockErrorMs);
-  shared.isOpened = shared.isFailing = false;
+  shared.isOpened = false;
+  shared.failing = "no";
 }
 
 function createCellContext(
@@ -169,25 +167,24 @@ const UNTIL_BACK = {
 export function noteFailure(shared: Shared, meter: Meter, cause: unknown): void {
   const { config, context: { logger, localClock } } = shared;
   meter.count("backendFailures");
-  if (shared.isFailing) return;
-  shared.isFailing = true;
+  if (shared.failing !== "no") return;
+  shared.failing = "unreported";
   const text = `Limiter '${config.id}': ${messageOf(cause)} Until the store is back, ${UNTIL_BACK[config.onFailure]}.`;
   const at = localClock.now();
   // One key may fail again and again while the others are answered.
   if (text === shared.report?.text && at - shared.report.at < REPORT_AGAIN_MS) return;
   shared.report = { text, at };
-  shared.isReported = true;
+  shared.failing = "reported";
   if (config.onFailure === "closed") logger.error(text);
   else logger.warn(text);
 }
 
 /** The store has answered. */
 export function noteAnswer(shared: Shared): void {
-  if (!shared.isFailing) return;
-  shared.isFailing = false;
-  if (!shared.isReported) return;
-  shared.isReported = false;
-  shared.context.logger.info(`Limiter '${shared.config.id}': its store answers again.`);
+  if (shared.failing === "no") return;
+  const wasReported = shared.failing === "reported";
+  shared.failing = "no";
+  if (wasReported) shared.context.logger.info(`Limiter '${shared.config.id}': its store answers again.`);
 }
 
 /** What is thrown when the store failed and the limiter `id` fails closed. */

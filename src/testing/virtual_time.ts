@@ -52,9 +52,10 @@ const inUse = new WeakSet<object>();
  * that calls `acquire` and the like of the module, and that stays as it is. No server is needed, whatever store the code
  * has configured, nothing that it limits waits in real time, and every test begins with the whole limit.
  *
- * All stores are replaced by empty ones, each a {@link FaultyKv}, which has to be asked: `tryAcquireSync()` says so here. What was opened is closed before, and in the end; who
- * waits at that moment gets an error with the reason `closed`. The configuration stays, and what is configured meanwhile
- * counts too; so do limiters that the code got from `getLimiter` before. In the end everything works as before.
+ * All stores are replaced by empty ones, each a {@link FaultyKv}, which has to be asked: `tryAcquireSync()` says so here.
+ * What was opened is closed before, and in the end; who waits at that moment gets an error with the reason `closed`. The
+ * configuration stays, and what is configured meanwhile counts too; so do limiters that the code got from `getLimiter`
+ * before. In the end everything works as before.
  *
  * Only limiters live in this time. `Date.now()`, `setTimeout()` and the network go on as always, so code that has to wait
  * for something else in between should wait with the same clock: `await time.sleep(500)`.

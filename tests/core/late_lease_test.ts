@@ -1,5 +1,6 @@
 import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { test } from "node:test";
+import type { Clock } from "../../src/core/clock.ts";
 import { concurrencyExcess, type Start } from "../support/oracles.ts";
 import { createSimulation } from "../support/simulated_process.ts";
 
@@ -45,4 +46,24 @@ test("who is cut off from the store hears that its permit is lost before anybody
     assertGreaterOrEqual(clock.now() - lostAt, marginMs);
     assertEquals(permit.lost, true);
   }
+});
+
+test("who is cut off and does not know the time well takes its permit for lost when it may be, by the others' clock [CON-6, TB-12]", async () => {
+  const { clock, start, run } = createSimulation();
+  const begun = clock.now();
+  // As the clock of a store that cannot be measured: rather behind, and it says by how much it may be.
+  const behindMs = () => (clock.now() - begun) / 100;
+  const lagging: Clock = { now: () => clock.now() - behindMs(), sleep: (ms, signal) => clock.sleep(ms, signal) };
+  const readClock = () => ({
+    ...{ source: "server", now: lagging.now(), offsetMs: 0, measuredAt: null } as const,
+    errorMs: behindMs(),
+  });
+  const store = { clock: lagging, isClockStale: true, readClock };
+  const { limiter, link } = start({ maxConcurrent: 1, leaseMs: 10_000, onFailure: "closed" }, { latencyMs: 1, store });
+  const permit = await run(limiter.acquire());
+  link.setFaults(() => ({ kind: "request_lost" }));
+  await clock.advance(9_000);
+  assertEquals(permit.lost, false);
+  await clock.advance(1_000);
+  assertEquals(permit.lost, true);
 });
