@@ -13,8 +13,9 @@ export interface Link {
   /** The same connection, for requests about this bucket: their errors name it. */
   about(bucket: string): Link;
   /**
-   * Asks and waits for the answer, for at most `timeoutMs`, which is `backendTimeoutMs` unless it is given. While the connection is being restored it waits for that first; a request that was on its way when the connection broke
-   * fails at once.
+   * Asks and waits for the answer, for at most `timeoutMs`, which is `backendTimeoutMs` unless it is given. While the
+   * connection is being restored it waits for that first; a request that was on its way when the connection broke fails at
+   * once.
    */
   request<T>(doing: Circumstances["doing"], question: Question<T>, timeoutMs?: number): Promise<T>;
   /** An answer of the JetStream API. Its errors are thrown, except the one with the code `but`: that is `undefined`. */

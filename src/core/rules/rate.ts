@@ -57,8 +57,9 @@ export function rateRule({ ratePerSecond, burst, timingMarginMs }: RateLimit): R
     earliest,
     earliestBehind: (tat, now, ahead, { cost }) => Math.max(now, tat + (ahead + cost) * interval - tolerance),
     take: (tat, at, _now, { cost }) => Math.max(tat, at) + cost * interval,
-    // What nothing was granted after is undone exactly. Else the TAT is the latest of what its grants alone would make of it, each from its moment on: `at` and all costs from there.
-    // Without one of them, those from before it are earlier by its cost, and those after it begin by `latest`.
+    // What nothing was granted after is undone exactly. Else the TAT is the latest of what its grants alone would make of it,
+    // each from its moment on: `at` and all costs from there. Without one of them, those from before it are earlier by its
+    // cost, and those after it begin by `latest`.
     giveBack(tat, { at, before, after, demand: { cost }, latest }) {
       if (latest === undefined) return tat === after ? before : tat;
       return tat - Math.max(0, cost * interval - Math.max(0, latest - at));
