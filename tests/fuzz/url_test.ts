@@ -170,7 +170,7 @@ fuzz(
         const result = attempt(() => parseNatsUrl(url));
         if (!result.ok) assertDiscreet(result.error);
         else {assert(
-            !result.value.servers.join().includes(SECRET) || !/@|:\/\/[^/]*\/?[?#]/.test(url) || /^wss?:/i.test(url),
+            !result.value.servers.join().includes(SECRET) || !/@|:\/\/[^/]*\/?[?#]/.test(url) || /^\s*wss?:/i.test(url),
             url,
           );}
       }
