@@ -51,7 +51,7 @@ async function measure(options: BenchOptions): Promise<void> {
     process.stdout.write(`${table}\n`);
     const command = ["deno task bench:peers", ...args].join(" ");
     const when = `${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC`;
-    const how = `${runs} runs${name === "keys" || name === "footprint" ? "" : ` of ${seconds} s after ${warmUp} s`}`;
+    const how = `${runs} runs${name === "keys" || name === "footprint" ? "" : ` of ${seconds} s, warmed up`}`;
     const load = `load ${loadavg().map((value) => value.toFixed(1)).join(", ")}`;
     const lines = [[`\`${command}\``, when, how, load, ...priority()].join(", "), ...machine];
     sections.set(title, [about, table, lines.map((line) => `- ${line}`).join("\n")].join("\n\n"));

@@ -22,7 +22,7 @@ export const USAGE = `deno task bench:peers [options]
   --runtime deno      deno or bun alone
   --runs 5            of each, alternating
   --seconds 0.5       each run
-  --warm-up 3         seconds before the first run: runtimes compile what is hot while it runs
+  --warm-up 30        seconds before the first run, at the most: it begins when everybody is as fast as they become
   --processes 1,2,4,8 on the hot key
   --callers 25,100    of each process on the hot key
   --keys 100000       of the group keys
@@ -39,7 +39,7 @@ export function parseOptions(args: string[]): BenchOptions | "help" {
       runtime: { type: "string" },
       runs: { type: "string", default: "5" },
       seconds: { type: "string" },
-      "warm-up": { type: "string", default: "3" },
+      "warm-up": { type: "string", default: "30" },
       processes: { type: "string", default: "1,2,4,8" },
       callers: { type: "string", default: "25,100" },
       keys: { type: "string" },

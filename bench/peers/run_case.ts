@@ -1,4 +1,4 @@
-import { startFleet } from "./fleet.ts";
+import { type Fleet, startFleet } from "./fleet.ts";
 import type { Case, Goal, Measure } from "./groups.ts";
 import type { Order, Outcome } from "./job.ts";
 import { type Spread, spreadOf } from "./spread.ts";
@@ -22,7 +22,7 @@ export interface Row {
 export interface Runs {
   readonly runs: number;
   readonly seconds: number;
-  /** How many seconds come before the first run. */
+  /** How many seconds come before the first run at the most: it begins when everybody is as fast as they become. */
   readonly warmUp: number;
 }
 
@@ -30,6 +30,12 @@ export interface Runs {
 const CAN_COLLECT = ["--v8-flags=--expose-gc"];
 /** What is left over from a run, such as garbage and what waits to be written to a disk, belongs to no other one. */
 const PAUSE_MS = 30;
+
+/** Runtimes compile what is hot while it runs, and eight processes on two cores take long for that: so much is looked at together. */
+const LOOK_S = 1;
+/** Who was not faster than before by this part so often in a row does not become faster. */
+const FASTER = 1.05;
+const LOOKS_AT_REST = 3;
 
 /** Starts all processes of a case, lets its contestants run in turn, and compares them. */
 export async function runCase(planned: Case, { runs, seconds, warmUp }: Runs): Promise<Row[]> {
@@ -42,7 +48,7 @@ export async function runCase(planned: Case, { runs, seconds, warmUp }: Runs): P
       planned.order === "time" ? { kind: "time", seconds } : { kind: planned.order, run };
     const all: Record<Measure, number>[][] = [];
     for (const fleet of fleets) {
-      if (planned.order === "time") await fleet.run({ kind: "time", seconds: warmUp });
+      if (planned.order === "time") await warmUpFully(fleet, warmUp);
       // Compiled is only what was called, and a run of other keys calls the same.
       else if (planned.order === "new keys") await fleet.run(orderOf(runs));
     }
@@ -59,6 +65,17 @@ export async function runCase(planned: Case, { runs, seconds, warmUp }: Runs): P
     return rowsOf(planned, all);
   } finally {
     await Promise.all(fleets.map((fleet) => fleet.close()));
+  }
+}
+
+/** Runs until that makes nobody faster, and for so many seconds at the most. */
+async function warmUpFully(fleet: Fleet, most: number): Promise<void> {
+  let best = 0;
+  for (let left = most, atRest = 0; left > 0 && atRest < LOOKS_AT_REST; left -= LOOK_S) {
+    const outcomes = await fleet.run({ kind: "time", seconds: Math.min(left, LOOK_S) });
+    const perSecond = outcomes.flat().reduce((sum, of) => sum + of.perSecond, 0);
+    atRest = perSecond > FASTER * best ? 0 : atRest + 1;
+    best = Math.max(best, perSecond);
   }
 }
 
