@@ -47,11 +47,9 @@ export async function runCase(planned: Case, { runs, seconds, warmUp }: Runs): P
     const orderOf = (run: number): Order =>
       planned.order === "time" ? { kind: "time", seconds } : { kind: planned.order, run };
     const all: Record<Measure, number>[][] = [];
-    for (const fleet of fleets) {
-      if (planned.order === "time") await warmUpFully(fleet, warmUp);
-      // Compiled is only what was called, and a run of other keys calls the same.
-      else if (planned.order === "new keys") await fleet.run(orderOf(runs));
-    }
+    // Compiled is only what was called, and a run of other keys calls the same.
+    const warming = planned.order === "heap" ? [] : fleets;
+    for (const fleet of warming) await warmUpFully(fleet, orderOf, runs, warmUp);
     for (let run = 0; run < runs; run++) {
       const outcomes: Outcome[][][] = fleets.map(() => []);
       // who comes first changes, so that nobody always runs on what the other left behind
@@ -68,11 +66,13 @@ export async function runCase(planned: Case, { runs, seconds, warmUp }: Runs): P
   }
 }
 
-/** Runs until that makes nobody faster, and for so many seconds at the most. */
-async function warmUpFully(fleet: Fleet, most: number): Promise<void> {
+/** Runs, from the run `first` on, until that makes nobody faster, and for so many seconds at the most. */
+async function warmUpFully(fleet: Fleet, orderOf: (run: number) => Order, first: number, most: number): Promise<void> {
+  const until = performance.now() + 1_000 * most;
   let best = 0;
-  for (let left = most, atRest = 0; left > 0 && atRest < LOOKS_AT_REST; left -= LOOK_S) {
-    const outcomes = await fleet.run({ kind: "time", seconds: Math.min(left, LOOK_S) });
+  for (let run = first, atRest = 0; performance.now() < until && atRest < LOOKS_AT_REST; run++) {
+    const order = orderOf(run);
+    const outcomes = await fleet.run(order.kind === "time" ? { ...order, seconds: LOOK_S } : order);
     const perSecond = outcomes.flat().reduce((sum, of) => sum + of.perSecond, 0);
     atRest = perSecond > FASTER * best ? 0 : atRest + 1;
     best = Math.max(best, perSecond);
