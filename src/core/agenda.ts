@@ -478,14 +478,15 @@ export class Agenda implements WaitingOwner, Pacer {
     const wasSilent = ledger.answeredAt <= since;
     // Who waited for a permit, or behind one who did, has not waited for the store, even if one has just been released: unless
     // the store was asked, and was silent.
-    if (this.waiting.line.head?.metFull) {
+    const { head } = this.waiting.line;
+    if (head?.metFull) {
       return wasSilent && now - Math.max(runningSince, ledger.answeredAt) >= GRACE_MS;
     }
     if (wasSilent) return true;
     const { epoch, parts } = ledger.base(now);
-    // Others may have taken what it waited for until just now.
+    // Others may have taken what it waited for until just now, or have given back what stood in its way.
     const start = earliestStart(this.#context.rules, parts, since - epoch, demand) + epoch;
-    return start <= Math.max(since, now - GRACE_MS);
+    return Math.max(start, head?.heldUntil ?? start) <= Math.max(since, now - GRACE_MS);
   }
 
   /** Somebody cannot wait: the store is asked now, whatever was known of it. */

@@ -26,8 +26,8 @@ export class Waiter<Outcome> implements Request {
   attempts = 0;
   /** How many turns went to others while it was the next one here. */
   passedOver = 0;
-  /** When it could start, as it was last known. */
-  #heldUntil = Infinity;
+  /** When it could start, as it was last decided; `undefined` before that. */
+  heldUntil: number | undefined = undefined;
   /** Whether it is to be decided. */
   queued = false;
   /** Whether it has been answered. */
@@ -66,8 +66,8 @@ export class Waiter<Outcome> implements Request {
 
   /** It cannot start before that: if this is later than it was, others had their turn. */
   hold(until: number): void {
-    if (until > this.#heldUntil) this.passedOver++;
-    this.#heldUntil = until;
+    if (this.heldUntil !== undefined && until > this.heldUntil) this.passedOver++;
+    this.heldUntil = until;
   }
 
   /** Calls back once if the signal is aborted before the request is answered. */

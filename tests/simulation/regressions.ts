@@ -122,4 +122,9 @@ export const regressions: readonly Regression[] = [
     profile: "scattered",
     seeds: [16_001_771, 16_002_523],
   },
+  {
+    was: "what another process gives back in the moment in which a caller's time ends makes the store look silent",
+    profile: "calm",
+    seeds: [16_319_807],
+  },
 ];
