@@ -55,6 +55,8 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
   let leaseUntil = Infinity;
   let doubtfulUntil = -Infinity;
   let isMarked = false;
+  /** Until when the others believe that. */
+  let markedUntil = -Infinity;
   let checked: State | undefined;
   let lastWrite = 0;
   const next = (now: number) => held.size > 0 ? now + leaseMs / RENEWALS_PER_LEASE : Infinity;
@@ -128,16 +130,18 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
     written(state, plannedAt, now) {
       const permits = permitsIn(state.parts);
       checked = state;
-      isMarked = permits.waiting.some((mark) => mark.owner === owner);
+      const mark = permits.waiting.find((one) => one.owner === owner);
+      isMarked = mark !== undefined;
+      markedUntil = mark ? mark.until + state.epoch : -Infinity;
       leaseUntil = held.size === 0 ? Infinity : leaseEnd(state);
       if (plannedAt < renewAt) return;
       doubtfulUntil = -Infinity;
       renewAt = next(now);
     },
     failed(now, at) {
-      // What the others believe runs out by itself, and is said again if it is still so.
+      // What the others believe is said again if it is still so; and they leave a permit to who does not wait any more.
       isMarked = false;
-      renewAt = held.size > 0 || now < doubtfulUntil ? at : Infinity;
+      renewAt = held.size > 0 || now < Math.max(doubtfulUntil, markedUntil) ? at : Infinity;
     },
   };
 }

@@ -127,4 +127,9 @@ export const regressions: readonly Regression[] = [
     profile: "calm",
     seeds: [16_319_807],
   },
+  {
+    was: "a permit is left to a process that waited for it until the store failed it",
+    profile: "outages",
+    seeds: [17_535_193],
+  },
 ];
