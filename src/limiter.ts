@@ -30,11 +30,7 @@ import { opensNothing, type Store } from "./core/store.ts";
  * console.log((await api.tryAcquire()).allowed); // true
  * ```
  */
-export type LimiterStore =
-  & Pick<Store, "kv" | "clock">
-  & Partial<
-    Pick<Store, "peers" | "open" | "retentionMs" | "isOpen" | "readClock" | "isClockStale" | "localClock" | "problem">
-  >;
+export type LimiterStore = Pick<Store, "kv" | "clock"> & Partial<Omit<Store, "kv" | "clock" | "close">>;
 
 /**
  * What every limiter of {@link createLimiter} can have, whatever it limits. Its circuit breaker is its own.
@@ -167,6 +163,9 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
       ...(store.readClock && { readClock: () => store.readClock!() }),
       get isOpen() {
         return store.isOpen;
+      },
+      get session() {
+        return store.session;
       },
       get isClockStale() {
         return store.isClockStale;

@@ -4,6 +4,7 @@ import { createRateSync } from "../../mod.ts";
 import {
   ConfigValidationError,
   createLimiter,
+  type Kv,
   type LimiterStore,
   RateLimiterAcquisitionError,
   type StandaloneLimiterOptions,
@@ -51,6 +52,35 @@ test("createLimiter() waits, limits and gives back on the clock that it was give
   assertEquals(Math.round(second.waitedMs), 3_600_000);
   await limiter.close();
   assertEquals(clock.sleepers, 0);
+});
+
+test("a limiter of createLimiter() does not take a store that has lost its data for what it was [FAIL-3]", async () => {
+  const clock = createVirtualClock();
+  let server = memoryKv(clock);
+  let session = 0;
+  const kv: Kv = {
+    get: (key) => server.get(key),
+    compareAndSet: (...write) => server.compareAndSet(...write),
+    delete: (key) => server.delete(key),
+    keys: (prefix) => server.keys(prefix),
+  };
+  const store: LimiterStore = {
+    kv,
+    clock,
+    get session() {
+      return session;
+    },
+  };
+  const options = { maxConcurrent: 2, leaseMs: 60_000, onFailure: "closed" } as const;
+  const idle = createLimiter("upload", store, options);
+  const busy = createLimiter("upload", store, options);
+  // Revisions 1 and 2, after which nothing is held.
+  await clock.runUntil(idle.acquire().then((permit) => permit.release()));
+  server = memoryKv(clock);
+  session++;
+  // Revisions 1 and 2 again, after which everything is held.
+  for (let i = 0; i < 2; i++) await clock.runUntil(busy.acquire());
+  assertEquals((await clock.runUntil(idle.tryAcquire())).allowed, false);
 });
 
 test("a limiter of createLimiter() that is disposed of gives back what it holds", async () => {
