@@ -196,6 +196,8 @@ export class Loop implements Recipient, Visitor {
     const begunAt = clock.now();
     let pause = 1;
     let races = 0;
+    /** As many of them as those who wait may have lost. */
+    let lost = 0;
     let hasAsked = false;
     let refused: readonly Plan[] = NOTHING_REFUSED;
     while (agenda.ended !== "abandoned") {
@@ -231,7 +233,11 @@ export class Loop implements Recipient, Visitor {
       if (isWritten) return this.#finish(plan);
       refused = [...refused, plan];
       this.#owner.meter.count("casFailures");
-      if (races >= maxRetries) agenda.giveUp(tooManyRaces(storeId, races + 1));
+      if (++lost > maxRetries) {
+        agenda.giveUp(tooManyRaces(storeId, lost));
+        // Who comes from now on has lost none of them.
+        lost = 0;
+      }
       hasAsked = false;
       const isStarved = clock.now() - begunAt > STARVED_MS;
       if (races > 0 && !isStarved) await clock.sleep(pause = pauseAfter(pause, retryIntervalMs, random()));

@@ -714,6 +714,20 @@ test("more lost races than are allowed end a request with a timeout, and not one
   assertGreaterOrEqual(limiter.getMetrics().casFailures, 6);
 });
 
+test("who comes after others have lost all their races may lose as many itself [TB-10]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 100, onFailure: "closed" }, { maxRetries: 5, latencyMs: 1 });
+  await run(limiter.acquire());
+  link.setFaults(({ operation }) => operation === "compareAndSet" ? { kind: "conflict" } : undefined);
+  const patient = limiter.acquire();
+  for (let caller = 1; caller <= 4; caller++) {
+    await assertRejects(() => run(limiter.acquire({ timeoutMs: 60_000 })), RateLimiterAcquisitionError, "6 ");
+    assertGreaterOrEqual(limiter.getMetrics().casFailures, 6 * caller);
+  }
+  link.setFaults({});
+  await run(patient);
+});
+
 // Permits of a concurrency limit
 
 test("at most maxConcurrent hold a permit, over all processes, at any moment [CON-1]", async () => {
