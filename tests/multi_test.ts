@@ -1,8 +1,9 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertGreaterOrEqual, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import * as front from "../mod.ts";
 import { memoryKv } from "../src/adapters/memory.ts";
+import { systemClock } from "../src/adapters/system_clock.ts";
 import type { LimiterOptions } from "../src/config/options.ts";
 import {
   ImpossibleCostError,
@@ -78,6 +79,17 @@ test("an allowed request is taken once from each limiter: a limit of 4 allows 4 
   const verdicts: boolean[] = [];
   for (let i = 0; i < 6; i++) verdicts.push((await rateSync.checkMultiLimiters(["a", "b"])).allowed);
   assertEquals(verdicts, [true, true, true, true, false, false]);
+});
+
+test("what several limiters have granted was acquired by the store's clock, as everything else [MET-1]", async () => {
+  const rateSync = createRateSync();
+  const now = () => systemClock.now() + 300_000;
+  rateSync.configureStore("ahead", { kv: memoryKv(), clock: { now, sleep: systemClock.sleep } });
+  rateSync.configureLimiter("a", { store: "ahead", ratePerSecond: 100, burst: 10 });
+  const begun = now();
+  await rateSync.checkMultiLimiters(["a"]);
+  const { lastAcquisitionAt } = rateSync.getLimiter("a").getMetrics();
+  assertGreaterOrEqual(lastAcquisitionAt ?? 0, begun / 1_000);
 });
 
 test("a refusal leaves every limiter as it was: rates, windows and permits [CHK-6]", async () => {

@@ -486,7 +486,9 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
         let cell = life.cellNow();
         if (!cell) {
           const since = localClock.now();
-          const patience = timeoutMs > 0 ? Math.min(timeoutMs, backendTimeoutMs) : backendTimeoutMs;
+          const patience = timeoutMs > 0
+            ? Math.max(0, Math.min(timeoutMs - waitedMs, backendTimeoutMs))
+            : backendTimeoutMs;
           try {
             cell = await life.open(Math.min(patience, answerBy - since), signal);
           } finally {
@@ -557,7 +559,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
 
   #note(life: Life, result: RateLimitResult): void {
     if (result.allowed) {
-      return this.#noteGrant(life, life.context.localClock.now(), result.waitedMs, result.degraded);
+      return this.#noteGrant(life, life.clock.now(), result.waitedMs, result.degraded);
     }
     const { rule, retryAfterMs } = result;
     life.meter.count("timeouts");

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertLessOrEqual, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import type { LimiterOptions } from "../../src/config/options.ts";
@@ -54,6 +54,21 @@ test("a reset that fails has begun anew here, and nobody waits for it longer tha
   const begun = clock.now();
   await run(waiting);
   assertEquals(clock.now() - begun < 2_000, true);
+});
+
+test("who is decided anew after a reset has the time that is left, and not all of it again [TST-4, TMO-1]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ratePerSecond: 0.1, backendTimeoutMs: 5_000, onFailure: "closed" } as const;
+  const { limiter, link } = start(options, { latencyMs: 2 });
+  await run(limiter.acquire());
+  const begun = clock.now();
+  const waiting = assertRejects(() => limiter.acquire({ timeoutMs: 11_000 }), RateLimiterError);
+  await clock.advance(9_000);
+  link.isDown = true;
+  const resetting = assertRejects(() => limiter.reset(), StoreUnavailableError);
+  await run(waiting);
+  assertLessOrEqual(clock.now() - begun, 11_001);
+  await run(resetting);
 });
 
 test("of two who ask while the limiter is reset, at whatever moment, one holds the permit [TST-4]", async () => {
