@@ -87,13 +87,13 @@ export type {
   WindowOptions,
 } from "../config/options.ts";
 export type * from "../core/clock.ts";
-export type * from "../core/kv.ts";
+export type { CallBack, CasResult, Kv, KvEntry, Loans } from "../core/kv.ts";
 export type * from "../core/peers.ts";
 export type { CheckOptions, Limiter } from "../core/limiter.ts";
 export type * from "../core/limiter_config.ts";
-export type * from "../core/logger.ts";
+export type { Logger } from "../core/logger.ts";
 export type { RateLimiterMetrics } from "../core/metrics.ts";
 export type * from "../core/result.ts";
 export type * from "../core/rules/rule.ts";
 export type * from "../core/rules/states.ts";
-export type * from "../core/store.ts";
+export type { Store } from "../core/store.ts";
