@@ -297,17 +297,21 @@ export class Agenda implements WaitingOwner, Pacer {
   }
 
   /** When to decide again about the first one that was not decided. */
-  resumeAt({ dealtWith, held, heldUntil, granted }: Batch<Caller>, requests: readonly Caller[], state: State): number {
+  resumeAt(
+    { dealtWith, waitsFor, waitsUntil, granted }: Batch<Caller>,
+    requests: readonly Caller[],
+    state: State,
+  ): number {
     const head = requests[dealtWith];
-    if (!head || head.isAhead || held === "doubt") return -Infinity;
+    if (!head || head.isAhead || waitsFor === "doubt") return -Infinity;
     const { rules, random, reserveAheadMs, store: { clock } } = this.#context;
     const now = clock.now();
-    if (held === "time") {
+    if (waitsFor === "time") {
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
-      head.hold(heldUntil);
+      head.hold(waitsUntil);
       const { passedOver } = head;
       const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now));
-      return whenToReserve({ until: heldUntil, reachMs, passedOver, hadItsTurn, random: random() });
+      return whenToReserve({ until: waitsUntil, reachMs, passedOver, hadItsTurn, random: random() });
     }
     this.#meetFull(head, state.parts);
     this.listen();
@@ -357,8 +361,8 @@ export class Agenda implements WaitingOwner, Pacer {
     for (let i = 0; i < decided && i < plan.requests.length; i++) plan.requests[i]!.attempts++;
     waiting.line.advance(plan.requests, plan.dealtWith);
     this.#held = plan.requests[plan.dealtWith];
-    this.#awaitsTime = plan.batch.held === "time";
-    this.#resumeAt = this.#nudged && plan.batch.held === "permit" ? -Infinity : plan.resumeAt;
+    this.#awaitsTime = plan.batch.waitsFor === "time";
+    this.#resumeAt = this.#nudged && plan.batch.waitsFor === "permit" ? -Infinity : plan.resumeAt;
     // The answer may have been on its way for longer than the lease lasts: somebody else may hold the permits by now.
     const isOver = holdings !== undefined && now >= holdings.leaseEnd(plan.state);
     const again: Caller[] = [];

@@ -74,9 +74,9 @@ export interface Batch<R extends Request> extends Undone {
    * Why the request at that place was not decided, if there is one: it has to wait for its time, or for a permit; or a
    * permit may be free by now, and somebody has to look.
    */
-  readonly held: "time" | "permit" | "doubt" | undefined;
+  readonly waitsFor: "time" | "permit" | "doubt" | undefined;
   /** The moment that it waits for, if it waits for its time. */
-  readonly heldUntil: number;
+  readonly waitsUntil: number;
 }
 
 /**
@@ -91,15 +91,15 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
   const granted: { request: R; grant: Grant }[] = [];
   let refused: { request: R; refusal: Refusal }[] = NOBODY;
   let parts = state.parts;
-  let held: Batch<R>["held"];
-  let heldUntil = Infinity;
+  let waitsFor: Batch<R>["waitsFor"];
+  let waitsUntil = Infinity;
   let dealtWith = 0;
   for (const request of requests) {
     const at = earliestStart(rules, parts, time, request.demand);
     const from = at + epoch;
     const permitsAreTaken = at === Infinity;
     if (permitsAreTaken && !isFresh) {
-      held = "doubt";
+      waitsFor = "doubt";
       break;
     }
     // What was granted just before counts for when the answer is here, and a window starts nothing before that: who does
@@ -110,8 +110,8 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
       if (refused.length === 0) refused = [{ request, refusal }];
       else refused.push({ request, refusal });
     } else if (from > horizon) {
-      held = permitsAreTaken ? "permit" : "time";
-      heldUntil = from;
+      waitsFor = permitsAreTaken ? "permit" : "time";
+      waitsUntil = from;
       break;
     } else {
       // A number for every grant and not for every request: requests may exchange what they were granted.
@@ -124,7 +124,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
     }
     dealtWith++;
   }
-  return { parts, mixes, granted, refused, dealtWith, held, heldUntil };
+  return { parts, mixes, granted, refused, dealtWith, waitsFor, waitsUntil };
 }
 
 const NOBODY: never[] = []; // and nobody is ever put into it

@@ -73,7 +73,7 @@ export function planFor(
     const batch = decideWork(rules, { ...base, parts }, work, terms, known);
     parts = batch.parts;
     for (const { grant } of batch.granted) if (grant.at > latest) latest = grant.at;
-    isDoubtful ||= batch.held === "doubt";
+    isDoubtful ||= batch.waitsFor === "doubt";
     givesBack ||= work.undos.length > 0;
     isTold ||= work.held !== undefined;
     return batch;
