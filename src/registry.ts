@@ -589,7 +589,7 @@ function inStore(id: string, file: string | undefined, create: () => Store): Sto
       field: `stores.${id}.${field}`,
       expected,
       received,
-      ...(file === undefined ? {} : { file }),
+      file,
     });
   }
 }

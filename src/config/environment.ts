@@ -217,5 +217,5 @@ function refuse(
   mismatch: { readonly field: string; readonly expected: string; readonly received: string },
   file: string | undefined,
 ): ConfigValidationError {
-  return new ConfigValidationError(message, file === undefined ? mismatch : { ...mismatch, file });
+  return new ConfigValidationError(message, { ...mismatch, file });
 }

@@ -40,10 +40,7 @@ export function refuse(
   message: string,
   mismatch: Mismatch,
 ): ConfigValidationError {
-  return new ConfigValidationError(
-    `${section.title}: ${message}`,
-    section.file === undefined ? mismatch : { ...mismatch, file: section.file },
-  );
+  return new ConfigValidationError(`${section.title}: ${message}`, { ...mismatch, file: section.file });
 }
 
 /** Says that the value of an option is wrong: `rate_per_second must be > 0, got -1`. */
@@ -145,7 +142,7 @@ export function checkId(id: unknown, path: "stores" | "limiters", file?: string)
     field: typeof id === "string" && id.trim() !== "" ? `${path}.${id}` : path,
     expected: "an id that is not empty and has no space at its ends",
     received,
-    ...(file === undefined ? {} : { file }),
+    file,
   });
 }
 

@@ -204,7 +204,7 @@ export function parseToml(text: string, file?: string): TomlTable {
           field,
           expected: "another name",
           received: name,
-          ...(file === undefined ? {} : { file }),
+          file,
         });
       }
       if (names.length > MAXIMUM_DEPTH) throw invalid(`a key has more than ${MAXIMUM_DEPTH} parts`);
@@ -383,7 +383,7 @@ export function parseToml(text: string, file?: string): TomlTable {
       field: "config_file",
       expected: "valid TOML",
       received: file ?? "text without a file",
-      ...(file === undefined ? {} : { file }),
+      file,
     });
   }
 
@@ -398,7 +398,7 @@ export function parseToml(text: string, file?: string): TomlTable {
       field,
       expected,
       received,
-      ...(file === undefined ? {} : { file }),
+      file,
     });
   }
 

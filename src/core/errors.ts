@@ -71,7 +71,7 @@ export class ConfigValidationError extends RateLimiterError implements Mismatch 
   readonly problem: string;
 
   /** The message is completed with the file, if there is one, and with the facts of `mismatch`. */
-  constructor(message: string, mismatch: Mismatch & { readonly file?: string }, options?: ErrorOptions) {
+  constructor(message: string, mismatch: Mismatch & { readonly file?: string | undefined }, options?: ErrorOptions) {
     super((mismatch.file ? `${mismatch.file}: ` : "") + withMismatch(message, mismatch), options);
     this.field = mismatch.field;
     this.expected = mismatch.expected;
