@@ -4,7 +4,7 @@ import { TOGETHER, type Together } from "./core/limiter.ts";
 import type { RateLimitResult } from "./core/result.ts";
 import { scarcestOf } from "./multi.ts";
 import type { RateSync } from "./registry.ts";
-import * as shared from "./shared.ts";
+import { defaultRegistry } from "./default_registry.ts";
 
 /**
  * When a {@link CompositeRateLimiter} allows a request: `most_restrictive` and `all_must_pass` if every limiter does,
@@ -186,7 +186,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
    * @throws {InvalidArgumentError} if there is no limiter, or the strategy is not known.
    */
   constructor(options: CompositeRateLimiterOptions<Name, LimiterId>) {
-    const { limiters, strategy = "most_restrictive", rateSync = shared } = checkOptions(options);
+    const { limiters, strategy = "most_restrictive", rateSync = defaultRegistry } = checkOptions(options);
     this.#limiters = checkLimiters(limiters);
     if (!STRATEGIES.has(strategy)) {
       const names = [...STRATEGIES].join(", ");

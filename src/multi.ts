@@ -215,7 +215,7 @@ function wrongRequest(field: string, expected: string, value: unknown): InvalidA
   return new InvalidArgumentError("Several limiters are asked by their ids, such as ['ip', { id: 'user', key }]", {
     field,
     expected,
-    received: Array.isArray(value) ? "a list" : typeof value === "object" && value ? "an object" : shown(value),
+    received: shown(value),
   });
 }
 

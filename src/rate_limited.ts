@@ -3,7 +3,7 @@ import { InvalidArgumentError, LimiterNotFoundError } from "./core/errors.ts";
 import type { Limiter } from "./core/limiter.ts";
 import { isMissingAllowed, type LimiterRequest } from "./multi.ts";
 import type { RateSync } from "./registry.ts";
-import * as shared from "./shared.ts";
+import { defaultRegistry } from "./default_registry.ts";
 import type {
   FittingLimiter,
   KeyFor,
@@ -407,7 +407,7 @@ function settingsOf(limiter: unknown, options: unknown = {}): Settings {
     mode,
     timeoutMs: timeoutMs === undefined ? undefined : checkTimeout(timeoutMs),
     runsWithout: isMissingAllowed(options, "run"),
-    rateSync: rateSync === undefined ? shared : checkMethods(rateSync, "rateSync", "registry", "getLimiter"),
+    rateSync: rateSync === undefined ? defaultRegistry : checkMethods(rateSync, "rateSync", "registry", "getLimiter"),
   };
 }
 
@@ -539,10 +539,5 @@ function isMethodContext(context: unknown): boolean {
 }
 
 function wrong(problem: string, field: string, expected: string, value: unknown): InvalidArgumentError {
-  const received = typeof value === "function"
-    ? "a function"
-    : typeof value === "object" && value
-    ? "an object"
-    : shown(value);
-  return new InvalidArgumentError(problem, { field, expected, received });
+  return new InvalidArgumentError(problem, { field, expected, received: shown(value) });
 }

@@ -19,8 +19,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   registry: ["registry_access", "multi", "adapters", "config", "core"],
   default_registry: ["registry"],
   shared: ["default_registry", "registry", "multi", "config", "core"],
-  composite: ["shared", "registry", "multi", "core"],
-  rate_limited: ["template_types", "shared", "registry", "multi", "core"],
+  composite: ["default_registry", "registry", "multi", "core"],
+  rate_limited: ["template_types", "default_registry", "registry", "multi", "core"],
   template_types: ["multi"],
 };
 
