@@ -30,8 +30,7 @@ export function checkMethods<Value>(value: Value, field: string, what: string, .
 }
 
 /** The signal, if it is one: of any runtime and realm. */
-export function checkSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
-  if (signal === undefined) return undefined;
+export function checkSignal(signal: AbortSignal): AbortSignal {
   const given: unknown = signal;
   if (typeof given === "object" && given !== null && "aborted" in given && "throwIfAborted" in given) return signal;
   throw new InvalidArgumentError("A signal must be an AbortSignal", {

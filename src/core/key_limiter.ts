@@ -51,9 +51,11 @@ type Decided = Extract<Outcome, { readonly kind: "granted" | "refused" }>;
 
 type Granted = Extract<Outcome, { readonly kind: "granted" }>;
 
-interface Answer {
+type Failed = Extract<Outcome, { readonly kind: "failed" }>;
+
+interface Answer<Ended = Decided | Failed> {
   readonly life: Life;
-  readonly outcome: Decided | Extract<Outcome, { readonly kind: "failed" }>;
+  readonly outcome: Ended;
   readonly waitedMs: number;
   readonly timeoutMs: number;
 }
@@ -75,7 +77,7 @@ interface Form<T> {
   /** For one that has taken something at once. `state`: what is left. */
   taken(limiter: KeyLimiter, state: State, now: number): T;
   /** For one that was decided in place of a store that failed. */
-  instead(result: RateLimitResult, answer: Answer): T;
+  instead(result: RateLimitResult, answer: Answer<Failed>): T;
 }
 
 /**
@@ -217,7 +219,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   async #tryTakeHere(options: CallOptions): Promise<Tentative> {
     const answer = await this.#request(options, this.#wishOf(options, 0));
     const { life, outcome, waitedMs } = answer;
-    if (outcome.kind === "failed") return await this.#withoutStore(answer, options);
+    if (outcome.kind === "failed") return await this.#withoutStore({ ...answer, outcome }, options);
     const result = this.#result(life, outcome, waitedMs, life.clock.now());
     return {
       result,
@@ -454,13 +456,13 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
       const answer = await this.#request(options, wish, waitedMs);
       const { life, outcome } = answer;
       if (outcome.kind !== "failed") return form.of(this, life, outcome, answer.waitedMs, wish, life.clock.now());
-      return await this.#formedWithoutStore(answer, options, form);
+      return await this.#formedWithoutStore({ ...answer, outcome }, options, form);
     } finally {
       this.#counted();
     }
   }
 
-  async #formedWithoutStore<T>(answer: Answer, options: AcquireOptions, form: Form<T>): Promise<T> {
+  async #formedWithoutStore<T>(answer: Answer<Failed>, options: AcquireOptions, form: Form<T>): Promise<T> {
     this.#uncounted++;
     try {
       const { result, keep } = await this.#withoutStore(answer, options);
@@ -523,13 +525,13 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   /** What is granted or refused in place of a store that failed. */
-  async #withoutStore(answer: Answer, options: CallOptions): Promise<Tentative> {
+  async #withoutStore(answer: Answer<Failed>, options: CallOptions): Promise<Tentative> {
     const { life, outcome, waitedMs, timeoutMs } = answer;
     const { config, rules } = this.#shared;
     const { id } = this;
-    const cause = outcome.kind === "failed" ? outcome.cause : undefined;
+    const { cause, attempts } = outcome;
     noteFailure(this.#shared, life.meter, cause);
-    if (config.onFailure === "closed") throw failure(id, cause, outcome.attempts);
+    if (config.onFailure === "closed") throw failure(id, cause, attempts);
     if (config.onFailure === "open") {
       const result = grantedResult(rules, freshState(rules, 0), 0, permitOf(id, NO_LEASE, waitedMs, true));
       return { result, keep: () => this.#note(life, result), cancel: () => Promise.resolve(result) };

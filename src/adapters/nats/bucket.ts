@@ -35,8 +35,6 @@ export interface Bucket {
   readonly retentionMs: number | undefined;
   /** Whether a value may carry a time to live of its own. */
   readonly allowMsgTtl: boolean;
-  /** On how many servers it is kept. */
-  readonly replicas: number;
   /** The version of the server that the connection led to. */
   readonly serverVersion: string;
 }
@@ -120,7 +118,6 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
     name: wish.name,
     retentionMs: maxAge > 0 ? maxAge / NANOSECONDS : undefined,
     allowMsgTtl: config["allow_msg_ttl"] === true,
-    replicas,
     serverVersion,
   };
 }

@@ -123,6 +123,5 @@ function common(buckets: readonly Bucket[], first: Bucket): Bucket {
     ...first,
     retentionMs: retentions.length === 0 ? undefined : Math.min(...retentions),
     allowMsgTtl: buckets.every(({ allowMsgTtl }) => allowMsgTtl),
-    replicas: Math.min(...buckets.map(({ replicas }) => replicas)),
   };
 }

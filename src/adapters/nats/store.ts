@@ -78,7 +78,7 @@ export interface NatsStore extends Store {
  */
 export function natsStore(options: NatsStoreOptions, context: NatsStoreContext): NatsStore {
   const { id, logger, clock: local = systemClock } = context;
-  const source = connectionPlan(options) ?? options.connection;
+  const source = connectionPlan(options) ?? options.connection!; // it has one of the two, or has been refused
   const timeoutMs = options.backendTimeoutMs ?? NATS_DEFAULTS.backendTimeoutMs;
   let opening: Promise<OpenedNats> | undefined;
   let opened: OpenedNats | undefined;
@@ -94,7 +94,6 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
   }
 
   async function connect(): Promise<OpenedNats> {
-    if (source === undefined) throw closedError();
     // only a store that is used loads the NATS client
     const { openNats } = await import("./open.ts").catch((cause) => {
       // A broken installation is no outage: it does not pass.
