@@ -75,6 +75,7 @@ interface Write {
 
 interface Refused {
   readonly writer: Writer;
+  readonly expected: number;
   readonly state: State;
 }
 
@@ -175,8 +176,14 @@ export class Ledger implements Bounded {
   async read(isUrgent: boolean): Promise<State | undefined> {
     const found = await this.#look(isUrgent);
     const written = this.#refused.find(({ writer }) => wasWritten(found, writer))?.state;
-    if (written) this.#refused = NOTHING_REFUSED;
+    // What was to follow another revision than the one that stands there is over.
+    this.#refused = written ? NOTHING_REFUSED : this.#refused.filter(({ expected }) => expected === this.#revision);
     return written;
+  }
+
+  /** Whether this state, which was refused, may stand there all the same, or will. */
+  mayStand(state: State): boolean {
+    return this.#refused.some((refused) => refused.state === state);
   }
 
   /** Others write: what is known must be read before it is written. */
@@ -219,7 +226,7 @@ export class Ledger implements Bounded {
       }
     }
     if (!result.ok) {
-      this.#refused = [...earlier, { writer, state }];
+      this.#refused = [...earlier, { writer, expected: write.expected, state }];
       return false;
     }
     this.#known = next;

@@ -231,7 +231,7 @@ export class Loop implements Recipient, Visitor {
       const isWritten = await this.#write(plan);
       this.#isGranting = false;
       if (isWritten) return this.#finish(plan);
-      refused = [...refused, plan];
+      refused = [...refused.filter(({ state }) => ledger.mayStand(state)), plan];
       this.#owner.meter.count("casFailures");
       if (++lost > maxRetries) {
         agenda.giveUp(tooManyRaces(storeId, lost));
