@@ -211,7 +211,8 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
    * @param identifiers An identifier for every limiter, by the same names.
    * @throws {LimiterNotFoundError} if a limiter is not configured, before anything is taken.
    * @throws {InvalidArgumentError} if the identifiers are not those of the limiters, or no texts, or the timeout is wrong.
-   * @throws {RateLimiterAcquisitionError} only if a store failed and its limiter fails closed; nothing is kept then.
+   * @throws {RateLimiterAcquisitionError} only if a store failed and its limiter fails closed, or if it was closed meanwhile;
+   * nothing is kept then.
    */
   async check(
     identifiers: Readonly<Record<Name, string>>,

@@ -65,7 +65,8 @@ export interface StandaloneOptions extends CircuitBreakerOptions {
    */
   readonly retryIntervalMs?: number | undefined;
   /**
-   * How many lost races in a row end a request that has a timeout.
+   * After how many lost races in a row a request that has a timeout counts as one that the store failed: see
+   * {@link StandaloneOptions.onFailure}.
    *
    * @default {100}
    */

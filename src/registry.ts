@@ -123,6 +123,8 @@ export interface LimiterListing extends Omit<LimiterConfig, "id"> {
  * Stores and limiters by name. The functions of this module are the methods of one of these; `createRateSync` makes
  * another, which shares nothing with it.
  *
+ * Its methods throw what the functions of the same names throw.
+ *
  * A registry that was made with its `limiters` knows their ids, and its methods take no others: a misspelt id does not
  * compile. Ids that are only known at run time, because they are in a file or the target of `cloneLimiter`, are for the
  * open type: `const open: RateSync = rateSync` is the same registry and takes any text.

@@ -35,7 +35,7 @@ export function acquire(id: string, options?: AcquireOptions): Promise<Permit> {
  * not an error, says when to try again, and uses nothing up.
  *
  * @throws {LimiterNotFoundError} if no limiter has this id.
- * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed.
+ * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed, or if it was closed meanwhile.
  * @throws {ImpossibleCostError} if the cost is more than the limiter ever grants at once.
  * @throws {ConfigValidationError} if the configuration file that was found is wrong.
  *
@@ -57,7 +57,7 @@ export function tryAcquire(id: string, options?: AcquireOptions): Promise<RateLi
  * `consume: false` it only looks.
  *
  * @throws {LimiterNotFoundError} if no limiter has this id.
- * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed.
+ * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed, or if it was closed meanwhile.
  *
  * @example
  * ```ts
@@ -83,7 +83,8 @@ export function checkLimiter(id: string, options?: CheckOptions): Promise<RateLi
  * Permits of a concurrency limit must be released: `await using` does it.
  *
  * @throws {LimiterNotFoundError} if a limiter is not configured, before anything is taken; unless `onMissing` is `"allow"`.
- * @throws {RateLimiterAcquisitionError} only if a store failed and its limiter fails closed; nothing is kept then.
+ * @throws {RateLimiterAcquisitionError} only if a store failed and its limiter fails closed, or if it was closed meanwhile;
+ * nothing is kept then.
  * @throws {ImpossibleCostError} if a cost is more than its limiter ever grants at once; nothing is kept then.
  * @throws {InvalidArgumentError} if what is asked for is no list of limiters, or a timeout is wrong.
  *
@@ -221,7 +222,8 @@ export function loadConfig(path?: string): Promise<void> {
 }
 
 /**
- * The limiter with this id: always the same object, opened or not.
+ * The limiter with this id. It is the same object until the limiter or its store is configured anew, or {@link close} is
+ * called: whoever has the old one has it closed, or with the limit that it had.
  *
  * @throws {LimiterNotFoundError} if no limiter has this id.
  *

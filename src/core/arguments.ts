@@ -69,7 +69,7 @@ export function checkCost(cost: unknown): number {
   });
 }
 
-/** The id of a limiter or store, if it is one. */
+/** The id of a limiter, if it is one. */
 export function checkIdentifier(id: unknown): string {
   return checkString(id, "id", "The id of a limiter must be text");
 }

@@ -46,7 +46,7 @@ export class Keys implements KeyRing {
     this.#shared = shared;
   }
 
-  /** The limiter of this key: always the same one, as long as anybody may have it. */
+  /** The limiter of this key: the same one, as long as it is in use. */
   get(key: string): KeyLimiter {
     const found = this.#all.get(key);
     if (typeof found === "object") {

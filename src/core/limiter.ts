@@ -53,16 +53,18 @@ export interface Limiter {
   /**
    * Waits for a slot, and resolves when it has come.
    *
-   * @throws {RateLimiterAcquisitionError} if no slot can be had within the timeout, or if the store failed and the limiter
-   * fails closed.
+   * @throws {RateLimiterAcquisitionError} if no slot can be had within the timeout, if the store failed and the limiter fails
+   * closed, or if it was closed meanwhile: its `reason` says which.
    * @throws {ImpossibleCostError} if no wait would be long enough.
+   * @throws {InvalidArgumentError} if an option is wrong.
    */
   acquire(options?: AcquireOptions): Promise<Permit>;
   /**
    * Takes a slot if there is one now, or within `timeoutMs`; a refusal is an answer and uses nothing up.
    *
-   * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed.
+   * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed, or if it was closed meanwhile.
    * @throws {ImpossibleCostError} if no wait would be long enough.
+   * @throws {InvalidArgumentError} if an option is wrong.
    */
   tryAcquire(options?: AcquireOptions): Promise<RateLimitResult>;
   /**
@@ -100,7 +102,7 @@ export interface LimiterContext {
   readonly localClock: Clock;
   /** The longest pause after a lost race, in milliseconds. */
   readonly retryIntervalMs: number;
-  /** How many lost races in a row end a request with a timeout. */
+  /** After how many lost races in a row a request that has a timeout counts as one that the store failed. */
   readonly maxRetries: number;
   /** By how many milliseconds a start may be late. */
   readonly timingMarginMs: number;

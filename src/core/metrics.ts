@@ -90,7 +90,7 @@ export class Meter {
     this.#counts[what]++;
   }
 
-  /** A permit of a concurrency limit was taken (1), given back before it was used (-1), or released. */
+  /** A permit of a concurrency limit was taken (1), given back before it was used or lost (-1), or released. */
   permit(change: 1 | -1 | "released"): void {
     this.#whole?.permit(change);
     this.#held = Math.max(0, this.#held + (change === 1 ? 1 : -1));

@@ -105,7 +105,10 @@ export interface Rule<State extends RuleState = RuleState> {
   earliestBehind(state: State, now: number, ahead: number, demand: Demand): number;
   /** The state after the request was granted for the moment `at`, which is what `earliest` said or later. */
   take(state: State, at: number, now: number, demand: Demand): State;
-  /** The state as if a request that never started had not been made, as far as nothing later depends on it. */
+  /**
+   * The state as if a request that never started had not been made, as far as nothing later depends on it; and the state
+   * after a permit came back.
+   */
   giveBack(state: State, taken: Taken<State>): State;
   /** When a request could be granted that is not now, as far as it can be told. */
   retryAt(state: State, now: number, demand: Demand): number;
