@@ -53,7 +53,7 @@ export * from "./src/core/errors.ts";
 export * from "./src/identifiers.ts";
 export * from "./src/rate_limited.ts";
 export * from "./src/registry.ts";
-export * from "./src/shared.ts";
+export * from "./src/functions.ts";
 export type * from "./src/adapters/nats/options.ts";
 export type * from "./src/config/options.ts";
 export type { CircuitBreakerState } from "./src/core/breaker.ts";

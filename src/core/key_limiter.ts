@@ -23,20 +23,10 @@ import {
 import type { LimiterConfig } from "./limiter_config.ts";
 import { peek, stateNow } from "./look.ts";
 import { Meter, type RateLimiterMetrics } from "./metrics.ts";
+import { failure, noteAnswer, noteFailure } from "./outage.ts";
 import type { Outcome } from "./outcome.ts";
 import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquireOptions } from "./result.ts";
-import {
-  closedError,
-  failure,
-  localLimiter,
-  move,
-  mustBeOpen,
-  noteAnswer,
-  noteFailure,
-  readClock,
-  type Shared,
-  type Wish,
-} from "./shared.ts";
+import { closedError, localLimiter, move, mustBeOpen, readClock, type Shared, type Wish } from "./shared.ts";
 import { freshState, type State } from "./state.ts";
 
 const CLOSED = "the limiter was closed, and has given it back.";

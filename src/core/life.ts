@@ -9,7 +9,8 @@ import { createLease, type Lease, type LosableLease, NO_LEASE } from "./lease.ts
 import { because, type Knowledge } from "./ledger.ts";
 import { type LimiterContext, type SharedPatience, TOGETHER } from "./limiter.ts";
 import type { Meter } from "./metrics.ts";
-import { checkRetention, closedError, type Shared } from "./shared.ts";
+import { checkRetention } from "./retention.ts";
+import { closedError, type Shared } from "./shared.ts";
 import { opensNothing } from "./store.ts";
 
 /** Whose life it is. */

@@ -7,7 +7,8 @@ import type { Life } from "./life.ts";
 import type { ClosableLimiter, SharedPatience } from "./limiter.ts";
 import type { LimiterState, RateLimitResult } from "./result.ts";
 import type { Demand, Rule } from "./rules/rule.ts";
-import { failure, localLimiter, mustBeOpen, noteFailure } from "./shared.ts";
+import { failure, noteFailure } from "./outage.ts";
+import { localLimiter, mustBeOpen } from "./shared.ts";
 import { freshState, type State } from "./state.ts";
 
 /** What there is to be told about: a state, or the limiter that counts in place of a store that failed. */

@@ -1,10 +1,9 @@
 import { shown } from "./arguments.ts";
-import { messageOf } from "./cause.ts";
 import type { CellContext } from "./cell_context.ts";
 import type { ClockReading } from "./clock.ts";
 import { maximumCost } from "./decide.ts";
 import { createDesk } from "./desk.ts";
-import { ConfigValidationError, RateLimiterAcquisitionError } from "./errors.ts";
+import { RateLimiterAcquisitionError } from "./errors.ts";
 import { Gate } from "./gate.ts";
 import { Lateness } from "./lateness.ts";
 import { createHandOver } from "./hand_over.ts";
@@ -15,7 +14,6 @@ import { Meter } from "./metrics.ts";
 import { rulesOf } from "./rules/rules.ts";
 import type { Rule } from "./rules/rule.ts";
 import { type Codec, stateCodec } from "./state.ts";
-import type { Store } from "./store.ts";
 import { createTimeLimit } from "./time_limit.ts";
 import { Trips } from "./trips.ts";
 
@@ -134,67 +132,6 @@ export function readClock({ store, localClock, timingMarginMs }: LimiterContext)
     errorMs: isHost ? timingMarginMs : 0,
     measuredAt: null,
   });
-}
-
-/** A store that forgets a limit before it has run out would admit too much. */
-export function checkRetention(config: LimiterConfig, rules: readonly Rule[], { retentionMs }: Store): void {
-  if (retentionMs === undefined) return;
-  for (const { horizonMs, label } of rules) {
-    if (horizonMs <= retentionMs) continue;
-    throw new ConfigValidationError(
-      `Limiter '${config.id}' needs "${label}" to be remembered for ${horizonMs / 1_000} s, and store ` +
-        `'${config.storeId}' forgets after ${retentionMs / 1_000} s. Raise the TTL of its bucket (bucket_ttl, or ` +
-        `\`nats stream edit\` for an existing one), or shorten the window`,
-      {
-        field: `limiters.${config.id}`,
-        expected: `a window of at most ${retentionMs / 1_000} s`,
-        received: `${horizonMs / 1_000} s`,
-      },
-    );
-  }
-}
-
-/** The same failure is reported again after this long. */
-const REPORT_AGAIN_MS = 60_000;
-
-const UNTIL_BACK = {
-  open: 'requests are admitted without a limit (on_failure = "open")',
-  closed: 'requests are refused (on_failure = "closed")',
-  local: 'the limit holds within this process only (on_failure = "local")',
-};
-
-/** Counts what the store failed, and says once what happens to requests until it is back. */
-export function noteFailure(shared: Shared, meter: Meter, cause: unknown): void {
-  const { config, context: { logger, localClock } } = shared;
-  meter.count("backendFailures");
-  if (shared.failing !== "no") return;
-  shared.failing = "unreported";
-  const text = `Limiter '${config.id}': ${messageOf(cause)} Until the store is back, ${UNTIL_BACK[config.onFailure]}.`;
-  const at = localClock.now();
-  // One key may fail again and again while the others are answered.
-  if (text === shared.report?.text && at - shared.report.at < REPORT_AGAIN_MS) return;
-  shared.report = { text, at };
-  shared.failing = "reported";
-  if (config.onFailure === "closed") logger.error(text);
-  else logger.warn(text);
-}
-
-/** The store has answered. */
-export function noteAnswer(shared: Shared): void {
-  if (shared.failing === "no") return;
-  const wasReported = shared.failing === "reported";
-  shared.failing = "no";
-  if (wasReported) shared.context.logger.info(`Limiter '${shared.config.id}': its store answers again.`);
-}
-
-/** What is thrown when the store failed and the limiter `id` fails closed. */
-export function failure(id: string, cause: unknown, attempts: number): RateLimiterAcquisitionError {
-  return new RateLimiterAcquisitionError(
-    `Limiter '${id}' could not ask its store, and it fails closed (fail_closed, on_failure = "closed"): ${
-      messageOf(cause)
-    }`,
-    { limiterId: id, attempts, reason: "backend", cause },
-  );
 }
 
 /** What is thrown once the limiter `id` was closed. */

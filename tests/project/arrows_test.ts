@@ -18,7 +18,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   registry_access: ["core"],
   registry: ["registry_access", "multi", "adapters", "config", "core"],
   default_registry: ["registry"],
-  shared: ["default_registry", "registry", "multi", "config", "core"],
+  functions: ["default_registry", "registry", "multi", "config", "core"],
   composite: ["default_registry", "registry", "multi", "core"],
   rate_limited: ["template_types", "default_registry", "registry", "multi", "core"],
   template_types: ["multi"],

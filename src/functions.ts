@@ -1,7 +1,7 @@
 import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import type { CheckOptions, Limiter } from "./core/limiter.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
-import { defaultRegistry as shared } from "./default_registry.ts";
+import { defaultRegistry } from "./default_registry.ts";
 import type { LimiterRequest, MultiCheckOptions, MultiLimiterResult } from "./multi.ts";
 import type { LimiterListing, LimiterOverrides, StoreListing } from "./registry.ts";
 
@@ -27,7 +27,7 @@ import type { LimiterListing, LimiterOverrides, StoreListing } from "./registry.
  * ```
  */
 export function acquire(id: string, options?: AcquireOptions): Promise<Permit> {
-  return shared.acquire(id, options);
+  return defaultRegistry.acquire(id, options);
 }
 
 /**
@@ -49,7 +49,7 @@ export function acquire(id: string, options?: AcquireOptions): Promise<Permit> {
  * ```
  */
 export function tryAcquire(id: string, options?: AcquireOptions): Promise<RateLimitResult> {
-  return shared.tryAcquire(id, options);
+  return defaultRegistry.tryAcquire(id, options);
 }
 
 /**
@@ -69,7 +69,7 @@ export function tryAcquire(id: string, options?: AcquireOptions): Promise<RateLi
  * ```
  */
 export function checkLimiter(id: string, options?: CheckOptions): Promise<RateLimitResult> {
-  return shared.checkLimiter(id, options);
+  return defaultRegistry.checkLimiter(id, options);
 }
 
 /**
@@ -107,7 +107,7 @@ export function checkMultiLimiters(
   limiters: readonly (string | LimiterRequest)[],
   options?: MultiCheckOptions,
 ): Promise<MultiLimiterResult> {
-  return shared.checkMultiLimiters(limiters, options);
+  return defaultRegistry.checkMultiLimiters(limiters, options);
 }
 
 /**
@@ -124,7 +124,7 @@ export function checkMultiLimiters(
  * ```
  */
 export function configureStore(id: string, options: StoreOptions): void {
-  return shared.configureStore(id, options);
+  return defaultRegistry.configureStore(id, options);
 }
 
 /**
@@ -144,7 +144,7 @@ export function configureStore(id: string, options: StoreOptions): void {
  * ```
  */
 export function configureLimiter(id: string, options: LimiterOptions): void {
-  return shared.configureLimiter(id, options);
+  return defaultRegistry.configureLimiter(id, options);
 }
 
 /**
@@ -169,7 +169,7 @@ export function configureLimiter(id: string, options: LimiterOptions): void {
  * ```
  */
 export function cloneLimiter(source: string, target: string, overrides?: LimiterOverrides): void {
-  return shared.cloneLimiter(source, target, overrides);
+  return defaultRegistry.cloneLimiter(source, target, overrides);
 }
 
 /**
@@ -195,7 +195,7 @@ export function cloneLimiter(source: string, target: string, overrides?: Limiter
  * ```
  */
 export function getOrCloneLimiter(base: string, key: string): Promise<Limiter> {
-  return shared.getOrCloneLimiter(base, key);
+  return defaultRegistry.getOrCloneLimiter(base, key);
 }
 
 /**
@@ -218,7 +218,7 @@ export function getOrCloneLimiter(base: string, key: string): Promise<Limiter> {
  * ```
  */
 export function loadConfig(path?: string): Promise<void> {
-  return shared.loadConfig(path);
+  return defaultRegistry.loadConfig(path);
 }
 
 /**
@@ -237,7 +237,7 @@ export function loadConfig(path?: string): Promise<void> {
  * ```
  */
 export function getLimiter(id: string): Limiter {
-  return shared.getLimiter(id);
+  return defaultRegistry.getLimiter(id);
 }
 
 /**
@@ -252,7 +252,7 @@ export function getLimiter(id: string): Limiter {
  * ```
  */
 export function listStores(): Readonly<Record<string, StoreListing>> {
-  return shared.listStores();
+  return defaultRegistry.listStores();
 }
 
 /**
@@ -267,7 +267,7 @@ export function listStores(): Readonly<Record<string, StoreListing>> {
  * ```
  */
 export function listLimiters(): Readonly<Record<string, LimiterListing>> {
-  return shared.listLimiters();
+  return defaultRegistry.listLimiters();
 }
 
 /**
@@ -288,7 +288,7 @@ export function listLimiters(): Readonly<Record<string, LimiterListing>> {
  * ```
  */
 export function initializeLimiter(id: string): Promise<void> {
-  return shared.initializeLimiter(id);
+  return defaultRegistry.initializeLimiter(id);
 }
 
 /**
@@ -305,7 +305,7 @@ export function initializeLimiter(id: string): Promise<void> {
  * ```
  */
 export function initializeAllLimiters(): Promise<void> {
-  return shared.initializeAllLimiters();
+  return defaultRegistry.initializeAllLimiters();
 }
 
 /**
@@ -322,5 +322,5 @@ export function initializeAllLimiters(): Promise<void> {
  * ```
  */
 export function close(): Promise<void> {
-  return shared.close();
+  return defaultRegistry.close();
 }

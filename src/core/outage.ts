@@ -1,0 +1,47 @@
+import { messageOf } from "./cause.ts";
+import { RateLimiterAcquisitionError } from "./errors.ts";
+import type { Meter } from "./metrics.ts";
+import type { Shared } from "./shared.ts";
+
+/** The same failure is reported again after this long. */
+const REPORT_AGAIN_MS = 60_000;
+
+const UNTIL_BACK = {
+  open: 'requests are admitted without a limit (on_failure = "open")',
+  closed: 'requests are refused (on_failure = "closed")',
+  local: 'the limit holds within this process only (on_failure = "local")',
+};
+
+/** Counts what the store failed, and says once what happens to requests until it is back. */
+export function noteFailure(shared: Shared, meter: Meter, cause: unknown): void {
+  const { config, context: { logger, localClock } } = shared;
+  meter.count("backendFailures");
+  if (shared.failing !== "no") return;
+  shared.failing = "unreported";
+  const text = `Limiter '${config.id}': ${messageOf(cause)} Until the store is back, ${UNTIL_BACK[config.onFailure]}.`;
+  const at = localClock.now();
+  // One key may fail again and again while the others are answered.
+  if (text === shared.report?.text && at - shared.report.at < REPORT_AGAIN_MS) return;
+  shared.report = { text, at };
+  shared.failing = "reported";
+  if (config.onFailure === "closed") logger.error(text);
+  else logger.warn(text);
+}
+
+/** The store has answered. */
+export function noteAnswer(shared: Shared): void {
+  if (shared.failing === "no") return;
+  const wasReported = shared.failing === "reported";
+  shared.failing = "no";
+  if (wasReported) shared.context.logger.info(`Limiter '${shared.config.id}': its store answers again.`);
+}
+
+/** What is thrown when the store failed and the limiter `id` fails closed. */
+export function failure(id: string, cause: unknown, attempts: number): RateLimiterAcquisitionError {
+  return new RateLimiterAcquisitionError(
+    `Limiter '${id}' could not ask its store, and it fails closed (fail_closed, on_failure = "closed"): ${
+      messageOf(cause)
+    }`,
+    { limiterId: id, attempts, reason: "backend", cause },
+  );
+}

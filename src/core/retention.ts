@@ -1,0 +1,22 @@
+import { ConfigValidationError } from "./errors.ts";
+import type { LimiterConfig } from "./limiter_config.ts";
+import type { Rule } from "./rules/rule.ts";
+import type { Store } from "./store.ts";
+
+/** A store that forgets a limit before it has run out would admit too much. */
+export function checkRetention(config: LimiterConfig, rules: readonly Rule[], { retentionMs }: Store): void {
+  if (retentionMs === undefined) return;
+  for (const { horizonMs, label } of rules) {
+    if (horizonMs <= retentionMs) continue;
+    throw new ConfigValidationError(
+      `Limiter '${config.id}' needs "${label}" to be remembered for ${horizonMs / 1_000} s, and store ` +
+        `'${config.storeId}' forgets after ${retentionMs / 1_000} s. Raise the TTL of its bucket (bucket_ttl, or ` +
+        `\`nats stream edit\` for an existing one), or shorten the window`,
+      {
+        field: `limiters.${config.id}`,
+        expected: `a window of at most ${retentionMs / 1_000} s`,
+        received: `${horizonMs / 1_000} s`,
+      },
+    );
+  }
+}
