@@ -90,8 +90,8 @@ export async function useVirtualTime(options: VirtualTimeOptions = {}): Promise<
         "`await using`, so that one test ends before the next one begins.",
     );
   }
-  inUse.add(access);
   const clock = createVirtualClock(options.start);
+  inUse.add(access);
   const replaced = new Map<string, FaultyKv>();
   let ended: Promise<void> | undefined;
 

@@ -7,6 +7,7 @@ import {
   configureStore,
   createRateSync,
   getLimiter,
+  InvalidArgumentError,
   rateLimited,
   RateLimiterAcquisitionError,
   RateLimiterError,
@@ -142,4 +143,11 @@ test("the keys of a limiter live in virtual time too [TST-5]", async () => {
   }
   assertEquals((await alice.tryAcquire()).allowed, true);
   await close();
+});
+
+test("a virtual time that cannot begin does not keep the next one from it", async () => {
+  const rateSync = createRateSync();
+  await assertRejects(() => useVirtualTime({ rateSync, start: NaN }), InvalidArgumentError);
+  await using time = await useVirtualTime({ rateSync });
+  assert(time.now() > 0);
 });
