@@ -49,8 +49,8 @@ export class Loop implements Recipient, Visitor {
   #isFresh = false;
   /** Whether what is being written grants something. */
   #isGranting = false;
-  /** Settles when nothing is being written any more, if somebody waits for that. */
-  #atRest: PromiseWithResolvers<void> | undefined;
+  /** Who waits for nothing being written any more. */
+  #onRest = NOBODY_WAITS;
 
   /** At rest. */
   constructor(context: CellContext, owner: LoopOwner, identity: Identity, ledger: Ledger, agenda: Agenda) {
@@ -98,8 +98,8 @@ export class Loop implements Recipient, Visitor {
   }
 
   /** Resolves when nothing is being written any more. To be called while it is running. */
-  async whenAtRest(): Promise<void> {
-    await (this.#atRest ??= Promise.withResolvers<void>()).promise;
+  whenAtRest(): Promise<void> {
+    return new Promise((resolve) => this.#onRest = [...this.#onRest, resolve]);
   }
 
   /** Another process hands its work over: the answer, when there is one. */
@@ -183,8 +183,9 @@ export class Loop implements Recipient, Visitor {
     gate.leave();
     if (this.#hasWork(clock.now())) return this.#enterGate();
     this.#isRunning = false;
-    this.#atRest?.resolve();
-    this.#atRest = undefined;
+    const onRest = this.#onRest;
+    this.#onRest = NOBODY_WAITS;
+    for (const resolve of onRest) resolve();
     this.#owner.stopped();
   }
 
@@ -362,4 +363,5 @@ export class Loop implements Recipient, Visitor {
 }
 
 const NOBODY: readonly Peek[] = [];
+const NOBODY_WAITS: readonly (() => void)[] = [];
 const NOTHING_REFUSED: readonly Plan[] = [];

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { ChildProcess } from "node:child_process";
 import { test } from "node:test";
 import { createRateSync } from "../../mod.ts";
-import { lineOf, outputOf, startChild } from "../support/child.ts";
+import { lineOf, outputOf, startChild, startInNode } from "../support/child.ts";
 import type { EndingOrder } from "../support/ending_process.ts";
 import { forEachServer, LIMIT, startServer } from "../support/nats_server.ts";
 import { freshBucket, PATIENT_MS } from "../support/nats_store.ts";
@@ -11,16 +11,16 @@ import { startProxy } from "../support/tcp_proxy.ts";
 /** One that does not end by itself has failed, and shall not stay. */
 const STUCK_MS = 60_000;
 
-function start(order: EndingOrder): ChildProcess {
-  const child = startChild("tests/support/ending_process.ts", JSON.stringify(order));
+function start(order: EndingOrder, startProgram = startChild): ChildProcess {
+  const child = startProgram("tests/support/ending_process.ts", JSON.stringify(order));
   const stuck = setTimeout(() => child.kill("SIGKILL"), STUCK_MS);
   child.once("exit", () => clearTimeout(stuck));
   return child;
 }
 
 /** What a process prints that ends by itself. */
-async function endingOf(order: EndingOrder): Promise<string> {
-  return (await outputOf(start(order))).trim();
+async function endingOf(order: EndingOrder, startProgram = startChild): Promise<string> {
+  return (await outputOf(start(order, startProgram))).trim();
 }
 
 /** How many permits of the limiter are held, as the server says. */
@@ -47,6 +47,24 @@ test("a program does not end while somebody waits for a slot or a permit", LIMIT
 
 test("close() in memory answers who waits, and the program ends [LIM-18]", LIMIT, async () => {
   assertEquals(await endingOf({ way: "memory, closed" }), "closed,closed, lost true");
+});
+
+const ON_RESET = "lost true, after 300000 ms";
+
+test("a program ends that has reset limiters, and had them in virtual time [TST-4]", LIMIT, async () => {
+  assertEquals(await endingOf({ way: "memory, reset, and for a while in virtual time" }), ON_RESET);
+});
+
+test("in Node programs do the same, and end [LIM-18, TST-4]", LIMIT, async () => {
+  await using running = await startServer();
+  const inNode = (way: EndingOrder["way"]) =>
+    endingOf({ way, url: running.url, bucketName: freshBucket() }, startInNode);
+  assertEquals(await inNode("memory, without close"), "waited true, true,true,false, lost false");
+  assertEquals(await inNode("memory, closed"), "closed,closed, lost true");
+  assertEquals(await inNode("memory, reset, and for a while in virtual time"), ON_RESET);
+  assertEquals(await inNode("nats, closed"), "closed,closed,closed,closed,closed, lost true,true,true,true");
+  assertEquals(await inNode("nats, used again after it was closed"), "closed");
+  assertEquals(await inNode("nats, over a connection that was handed in"), "closed false");
 });
 
 await forEachServer((server) => {

@@ -1,5 +1,6 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { ROOT } from "./project.ts";
@@ -13,6 +14,20 @@ export function startChild(file: string, ...args: string[]): ChildProcess {
     cwd: ROOT,
     stdio: ["pipe", "pipe", "inherit"],
   });
+}
+
+/**
+ * The same in Node, which has to be on the PATH: bundled into one file, as Node reads no TypeScript and no import map.
+ */
+export function startInNode(file: string, ...args: string[]): ChildProcess {
+  const folder = mkdtempSync(join(tmpdir(), "ratesync-node-"));
+  const bundle = join(folder, "bundle.mjs");
+  const deno = "Bun" in globalThis ? "deno" : process.execPath;
+  const options = ["bundle", "--quiet", "--platform=deno", "--config", join(ROOT, "deno.json"), "--output", bundle];
+  execFileSync(deno, [...options, join(ROOT, file)]);
+  const child = spawn("node", [bundle, ...args], { cwd: ROOT, stdio: ["pipe", "pipe", "inherit"] });
+  child.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  return child;
 }
 
 /** What a process prints until it ends. */

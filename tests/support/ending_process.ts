@@ -13,6 +13,7 @@ import {
   type RateSync,
   tryAcquire,
 } from "../../mod.ts";
+import { resetLimiter, useVirtualTime } from "../../src/testing/mod.ts";
 
 /** What a process is told. */
 export interface EndingOrder {
@@ -140,9 +141,10 @@ const WAYS = {
     say([...ends].every((end) => ["closed", "backend"].includes(end)) ? "closed" : [...ends].join());
   },
   async "nats, of which nobody hears anything"(order: EndingOrder) {
-    await using rateSync = onNats(order, OUTAGE_MS);
+    const rateSync = onNats(order, OUTAGE_MS);
     say(await endOf(rateSync.acquire("permits")));
     say(await endOf(rateSync.acquire("rate")));
+    await rateSync.close();
   },
 
   async "nats, closed while it connects"(order: EndingOrder) {
@@ -161,6 +163,23 @@ const WAYS = {
     await rateSync.close();
     say(`closed ${connection.isClosed()}`);
     await connection.close();
+  },
+  async "memory, reset, and for a while in virtual time"() {
+    const rateSync = createRateSync();
+    rateSync.configureLimiter("permits", { maxConcurrent: 1, leaseMs: LEASE_MS });
+    const held = await rateSync.acquire("permits");
+    const waiting = rateSync.acquire("permits");
+    await resetLimiter("permits", { rateSync });
+    await waiting;
+    const time = await useVirtualTime({ rateSync });
+    const later = await rateSync.acquire("permits");
+    const begun = time.now();
+    await time.runUntil(
+      Promise.all([time.sleep(LEASE_MS / 2).then(() => later.release()), rateSync.acquire("permits")]),
+    );
+    say(`lost ${held.lost}, after ${time.now() - begun} ms`);
+    await time[Symbol.asyncDispose]();
+    await rateSync.close();
   },
   async "nats, without close"(order: EndingOrder) {
     const rateSync = onNats(order);
