@@ -46,7 +46,8 @@
  * @module
  */
 export * from "./src/adapters/memory.ts";
-export * from "./src/adapters/nats/store.ts";
+export type { NatsStore, NatsStoreContext } from "./src/adapters/nats/store.ts";
+export { natsStore } from "./src/nats_store.ts";
 export * from "./src/adapters/system_clock.ts";
 export * from "./src/composite.ts";
 export * from "./src/core/errors.ts";

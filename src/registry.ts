@@ -2,12 +2,13 @@ import { consoleLogger } from "./adapters/console_logger.ts";
 import { createIdentities, sha256 } from "./adapters/host.ts";
 import { memoryStore } from "./adapters/memory.ts";
 import { NATS_DEFAULTS } from "./adapters/nats/defaults.ts";
-import { natsStore } from "./adapters/nats/store.ts";
+import { createNatsStore } from "./adapters/nats/store.ts";
 import { systemClock } from "./adapters/system_clock.ts";
 import { findConfigurationFile, readConfiguration } from "./config/files.ts";
 import { checkLimiterOptions } from "./config/limiters.ts";
 import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import { maskStoreOptions } from "./config/secrets.ts";
+import { connectionPlan } from "./config/nats_plan.ts";
 import { sectionInCode } from "./config/section.ts";
 import { checkStoreOptions } from "./config/stores.ts";
 import { checkIdentifier, checkMethods, checkOptions } from "./core/arguments.ts";
@@ -335,7 +336,6 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
 
   function load(path: string): void {
     const { stores: newStores, limiters: newLimiters } = readConfiguration(path, { knownStores: stores.keys() });
-    for (const [id, options] of newStores) createStore(id, options, path);
     // What comes later wins, so nothing from here on can be refused.
     for (const [id, options] of newStores) putStore(id, options);
     for (const [id, options] of newLimiters) putLimiter(id, options);
@@ -419,10 +419,10 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     await before;
   }
 
-  /** Opens nothing; but what is wrong with a URL, for example, shows. */
-  function createStore(id: string, options: StoreOptions, file?: string): Store {
+  /** Opens nothing. */
+  function createStore(id: string, options: StoreOptions): Store {
     if (options.engine === "memory") return memoryStore(clock);
-    if (options.engine === "nats") return inStore(id, file, () => natsStore(options, { id, logger, clock }));
+    if (options.engine === "nats") return createNatsStore(options, connectionPlan(options), { id, logger, clock });
     const nothing = () => Promise.resolve();
     return { kv: options.kv, peers: options.peers, clock: options.clock ?? clock, open: opensNothing, close: nothing };
   }
@@ -480,7 +480,6 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     },
     configureStore(id, given) {
       const { replace = false, ...options } = checkStoreOptions(id, given);
-      createStore(id, options);
       const old = stores.get(id);
       const differing = old ? differences(completed(old.options), completed(options)) : [];
       if (differing.length > 0 && !replace) throw new RateLimiterAlreadyConfiguredError("store", id, differing);
@@ -577,22 +576,6 @@ function promised<T>(call: () => Promise<T>): Promise<T> {
     return call();
   } catch (error) {
     return Promise.reject(error);
-  }
-}
-
-/** Says in an error about an option which store it belongs to. */
-function inStore(id: string, file: string | undefined, create: () => Store): Store {
-  try {
-    return create();
-  } catch (error) {
-    if (!(error instanceof ConfigValidationError)) throw error;
-    const { problem, field, expected, received } = error;
-    throw new ConfigValidationError(`Failed to configure store '${id}': ${problem}`, {
-      field: `stores.${id}.${field}`,
-      expected,
-      received,
-      file,
-    });
   }
 }
 

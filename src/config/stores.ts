@@ -1,4 +1,5 @@
 import type { NatsStoreOptions } from "../adapters/nats/options.ts";
+import { ConfigValidationError } from "../core/errors.ts";
 import type { CustomStoreOptions, StoreOptions } from "./options.ts";
 import {
   choice,
@@ -25,8 +26,11 @@ import {
   type Section,
   sectionInCode,
 } from "./section.ts";
+import { connectionPlan } from "./nats_plan.ts";
 import { suggestion } from "./names.ts";
 import { hasUserinfo } from "./secrets.ts";
+
+type NatsStore = Extract<StoreOptions, { readonly engine: "nats" }>;
 
 const ENGINES = ["memory", "nats"] as const;
 
@@ -122,6 +126,14 @@ export function checkStoreOptions(id: string, options: unknown): StoreOptions {
   return readStore(sectionInCode({ path: `stores.${id}`, title, example: '{ engine: "memory" }' }, options));
 }
 
+/** As {@link checkStoreOptions}, for a store that is known to be on NATS. */
+export function checkNatsOptions(id: string, options: unknown): NatsStoreOptions {
+  checkId(id, "stores");
+  const title = `Failed to configure store '${id}'`;
+  const example = '{ url: "nats://localhost:4222" }';
+  return readNatsStore(sectionInCode({ path: `stores.${id}`, title, example }, options));
+}
+
 /**
  * Reads a `[stores.<id>]` table.
  *
@@ -168,7 +180,7 @@ function readMemoryStore(section: Section): StoreOptions {
   return { ...values, engine: "memory" };
 }
 
-function readNatsStore(section: Section): StoreOptions {
+function readNatsStore(section: Section): NatsStore {
   const values = readFields(NATS_FIELDS, section);
   const name = (codeName: keyof typeof NATS_FIELDS) => nameIn(section, NATS_FIELDS, codeName);
   if (values.connection !== undefined) {
@@ -195,7 +207,25 @@ function readNatsStore(section: Section): StoreOptions {
   }
   checkBreaker(section, values);
   const checked: object = { ...values, engine: "nats" };
-  return checked as StoreOptions; // the checks above leave only the combinations that the type lists
+  const options = checked as NatsStore; // the checks above leave only the combinations that the type lists
+  checkPlan(section, options);
+  return options;
+}
+
+/** The URL, and whether it goes with the other options. */
+function checkPlan(section: Section, options: NatsStoreOptions): void {
+  try {
+    connectionPlan(options, (option) => nameIn(section, NATS_FIELDS, option));
+  } catch (error) {
+    if (!(error instanceof ConfigValidationError)) throw error;
+    const { problem, field, expected, received } = error;
+    const isVariable = section.variablesIn(section.values, field).length > 0;
+    throw refuse(section, problem, {
+      field: `${section.path}.${field}`,
+      expected,
+      received: isVariable ? describe(undefined, field, section) : received,
+    });
+  }
 }
 
 function checkBreaker(section: Section, values: Values<typeof BREAKER_FIELDS>): void {

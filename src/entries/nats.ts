@@ -41,5 +41,6 @@
  * @module
  */
 export * from "./core.ts";
-export * from "../adapters/nats/store.ts";
+export type { NatsStore, NatsStoreContext } from "../adapters/nats/store.ts";
+export { natsStore } from "../nats_store.ts";
 export type * from "../adapters/nats/options.ts";

@@ -1,7 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { natsStore } from "../../src/adapters/nats/store.ts";
 import { checkLimiterOptions } from "../../src/config/limiters.ts";
 import { parseConfiguration } from "../../src/config/load.ts";
 import { isNetwork } from "../../src/config/networks.ts";
@@ -184,9 +183,7 @@ function checkStore(options: StoreOptions): void {
     String(value).includes(SECRET) && (!SECRET_KEYS.includes(name) || (name === "url" && value === SECRET));
   if (Object.entries(options).some(isElsewhere)) return;
   if (options.engine !== "nats") return;
-  const made = attempt(() => natsStore(options, { id: "x", logger: quiet }));
   // What an inspector finds in stores and registries is tested on real ones: to look is slow.
-  if (!made.ok) assertDiscreet(made.error);
   const rateSync = createRateSync({ logger: quiet });
   const configured = attempt(() => rateSync.configureStore("x", options));
   assertDiscreet(configured.ok ? maskStoreOptions(options) : configured.error);

@@ -2,8 +2,9 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import type { NatsStoreOptions } from "../../src/adapters/nats/options.ts";
-import { connectionPlan } from "../../src/adapters/nats/plan.ts";
-import { type NatsTarget, parseNatsUrl } from "../../src/adapters/nats/url.ts";
+import { connectionPlan } from "../../src/config/nats_plan.ts";
+import { type NatsTarget, parseNatsUrl } from "../../src/config/nats_url.ts";
+import { checkNatsOptions } from "../../src/config/stores.ts";
 import { ConfigValidationError } from "../../src/core/errors.ts";
 import { connectionStub } from "../config/stubs.ts";
 import { assertDiscreet, attempt, damaged, fuzz, SECRET, soup } from "./fuzz.ts";
@@ -196,10 +197,10 @@ const connecting = fc.record<LooseOptions>({
 }, { requiredKeys: [] });
 
 fuzz(
-  "fuzz: connectionPlan() knows one way to authenticate or says what contradicts what",
+  "fuzz: a plan of options that were checked knows one way to authenticate or says what contradicts what",
   700,
   fc.property(connecting, (options) => {
-    const result = attempt(() => connectionPlan(options as unknown as NatsStoreOptions));
+    const result = attempt(() => connectionPlan(checkNatsOptions("main", options)));
     if (!result.ok) {
       assert(result.error instanceof ConfigValidationError);
       return assertDiscreet(result.error);

@@ -12,10 +12,11 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   testing: ["testing", "default_registry", "registry_access", "registry", "adapters", "core"],
   // The options in code are the configuration's: types alone.
   limiter: ["adapters", "config", "core"],
-  entries: ["entries", "limiter", "adapters", "config", "core"],
+  entries: ["entries", "limiter", "nats_store", "adapters", "config", "core"],
   identifiers: ["core"],
   multi: ["core"],
   registry_access: ["core"],
+  nats_store: ["adapters", "config", "core"],
   registry: ["registry_access", "multi", "adapters", "config", "core"],
   default_registry: ["registry"],
   functions: ["default_registry", "registry", "multi", "config", "core"],

@@ -8,10 +8,10 @@ import { NATS_DEFAULTS } from "./defaults.ts";
 import type { NatsKv } from "./kv.ts";
 import type { OpenedNats } from "./open.ts";
 import type { NatsConnectionLike, NatsStoreOptions } from "./options.ts";
-import { connectionPlan } from "./plan.ts";
+import type { ConnectionPlan } from "./plan.ts";
 
 /**
- * What {@link natsStore} needs besides its options.
+ * What `natsStore` needs besides its options.
  *
  * @example
  * ```ts
@@ -61,24 +61,16 @@ export interface NatsStore extends Store {
 }
 
 /**
- * A store on a NATS JetStream Key-Value bucket. It connects on first use: making one does nothing but check the options.
- *
- * @throws {ConfigValidationError} if the options contradict each other.
- *
- * @example A store that is not opened yet
- * ```ts
- * import { natsStore } from "@ratesync/core";
- *
- * const store = natsStore(
- *   { url: "nats://localhost:4222", bucketName: "rate_limits", autoCreate: true },
- *   { id: "nats", logger: console },
- * );
- * console.log(store.isOpen); // false
- * ```
+ * A store on a NATS JetStream Key-Value bucket, on first use. The options are checked, and `plan` says how to connect, unless
+ * they bring a connection.
  */
-export function natsStore(options: NatsStoreOptions, context: NatsStoreContext): NatsStore {
+export function createNatsStore(
+  options: NatsStoreOptions,
+  plan: ConnectionPlan | undefined,
+  context: NatsStoreContext,
+): NatsStore {
   const { id, logger, clock: local = systemClock } = context;
-  const source = connectionPlan(options) ?? options.connection!; // it has one of the two, or has been refused
+  const source = plan ?? options.connection!; // it has one of the two
   const timeoutMs = options.backendTimeoutMs ?? NATS_DEFAULTS.backendTimeoutMs;
   let opening: Promise<OpenedNats> | undefined;
   let opened: OpenedNats | undefined;

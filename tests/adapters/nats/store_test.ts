@@ -13,8 +13,8 @@ import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { NatsStoreOptions } from "../../../src/adapters/nats/options.ts";
-import { natsStore } from "../../../src/adapters/nats/store.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../../src/core/errors.ts";
+import { natsStore } from "../../../src/nats_store.ts";
 import { forEachServer, LIMIT, startServer } from "../../support/nats_server.ts";
 import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
 
@@ -24,7 +24,7 @@ const context = { id: "nats", logger: logBook() };
 test("natsStore() checks its options at once and connects to nothing [STO-1]", () => {
   const error = assertThrows(() => natsStore({} as NatsStoreOptions, context), ConfigValidationError);
   assert(error instanceof ConfigValidationError);
-  assertEquals(error.field, "url");
+  assertEquals(error.field, "stores.nats.url");
   assertEquals(natsStore({ url: "nats://127.0.0.1:1" }, context).isOpen, false);
 });
 
@@ -35,7 +35,6 @@ test("importing the store loads nothing of NATS before it is opened", async () =
     "../../core/errors.ts",
     "../system_clock.ts",
     "./defaults.ts",
-    "./plan.ts",
   ]);
 });
 

@@ -1,4 +1,4 @@
-import { ConfigValidationError } from "../../core/errors.ts";
+import { ConfigValidationError } from "../core/errors.ts";
 
 /** What a NATS URL, or a list of them, says. */
 export interface NatsTarget {

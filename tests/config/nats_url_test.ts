@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { type NatsTarget, parseNatsUrl } from "../../../src/adapters/nats/url.ts";
-import { ConfigValidationError } from "../../../src/core/errors.ts";
+import { type NatsTarget, parseNatsUrl } from "../../src/config/nats_url.ts";
+import { ConfigValidationError } from "../../src/core/errors.ts";
 
 const tcp = (...servers: string[]): NatsTarget => ({ servers, transport: "tcp", tls: false });
 
