@@ -18,6 +18,8 @@ export interface TcpProxy extends AsyncDisposable {
   hold(...directions: readonly Direction[]): void;
   /** Lets everything through again, what was held back first. */
   open(): void;
+  /** Ends the next connection to which the server says this, right behind it. */
+  endBehind(word: string): void;
   /** Lets everything through this much later than it came. */
   delay(direction: Direction, ms: number): void;
 }
@@ -36,6 +38,7 @@ export async function startProxy(port: number): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
   const held = new Set<Direction>();
   const delays: Record<Direction, number> = { "to server": 0, "to client": 0 };
+  let lastWord: string | undefined;
 
   function pump(pipe: Pipe): void {
     if (held.has(pipe.direction)) return;
@@ -56,6 +59,10 @@ export async function startProxy(port: number): Promise<TcpProxy> {
     pipes.add(pipe);
     const add = (data: Uint8Array) => {
       pipe.waiting.push({ data, from: performance.now() + delays[direction] });
+      if (lastWord !== undefined && direction === "to client" && new TextDecoder().decode(data).includes(lastWord)) {
+        lastWord = undefined;
+        pipe.waiting.push({ data: new Uint8Array(0), from: 0 });
+      }
       pump(pipe);
     };
     source.on("data", (data: Uint8Array) => add(data));
@@ -101,6 +108,9 @@ export async function startProxy(port: number): Promise<TcpProxy> {
     open() {
       held.clear();
       for (const pipe of pipes) pump(pipe);
+    },
+    endBehind(word) {
+      lastWord = word;
     },
     delay(direction, ms) {
       delays[direction] = ms;

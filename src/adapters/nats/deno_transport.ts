@@ -94,7 +94,8 @@ function createDenoTransport(): Transport {
   function lose(error?: Error): void {
     if (transport.isClosed) return;
     shut(error);
-    lost.resolve();
+    // nats.js does not dial anew in the turn in which a dial has succeeded: it takes that one for the new one.
+    setTimeout(() => lost.resolve(), 0);
   }
 
   /** Whoever has waited for this may have given up meanwhile: then it is closed by who catches this. */

@@ -6,6 +6,7 @@ import { rateLimited } from "../../../src/rate_limited.ts";
 import { createRateSync, type RateSync } from "../../../src/registry.ts";
 import { forEachServer } from "../../support/nats_server.ts";
 import { freshBucket, type LogBook, logBook } from "../../support/nats_store.ts";
+import { startProxy } from "../../support/tcp_proxy.ts";
 
 /** Short, as every call waits for it. How long calls really take is tested on a virtual clock. */
 const BACKEND_TIMEOUT_MS = 150;
@@ -152,6 +153,18 @@ await forEachServer((server) => {
     await using rateSync = setUp({ url: running.url, breakerFailures: 3 });
     await askInEveryWay(rateSync);
     await running.kill("SIGCONT");
+    await untilUp(rateSync);
+  });
+
+  server.test("a connection that ends in the moment in which it is made is tried again [FAIL-3]", async () => {
+    await using running = await server.start();
+    await using proxy = await startProxy(running.port);
+    await using rateSync = setUp({ url: proxy.url, breakerFailures: 3, backendTimeoutMs: 1_000 });
+    await untilUp(rateSync);
+    // The login has succeeded, and the connection ends behind that: a login that expires at that moment does so.
+    proxy.endBehind("PONG");
+    proxy.cut();
+    await rateSync.log.heard(/lost the connection/);
     await untilUp(rateSync);
   });
 
