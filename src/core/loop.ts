@@ -115,7 +115,8 @@ export class Loop implements Recipient, Visitor {
   /** Nobody can hand anything over any more, before the next write. */
   shut(): void {
     this.#context.desk?.shut(this.#identity.id, this.#ledger.key, this);
-    this.agenda.turns?.dismiss();
+    // What is being written may be about them: then they hear what became of it, and the others after that.
+    if (!this.#isInside) this.agenda.turns?.dismiss();
   }
 
   /** It may ask the store now. */
@@ -180,6 +181,7 @@ export class Loop implements Recipient, Visitor {
       if (gate.isCrowded && waiting.missed === 0) break;
     }
     this.#isInside = false;
+    if (this.agenda.ended) this.agenda.turns?.dismiss();
     gate.leave();
     if (this.#hasWork(clock.now())) return this.#enterGate();
     this.#isRunning = false;
