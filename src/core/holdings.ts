@@ -54,6 +54,8 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
   let renewAt = Infinity;
   let leaseUntil = Infinity;
   let doubtfulUntil = -Infinity;
+  /** Whether a doubt has come since the store was last told. */
+  let isDoubted = false;
   let isMarked = false;
   /** Until when the others believe that. */
   let markedUntil = -Infinity;
@@ -102,6 +104,7 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
       for (const permit of [...held]) drop(permit);
     },
     doubt(now, at) {
+      isDoubted = true;
       doubtfulUntil = now + leaseMs;
       renewAt = Math.min(renewAt, at);
     },
@@ -124,7 +127,11 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
       if (lostData) renewAt = now;
       else for (const permit of missing) lose(permit);
     },
-    toTell: (now) => now < renewAt ? undefined : [...held],
+    toTell(now) {
+      if (now < renewAt) return undefined;
+      isDoubted = false;
+      return [...held];
+    },
     othersTook: (before, parts) => othersTook(permitsIn(before), permitsIn(parts), owner),
     leaseEnd,
     written(state, plannedAt, now) {
@@ -134,7 +141,8 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
       isMarked = mark !== undefined;
       markedUntil = mark ? mark.until + state.epoch : -Infinity;
       leaseUntil = held.size === 0 ? Infinity : leaseEnd(state);
-      if (plannedAt < renewAt) return;
+      if (isDoubted) renewAt = Math.min(renewAt, now);
+      if (isDoubted || plannedAt < renewAt) return;
       doubtfulUntil = -Infinity;
       renewAt = next(now);
     },

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { LimiterOptions } from "../../src/config/options.ts";
 import { GLANCE_MS } from "../../src/core/alarm.ts";
 import { RateLimiterAcquisitionError } from "../../src/core/errors.ts";
-import { createSimulation } from "../support/simulated_process.ts";
+import { createSimulation, LIMITER_ID } from "../support/simulated_process.ts";
 
 const LEASE_MS = 10_000;
 const permits = { maxConcurrent: 2, leaseMs: LEASE_MS, backendTimeoutMs: 400, onFailure: "closed" } as const;
@@ -132,4 +132,38 @@ test("close() gives back what was granted in the store's place, and leaves no ti
   await clock.advance(MOMENT_MS);
   assertEquals(clock.sleepers, 0);
   await run(held.release());
+});
+
+test("who closes while it writes what others want too lets them hear what became of it [LIM-18, CON-1]", async () => {
+  const simulation = createSimulation();
+  const { clock, server, start, run } = simulation;
+  const [writer, follower] = [start(permits, { latencyMs: 4 }), start(permits, { latencyMs: 4 })];
+  const both = await run(Promise.all([writer.limiter.acquire(), follower.limiter.acquire()]));
+  await run(Promise.all(both.map((permit) => permit.release())));
+  const { asked } = follower.peers;
+  const taking = follower.limiter.acquire();
+  const { compareAndSet: written } = writer.link.sent;
+  for (let left = 200; left > 0 && writer.link.sent.compareAndSet === written; left--) await clock.advance(0.5);
+  assertEquals(
+    [follower.peers.asked - asked, writer.link.sent.compareAndSet - written],
+    [1, 1],
+    "the test knows the way",
+  );
+  const closing = writer.limiter.close();
+  const permit = await run(taking);
+  await run(closing);
+  await run(permit.release());
+  await run(clock.sleep(50));
+  assertEquals(JSON.parse(server.text(LIMITER_ID) ?? "").concurrency.holders, []);
+});
+
+test("a permit that comes while the store is told which ones are held, and that nobody takes, is told next [CON-8]", async () => {
+  const { clock, server, start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 2, leaseMs: LEASE_MS, onFailure: "closed" }, { latencyMs: 300 });
+  const first = reasonOf(limiter.acquire({ timeoutMs: 100 }));
+  await run(clock.sleep(290));
+  const second = reasonOf(limiter.acquire({ timeoutMs: 100 }));
+  assertEquals(await run(Promise.all([first, second])), ["backend", "backend"]);
+  await run(clock.sleep(2_000));
+  assertEquals(JSON.parse(server.text(LIMITER_ID) ?? "").concurrency.holders, []);
 });
