@@ -14,6 +14,8 @@ export interface Guests {
   add(guest: Guest): boolean;
   /** All that wait. Those that have given up are gone. */
   waiting(now: number): readonly Guest[];
+  /** Those who have written since they came get this answer: what they want now is something else. */
+  leave(writers: readonly Writer[], answer: Uint8Array): void;
   /** They were answered. */
   remove(guests: readonly Guest[]): void;
   /** All that wait get this answer. */
@@ -45,6 +47,13 @@ export function createGuests(): Guests {
     waiting(now) {
       if (waiting.some(({ until }) => until <= now)) waiting = waiting.filter(({ until }) => until > now);
       return waiting;
+    },
+    leave(writers, answer) {
+      const hasWritten = ({ work: { owner }, number }: Guest) =>
+        writers.some(([id, operation]) => id === owner && operation > number);
+      if (!waiting.some(hasWritten)) return;
+      for (const guest of waiting.filter(hasWritten)) guest.answer(answer);
+      waiting = waiting.filter((guest) => !hasWritten(guest));
     },
     remove(guests) {
       waiting = waiting.filter((guest) => !guests.includes(guest));

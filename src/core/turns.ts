@@ -57,6 +57,8 @@ export interface TurnsOptions {
   readonly identity: Identity;
   readonly handOver: HandOver;
   readonly backendTimeoutMs: number;
+  /** By how much the clocks of two processes may differ, in milliseconds. */
+  readonly clockErrorMs: number;
   /** Called when a guest has come. */
   readonly onGuest: (now: number) => void;
 }
@@ -86,7 +88,7 @@ export function canWaitForAnswer({ tripMs }: Pick<Ledger, "tripMs">, backendTime
 
 /** The {@link Turns} of one process on one key, in which nobody has lost a race yet. */
 export function createTurns(options: TurnsOptions): Turns {
-  const { store: { peers, clock }, ledger, identity, handOver, backendTimeoutMs, onGuest } = options;
+  const { store: { peers, clock }, ledger, identity, handOver, backendTimeoutMs, clockErrorMs, onGuest } = options;
   const following = createFollowing();
   const guests = createGuests();
   /** Since when it decides for others. */
@@ -165,7 +167,9 @@ export function createTurns(options: TurnsOptions): Turns {
       // Who is sent from one to the next is near none of them: the one that is asked now has to decide.
       const isYourTurn = leader === told || hops > 0;
       told = undefined;
-      const envelope = { key: ledger.key, number: identity.next(), until: sentAt + waitsMs, isYourTurn };
+      // By the clock of whoever is asked, too, nothing is decided any more once this process goes on by itself.
+      const until = sentAt + waitsMs - Math.min(clockErrorMs, waitsMs / 2);
+      const envelope = { key: ledger.key, number: identity.next(), until, isYourTurn };
       let answer: Answer;
       try {
         const message = handOver.encodeWork({ ...envelope, work });
@@ -195,6 +199,7 @@ export function createTurns(options: TurnsOptions): Turns {
     },
     disbelieve: () => following.failed(clock.now()),
     guests(now, writers) {
+      guests.leave(writers, handOver.encodeRefusal());
       const all = guests.waiting(now);
       if (now - leadsSince < LEAD_MS) return { all, next: undefined };
       const latest = now + TIMES_FARTHER * patienceMs();

@@ -337,3 +337,30 @@ test("work and verdicts come through the messages as they are; anything else is 
     if (bytes.length > 0) assertEquals(handOver.decodeAnswer(bytes), undefined);
   }));
 });
+
+test("work that was handed over is not decided once its process has written for itself, whatever the clocks say [CON-1]", async () => {
+  for (const skewMs of [0, 1, 8]) {
+    const { clock, start, run } = createSimulation();
+    const options = { maxConcurrent: 3, leaseMs: 240, failClosed: true } as const;
+    const host = (offset: number) => {
+      const own = { now: () => clock.now() + offset, sleep: clock.sleep };
+      const reading = { source: "host", offsetMs: 0, errorMs: 10, measuredAt: null } as const;
+      return { clock: own, readClock: () => ({ ...reading, now: own.now() }) };
+    };
+    const writer = start(options, { latencyMs: 0.2, store: host(-skewMs) });
+    const other = start(options, { latencyMs: 0.2, store: host(0) });
+    const [, first] = await run(Promise.all([writer.limiter.acquire(), other.limiter.acquire()]));
+    // The writer reads, and a slow answer takes it as long as the other one waits for its renewal.
+    await clock.advance(79.5);
+    const { asked } = other.peers;
+    writer.link.failNext({ kind: "request_late", byMs: 51 }, { operation: "get" });
+    const looking = writer.limiter.getState();
+    for (let left = 1_000; left > 0 && other.peers.asked === asked; left--) await clock.advance(0.05);
+    assertEquals(other.peers.asked, asked + 1, "the test knows the way");
+    await clock.advance(2);
+    const second = await run(other.limiter.acquire());
+    const fourth = writer.limiter.acquire({ timeoutMs: 40 }).then(() => true, () => false);
+    assertEquals([await run(fourth), first.lost, second.lost], [false, false, false], `${skewMs} ms behind`);
+    await run(looking);
+  }
+});

@@ -32,7 +32,15 @@ function turnsOfA() {
   let numbers = 0;
   const identity = { id: "a", next: () => ++numbers };
   const ledger = { key: KEY, tripMs: 1, suspect() {} };
-  const turns = createTurns({ store, ledger, identity, handOver, backendTimeoutMs: 2_000, onGuest: () => {} });
+  const turns = createTurns({
+    store,
+    ledger,
+    identity,
+    handOver,
+    backendTimeoutMs: 2_000,
+    clockErrorMs: 2,
+    onGuest: () => {},
+  });
   /** Another process comes with its work. Resolves to whom it is sent. */
   const visit = async (owner: string): Promise<string | undefined> => {
     const work = workOf(owner);
