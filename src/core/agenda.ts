@@ -38,6 +38,8 @@ interface PendingUndo extends Undo {
 const MARK_AFTER_MS = 500;
 /** Who waits for less gets this long: a store that is only slower than the caller is no failure. */
 const GRACE_MS = 40;
+/** A store that takes long for its answers is not silent either, for so many of them: others may be decided first. */
+const TRIPS_OF_GRACE = 12;
 /** No timer is shorter. */
 const LEAST_TIMER_MS = 1;
 /** How long to wait after a failure before the store is told again which permits are held. */
@@ -68,6 +70,8 @@ export class Agenda implements WaitingOwner, Pacer {
   #awaitsTime = false;
   /** When to decide again about it. */
   #resumeAt = -Infinity;
+  /** When somebody here had to wait or was refused last, as nothing was left. */
+  #fullAt = -Infinity;
   /** Whether a hint has come since the store was last asked: then there is no pause before it is asked again. */
   #nudged = false;
   #hints: Hints | undefined;
@@ -356,6 +360,7 @@ export class Agenda implements WaitingOwner, Pacer {
     const { store: { clock }, reserveAheadMs } = this.#context;
     const now = clock.now();
     const { waiting, holdings, prefetch } = this;
+    if (plan.batch.waitsFor !== undefined || plan.batch.refused.length > 0) this.#fullAt = now;
     const undone = plan.undone > 0 ? this.#undo.splice(0, plan.undone) : NOTHING_UNDONE;
     const decided = plan.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
     for (let i = 0; i < decided && i < plan.requests.length; i++) plan.requests[i]!.attempts++;
@@ -480,13 +485,17 @@ export class Agenda implements WaitingOwner, Pacer {
   #isUndecided({ since, demand }: Caller, now: number, runningSince: number): boolean {
     const ledger = this.#ledger;
     const wasSilent = ledger.answeredAt <= since;
+    // Where a store goes on answering, and nothing was left, others were faster.
+    const silentMs = now - Math.max(runningSince, ledger.answeredAt);
+    const isSilent = silentMs >= Math.max(GRACE_MS, TRIPS_OF_GRACE * ledger.tripMs);
     // Who waited for a permit, or behind one who did, has not waited for the store, even if one has just been released: unless
     // the store was asked, and was silent.
     const { head } = this.waiting.line;
     if (head?.metFull) {
-      return wasSilent && now - Math.max(runningSince, ledger.answeredAt) >= GRACE_MS;
+      return wasSilent && isSilent;
     }
     if (wasSilent) return true;
+    if (!isSilent && this.#fullAt > since) return false;
     const { epoch, parts } = ledger.base(now);
     // Others may have taken what it waited for until just now, or have given back what stood in its way.
     const start = earliestStart(this.#context.rules, parts, since - epoch, demand) + epoch;

@@ -1,7 +1,8 @@
-import { assertGreater, assertGreaterOrEqual, assertLess } from "@std/assert";
+import { assertEquals, assertGreater, assertGreaterOrEqual, assertLess } from "@std/assert";
 import { test } from "node:test";
+import { RateLimiterAcquisitionError } from "../../src/core/errors.ts";
 import { keepCalling } from "../support/keep_calling.ts";
-import { createSimulation } from "../support/simulated_process.ts";
+import { createSimulation, type SimulatedProcess } from "../support/simulated_process.ts";
 
 test("two processes with 100 waiting callers each get about the same, and neither starves [TB-9]", async () => {
   const { clock, start, run } = createSimulation();
@@ -204,4 +205,36 @@ test("a process where nobody waits any more does not keep a permit from the othe
   const released = clock.now();
   await run(next);
   assertLess(clock.now() - released, 10);
+});
+
+test("callers who wait in vain for a full limit are refused, and not let in as if the store were down [FAIL-1, TMO-2]", async () => {
+  const cases = [
+    { processes: 3, latencyMs: 40, timeoutMs: 2_000, workMs: 30 },
+    { processes: 3, latencyMs: 15, timeoutMs: 1_000, workMs: 100 },
+    { processes: 8, latencyMs: 5, timeoutMs: 2_000, workMs: 30 },
+  ];
+  for (const { processes, latencyMs, timeoutMs, workMs } of cases) {
+    const { clock, start, run } = createSimulation();
+    const all = Array.from({ length: processes }, () => start({ maxConcurrent: 2, timeoutMs }, { latencyMs }));
+    const endAt = clock.now() + 30_000;
+    const endings = new Map<string, number>();
+    let running = 0;
+    const call = async ({ limiter }: SimulatedProcess) => {
+      while (clock.now() < endAt) {
+        let ending = "granted";
+        try {
+          await using permit = await limiter.acquire();
+          if (permit.degraded) ending = "degraded";
+          if (++running > 2) ending = "too many";
+          await clock.sleep(workMs);
+          running--;
+        } catch (error) {
+          ending = error instanceof RateLimiterAcquisitionError ? error.reason : String(error);
+        }
+        endings.set(ending, (endings.get(ending) ?? 0) + 1);
+      }
+    };
+    await run(Promise.all(all.flatMap((process) => Array.from({ length: 20 }, () => call(process)))), 60_000);
+    assertEquals([...endings.keys()].sort(), ["granted", "timeout"], `${processes} processes, ${latencyMs} ms`);
+  }
 });
