@@ -29,7 +29,7 @@ export interface WindowLimit {
   readonly clockErrorMs?: number | undefined;
 }
 
-/** Up to this limit every grant is an entry of its own; above it, grants share {@link BUCKETS} buckets. */
+/** Up to this limit, and so many grants, each is an entry of its own; above it, grants share {@link BUCKETS} buckets. */
 const EXACT_ENTRIES = 128;
 const BUCKETS = 200;
 /** No limit is larger, and so no cost: the sum of many is still a number. */
@@ -40,6 +40,8 @@ const NEAR_MS = 100;
 const LEAST_MARGIN_MS = 2;
 /** What adding fractions makes of nothing. */
 const ROUNDING = 1e-9;
+/** Nothing smaller than such a part of one is kept of costs that are added up: the digits behind it are noise. */
+const PARTS = 1e9;
 
 /**
  * A sliding window: never more than `limit` in any window of `windowMs`, by a log of grants.
@@ -90,6 +92,20 @@ export function windowRule(
     return oldest < log.length && used > allowed + ROUNDING ? Infinity : at;
   }
 
+  /** The log in half as many buckets as it may have entries: where costs are small, a small limit has many grants, too. */
+  function short(log: WindowLog): number[] {
+    const wide = 2 * (windowMs + reserveAheadMs) / EXACT_ENTRIES;
+    const all: number[] = [];
+    for (let i = 0; i < log.length; i += 2) {
+      const last = all.length - 2;
+      if (last >= 0 && Math.floor(all[last]! / wide) === Math.floor(log[i]! / wide)) {
+        all[last] = log[i]!;
+        all[last + 1] = Math.round((all[last + 1]! + log[i + 1]!) * PARTS) / PARTS;
+      } else all.push(log[i]!, log[i + 1]!);
+    }
+    return all;
+  }
+
   return {
     kind: "window",
     label: `${limit} in any ${windowMs / 1_000} s`,
@@ -115,7 +131,7 @@ export function windowRule(
         kept[last] = moment;
         kept[last + 1]! += cost;
       } else kept.push(moment, cost);
-      return kept;
+      return bucket === 0 && kept.length > 2 * EXACT_ENTRIES ? short(kept) : kept;
     },
     giveBack(log, { at, demand: { cost } }) {
       const moment = logged(at);

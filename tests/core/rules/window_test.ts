@@ -195,6 +195,29 @@ for (const limit of [129, 1_000, 123_456]) {
   }
 }
 
+for (const limit of [1, 5, 100, 128]) {
+  test(`windowRule() with ${limit} and costs that are fractions stays within 4 KiB, and exact`, () => {
+    const windowMs = 60_000;
+    const rule = ruleOf({ limit, windowMs });
+    let log = rule.initial;
+    let longest = 0;
+    let granted = 0;
+    const starts: Start[] = [];
+    for (let now = 0.25; now < 4 * windowMs; now += 11) {
+      const cost = limit * [0.001, 0.0003, 0.0007][starts.length % 3]!;
+      const at = rule.earliest(log, now, demand(cost));
+      if (at > now + RESERVE_AHEAD_MS) continue;
+      log = rule.take(log, at, now, demand(cost));
+      starts.push(startAt(at, cost));
+      granted += cost;
+      longest = Math.max(longest, JSON.stringify(log).length);
+    }
+    assertLessOrEqual(longest, 4_096);
+    assertGreaterOrEqual(granted, 3.5 * limit);
+    assertEquals(windowExcess(starts.slice(-6_000), { limit: limit * (1 + 1e-6), windowMs }), undefined);
+  });
+}
+
 test("windowRule() grants several reservations in order, each at the moment of the one before it or later", () => {
   const rule = ruleOf({ limit: 3, windowMs: 200 });
   let log = rule.take(rule.initial, 0, 0, demand(3));
