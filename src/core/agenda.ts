@@ -7,7 +7,7 @@ import { createHoldings, type Holdings } from "./holdings.ts";
 import type { Identity, Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
 import type { Caller, Outcome } from "./outcome.ts";
-import { leadOf, missOf, stepOf, whenToLook, whenToReserve } from "./pacing.ts";
+import { leadOf, missOf, stepOf, whenToLook, whenToLookAgain, whenToReserve } from "./pacing.ts";
 import { type Pacer, type Plan, planFor, planOf } from "./plan.ts";
 import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
 import type { Demand } from "./rules/rule.ts";
@@ -42,6 +42,8 @@ const GRACE_MS = 40;
 const TRIPS_OF_GRACE = 12;
 /** No timer is shorter. */
 const LEAST_TIMER_MS = 1;
+/** What was given back since may be had again: after this long a refusal is not certain any more, nor how long to wait. */
+const CERTAIN_MS = 1_000;
 /** How long to wait after a failure before the store is told again which permits are held. */
 const TELL_AGAIN_MS = 500;
 
@@ -144,10 +146,22 @@ export class Agenda implements WaitingOwner, Pacer {
   refusalNow(demand: Demand, now: number, deadline: number, isDown: boolean): Outcome | undefined {
     const { known } = this.#ledger;
     if (!known || (this.#resumeAt <= now && deadline > now && !isDown)) return undefined;
+    if (!isDown && !this.#isCertain(now)) return undefined;
     const ahead = this.waiting.line.cost;
     return this.#startsTooLate(known, now, ahead, demand, deadline)
       ? this.#refusal(known, now, demand, 0, ahead)
       : undefined;
+  }
+
+  /** Whether what is known was heard of just now, or nobody else can give anything back. */
+  #isCertain(now: number): boolean {
+    return this.#ledger.lends || now - this.#ledger.answeredAt < CERTAIN_MS;
+  }
+
+  /** Whether a plan lets somebody down or wait although there may be something left by now. */
+  isDated({ changed, batch: { waitsFor, refused } }: Plan): boolean {
+    if (changed || (waitsFor === undefined && refused.length === 0)) return false;
+    return !this.#isCertain(this.#context.store.clock.now());
   }
 
   /** Whether time alone makes it certain that a request behind others of `ahead` cost cannot start by its deadline. */
@@ -315,7 +329,8 @@ export class Agenda implements WaitingOwner, Pacer {
       head.hold(waitsUntil);
       const { passedOver } = head;
       const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now));
-      return whenToReserve({ until: waitsUntil, reachMs, passedOver, hadItsTurn, random: random() });
+      const resumeAt = whenToReserve({ until: waitsUntil, reachMs, passedOver, hadItsTurn, random: random() });
+      return Math.min(resumeAt, whenToLookAgain(now, head.since, random()));
     }
     this.#meetFull(head, state.parts);
     this.listen();
@@ -422,7 +437,16 @@ export class Agenda implements WaitingOwner, Pacer {
   fail(cause: unknown, mayHaveGranted: boolean): void {
     const now = this.#context.store.clock.now();
     const { line } = this.waiting;
-    for (const waiter of line) if (!waiter.settled) this.#failOne(waiter, cause);
+    const { known } = this.#ledger;
+    let ahead = 0;
+    for (const waiter of line) {
+      if (waiter.settled) continue;
+      // What only time can change is as certain without the store.
+      const isCertain = known && this.#startsTooLate(known, now, ahead, waiter.demand, waiter.deadline);
+      if (isCertain) line.settle(waiter, this.#refusal(known, now, waiter.demand, waiter.attempts, ahead));
+      else this.#failOne(waiter, cause);
+      ahead += waiter.demand.cost;
+    }
     line.clear();
     this.#resumeAt = -Infinity;
     this.turns?.fail();

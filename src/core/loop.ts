@@ -226,7 +226,7 @@ export class Loop implements Recipient, Visitor {
       const pausing = this.#pauseForOthers();
       if (pausing) await pausing;
       let plan = agenda.plan(isFresh);
-      if (plan.isDoubtful && !plan.changed) {
+      if ((plan.isDoubtful && !plan.changed) || agenda.isDated(plan)) {
         await this.#read();
         plan = agenda.plan(true);
       }

@@ -14,6 +14,8 @@ const STEPS_TO_OTHERS = 8;
  */
 const FIRST_LOOK_MS = 50;
 const LOOK_AGAIN_MS = 1_000;
+/** A waiter for its time looks this often in the end. */
+const LONGEST_LOOK_MS = 30_000;
 /**
  * A grant counts for so much later after a slot was missed. An answer that was late as this process stood still says nothing
  * about the next one.
@@ -79,6 +81,14 @@ export function leadOf(trips: Trips, toleranceMs: number, missed: number, now: n
  */
 export function missOf({ mostMs }: Lateness, toleranceMs: number): number {
   return Math.min(MOST_LATE_MS, Math.max(0, mostMs - toleranceMs / 2));
+}
+
+/**
+ * When to look again for one that waits for its time since `since`: somebody may give back what stands in its way. The longer
+ * it waits, the more rarely.
+ */
+export function whenToLookAgain(now: number, since: number, random: number): number {
+  return now + Math.min(Math.max(LOOK_AGAIN_MS, now - since), LONGEST_LOOK_MS) * (0.5 + random / 2);
 }
 
 /** Decorrelated jitter: who lost waits for a random time that grows, so that the losers do not meet again. */

@@ -238,3 +238,47 @@ test("callers who wait in vain for a full limit are refused, and not let in as i
     assertEquals([...endings.keys()].sort(), ["granted", "timeout"], `${processes} processes, ${latencyMs} ms`);
   }
 });
+
+test("what a process gives back is had by another one that was refused before, and that waits for it [CHK-6, CMB-2]", async () => {
+  for (
+    const options of [
+      { algorithm: "sliding_window", limit: 1, windowMs: 3_600_000 },
+      { ratePerSecond: 1 / 3_600 },
+    ] as const
+  ) {
+    const { clock, start, run } = createSimulation();
+    const [one, other] = [start(options, { latencyMs: 2 }), start(options, { latencyMs: 2 })];
+    // As checkMultiLimiters does, where another limiter refuses then.
+    const taken = await run(one.limiter.tryTake());
+    assertEquals((await run(other.limiter.tryAcquire())).allowed, false);
+    await run(taken.cancel());
+    await run(clock.sleep(1_000));
+    assertEquals((await run(other.limiter.tryAcquire())).allowed, true);
+
+    await run(other.limiter.reset());
+    const again = await run(one.limiter.tryTake());
+    const begun = clock.now();
+    const waiting = other.limiter.acquire();
+    await run(clock.sleep(5));
+    await run(again.cancel());
+    await run(waiting);
+    assertLess(clock.now() - begun, 2_000);
+  }
+});
+
+test("a refusal that is certain without the store stays one while the store is silent, in every mode [FAIL-1]", async () => {
+  for (const onFailure of ["open", "closed", "local"] as const) {
+    const { clock, start, run } = createSimulation();
+    const options = { algorithm: "sliding_window", limit: 1, windowMs: 3_600_000, onFailure } as const;
+    const { limiter, link } = start(options, { latencyMs: 2 });
+    await run(limiter.acquire());
+    await run(clock.sleep(60_000));
+    link.isDown = true;
+    const results = await run(Promise.all([limiter.tryAcquire(), limiter.tryAcquire({ timeoutMs: 60_000 })]));
+    assertEquals(
+      results.map(({ allowed, degraded }) => [allowed, degraded]),
+      [[false, false], [false, false]],
+      onFailure,
+    );
+  }
+});
