@@ -53,13 +53,13 @@ async function look(life: Life, cost: number, options: SharedPatience = {}, sign
     if (signal?.aborted) life.meter.count("aborted");
     if (signal?.aborted || error instanceof ConfigValidationError) throw error;
     noteFailure(shared, life.meter, error);
-    if (config.onFailure === "closed") throw failure(owner.id, error, 0);
     const now = clock.now();
     const known = life.cell?.known;
     // What only time can change is as certain without the store.
     if (known && earliestStartBehind(rules, known.parts, now - known.epoch, 0, demandOf(cost)) + known.epoch > now) {
       return { state: known, now, soon: now, ahead: 0, degraded: true };
     }
+    if (config.onFailure === "closed") throw failure(owner.id, error, 0);
     if (config.onFailure === "local") return { local: localLimiter(life.context, owner.name) };
     return { state: freshState(rules, now), now, soon: now, ahead: 0, degraded: true };
   }
