@@ -34,14 +34,25 @@ export async function connectNats(plan: ConnectionPlan, timeoutMs: number): Prom
   // Deno cannot show a certificate of its own on a connection that is open already.
   if ("Deno" in globalThis && plan.tlsFiles.certFile === undefined) {
     const { connect } = await import("./deno_transport.ts");
-    return await connect(options);
+    return withAll(plan.servers, await connect(options));
   }
   const [{ connect }, { NodeTransport }] = await Promise.all([
     import("@nats-io/transport-node"),
     import("@nats-io/transport-node/lib/node_transport.js"),
   ]);
   closeSilentSockets(NodeTransport.prototype);
-  return await connect(options);
+  return withAll(plan.servers, await connect(options));
+}
+
+/**
+ * nats.js (3.4.0) forgets the servers that were down when it connected to another one of the list, unless that one knows them.
+ * They may be back when they are needed.
+ */
+function withAll(servers: readonly string[], connection: NatsConnection): NatsConnection {
+  const known = connection.getServers().map(({ listen }) => listen);
+  const missing = servers.filter((server) => !known.includes(server));
+  if (missing.length > 0) connection.setServers([...known, ...missing]);
+  return connection;
 }
 
 /** What is needed of a transport of `@nats-io/transport-node`. */

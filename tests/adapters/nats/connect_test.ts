@@ -10,7 +10,7 @@ import type { NatsStoreOptions } from "../../../src/adapters/nats/options.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../../src/core/errors.ts";
 import { makeCredentials } from "../../support/nats_jwt.ts";
 import { forEachServer, type RunningServer } from "../../support/nats_server.ts";
-import { testStore } from "../../support/nats_store.ts";
+import { connectionOf, testStore } from "../../support/nats_store.ts";
 import { sightsOf } from "../../support/sights.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "ratesync-test-"));
@@ -164,6 +164,23 @@ await forEachServer((server) => {
       { url: "nats://127.0.0.1:1,nats://127.0.0.1:2" },
       "nothing accepts connections at 127.0.0.1:1, 127.0.0.1:2",
     );
+  });
+
+  server.test("a server of the list that was down at the start is used once it is needed [NATS-3, FAIL-3]", async () => {
+    await using first = await server.start();
+    await using last = await server.start();
+    await first.stop();
+    // Which one is tried first is left to chance.
+    for (let tries = 0; tries < 8; tries++) {
+      await using store = testStore({ url: `${first.url},${last.url}` });
+      const connection = await connectionOf(store);
+      assertEquals(connection.getServers().map(({ listen }) => listen).sort(), [first.host, last.host].sort());
+    }
+    await using store = testStore({ url: `${first.url},${last.url}` });
+    await store.open();
+    await first.restart();
+    await last.stop();
+    while (!(await store.kv.get("a").then(() => true, () => false))) await new Promise((done) => setTimeout(done, 20));
   });
 
   server.test("a list of URLs works when one of its servers accepts and says nothing [NATS-3]", async () => {
