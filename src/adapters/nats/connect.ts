@@ -98,33 +98,60 @@ async function authentication(login: Login): Promise<ConnectionOptions> {
       return { token: login.token };
     case "user":
       return { user: login.user, pass: login.password };
-    case "credentials": {
-      const text = await readText("credentialsFile", login.file);
-      const authenticator = credsAuthenticator(new TextEncoder().encode(text.replaceAll("\r\n", "\n")));
+    case "credentials":
       return {
-        authenticator: checked(authenticator, "credentialsFile", login.file, "a .creds file (JWT and NKey seed)"),
+        authenticator: await fromFile(
+          "credentialsFile",
+          login.file,
+          inCredentials,
+          "a .creds file (JWT and NKey seed)",
+        ),
       };
-    }
-    case "nkey": {
-      const text = await readText("nkeySeedFile", login.file);
-      const seed = /^\s*(SU[A-Z2-7]+)\s*$/m.exec(text)?.[1] ?? "";
-      const authenticator = nkeyAuthenticator(new TextEncoder().encode(seed));
+    case "nkey":
       return {
-        authenticator: checked(authenticator, "nkeySeedFile", login.file, "a file with an NKey user seed (SU…)"),
+        authenticator: await fromFile("nkeySeedFile", login.file, inSeed, "a file with an NKey user seed (SU…)"),
       };
-    }
   }
 }
 
-/** Signs once for trial: nats.js would report a seed that cannot sign as a connection that was closed. */
-function checked(authenticator: Authenticator, field: string, path: string, expected: string): Authenticator {
+function inCredentials(text: string): Authenticator {
+  return credsAuthenticator(new TextEncoder().encode(text.replaceAll("\r\n", "\n")));
+}
+
+function inSeed(text: string): Authenticator {
+  const seed = /^\s*(SU[A-Z2-7]+)\s*$/m.exec(text)?.[1] ?? "";
+  return nkeyAuthenticator(new TextEncoder().encode(seed));
+}
+
+/**
+ * Signs with what stands in the file at each login: credentials that expire are renewed there. What cannot be read any more is
+ * as it was.
+ */
+async function fromFile(
+  field: string,
+  path: string,
+  inText: (text: string) => Authenticator,
+  expected: string,
+): Promise<Authenticator> {
+  let last = inText(await readText(field, path));
   try {
-    authenticator("nonce");
+    // For trial: nats.js would report a seed that cannot sign as a connection that was closed.
+    last("nonce");
   } catch {
     // without the cause: it may quote what it could not read
     throw unusable(field, path, "holds no credentials that can be read", expected);
   }
-  return authenticator;
+  const { readFileSync } = await import("node:fs");
+  return (nonce) => {
+    try {
+      const renewed = inText(readFileSync(path, "utf8"));
+      const signed = renewed(nonce);
+      last = renewed;
+      return signed;
+    } catch {
+      return last(nonce);
+    }
+  };
 }
 
 async function readText(field: string, path: string): Promise<string> {

@@ -93,6 +93,23 @@ await forEachServer((server) => {
     await fails({ url: running.url }, "rejected the credentials");
   });
 
+  server.test("credentials that are renewed in their file count from the next login on [NATS-3, FAIL-3]", async () => {
+    const [before, after] = [makeCredentials(), makeCredentials()];
+    await using running = await server.start({ config: before.config });
+    const credentialsFile = file("renewed.creds", before.creds);
+    await using store = testStore({ url: running.url, credentialsFile });
+    const isUp = () => store.kv.get("a").then(() => true, () => false);
+    assert(await isUp());
+    writeFileSync(credentialsFile, after.creds);
+    running.configure(after.config);
+    await running.restart();
+    while (!await isUp()) await new Promise((done) => setTimeout(done, 20));
+    // A file that is gone for a moment, or half written, changes nothing.
+    writeFileSync(credentialsFile, "");
+    await running.restart();
+    while (!await isUp()) await new Promise((done) => setTimeout(done, 20));
+  });
+
   server.test("a file with credentials that cannot be used is an error that names it [NATS-3]", async () => {
     const { url } = await server.shared();
     const broken = file("broken", "s3cr3t");
