@@ -125,7 +125,8 @@ export function timeSource(
     const answer = await link.ask("read", `$JS.API.STREAM.INFO.KV_${bucket}`);
     const after = monotonic();
     const server = parseTimestamp(answer?.["ts"]);
-    return server === undefined ? undefined : { before, after, server };
+    // An older server may lead the bucket than the one that this process is connected to.
+    return server === undefined ? await fromMessage(bucket) : { before, after, server };
   };
   const fromMessage = async (bucket: string) => {
     const slot = Math.floor(Math.random() * SCRATCH_KEYS);

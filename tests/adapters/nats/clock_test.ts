@@ -14,14 +14,16 @@ import {
   offsetOf,
   parseTimestamp,
   type TimeSample,
+  timeSource,
 } from "../../../src/adapters/nats/clock.ts";
 import { toStoreError } from "../../../src/adapters/nats/errors.ts";
+import { createLink } from "../../../src/adapters/nats/link.ts";
 import type { Clock } from "../../../src/core/clock.ts";
 import { StoreUnavailableError } from "../../../src/core/errors.ts";
 import { createVirtualClock } from "../../../src/testing/virtual_clock.ts";
 import { systemClock } from "../../../src/adapters/system_clock.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { testStore } from "../../support/nats_store.ts";
+import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
 
 /** As nats.js says that nobody answers. */
 const NO_LEADER = Object.assign(new Error("no responders"), { name: "NoRespondersError" });
@@ -318,6 +320,19 @@ test("ServerClock stops asking when a measurement takes long [TB-12]", async () 
 });
 
 await forEachServer((server) => {
+  server.test("whichever server leads the bucket says the time, also if it is older than the one that is asked [TB-12]", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using store = testStore({ url, bucketName });
+    const link = createLink(await connectionOf(store), { ...CIRCUMSTANCES, bucket: bucketName }, logBook(), false);
+    const monotonic = () => performance.timeOrigin + performance.now();
+    for (const serverVersion of ["2.9.0", "2.15.0"]) {
+      const sample = await timeSource(link, { serverVersion }, [bucketName], monotonic)();
+      assertAlmostEquals(sample?.server ?? 0, monotonic(), 10_000, serverVersion);
+    }
+    link.release();
+  });
+
   server.test("the store's clock shows the server's time [TB-12]", async () => {
     const { url } = await server.shared();
     await using store = testStore({ url });
