@@ -120,7 +120,8 @@ const DIAGNOSES: readonly Diagnosis[] = [
     say: ({ server }, { codes }) => {
       const code = CERTIFICATE_CODES.find((known) => codes.has(known));
       return `the TLS certificate of ${server} is not trusted${code ? ` (${code})` : ""}. ` +
-        "Set tlsCaFile to the certificate authority that issued it, and check its dates and host names.";
+        "Set tlsCaFile to the certificate authority that issued it (with wss:// the runtime's: DENO_CERT, NODE_EXTRA_CA_CERTS), " +
+        "and check its dates and host names.";
     },
   },
   {
@@ -163,7 +164,13 @@ const DIAGNOSES: readonly Diagnosis[] = [
       `${server} has no room for the bucket '${bucket}' (${text}). Raise its JetStream limits, or free some of them.`,
   },
   {
-    when: either(coded(10054), says(/max_payload/)),
+    when: coded(10054),
+    applied: "no",
+    say: ({ bucket }, { text }) =>
+      `the value is larger than the bucket '${bucket}' takes (${text}). Raise the maximum value size of the bucket.`,
+  },
+  {
+    when: says(/max_payload/),
     applied: "no",
     say: ({ bucket }) => `the value is larger than ${bucket}'s server accepts. Raise max_payload there.`,
   },
@@ -192,8 +199,8 @@ const DIAGNOSES: readonly Diagnosis[] = [
     applied: "unknown",
     say: ({ server, doing, timeoutMs }) =>
       doing === "connect"
-        ? `${server} did not complete the connection within ${timeoutMs} ms. It may be unreachable or overloaded, or ` +
-          "want a client certificate (tlsCertFile, tlsKeyFile)."
+        ? `${server} did not complete the connection within ${timeoutMs} ms. It may be unreachable or overloaded, have no room ` +
+          "for another connection (max_connections), or want a client certificate (tlsCertFile, tlsKeyFile)."
         : `${server} did not answer within ${timeoutMs} ms. Check its load and the network, or raise backendTimeoutMs.`,
   },
 ];
@@ -210,7 +217,8 @@ const isLeaderless = either(named("NoResponders", "NoRespondersError"), coded(10
 export function absenceOf(error: unknown): Absence | undefined {
   if (!(error instanceof StoreUnavailableError) || error.outcome !== "not_applied") return undefined;
   const facts = factsOf(error);
-  if (coded(10059)(facts)) return "bucket";
+  // The one that takes no time to live is another one of that name than this process knows.
+  if (coded(10059, 10166)(facts)) return "bucket";
   return isLeaderless(facts) ? "leader" : undefined;
 }
 

@@ -1,10 +1,10 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { test } from "node:test";
 import { isAtLeast } from "../../../src/adapters/nats/bucket.ts";
 import { isMarker, subjectOf, ttlHeader } from "../../../src/adapters/nats/kv.ts";
 import type { NatsStore } from "../../../src/adapters/nats/store.ts";
-import { InvalidArgumentError, StoreUnavailableError } from "../../../src/core/errors.ts";
+import { ConfigValidationError, InvalidArgumentError, StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer, LIMIT, natsServers, startCluster } from "../../support/nats_server.ts";
 import { connectionOf, freshBucket, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
@@ -169,6 +169,23 @@ await forEachServer((server) => {
     await Promise.all(stores.map((store) => store.close()));
   });
 
+  server.test("a bucket that was made anew while it was in use, and takes no time to live, is used [NATS-1, NATS-8]", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using store = testStore({ url, bucketName });
+    const first = await store.kv.compareAndSet("a", text("1"), 0, 60_000);
+    assert(first.ok);
+    const connection = await connectionOf(store);
+    const { max_msgs_per_subject, subjects, storage } = await configOf(connection, bucketName);
+    await api(connection, `STREAM.DELETE.KV_${bucketName}`);
+    const config = { name: `KV_${bucketName}`, subjects, storage, max_msgs_per_subject, allow_direct: true };
+    await api(connection, `STREAM.CREATE.KV_${bucketName}`, { ...config, discard: "new" });
+    // What was known is gone, and a race is lost for it.
+    assertEquals(await store.kv.compareAndSet("a", text("2"), first.revision, 60_000), { ok: false });
+    assertEquals(await store.kv.get("a"), null);
+    assert((await store.kv.compareAndSet("a", text("3"), 0, 60_000)).ok);
+  });
+
   server.test("a key that another client deleted can be created with one compareAndSet() [NATS-4]", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
@@ -198,14 +215,12 @@ await forEachServer((server) => {
     const revision = await theirs.put("b", "x");
     assertEquals(await store.kv.get("b"), { value: text("x"), revision });
   });
+});
 
-  server.test("a bucket name that NATS does not take is refused [NATS-6]", async () => {
-    const { url } = await server.shared();
-    for (const bucketName of ["", "a b", "a.b", "*", "a>"]) {
-      await using store = testStore({ url, bucketName });
-      await assertRejects(() => store.open(), Error, "bucketName");
-    }
-  });
+test("a bucket name that NATS does not take is refused before anything is opened [NATS-6]", () => {
+  for (const bucketName of ["", "a b", "a.b", "*", "a>"]) {
+    assertThrows(() => testStore({ url: "nats://127.0.0.1:1", bucketName }), ConfigValidationError, "bucketName");
+  }
 });
 
 const servers = await natsServers();
