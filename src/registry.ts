@@ -488,7 +488,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     configureLimiter(id, given) {
       const { replace = false, ...options } = checkLimiterOptions(id, given);
       const storeId = options.store ?? DEFAULT_STORE;
-      if (options.store === undefined && !stores.has(DEFAULT_STORE)) putStore(DEFAULT_STORE, { engine: "memory" });
+      if (storeId === DEFAULT_STORE && !stores.has(storeId)) putStore(storeId, { engine: "memory" });
       if (!stores.has(storeId)) throw new StoreNotFoundError(storeId, [...stores.keys()]);
       const old = limiters.get(id);
       const differing = old ? differences(old.config, entryOf(id, options).config) : [];

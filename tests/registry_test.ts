@@ -129,6 +129,20 @@ const CLOSED_BREAKER = {
   circuitBreaker: "closed",
 } as const;
 
+test("listStores() tells all of a value, however long it is [STO-4]", () => {
+  const rateSync = createRateSync();
+  const url = Array.from({ length: 5 }, (_, i) => `nats://nats-${i}.example.com:4222`).join(",");
+  rateSync.configureStore("long", { engine: "nats", url, tlsCaFile: `/etc/${"a".repeat(100)}.pem` });
+  const listed = rateSync.listStores()["long"];
+  assertEquals([listed?.url, listed?.tlsCaFile], [url, `/etc/${"a".repeat(100)}.pem`]);
+});
+
+test("a limiter may name the store that is there by default [STO-2]", async () => {
+  const rateSync = createRateSync();
+  rateSync.configureLimiter("api", { store: "memory", ratePerSecond: 1 });
+  assertEquals((await rateSync.tryAcquire("api")).allowed, true);
+});
+
 test("listStores() tells what counts where an option is not given, and that a store in use by keys is [STO-3, STO-4]", async () => {
   const { clock, rateSync } = setUp();
   rateSync.configureStore("n", { engine: "nats", url: "nats://h:4222", replicas: 3, clock: "local" });

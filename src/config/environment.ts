@@ -170,7 +170,7 @@ function expandText(
       );
     }
     depth += 1;
-    const isNeeded = live && !environment(name);
+    const isNeeded = live && !valueOf(name);
     const fallback = expandUntilEnd(true, isNeeded);
     depth -= 1;
     if (!take("}")) throw unclosed();
@@ -180,7 +180,7 @@ function expandText(
   function lookUp(name: string, live: boolean, fallback: string | undefined): string {
     if (!live) return "";
     variables.add(name);
-    const value = environment(name);
+    const value = valueOf(name);
     if (fallback !== undefined && !value) return fallback;
     if (value !== undefined) return value;
     throw refuse(
@@ -188,6 +188,16 @@ function expandText(
       { field, expected: `the environment variable ${name} to be set`, received: "unset" },
       file,
     );
+  }
+
+  function valueOf(name: string): string | undefined {
+    try {
+      return environment(name);
+    } catch (error) {
+      if (!(error instanceof ConfigValidationError)) throw error;
+      const { problem, expected, received } = error;
+      throw refuse(`'${field}' needs an environment variable. ${problem}`, { field, expected, received }, file);
+    }
   }
 
   function unclosed(): ConfigValidationError {

@@ -158,8 +158,11 @@ export function choice<const T extends string>(...words: readonly T[]): Field<T>
   };
 }
 
-/** Reads a text that is not empty. Numbers are no texts: an id or token of digits needs quotes. */
-export function text(): Field<string>["read"] {
+/**
+ * Reads a text that is not empty. Numbers are no texts: an id or token of digits needs quotes. `ifEmpty`: what to do in place
+ * of an empty one.
+ */
+export function text(ifEmpty = "Leave it out if there is none."): Field<string>["read"] {
   return (value, place) => {
     if (typeof value !== "string") {
       const advice = typeof value === "number" || typeof value === "boolean" ? "Write it in quotes." : "";
@@ -171,7 +174,7 @@ export function text(): Field<string>["read"] {
         value,
         "a text that is not empty",
         "a text that is not empty",
-        "Leave it out if there is none.",
+        ifEmpty,
       );
     }
     return value;

@@ -118,7 +118,7 @@ export function findConfigurationFile(
   { logger, environment = processEnvironment, mustLook = false }: FindConfigurationFileOptions,
 ): string | undefined {
   if (mustLook && !files()) throw refuse(CONFIGURATION_PATHS.join(" or "), NO_FILES);
-  const named = readVariable(environment, logger);
+  const { value: named, problem } = readVariable(environment, logger, mustLook);
   if (named !== undefined && named !== "") {
     // What is there and cannot be read is for readConfiguration() to explain.
     if (lookAt(named) !== "absent") return named;
@@ -129,7 +129,10 @@ export function findConfigurationFile(
   let hidden: string | undefined;
   for (const path of CONFIGURATION_PATHS) {
     const sight = lookAt(path);
-    if (sight === "there") return path;
+    if (sight === "there") {
+      if (problem !== undefined) logger.warn(`${problem} Without it, ${path} is taken.`);
+      return path;
+    }
     if (sight !== "forbidden") continue;
     hidden ??= path;
     if (!mustLook) logger.warn(whyHidden(path));
@@ -142,15 +145,20 @@ function whyHidden(path: string): string {
   return `Cannot look for ${path}: in Deno, allow it with --allow-read=${path}.`;
 }
 
-function readVariable(environment: EnvironmentLookup, logger: Logger): string | undefined {
+/** What the variable says, and why it could not be read. */
+function readVariable(
+  environment: EnvironmentLookup,
+  logger: Logger,
+  mustLook: boolean,
+): { readonly value?: string | undefined; readonly problem?: string } {
   try {
-    return environment(CONFIGURATION_VARIABLE);
+    return { value: environment(CONFIGURATION_VARIABLE) };
   } catch (error) {
+    if (mustLook) throw error;
     // Whoever configures everything in code needs no permission for this.
-    logger.debug?.(
-      `${CONFIGURATION_VARIABLE} is not considered: ${error instanceof Error ? error.message : String(error)}`,
-    );
-    return undefined;
+    const problem = error instanceof ConfigValidationError ? error.problem : String(error);
+    logger.debug?.(`${CONFIGURATION_VARIABLE} is not considered: ${problem}`);
+    return { problem };
   }
 }
 

@@ -33,7 +33,7 @@ const burst = { toml: "burst", read: number({ from: 1, to: Number.MAX_SAFE_INTEG
 const RATE_FIELDS = { limit, windowMs, burst, algorithm } satisfies Fields;
 
 const LIMITER_FIELDS = {
-  store: { toml: "store", read: text() },
+  store: { toml: "store", read: text("") },
   algorithm,
   ratePerSecond: { toml: "rate_per_second", read: readRate },
   burst,

@@ -48,9 +48,13 @@ export function holdsKeyMaterial(text: string): boolean {
 
 /** A text as it may stand in an error message or a log line: shortened, and without the secrets that can be recognised. */
 export function maskText(text: string): string {
-  if (holdsKeyMaterial(text)) return MASK;
-  const masked = maskUrls(text);
+  const masked = maskWhole(text);
   return masked.length > 60 ? `${masked.slice(0, 60)}…` : masked;
+}
+
+/** A text of any length, without the secrets that can be recognised. */
+function maskWhole(text: string): string {
+  return holdsKeyMaterial(text) ? MASK : maskUrls(text);
 }
 
 /**
@@ -63,7 +67,7 @@ export function maskStoreOptions(options: StoreOptions): Readonly<Record<string,
   for (const [key, value] of Object.entries(options)) {
     if (value === undefined || key === "replace") continue;
     if (isSecretKey(key)) listed.set(key, MASK);
-    else if (typeof value === "string") listed.set(key, maskText(value));
+    else if (typeof value === "string") listed.set(key, maskWhole(value));
     else if (typeof value === "number" || typeof value === "boolean") listed.set(key, value);
     else listed.set(key, "given in code");
   }

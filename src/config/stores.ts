@@ -65,7 +65,7 @@ const NATS_FIELDS = {
     toml: undefined,
     read: objectWith<NonNullable<NatsStoreOptions["connection"]>>("isClosed", "closed", "getServer"),
   },
-  url: { toml: "url", emptyIsAbsent: true, read: text() },
+  url: { toml: "url", emptyIsAbsent: true, read: text("") },
   token: { toml: "token", emptyIsAbsent: true, read: text() },
   user: { toml: "user", emptyIsAbsent: true, read: text() },
   password: { toml: "password", emptyIsAbsent: true, read: text() },

@@ -1,4 +1,4 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -55,6 +55,22 @@ test("findConfigurationFile() warns about a missing RATE_SYNC_CONFIG and goes on
     assertEquals(findConfigurationFile({ logger, environment: () => "missing.toml" }), "./rate-sync.toml");
     assertEquals(lines.length, 1);
     assertStringIncludes(lines[0] ?? "", "warn: RATE_SYNC_CONFIG names 'missing.toml'");
+  });
+});
+
+test("findConfigurationFile() takes no other file in silence when RATE_SYNC_CONFIG may not be read [CFG-1, CFG-2]", async () => {
+  await inDirectory({ "rate-sync.toml": "" }, () => {
+    const { logger, lines } = recordingLogger();
+    const environment = (name: string): string | undefined => {
+      throw new ConfigValidationError(`${name} cannot be read.`, {
+        field: name,
+        expected: "a variable",
+        received: "none",
+      });
+    };
+    assertEquals(findConfigurationFile({ logger, environment }), "./rate-sync.toml");
+    assert(lines.some((line) => /^warn: .*RATE_SYNC_CONFIG cannot be read\. Without it/.test(line)), lines.join());
+    assertThrows(() => findConfigurationFile({ logger, environment, mustLook: true }), ConfigValidationError, "read");
   });
 });
 

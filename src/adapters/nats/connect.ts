@@ -10,11 +10,11 @@ import { ConfigValidationError } from "../../core/errors.ts";
 import type { ConnectionPlan, Login } from "./plan.ts";
 
 /**
- * Connects to one of the servers of `plan`. Reads the files it names, and throws what nats.js throws.
+ * Connects to one of the servers of `plan`, for this store. Reads the files it names, and throws what nats.js throws.
  *
  * @throws {ConfigValidationError} if one of the files cannot be used.
  */
-export async function connectNats(plan: ConnectionPlan, timeoutMs: number): Promise<NatsConnection> {
+export async function connectNats(plan: ConnectionPlan, store: string, timeoutMs: number): Promise<NatsConnection> {
   const options: ConnectionOptions = {
     servers: [...plan.servers],
     name: "ratesync",
@@ -26,8 +26,8 @@ export async function connectNats(plan: ConnectionPlan, timeoutMs: number): Prom
     // a server that does not answer must leave time for the others of the list
     timeout: Math.max(1, Math.floor(timeoutMs / plan.servers.length)),
     noAsyncTraces: true,
-    ...await authentication(plan.login),
-    ...await encryption(plan),
+    ...await inStore(store, authentication(plan.login)),
+    ...await inStore(store, encryption(plan)),
   };
   if (plan.transport === "websocket") return await wsconnect(options);
   // literal specifiers: bundlers and JSR see them, and no runtime loads the other's transport
@@ -53,6 +53,18 @@ function withAll(servers: readonly string[], connection: NatsConnection): NatsCo
   const missing = servers.filter((server) => !known.includes(server));
   if (missing.length > 0) connection.setServers([...known, ...missing]);
   return connection;
+}
+
+/** Says in an error about a file which store it belongs to. */
+async function inStore<T>(store: string, options: Promise<T>): Promise<T> {
+  try {
+    return await options;
+  } catch (error) {
+    if (!(error instanceof ConfigValidationError)) throw error;
+    const { problem, field, expected, received } = error;
+    const mismatch = { field: `stores.${store}.${field}`, expected, received };
+    throw new ConfigValidationError(`Store '${store}': ${problem}`, mismatch);
+  }
 }
 
 /** What is needed of a transport of `@nats-io/transport-node`. */

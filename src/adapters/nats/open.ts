@@ -90,7 +90,7 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
   const { source, store, logger, timeoutMs } = request;
   const owned = isPlan(source);
   // What was handed in is a NatsConnection, though maybe of another copy of nats-core than this one.
-  const connection = owned ? await connectNats(source, timeoutMs) : source as NatsConnection;
+  const connection = owned ? await connectNats(source, store, timeoutMs) : source as NatsConnection;
   const link = createLink(connection, at, logger, owned);
   const peers = createNatsPeers(link, request.bucket.name);
   const close = async () => {

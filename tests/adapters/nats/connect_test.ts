@@ -114,7 +114,7 @@ await forEachServer((server) => {
     const { url } = await server.shared();
     const broken = file("broken", "s3cr3t");
     const missing = join(folder, "missing");
-    await fails({ url, nkeySeedFile: missing }, `'${missing}' does not exist`);
+    await fails({ url, nkeySeedFile: missing }, `Store 'nats': The file '${missing}' does not exist`);
     await fails({ url, credentialsFile: missing }, `'${missing}' does not exist`);
     await fails({ url, credentialsFile: folder }, `'${folder}' cannot be read`);
     await fails({ url, nkeySeedFile: broken }, `'${broken}' holds no credentials`);
