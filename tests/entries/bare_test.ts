@@ -43,7 +43,7 @@ if (isDeno) {
     const output = await outputWithoutPermissions("tests/support/forbidden_process.ts");
     const { granted, found, read } = JSON.parse(output);
     assertEquals(granted, true);
-    assertStringIncludes(found, "allow it with --allow-read=./rate-sync.toml");
+    assertStringIncludes(found, "allow it with --allow-env=RATE_SYNC_CONFIG");
     assertStringIncludes(read, "Allow it with --allow-read=some.toml");
   });
 }
