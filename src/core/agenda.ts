@@ -203,7 +203,8 @@ export class Agenda implements WaitingOwner, Pacer {
     this.holdings?.drop(grant.demand.permit);
     return new Promise((resolve) => {
       this.#undoNext({ grant, unused, resolve });
-      this.#resumeAt = -Infinity;
+      // No permit makes a time come sooner.
+      if (unused || !this.#awaitsTime) this.#resumeAt = -Infinity;
       const proceed = () => this.#owner.proceed(this.#context.store.clock.now());
       // Several that are taken back together are, whatever their order: nothing depends on what goes too.
       if (unused) void Promise.resolve().then(proceed);
@@ -256,9 +257,16 @@ export class Agenda implements WaitingOwner, Pacer {
       lead: this.leadAt(now),
       // A rate would lose what counts for later.
       slack: limitsRate ? 0 : missOf(lateness, toleranceMs),
-      // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere.
-      restraint: this.#resumeAt === -Infinity ? stepOf(reserveAheadMs) : 0,
+      // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere; and who writes
+      // for another reason, before its turn to reserve, takes nothing that it would not have taken then.
+      restraint: this.#resumeAt === -Infinity ? stepOf(reserveAheadMs) : this.#earlyMs(now),
     };
+  }
+
+  /** How much too early it is to reserve for who waits for its time, in milliseconds. */
+  #earlyMs(now: number): number {
+    const { reserveAheadMs } = this.#context;
+    return this.#awaitsTime ? Math.min(Math.max(0, this.#resumeAt - now), reserveAheadMs) : 0;
   }
 
   /** What another process is to decide, which knows nothing of what was taken back here. */

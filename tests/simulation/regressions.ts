@@ -132,4 +132,10 @@ export const regressions: readonly Regression[] = [
     profile: "outages",
     seeds: [17_535_193],
   },
+  {
+    was:
+      "who gives permits back takes the next slots with that, before its turn to reserve, and those who are far get none",
+    profile: "scattered",
+    seeds: [18_301_695, 17_513_741, 17_256_813],
+  },
 ];
