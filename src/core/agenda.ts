@@ -1,4 +1,4 @@
-import { type Batch, fillingMs, type Grant, type Insight, reachOf, refusalOf, type Undo } from "./batch.ts";
+import { type Batch, type Grant, type Insight, reachOf, refusalOf, type Undo } from "./batch.ts";
 import type { CellContext } from "./cell_context.ts";
 import { earliestStart, earliestStartBehind, obstacle, type Parts } from "./decide.ts";
 import { MOST_REQUESTS, type Verdict } from "./hand_over.ts";
@@ -336,8 +336,7 @@ export class Agenda implements WaitingOwner, Pacer {
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
       head.hold(waitsUntil);
       const { passedOver } = head;
-      const fillMs = reserveAheadMs > 0 ? fillingMs(rules, head.demand.cost) : 0;
-      const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now)) + fillMs;
+      const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now));
       const resumeAt = whenToReserve({ until: waitsUntil, reachMs, passedOver, hadItsTurn, random: random() });
       return Math.min(resumeAt, whenToLookAgain(now, head.since, random()));
     }

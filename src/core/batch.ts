@@ -109,7 +109,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
       const refusal = refusalOf(rules, { ...state, parts }, now, request.demand);
       if (refused.length === 0) refused = [{ request, refusal }];
       else refused.push({ request, refusal });
-    } else if (from > horizon + (horizon > now ? fillingMs(rules, request.demand.cost) : 0)) {
+    } else if (from > horizon) {
       waitsFor = permitsAreTaken ? "permit" : "time";
       waitsUntil = from;
       break;
@@ -140,15 +140,6 @@ const TWO_ANSWERS = 2.25;
 export function reachOf(rules: readonly Rule[], reserveAheadMs: number, leadMs: number): number {
   const limitsWindow = rules.some(({ kind }) => kind === "window");
   return Math.max(reserveAheadMs, limitsWindow ? leadMs : TWO_ANSWERS * leadMs);
-}
-
-/**
- * How much farther ahead than others a request may reserve that costs more than one, in milliseconds: as long as what it costs
- * takes to come. Those who want less would else take it, again and again, before there is enough.
- */
-export function fillingMs(rules: readonly Rule[], cost: number): number {
-  if (cost <= 1) return 0;
-  return Math.max(...rules.map(({ horizonMs, maximumCost }) => (cost - 1) * horizonMs / maximumCost));
 }
 
 /** A refusal of the request in this state, behind others of `ahead` cost in all. */

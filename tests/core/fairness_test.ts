@@ -285,28 +285,3 @@ test("a refusal that is certain without the store stays one while the store is s
     assertEquals(looks.map(({ allowed }) => allowed), [false, false], onFailure);
   }
 });
-
-test("a caller with a large cost gets its turn beside another process with small ones that never stop asking [TB-9]", async () => {
-  const cases = [
-    { options: { ratePerSecond: 10, burst: 20 }, cost: 20, pauseMs: 0 },
-    { options: { algorithm: "sliding_window", limit: 50, windowMs: 5_000 }, cost: 20, pauseMs: 0 },
-    { options: { algorithm: "sliding_window", limit: 50, windowMs: 5_000 }, cost: 50, pauseMs: 400 },
-  ] as const;
-  for (const { options, cost, pauseMs } of cases) {
-    const { clock, start, run } = createSimulation();
-    const [small, large] = [start(options, { latencyMs: 1 }), start(options, { latencyMs: 1 })];
-    let isOver = false;
-    const calling = Array.from({ length: 5 }, async (_, caller) => {
-      await clock.sleep(caller * pauseMs / 5);
-      while (!isOver) {
-        await small.limiter.acquire();
-        await clock.sleep(pauseMs);
-      }
-    });
-    await run(clock.sleep(12_000));
-    const { waitedMs } = await run(large.limiter.acquire({ cost }), 600_000);
-    assertLess(waitedMs, 20_000, `cost ${cost} of ${JSON.stringify(options)}`);
-    isOver = true;
-    await run(Promise.all(calling));
-  }
-});
