@@ -40,6 +40,7 @@ const MARK_AFTER_MS = 500;
 const GRACE_MS = 40;
 /** A store that takes long for its answers is not silent either, for so many of them: others may be decided first. */
 const TRIPS_OF_GRACE = 12;
+const TRIPS_OF_SILENCE = 3;
 /** No timer is shorter. */
 const LEAST_TIMER_MS = 1;
 /** What was given back since may be had again: after this long a refusal is not certain any more, nor how long to wait. */
@@ -146,11 +147,12 @@ export class Agenda implements WaitingOwner, Pacer {
   refusalNow(demand: Demand, now: number, deadline: number, isDown: boolean): Outcome | undefined {
     const { known } = this.#ledger;
     if (!known || (this.#resumeAt <= now && deadline > now && !isDown)) return undefined;
-    if (!isDown && !this.#isCertain(now)) return undefined;
     const ahead = this.waiting.line.cost;
-    return this.#startsTooLate(known, now, ahead, demand, deadline)
-      ? this.#refusal(known, now, demand, 0, ahead)
-      : undefined;
+    if (!this.#startsTooLate(known, now, ahead, demand, deadline)) return undefined;
+    if (isDown || this.#isCertain(now)) return this.#refusal(known, now, demand, 0, ahead);
+    // It is most likely refused, and hears so as soon as that is certain again.
+    this.hurry();
+    return undefined;
   }
 
   /** Whether what is known was heard of just now, or nobody else can give anything back. */
@@ -446,14 +448,12 @@ export class Agenda implements WaitingOwner, Pacer {
     const now = this.#context.store.clock.now();
     const { line } = this.waiting;
     const { known } = this.#ledger;
-    let ahead = 0;
     for (const waiter of line) {
       if (waiter.settled) continue;
       // What only time can change is as certain without the store.
-      const isCertain = known && this.#startsTooLate(known, now, ahead, waiter.demand, waiter.deadline);
-      if (isCertain) line.settle(waiter, this.#refusal(known, now, waiter.demand, waiter.attempts, ahead));
+      const isCertain = known && this.#startsTooLate(known, now, 0, waiter.demand, waiter.deadline);
+      if (isCertain) line.settle(waiter, this.#refusal(known, now, waiter.demand, waiter.attempts, 0));
       else this.#failOne(waiter, cause);
-      ahead += waiter.demand.cost;
     }
     line.clear();
     this.#resumeAt = -Infinity;
@@ -527,7 +527,10 @@ export class Agenda implements WaitingOwner, Pacer {
       return wasSilent && isSilent;
     }
     if (wasSilent) return true;
-    if (!isSilent && this.#fullAt > since) return false;
+    // Without permits nobody is passed over for long: who was asked and says nothing is silent sooner.
+    const isUnheard = !this.holdings && ledger.answeredAt < runningSince &&
+      silentMs >= Math.max(GRACE_MS, TRIPS_OF_SILENCE * ledger.tripMs);
+    if (!isSilent && !isUnheard && this.#fullAt > since) return false;
     const { epoch, parts } = ledger.base(now);
     // Others may have taken what it waited for until just now, or have given back what stood in its way.
     const start = earliestStart(this.#context.rules, parts, since - epoch, demand) + epoch;

@@ -106,8 +106,8 @@ export class Keys implements KeyRing {
     const [counts, known] = JSON.parse(text) as Ice; // it was made by frozen()
     const meter = Meter.revived(counts, this.#shared.meter);
     if (!known) return { meter, knowledge: undefined };
-    const [epoch, parts, writers, revision, session = undefined] = known;
-    return { meter, knowledge: { state: { epoch, parts, writers, foreign: [] }, revision, session } };
+    const [epoch, parts, writers, revision, answeredAt, session = undefined] = known;
+    return { meter, knowledge: { state: { epoch, parts, writers, foreign: [] }, revision, answeredAt, session } };
   }
 
   /** Forgets the keys that were not used for longest, unless somebody waits or holds a permit there. */
@@ -132,15 +132,25 @@ export class Keys implements KeyRing {
   }
 }
 
-type Known = [epoch: number, parts: Parts, writers: readonly Writer[], revision: number, session?: number];
+type Known = [
+  epoch: number,
+  parts: Parts,
+  writers: readonly Writer[],
+  revision: number,
+  answeredAt: number,
+  session?: number,
+];
 type Ice = [counts: FrozenMeter, known?: Known];
 
 function frozen({ meter, knowledge }: Past): Frozen {
   const ice: Ice = [meter.frozen()];
   // What other versions have put there cannot be said so shortly. It is read again.
   if (knowledge && knowledge.state.foreign.length === 0) {
-    const { state: { epoch, parts, writers }, revision, session } = knowledge;
-    ice.push(session === undefined ? [epoch, parts, writers, revision] : [epoch, parts, writers, revision, session]);
+    const { state: { epoch, parts, writers }, revision, answeredAt, session } = knowledge;
+    const at = Math.floor(answeredAt);
+    ice.push(
+      session === undefined ? [epoch, parts, writers, revision, at] : [epoch, parts, writers, revision, at, session],
+    );
   }
   return JSON.stringify(ice);
 }

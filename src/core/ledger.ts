@@ -55,6 +55,8 @@ export interface Knowledge {
   readonly state: State;
   readonly revision: number;
   readonly session: number | undefined;
+  /** When the store answered last. */
+  readonly answeredAt: number;
 }
 
 /** What is to be written. */
@@ -119,6 +121,7 @@ export class Ledger implements Bounded {
     if (!knowledge) return;
     this.#known = knowledge.state;
     this.#revision = knowledge.revision;
+    this.#answeredAt = knowledge.answeredAt;
     this.#soleSince = Infinity;
   }
 
@@ -130,7 +133,7 @@ export class Ledger implements Bounded {
   /** For a ledger that takes this one's place; `undefined` if that has to ask. */
   get knowledge(): Knowledge | undefined {
     if (!this.#known || this.needsRead || this.#refused.length > 0) return undefined;
-    return { state: this.#known, revision: this.#revision, session: this.#session };
+    return { state: this.#known, revision: this.#revision, session: this.#session, answeredAt: this.#answeredAt };
   }
 
   /** Whether the store is in the memory of this process, and lends. */

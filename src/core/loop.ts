@@ -227,7 +227,13 @@ export class Loop implements Recipient, Visitor {
       if (pausing) await pausing;
       let plan = agenda.plan(isFresh);
       if ((plan.isDoubtful && !plan.changed) || agenda.isDated(plan)) {
-        await this.#read();
+        try {
+          await this.#read();
+        } catch (error) {
+          // Who only waits for its time goes on waiting for it: to look whether it comes sooner was not needed.
+          if (plan.isDoubtful || plan.batch.waitsFor !== "time") throw error;
+          return this.#finish(plan);
+        }
         plan = agenda.plan(true);
       }
       if (!plan.changed) return this.#finish(plan);

@@ -285,3 +285,46 @@ test("a refusal that is certain without the store stays one while the store is s
     assertEquals(looks.map(({ allowed }) => allowed), [false, false], onFailure);
   }
 });
+
+test("who waits for its time does not notice a store that is away for a while, long before that time [FAIL-1]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { algorithm: "sliding_window", limit: 1, windowMs: 600_000 } as const;
+  const { limiter, link } = start(options, { latencyMs: 2 });
+  await run(limiter.acquire());
+  const begun = clock.now();
+  const waiting = limiter.acquire();
+  await run(clock.sleep(60_000));
+  link.isDown = true;
+  await run(clock.sleep(32_000));
+  link.isDown = false;
+  const permit = await run(waiting, 1_000_000);
+  assertEquals(permit.degraded, false);
+  assertGreaterOrEqual(clock.now() - begun, 599_000);
+});
+
+test("a refusal is told at once behind callers that wait, and costs the store one question in a second [TMO-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { algorithm: "sliding_window", limit: 1, windowMs: 3_600_000 } as const;
+  const { limiter, link } = start(options, { latencyMs: 2 });
+  const keys = Array.from({ length: 200 }, (_, i) => `${i}`);
+  await run(Promise.all([limiter.acquire(), ...keys.map((key) => limiter.acquire({ key }))]));
+  const abort = new AbortController();
+  const waiting = limiter.acquire({ signal: abort.signal }).catch(() => {});
+  await run(clock.sleep(20_000));
+  for (const timeoutMs of [0, 5_000, 60_000]) {
+    const begun = clock.now();
+    const { allowed } = await run(limiter.tryAcquire({ timeoutMs }));
+    assertEquals(allowed, false);
+    assertLess(clock.now() - begun, 100, `${timeoutMs} ms`);
+    await run(clock.sleep(3_000));
+  }
+  // Others come and go meanwhile, so that the limiter of this key is forgotten again and again.
+  const before = link.sent.total;
+  for (let i = 0; i < 1_000; i++) {
+    assertEquals((await run(limiter.tryAcquire({ key: "7" }))).allowed, false);
+    await run(clock.sleep(5));
+  }
+  assertLess(link.sent.total - before, 20);
+  abort.abort();
+  await run(waiting);
+});

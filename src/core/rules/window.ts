@@ -100,7 +100,7 @@ export function windowRule(
       const last = all.length - 2;
       if (last >= 0 && Math.floor(all[last]! / wide) === Math.floor(log[i]! / wide)) {
         all[last] = log[i]!;
-        all[last + 1] = Math.round((all[last + 1]! + log[i + 1]!) * PARTS) / PARTS;
+        all[last + 1] = Math.max(1, Math.round((all[last + 1]! + log[i + 1]!) * PARTS)) / PARTS;
       } else all.push(log[i]!, log[i + 1]!);
     }
     return all;
