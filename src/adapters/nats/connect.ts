@@ -29,7 +29,7 @@ export async function connectNats(plan: ConnectionPlan, store: string, timeoutMs
     ...await inStore(store, authentication(plan.login)),
     ...await inStore(store, encryption(plan)),
   };
-  if (plan.transport === "websocket") return await wsconnect(options);
+  if (plan.transport === "websocket") return withAll(plan.servers, await wsconnect(options).catch(hideQueries));
   // literal specifiers: bundlers and JSR see them, and no runtime loads the other's transport
   // Deno cannot show a certificate of its own on a connection that is open already.
   if ("Deno" in globalThis && plan.tlsFiles.certFile === undefined) {
@@ -44,15 +44,27 @@ export async function connectNats(plan: ConnectionPlan, store: string, timeoutMs
   return withAll(plan.servers, await connect(options));
 }
 
+/** What nats.js (3.4.0) has besides what its types say. */
+interface Inside {
+  readonly protocol?: { readonly servers?: { addServer?(url: string): void } };
+}
+
 /**
- * nats.js (3.4.0) forgets the servers that were down when it connected to another one of the list, unless that one knows them.
- * They may be back when they are needed.
+ * nats.js forgets the servers that were down when it connected to another one of the list, unless that one knows them. They may
+ * be back when they are needed. `setServers()` would keep also those that the cluster has told of, once they have left it.
  */
 function withAll(servers: readonly string[], connection: NatsConnection): NatsConnection {
-  const known = connection.getServers().map(({ listen }) => listen);
-  const missing = servers.filter((server) => !known.includes(server));
-  if (missing.length > 0) connection.setServers([...known, ...missing]);
+  const known = connection.getServers().map(({ src }) => src);
+  const pool = (connection as Inside).protocol?.servers;
+  for (const server of servers) if (!known.includes(server)) pool?.addServer?.(server);
   return connection;
+}
+
+/** Bun quotes the whole URL of a WebSocket, and what follows its host may be a secret. */
+function hideQueries(error: unknown): never {
+  if (!(error instanceof Error)) throw error;
+  const message = error.message.replace(/(wss?:\/\/[^\s'"?#]*)[?#][^\s'"]*/g, "$1?***");
+  throw Object.assign(new Error(message), { name: error.name });
 }
 
 /** Says in an error about a file which store it belongs to. */
@@ -153,9 +165,11 @@ async function fromFile(
     // without the cause: it may quote what it could not read
     throw unusable(field, path, "holds no credentials that can be read", expected);
   }
-  const { readFileSync } = await import("node:fs");
+  const { readFileSync, statSync } = await import("node:fs");
   return (nonce) => {
     try {
+      // A pipe, which says it once, would stop the process until somebody says it again.
+      if (!statSync(path).isFile()) return last(nonce);
       const renewed = inText(readFileSync(path, "utf8"));
       const signed = renewed(nonce);
       last = renewed;

@@ -81,7 +81,11 @@ const DIAGNOSES: readonly Diagnosis[] = [
       `this process may not connect to ${server}. In Deno, allow it with --allow-net; elsewhere look for a firewall.`,
   },
   {
-    when: either(coded("ECONNREFUSED"), named("ConnectionRefused"), says(/connection refused/i)),
+    when: either(
+      coded("ECONNREFUSED"),
+      named("ConnectionRefused"),
+      says(/connection refused|failed: failed to connect/i),
+    ),
     applied: "no",
     say: ({ server }) => `nothing accepts connections at ${server}. Start nats-server there, or correct 'url'.`,
   },

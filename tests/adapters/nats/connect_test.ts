@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { nkeys } from "@nats-io/nats-core";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -91,6 +92,16 @@ await forEachServer((server) => {
     await works({ url: running.url, credentialsFile: file("user.creds", creds) });
     await works({ url: running.url, credentialsFile: file("dos.creds", creds.replaceAll("\n", "\r\n")) });
     await fails({ url: running.url }, "rejected the credentials");
+  });
+
+  server.test("credentials may come through a pipe, which says them once [NATS-3]", async () => {
+    const { config, creds } = makeCredentials();
+    await using running = await server.start({ config });
+    const pipe = join(folder, `pipe-${running.port}`);
+    execFileSync("mkfifo", [pipe]);
+    const writing = spawn("sh", ["-c", 'cat "$1" > "$2"', "sh", file("piped.creds", creds), pipe], { stdio: "ignore" });
+    await works({ url: running.url, credentialsFile: pipe });
+    writing.kill();
   });
 
   server.test("credentials that are renewed in their file count from the next login on [NATS-3, FAIL-3]", async () => {
@@ -193,11 +204,22 @@ await forEachServer((server) => {
       const connection = await connectionOf(store);
       assertEquals(connection.getServers().map(({ listen }) => listen).sort(), [first.host, last.host].sort());
     }
+    {
+      const name = last.host.replace("127.0.0.1", "LOCALHOST");
+      await using store = testStore({ url: `nats://${name},${first.url}` });
+      const connection = await connectionOf(store);
+      assertEquals(connection.getServers().length, 2);
+    }
     await using store = testStore({ url: `${first.url},${last.url}` });
     await store.open();
     await first.restart();
     await last.stop();
     while (!(await store.kv.get("a").then(() => true, () => false))) await new Promise((done) => setTimeout(done, 20));
+  });
+
+  server.test("what follows a ? in the URL of a WebSocket is shown nowhere [STO-5]", async () => {
+    await fails({ url: "ws://127.0.0.1:1/?access_token=s3cr3t", backendTimeoutMs: 1_000 }, "127.0.0.1:1");
+    await fails({ url: "ws://127.0.0.1:1/#s3cr3t", backendTimeoutMs: 1_000 }, "127.0.0.1:1");
   });
 
   server.test("a list of URLs works when one of its servers accepts and says nothing [NATS-3]", async () => {
