@@ -121,17 +121,17 @@ const CONNECTING = [
  * @throws {ConfigValidationError} If the id or an option is wrong, not known, missing, or contradicts another.
  */
 export function checkStoreOptions(id: string, options: unknown): StoreOptions {
-  checkId(id, "stores");
-  const title = `Failed to configure store '${id}'`;
-  return readStore(sectionInCode({ path: `stores.${id}`, title, example: '{ engine: "memory" }' }, options));
+  return readStore(sectionOf(id, '{ engine: "memory" }', options));
 }
 
 /** As {@link checkStoreOptions}, for a store that is known to be on NATS. */
 export function checkNatsOptions(id: string, options: unknown): NatsStoreOptions {
+  return readNatsStore(sectionOf(id, '{ url: "nats://localhost:4222" }', options));
+}
+
+function sectionOf(id: string, example: string, options: unknown): Section {
   checkId(id, "stores");
-  const title = `Failed to configure store '${id}'`;
-  const example = '{ url: "nats://localhost:4222" }';
-  return readNatsStore(sectionInCode({ path: `stores.${id}`, title, example }, options));
+  return sectionInCode({ path: `stores.${id}`, title: `Failed to configure store '${id}'`, example }, options);
 }
 
 /**

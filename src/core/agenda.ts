@@ -40,6 +40,7 @@ const MARK_AFTER_MS = 500;
 const GRACE_MS = 40;
 /** A store that takes long for its answers is not silent either, for so many of them: others may be decided first. */
 const TRIPS_OF_GRACE = 12;
+/** Where no permits are limited, one that was asked and has not said anything since is silent after so many. */
 const TRIPS_OF_SILENCE = 3;
 /** No timer is shorter. */
 const LEAST_TIMER_MS = 1;
@@ -523,11 +524,8 @@ export class Agenda implements WaitingOwner, Pacer {
     // Who waited for a permit, or behind one who did, has not waited for the store, even if one has just been released: unless
     // the store was asked, and was silent.
     const { head } = this.waiting.line;
-    if (head?.metFull) {
-      return wasSilent && isSilent;
-    }
+    if (head?.metFull) return wasSilent && isSilent;
     if (wasSilent) return true;
-    // Without permits nobody is passed over for long: who was asked and says nothing is silent sooner.
     const isUnheard = !this.holdings && ledger.answeredAt < runningSince &&
       silentMs >= Math.max(GRACE_MS, TRIPS_OF_SILENCE * ledger.tripMs);
     if (!isSilent && !isUnheard && this.#fullAt > since) return false;

@@ -14,8 +14,8 @@ export interface Guests {
   add(guest: Guest): boolean;
   /** All that wait. Those that have given up are gone. */
   waiting(now: number): readonly Guest[];
-  /** Those who have written since they came get this answer: what they want now is something else. */
-  leave(writers: readonly Writer[], answer: Uint8Array): void;
+  /** Those who have written since they came leave: what they want now is something else. */
+  leave(writers: readonly Writer[]): readonly Guest[];
   /** They were answered. */
   remove(guests: readonly Guest[]): void;
   /** All that wait get this answer. */
@@ -29,6 +29,9 @@ const MOST_VISITORS = 256;
 export function createGuests(): Guests {
   const numbers = new Map<string, number>();
   let waiting: Guest[] = [];
+  const remove = (guests: readonly Guest[]) => {
+    waiting = waiting.filter((guest) => !guests.includes(guest));
+  };
 
   return {
     get size() {
@@ -48,16 +51,14 @@ export function createGuests(): Guests {
       if (waiting.some(({ until }) => until <= now)) waiting = waiting.filter(({ until }) => until > now);
       return waiting;
     },
-    leave(writers, answer) {
-      const hasWritten = ({ work: { owner }, number }: Guest) =>
-        writers.some(([id, operation]) => id === owner && operation > number);
-      if (!waiting.some(hasWritten)) return;
-      for (const guest of waiting.filter(hasWritten)) guest.answer(answer);
-      waiting = waiting.filter((guest) => !hasWritten(guest));
+    leave(writers) {
+      const gone = waiting.filter(({ work: { owner }, number }) =>
+        writers.some(([id, operation]) => id === owner && operation > number)
+      );
+      if (gone.length > 0) remove(gone);
+      return gone;
     },
-    remove(guests) {
-      waiting = waiting.filter((guest) => !guests.includes(guest));
-    },
+    remove,
     dismiss(answer) {
       for (const guest of waiting) guest.answer(answer);
       waiting = [];

@@ -141,8 +141,11 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
       isMarked = mark !== undefined;
       markedUntil = mark ? mark.until + state.epoch : -Infinity;
       leaseUntil = held.size === 0 ? Infinity : leaseEnd(state);
-      if (isDoubted) renewAt = Math.min(renewAt, now);
-      if (isDoubted || plannedAt < renewAt) return;
+      if (isDoubted) {
+        renewAt = Math.min(renewAt, now);
+        return;
+      }
+      if (plannedAt < renewAt) return;
       doubtfulUntil = -Infinity;
       renewAt = next(now);
     },

@@ -59,8 +59,7 @@ export function whenToReserve({ until, reachMs, passedOver, hadItsTurn, random }
 
 /** When to look again for one that waits for a permit since `since`. */
 export function whenToLook(now: number, since: number, random: number): number {
-  const pause = Math.min(Math.max(FIRST_LOOK_MS, now - since), LOOK_AGAIN_MS);
-  return now + pause * (0.5 + random / 2);
+  return nextLook(now, since, FIRST_LOOK_MS, LOOK_AGAIN_MS, random);
 }
 
 /**
@@ -88,7 +87,12 @@ export function missOf({ mostMs }: Lateness, toleranceMs: number): number {
  * it waits, the more rarely.
  */
 export function whenToLookAgain(now: number, since: number, random: number): number {
-  return now + Math.min(Math.max(LOOK_AGAIN_MS, now - since), LONGEST_LOOK_MS) * (0.5 + random / 2);
+  return nextLook(now, since, LOOK_AGAIN_MS, LONGEST_LOOK_MS, random);
+}
+
+/** After as long as it has waited, within these bounds, or somewhat sooner. */
+function nextLook(now: number, since: number, leastMs: number, mostMs: number, random: number): number {
+  return now + Math.min(Math.max(leastMs, now - since), mostMs) * (0.5 + random / 2);
 }
 
 /** Decorrelated jitter: who lost waits for a random time that grows, so that the losers do not meet again. */

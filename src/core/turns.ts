@@ -199,7 +199,7 @@ export function createTurns(options: TurnsOptions): Turns {
     },
     disbelieve: () => following.failed(clock.now()),
     guests(now, writers) {
-      guests.leave(writers, handOver.encodeRefusal());
+      for (const guest of guests.leave(writers)) guest.answer(handOver.encodeRefusal());
       const all = guests.waiting(now);
       if (now - leadsSince < LEAD_MS) return { all, next: undefined };
       const latest = now + TIMES_FARTHER * patienceMs();

@@ -70,7 +70,6 @@ export function isAtLeast(version: string, wanted: readonly [number, number, num
  * @throws {ConfigValidationError} if it holds another part of the keys than is wanted.
  */
 export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): Promise<Bucket> {
-  checkName(wish.name);
   const info = `$JS.API.STREAM.INFO.KV_${wish.name}`;
   let found = await link.ask("bind", info, undefined, STREAM_NOT_FOUND);
   const serverVersion = link.connection.info?.version ?? "";
@@ -120,15 +119,6 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
     allowMsgTtl: config["allow_msg_ttl"] === true,
     serverVersion,
   };
-}
-
-function checkName(name: string): void {
-  if (/^[-\w]+$/.test(name)) return;
-  throw new ConfigValidationError("The name of a KV bucket has letters, digits, - and _ only.", {
-    field: "bucketName",
-    expected: "a name such as rate_limits",
-    received: JSON.stringify(name),
-  });
 }
 
 /** What the description of a bucket says about the keys in it: every server keeps it, and it never expires. */

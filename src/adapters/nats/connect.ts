@@ -29,19 +29,25 @@ export async function connectNats(plan: ConnectionPlan, store: string, timeoutMs
     ...await inStore(store, authentication(plan.login)),
     ...await inStore(store, encryption(plan)),
   };
-  if (plan.transport === "websocket") return withAll(plan.servers, await wsconnect(options).catch(hideQueries));
+  const connection = await dial(plan, options);
+  addMissing(plan.servers, connection);
+  return connection;
+}
+
+async function dial(plan: ConnectionPlan, options: ConnectionOptions): Promise<NatsConnection> {
+  if (plan.transport === "websocket") return await wsconnect(options).catch(hideQueries);
   // literal specifiers: bundlers and JSR see them, and no runtime loads the other's transport
   // Deno cannot show a certificate of its own on a connection that is open already.
   if ("Deno" in globalThis && plan.tlsFiles.certFile === undefined) {
     const { connect } = await import("./deno_transport.ts");
-    return withAll(plan.servers, await connect(options));
+    return await connect(options);
   }
   const [{ connect }, { NodeTransport }] = await Promise.all([
     import("@nats-io/transport-node"),
     import("@nats-io/transport-node/lib/node_transport.js"),
   ]);
   closeSilentSockets(NodeTransport.prototype);
-  return withAll(plan.servers, await connect(options));
+  return await connect(options);
 }
 
 /** What nats.js (3.4.0) has besides what its types say. */
@@ -53,11 +59,10 @@ interface Inside {
  * nats.js forgets the servers that were down when it connected to another one of the list, unless that one knows them. They may
  * be back when they are needed. `setServers()` would keep also those that the cluster has told of, once they have left it.
  */
-function withAll(servers: readonly string[], connection: NatsConnection): NatsConnection {
+function addMissing(servers: readonly string[], connection: NatsConnection): void {
   const known = connection.getServers().map(({ src }) => src);
   const pool = (connection as Inside).protocol?.servers;
   for (const server of servers) if (!known.includes(server)) pool?.addServer?.(server);
-  return connection;
 }
 
 /** Bun quotes the whole URL of a WebSocket, and what follows its host may be a secret. */

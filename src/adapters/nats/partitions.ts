@@ -5,9 +5,6 @@ import type { NatsKv } from "./kv.ts";
 import type { Link } from "./link.ts";
 import { createPatientKv, type PatientKv } from "./patient.ts";
 
-/** The most buckets that a store's keys can be spread over. */
-const MOST_PARTITIONS = 64;
-
 /**
  * Which of `partitions` buckets a key is in. It decides where the limits of every version and every process are, so it
  * never changes: the 32-bit FNV-1a hash of the key's ASCII characters, mixed by the finalizer of MurmurHash3 (as the low
@@ -24,18 +21,8 @@ export function partitionOf(key: string, partitions: number): number {
 /**
  * The buckets of a store. The first has the name that one bucket alone would have, so every process on the store looks
  * into it first, however many it wants.
- *
- * @throws {ConfigValidationError} if there cannot be so many.
  */
 export function partitionWishes(wish: BucketWish, partitions: number): readonly [BucketWish, ...BucketWish[]] {
-  if (!(Number.isInteger(partitions) && partitions >= 1 && partitions <= MOST_PARTITIONS)) {
-    const expected = `an integer from 1 to ${MOST_PARTITIONS}`;
-    throw new ConfigValidationError(`A store cannot have ${partitions} partitions.`, {
-      field: "partitions",
-      expected,
-      received: `${partitions}`,
-    });
-  }
   if (partitions === 1) return [wish];
   const others = Array.from({ length: partitions - 1 }, (_, i) => ({
     ...wish,

@@ -47,9 +47,9 @@ const PARTS = 1e9;
  * A sliding window: never more than `limit` in any window of `windowMs`, by a log of grants.
  *
  * Two things keep that exact and small. A grant is logged at the latest moment at which it may start (its own moment
- * plus a margin: 1/400 of the window, but not less than 2 ms nor more than `timingMarginMs`), so that a late start does not shorten the window after it. And where `limit` is
- * large, grants that lie close together are logged as one, at the latest of their moments: capacity then comes back a
- * little late (half a bucket on average), and never early.
+ * plus a margin: 1/400 of the window, but not less than 2 ms nor more than `timingMarginMs`), so that a late start does not
+ * shorten the window after it. And where `limit` is large, or costs are small, grants that lie close together are logged as
+ * one, at the latest of their moments: capacity then comes back a little late (half a bucket on average), and never early.
  *
  * @example
  * ```ts

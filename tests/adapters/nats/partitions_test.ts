@@ -55,7 +55,7 @@ test("partitionOf() spreads keys evenly, whatever they have in common", () => {
   }
 });
 
-test("the first bucket has the name that one alone would have, and there are at most 64", () => {
+test("the first bucket has the name that one alone would have, and the others come after it", () => {
   assertEquals(partitionWishes(WISH, 1), [WISH]);
   assertEquals(partitionWishes(WISH, 3).map(({ name, partition }) => [name, partition]), [
     ["b", { index: 0, of: 3 }],
@@ -63,16 +63,6 @@ test("the first bucket has the name that one alone would have, and there are at 
     ["b_2", { index: 2, of: 3 }],
   ]);
   assertEquals(partitionWishes(WISH, 64).length, 64);
-  for (const wrong of [0, 65, 1.5, -1, NaN, Infinity]) {
-    try {
-      partitionWishes(WISH, wrong);
-    } catch (error) {
-      assert(error instanceof ConfigValidationError);
-      assertEquals([error.field, error.expected], ["partitions", "an integer from 1 to 64"]);
-      continue;
-    }
-    throw new Error(`${wrong} was accepted`);
-  }
 });
 
 async function api(connection: NatsConnection, subject: string, body: unknown = {}): Promise<Record<string, unknown>> {

@@ -157,20 +157,33 @@ test("windowRule() with a limit of 1,000,000 stays within 4 KiB and is used by a
   assertEquals(windowExcess(first.slice(0, 4_000), { ...limit, limit: limit.limit / 10 }), undefined);
 });
 
-test("windowRule() with demand spread over the window is used by at least 99 % and stays within 4 KiB", () => {
-  const limit = { limit: 1_000_000, windowMs: 60_000 };
-  const rule = ruleOf(limit);
+/** What is granted to who asks every `tickMs`, for `forMs`: how much, when, and how long the value was at the most. */
+function steadily(
+  rule: ReturnType<typeof ruleOf>,
+  tickMs: number,
+  forMs: number,
+  costOf: (calls: number) => number,
+): { readonly granted: number; readonly starts: readonly Start[]; readonly longest: number } {
   let log = rule.initial;
-  let granted = 0;
   let longest = 0;
-  const perTick = limit.limit / limit.windowMs * 3; // three ms a tick, as much as is allowed
-  for (let now = 0.25; now < 10 * limit.windowMs; now += 3) {
-    const at = rule.earliest(log, now, demand(perTick));
+  let granted = 0;
+  const starts: Start[] = [];
+  for (let now = 0.25; now < forMs; now += tickMs) {
+    const cost = costOf(starts.length);
+    const at = rule.earliest(log, now, demand(cost));
     if (at > now + RESERVE_AHEAD_MS) continue;
-    log = rule.take(log, at, now, demand(perTick));
-    granted += perTick;
+    log = rule.take(log, at, now, demand(cost));
+    starts.push(startAt(at, cost));
+    granted += cost;
     longest = Math.max(longest, JSON.stringify(log).length);
   }
+  return { granted, starts, longest };
+}
+
+test("windowRule() with demand spread over the window is used by at least 99 % and stays within 4 KiB", () => {
+  const limit = { limit: 1_000_000, windowMs: 60_000 };
+  const perTick = limit.limit / limit.windowMs * 3; // three ms a tick, as much as is allowed
+  const { granted, longest } = steadily(ruleOf(limit), 3, 10 * limit.windowMs, () => perTick);
   assertLessOrEqual(longest, 4_096);
   assertGreaterOrEqual(granted, 0.99 * 10 * limit.limit);
 });
@@ -198,20 +211,9 @@ for (const limit of [129, 1_000, 123_456]) {
 for (const limit of [1, 5, 100, 128]) {
   test(`windowRule() with ${limit} and costs that are fractions stays within 4 KiB, and exact`, () => {
     const windowMs = 60_000;
-    const rule = ruleOf({ limit, windowMs });
-    let log = rule.initial;
-    let longest = 0;
-    let granted = 0;
-    const starts: Start[] = [];
-    for (let now = 0.25; now < 4 * windowMs; now += 11) {
-      const cost = limit * [0.001, 0.0003, 0.0007][starts.length % 3]!;
-      const at = rule.earliest(log, now, demand(cost));
-      if (at > now + RESERVE_AHEAD_MS) continue;
-      log = rule.take(log, at, now, demand(cost));
-      starts.push(startAt(at, cost));
-      granted += cost;
-      longest = Math.max(longest, JSON.stringify(log).length);
-    }
+    const parts = [0.001, 0.0003, 0.0007];
+    const costOf = (calls: number) => limit * parts[calls % parts.length]!;
+    const { granted, starts, longest } = steadily(ruleOf({ limit, windowMs }), 11, 4 * windowMs, costOf);
     assertLessOrEqual(longest, 4_096);
     assertGreaterOrEqual(granted, 3.5 * limit);
     assertEquals(windowExcess(starts.slice(-6_000), { limit: limit * (1 + 1e-6), windowMs }), undefined);
