@@ -106,8 +106,9 @@ export class Keys implements KeyRing {
     const [counts, known] = JSON.parse(text) as Ice; // it was made by frozen()
     const meter = Meter.revived(counts, this.#shared.meter);
     if (!known) return { meter, knowledge: undefined };
-    const [epoch, parts, writers, revision, answeredAt, session = undefined] = known;
-    return { meter, knowledge: { state: { epoch, parts, writers, foreign: [] }, revision, answeredAt, session } };
+    const [epoch, parts, writers, revision, answered, session = undefined] = known;
+    const state = { epoch, parts, writers, foreign: [] };
+    return { meter, knowledge: { state, revision, answeredAt: epoch + answered, session } };
   }
 
   /** Forgets the keys that were not used for longest, unless somebody waits or holds a permit there. */
@@ -137,7 +138,8 @@ type Known = [
   parts: Parts,
   writers: readonly Writer[],
   revision: number,
-  answeredAt: number,
+  /** Since the epoch: in fewer digits. */
+  answered: number,
   session?: number,
 ];
 type Ice = [counts: FrozenMeter, known?: Known];
@@ -147,7 +149,7 @@ function frozen({ meter, knowledge }: Past): Frozen {
   // What other versions have put there cannot be said so shortly. It is read again.
   if (knowledge && knowledge.state.foreign.length === 0) {
     const { state: { epoch, parts, writers }, revision, answeredAt, session } = knowledge;
-    const at = Math.floor(answeredAt);
+    const at = Math.floor(answeredAt - epoch);
     ice.push(
       session === undefined ? [epoch, parts, writers, revision, at] : [epoch, parts, writers, revision, at, session],
     );
