@@ -424,7 +424,7 @@ export class Agenda implements WaitingOwner, Pacer {
     if (plan.ahead > 0) prefetch?.heard(plan.ahead, stocked, now);
     if (prefetch && !this.ended) waiting.serveFromStock(prefetch, now);
     for (const { resolve } of undone) resolve();
-    this.turns?.answer(plan.verdicts);
+    this.turns?.served(plan.verdicts);
   }
 
   /** Those who stand behind one who has to wait, and who cannot or do not want to wait so long, hear so now. */

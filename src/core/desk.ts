@@ -1,10 +1,13 @@
 import type { ForeignWork, HandOver } from "./hand_over.ts";
 import type { Peers } from "./peers.ts";
 
+/** Answers a message of another process. */
+export type Respond = Parameters<Parameters<Peers["serve"]>[1]>[1];
+
 /** A key at which other processes hand work over. */
 export interface Recipient {
-  /** Work has come: the answer, when there is one. */
-  receive(foreign: ForeignWork): Promise<Uint8Array | undefined>;
+  /** Work has come: calls `respond` with the answer, when there is one. */
+  receive(foreign: ForeignWork, respond: Respond): void;
   /** Somebody wants to write whose work cannot be decided here. */
   makeRoom(): void;
 }
@@ -30,13 +33,13 @@ export function createDesk(peers: Peers, handOver: HandOver): Desk {
 
   function serve(address: string): Place {
     const recipients = new Map<string, Recipient>();
-    const stop = peers.serve(address, async (message) => {
+    const stop = peers.serve(address, (message, respond) => {
       const foreign = handOver.decodeWork(message);
       const recipient = foreign && recipients.get(foreign.key);
-      if (!recipient || foreign.work?.owner === address) return handOver.encodeRefusal();
-      if (foreign.work) return await recipient.receive(foreign);
+      if (!recipient || foreign.work?.owner === address) return respond(handOver.encodeRefusal());
+      if (foreign.work) return recipient.receive(foreign, respond);
       recipient.makeRoom();
-      return handOver.encodeRefusal(undefined, true);
+      respond(handOver.encodeRefusal(undefined, true));
     });
     const place = { recipients, stop };
     places.set(address, place);

@@ -1,10 +1,11 @@
+import type { Respond } from "./desk.ts";
 import type { ForeignWork } from "./hand_over.ts";
 import type { Writer } from "./state.ts";
 
 /** Work of another process that waits to be decided here. */
 export interface Guest extends ForeignWork {
-  /** Says how it was decided; `undefined` leaves it without an answer. */
-  answer(bytes: Uint8Array | undefined): void;
+  /** Says how it was decided. */
+  readonly respond: Respond;
 }
 
 /** The work that other processes have handed to the writer of a key. */
@@ -18,8 +19,8 @@ export interface Guests {
   leave(writers: readonly Writer[]): readonly Guest[];
   /** They were answered. */
   remove(guests: readonly Guest[]): void;
-  /** All that wait get this answer. */
-  dismiss(answer: Uint8Array | undefined): void;
+  /** All that wait leave, and get this answer; without one they hear nothing. */
+  dismiss(answer?: Uint8Array): void;
 }
 
 /** So many processes are remembered. */
@@ -60,7 +61,7 @@ export function createGuests(): Guests {
     },
     remove,
     dismiss(answer) {
-      for (const guest of waiting) guest.answer(answer);
+      if (answer) { for (const { respond } of waiting) respond(answer); }
       waiting = [];
     },
   };

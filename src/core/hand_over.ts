@@ -2,7 +2,7 @@ import type { Undo } from "./batch.ts";
 import { maximumCost, type Parts } from "./decide.ts";
 import type { Rule } from "./rules/rule.ts";
 import type { RuleState } from "./rules/states.ts";
-import { type Codec, decodeWriters, type State } from "./state.ts";
+import { type Codec, decodeWriters, type State, type Writer } from "./state.ts";
 import type { Terms, Work } from "./work.ts";
 
 /** The version of the messages that this code reads and writes. */
@@ -74,8 +74,11 @@ const DECLINED = "declined";
  */
 export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
   const encoder = new TextEncoder();
-  const decoder = new TextDecoder("utf-8", { fatal: true });
+  // What is not UTF-8 becomes some other text, as which nothing in a message is known; to look for it takes longer.
+  const decoder = new TextDecoder();
   const mostCost = maximumCost(rules).maximum;
+  // Only who holds permits looks who has written; and before anything is written that is read anyway.
+  const limitsConcurrency = rules.some(({ kind }) => kind === "concurrency");
   const encode = (message: readonly unknown[]) => encoder.encode(JSON.stringify([VERSION, ...message]));
   const decode = (bytes: Uint8Array): readonly unknown[] | undefined => {
     try {
@@ -162,9 +165,11 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       };
       return { key, work, number, until, isYourTurn: isYourTurn === true };
     },
-    encodeVerdict({ state: { epoch, parts, writers }, terms: { now, horizon, isFresh }, ...counts }) {
-      const { granted, dealtWith, lastAt, isNext } = counts;
-      return encode([DECIDED, now, horizon, isFresh, granted, dealtWith, lastAt, isNext, epoch, parts, writers]);
+    encodeVerdict(
+      { state: { epoch, parts, writers }, terms: { now, horizon, isFresh }, granted, dealtWith, lastAt, isNext },
+    ) {
+      const others = limitsConcurrency ? writers : NOBODY;
+      return encode([DECIDED, now, horizon, isFresh, granted, dealtWith, lastAt, isNext, epoch, parts, others]);
     },
     encodeRefusal: (other, isRoom = false) => encode([DECLINED, other ?? null, isRoom]),
     decodeAnswer(bytes) {
@@ -187,6 +192,8 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
     },
   };
 }
+
+const NOBODY: readonly Writer[] = [];
 
 function isNumber(value: unknown): value is number {
   return Number.isFinite(value);

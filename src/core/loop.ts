@@ -1,6 +1,6 @@
 import type { Agenda } from "./agenda.ts";
 import type { CellContext } from "./cell_context.ts";
-import type { Recipient } from "./desk.ts";
+import type { Recipient, Respond } from "./desk.ts";
 import type { Visitor } from "./gate.ts";
 import type { ForeignWork } from "./hand_over.ts";
 import { type Identity, isNotApplied, type Ledger } from "./ledger.ts";
@@ -102,9 +102,9 @@ export class Loop implements Recipient, Visitor {
     return new Promise((resolve) => this.#onRest = [...this.#onRest, resolve]);
   }
 
-  /** Another process hands its work over: the answer, when there is one. */
-  receive(foreign: ForeignWork): Promise<Uint8Array | undefined> {
-    return this.agenda.ensureTurns().receive(foreign);
+  /** Another process hands its work over. */
+  receive(foreign: ForeignWork, respond: Respond): void {
+    this.agenda.ensureTurns().receive(foreign, respond);
   }
 
   /** Others want to write whose work cannot be decided here. */
@@ -165,11 +165,14 @@ export class Loop implements Recipient, Visitor {
 
   async #run(): Promise<void> {
     const { gate, store: { clock } } = this.#context;
-    const { waiting } = this.agenda;
+    const { agenda } = this;
+    const { waiting } = agenda;
     this.#isInside = true;
     this.#isFresh = false;
     while (this.#hasWork(clock.now())) {
       await waiting.gather();
+      // With the next write, if there is one: what is sent at once wakes the server once.
+      agenda.turns?.tell();
       try {
         await this.#round();
       } catch (error) {
@@ -181,7 +184,8 @@ export class Loop implements Recipient, Visitor {
       if (gate.isCrowded && waiting.missed === 0) break;
     }
     this.#isInside = false;
-    if (this.agenda.ended) this.agenda.turns?.dismiss();
+    agenda.turns?.tell();
+    if (agenda.ended) agenda.turns?.dismiss();
     gate.leave();
     if (this.#hasWork(clock.now())) return this.#enterGate();
     this.#isRunning = false;
@@ -354,9 +358,8 @@ export class Loop implements Recipient, Visitor {
 
   #announce({ givesBack, state, decidedAt }: Plan): void {
     const { rules, concurrency, store: { kv } } = this.#context;
-    const rule = rules[concurrency];
-    if (!givesBack || !rule) return;
-    const { remaining } = rule.usage(state.parts[concurrency]!, decidedAt - state.epoch);
+    if (!givesBack || concurrency < 0) return;
+    const { remaining } = rules[concurrency]!.usage(state.parts[concurrency]!, decidedAt - state.epoch);
     if (remaining > 0) kv.announce?.(this.#ledger.key);
   }
 

@@ -12,27 +12,23 @@
  *
  * const served = new Map<string, Parameters<Peers["serve"]>[1]>();
  * const peers: Peers = {
- *   serve(address, answer) {
- *     served.set(address, answer);
+ *   serve(address, receive) {
+ *     served.set(address, receive);
  *     return () => served.delete(address);
  *   },
- *   async ask(address, message) {
- *     const bytes = await served.get(address)?.(message);
- *     if (!bytes) throw new Error("no answer");
- *     return bytes;
- *   },
+ *   ask: (address, message) => new Promise((resolve) => served.get(address)?.(message, resolve)),
  * };
- * peers.serve("a", (message) => Promise.resolve(message));
+ * peers.serve("a", (message, respond) => respond(message));
  * console.log(await peers.ask("a", new Uint8Array([1]), 100)); // Uint8Array(1) [ 1 ]
  * ```
  */
 export interface Peers {
   /**
-   * Answers what others ask this address, until the function that it returns is called; a promise of `undefined` leaves
-   * the question without an answer. Never throws: who cannot be asked is not asked. An address is unique, and has letters,
+   * Has `receive` hear what others ask this address, until the function that it returns is called; it calls `respond` with the
+   * answer, at any time, once or never. Never throws: who cannot be asked is not asked. An address is unique, and has letters,
    * digits and `-`.
    */
-  serve(address: string, answer: (message: Uint8Array) => Promise<Uint8Array | undefined>): () => void;
+  serve(address: string, receive: (message: Uint8Array, respond: (answer: Uint8Array) => void) => void): () => void;
   /**
    * Asks whoever serves the address, which comes from a stored value and may be anything.
    *

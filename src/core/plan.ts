@@ -94,9 +94,9 @@ export function planFor(
   while (first < guests.length) welcome(guests[first++]!);
   const state = { ...base, parts };
   return {
+    ...ofThoseWhoWait(batch, own.requests),
     batch,
     requests: own.requests,
-    ...ofThoseWhoWait(batch, own.requests),
     verdicts,
     state,
     changed: isTold || parts !== base.parts,
@@ -129,10 +129,10 @@ export function planOf(
   }
   const state = { ...verdict.state, parts: batch.parts };
   return {
+    ...ofThoseWhoWait(batch, requests),
     batch,
     requests,
-    ...ofThoseWhoWait(batch, requests),
-    verdicts: [],
+    verdicts: NO_VERDICTS,
     state,
     changed: true,
     isDoubtful: false,

@@ -1,3 +1,4 @@
+import type { Respond } from "./desk.ts";
 import { createFollowing } from "./following.ts";
 import { createGuests, type Guest, successor } from "./guests.ts";
 import type { Answer, ForeignWork, HandOver, Verdict } from "./hand_over.ts";
@@ -30,8 +31,8 @@ export interface Turns {
   leader(now: number): string | undefined;
   /** How long it takes until its decisions are known here; `undefined` if there is none, or that is not known. */
   answers(now: number): Trips | undefined;
-  /** Another process hands its work over: the answer, when there is one. */
-  receive(foreign: ForeignWork): Promise<Uint8Array | undefined>;
+  /** Another process hands its work over: calls `respond` with the answer, when there is one. */
+  receive(foreign: ForeignWork, respond: Respond): void;
   /** Those who wait are sent away. */
   dismiss(): void;
   /** A race was lost: the winner decides from now on, unless it did not answer lately. Who waits here is told where to go. */
@@ -44,8 +45,10 @@ export interface Turns {
   disbelieve(): void;
   /** The work of others that waits here, and whose turn to write is next, if this process has had its own. */
   guests(now: number, writers: readonly Writer[]): { readonly all: readonly Guest[]; readonly next: Guest | undefined };
-  /** Tells guests how they were decided, now that it is written. */
-  answer(decided: readonly Decided[]): void;
+  /** What was decided for guests is written. */
+  served(decided: readonly Decided[]): void;
+  /** Tells the guests that were served so. */
+  tell(): void;
   /** The store has failed: nobody knows what became of the work of others. */
   fail(): void;
 }
@@ -91,6 +94,8 @@ export function createTurns(options: TurnsOptions): Turns {
   const { store: { peers, clock }, ledger, identity, handOver, backendTimeoutMs, clockErrorMs, onGuest } = options;
   const following = createFollowing();
   const guests = createGuests();
+  /** Served, and not told so yet. */
+  const untold: Decided[] = [];
   /** Since when it decides for others. */
   let leadsSince = Infinity;
   /** Who was told to write now, and may not know it yet. */
@@ -139,16 +144,13 @@ export function createTurns(options: TurnsOptions): Turns {
     },
     leader: (now) => following.leader(now),
     answers: (now) => following.leader(now) === undefined || answers.ms === 0 ? undefined : answers,
-    async receive(foreign) {
+    receive(foreign, respond) {
       const now = clock.now();
       if (foreign.isYourTurn) following.lead();
       const leader = following.leader(now);
-      if (leader !== undefined) return handOver.encodeRefusal(leader);
-      return await new Promise((answer) => {
-        // What came before has been decided, and its answer is on its way.
-        if (guests.add({ ...foreign, answer })) onGuest(now);
-        else answer(undefined);
-      });
+      if (leader !== undefined) respond(handOver.encodeRefusal(leader));
+      // What came before has been decided, and its answer is on its way.
+      else if (guests.add({ ...foreign, respond })) onGuest(now);
     },
     dismiss: () => guests.dismiss(handOver.encodeRefusal()),
     lose(winner, now) {
@@ -199,24 +201,26 @@ export function createTurns(options: TurnsOptions): Turns {
     },
     disbelieve: () => following.failed(clock.now()),
     guests(now, writers) {
-      for (const guest of guests.leave(writers)) guest.answer(handOver.encodeRefusal());
+      for (const { respond } of guests.leave(writers)) respond(handOver.encodeRefusal());
       const all = guests.waiting(now);
       if (now - leadsSince < LEAD_MS) return { all, next: undefined };
       const latest = now + TIMES_FARTHER * patienceMs();
       return { all, next: successor(all.filter(({ until }) => until <= latest), writers) };
     },
-    answer(decided) {
+    served(decided) {
       if (decided.length === 0) return;
       const now = clock.now();
       guests.remove(decided.map(({ guest }) => guest));
+      untold.push(...decided);
       if (leadsSince === Infinity) leadsSince = now;
-      for (const { guest, verdict } of decided) {
-        guest.answer(handOver.encodeVerdict(verdict));
-        if (!verdict.isNext) continue;
-        told = guest.work.owner;
-        follow(told, now);
-      }
+      const next = decided.find(({ verdict }) => verdict.isNext);
+      if (!next) return;
+      told = next.guest.work.owner;
+      follow(told, now);
     },
-    fail: () => guests.dismiss(undefined),
+    tell() {
+      for (const { guest, verdict } of untold.splice(0)) guest.respond(handOver.encodeVerdict(verdict));
+    },
+    fail: () => guests.dismiss(),
   };
 }

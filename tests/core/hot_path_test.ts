@@ -137,3 +137,40 @@ for (const [processes, served] of [[1, 25], [2, 30], [4, 45], [8, 75]] as const)
     assertGreaterOrEqual((count - before.count) / (writes() - before.writes), served);
   });
 }
+
+test("a writer answers the others together with its next write, so that both leave at once [TB-11]", async () => {
+  const { clock, start, run } = createSimulation();
+  const all = Array.from({ length: 4 }, () => {
+    return start({ ratePerSecond: 1e6, burst: 1e6, failClosed: true }, { latencyMs: 2 });
+  });
+  let answers = 0;
+  let together = 0;
+  for (const { link, peers } of all) {
+    const { compareAndSet } = link;
+    const { serve } = peers;
+    let unsent = 0;
+    peers.serve = (address, receive) =>
+      serve(address, (message, respond) =>
+        receive(message, (answer) => {
+          respond(answer);
+          answers++;
+          unsent++;
+          // A client sends what it has at the end of a turn.
+          void Promise.resolve().then(() => unsent = 0);
+        }));
+    link.compareAndSet = (...call) => {
+      together += unsent;
+      unsent = 0;
+      return compareAndSet(...call);
+    };
+  }
+  const until = clock.now() + 500;
+  await run(Promise.all(all.flatMap(({ limiter }) =>
+    Array.from({ length: 25 }, async () => {
+      while (clock.now() < until) await limiter.acquire();
+    })
+  )));
+  assertGreaterOrEqual(answers, 200);
+  // Whoever lets another one write has nothing to write next.
+  assertGreaterOrEqual(together / answers, 0.75);
+});

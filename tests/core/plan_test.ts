@@ -30,7 +30,7 @@ function workOf(owner: string, count: number, since = NOW, more: Partial<Work<Ca
 
 const guestOf = (work: Work, number = 1): Guest => ({
   ...{ key: "api", work, number, until: NOW + 100, isYourTurn: false },
-  answer: () => {},
+  respond: () => {},
 });
 
 const two: readonly Rule[] = [rateRule({ ratePerSecond: 1, burst: 2, timingMarginMs: 10 }) as Rule];

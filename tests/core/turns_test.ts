@@ -42,7 +42,7 @@ function turnsOfA() {
     onGuest: () => {},
   });
   /** Another process comes with its work. Resolves to whom it is sent. */
-  const visit = async (owner: string): Promise<string | undefined> => {
+  const visit = (owner: string): Promise<string | undefined> => {
     const work = workOf(owner);
     const foreign: ForeignWork & { readonly work: Work } = {
       key: KEY,
@@ -51,9 +51,12 @@ function turnsOfA() {
       until: clock.now() + PATIENCE_MS,
       isYourTurn: false,
     };
-    const bytes = await turns.receive(foreign);
-    const answer = bytes && handOver.decodeAnswer(bytes);
-    return answer?.kind === "declined" ? answer.other : undefined;
+    return new Promise((resolve) => {
+      turns.receive(foreign, (bytes) => {
+        const answer = handOver.decodeAnswer(bytes);
+        resolve(answer?.kind === "declined" ? answer.other : undefined);
+      });
+    });
   };
   return { clock, handOver, turns, asked, visit };
 }

@@ -32,14 +32,14 @@ export function createHostPeers(host: Host, network: Network): HostPeers {
         return;
       }
       const { id, address, message: question } = received;
-      const answer = served.get(address) ?? (() => Promise.resolve(new Uint8Array()));
-      void answer(question).then((bytes) => {
-        if (bytes) send(from, { kind: "told", id, answer: bytes });
-      });
+      const respond = (answer: Uint8Array) => send(from, { kind: "told", id, answer });
+      const receive = served.get(address);
+      if (receive) receive(question, respond);
+      else respond(new Uint8Array());
     },
-    serve(address, answer) {
-      served.set(address, answer);
-      return () => void (served.get(address) === answer && served.delete(address));
+    serve(address, receive) {
+      served.set(address, receive);
+      return () => void (served.get(address) === receive && served.delete(address));
     },
     async ask(address, message, timeoutMs) {
       const id = ++lastId;

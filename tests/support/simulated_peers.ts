@@ -20,7 +20,7 @@ interface Link {
 }
 
 interface Served {
-  readonly answer: Parameters<Peers["serve"]>[1];
+  readonly receive: Parameters<Peers["serve"]>[1];
   readonly link: Link;
   readonly peers: SimulatedPeers;
 }
@@ -47,9 +47,11 @@ export function createSimulatedPeers(clock: Clock): (link: Link) => SimulatedPee
         await pause(pauseMs);
         throw new StoreUnavailableError("nobody is there.", { store: "simulated", outcome: "not_applied" });
       }
-      if (fault?.kind === "conflict") void other.answer(message.slice()).catch(() => {});
+      if (fault?.kind === "conflict") other.receive(message.slice(), () => {});
       const isApplied = fault?.kind !== "error" || ("applied" in fault && fault.applied === true);
-      const answer = isApplied ? await other.answer(message.slice()) : undefined;
+      const answer = isApplied
+        ? await new Promise<Uint8Array>((respond) => other.receive(message.slice(), respond))
+        : undefined;
       if (fault?.kind === "error") throw new Error("the simulation failed");
       if (fault?.kind === "answer_lost" || answer === undefined || link.isDown || other.link.isDown) {
         return await lost();
@@ -65,8 +67,8 @@ export function createSimulatedPeers(clock: Clock): (link: Link) => SimulatedPee
       },
       faults: () => undefined,
       garble: (answer) => answer,
-      serve(address, answer) {
-        const own = { answer, link, peers };
+      serve(address, receive) {
+        const own = { receive, link, peers };
         served.set(address, own);
         return () => void (served.get(address) === own && served.delete(address));
       },

@@ -144,8 +144,8 @@ export function createLink(
   const linkAt = (at: Link["at"]): Link => {
     const words = new Map<Circumstances["doing"], (error: unknown) => Error>();
     const inWords = (doing: Circumstances["doing"]) => {
-      const known = words.get(doing) ?? ((error: unknown) => toStoreError(error, { ...at, doing }));
-      words.set(doing, known);
+      let known = words.get(doing);
+      if (!known) words.set(doing, known = (error) => toStoreError(error, { ...at, doing }));
       return known;
     };
     const request: Link["request"] = (doing, question, timeoutMs = at.timeoutMs) =>

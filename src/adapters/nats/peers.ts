@@ -39,37 +39,45 @@ export function createNatsPeers(link: Link, bucket: string): NatsPeers {
       callback(error, message) {
         if (error !== null || message.reply === undefined) return;
         const address = `${name}-${message.subject.slice(message.subject.lastIndexOf(".") + 1)}`;
-        const answer = served.get(address) ?? (() => Promise.resolve(NOTHING));
-        answer(message.data).then((bytes) => {
-          if (bytes !== undefined) message.respond(bytes);
-        }).catch(() => {}); // whoever asked goes on by itself
+        const respond = (answer: Uint8Array) => {
+          try {
+            message.respond(answer);
+          } catch {
+            // the connection is closed: whoever asked goes on by itself
+          }
+        };
+        const receive = served.get(address);
+        if (receive) receive(message.data, respond);
+        else respond(NOTHING);
       },
     });
     subscriptions.push(subscription);
   }
 
   return {
-    serve(address, answer) {
+    serve(address, receive) {
       const [, name] = ADDRESS.exec(address) ?? [];
       if (name === undefined) return () => {};
-      served.set(address, answer);
+      served.set(address, receive);
       try {
         if (!names.has(name)) subscribe(name);
       } catch {
         // the connection is closed, and whatever the caller does next will say so
       }
-      return () => void (served.get(address) === answer && served.delete(address));
+      return () => void (served.get(address) === receive && served.delete(address));
     },
 
-    async ask(address, message, timeoutMs) {
+    ask(address, message, timeoutMs) {
       const subject = subjectOf(address);
       if (subject === undefined) {
-        throw new StoreUnavailableError("the last writer has no address that can be asked.", {
-          store: link.at.store,
-          outcome: "not_applied",
-        });
+        return Promise.reject(
+          new StoreUnavailableError("the last writer has no address that can be asked.", {
+            store: link.at.store,
+            outcome: "not_applied",
+          }),
+        );
       }
-      return await link.request("ask", { subject, payload: message, read: (data) => data }, timeoutMs);
+      return link.request("ask", { subject, payload: message, read: (data) => data }, timeoutMs);
     },
 
     release() {

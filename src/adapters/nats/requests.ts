@@ -89,7 +89,7 @@ export function createRequests(connection: NatsConnection): Requests {
     send(question, timeoutMs, inWords) {
       return new Promise((resolve, reject) => {
         const { subject, payload = NOTHING } = question;
-        const token = (++last).toString(36);
+        const token = `${++last}`;
         const until = systemClock.now() + timeoutMs;
         try {
           if (!subscription || subscription.isClosed()) subscribe();

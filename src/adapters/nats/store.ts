@@ -150,8 +150,11 @@ export function createNatsStore(
   };
 
   const peers: Peers = {
-    serve: (address, answer) => opened?.peers.serve(address, answer) ?? (() => {}),
-    ask: async (address, message, timeoutMs) => await (await open()).peers.ask(address, message, timeoutMs),
+    serve: (address, receive) => opened?.peers.serve(address, receive) ?? (() => {}),
+    ask: (address, message, timeoutMs) =>
+      opened !== undefined
+        ? opened.peers.ask(address, message, timeoutMs)
+        : open().then(({ peers }) => peers.ask(address, message, timeoutMs)),
   };
 
   return {

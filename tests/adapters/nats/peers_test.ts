@@ -96,9 +96,9 @@ await forEachServer((server) => {
     assert(here && there);
     const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
     const bytes = (words: string) => new TextEncoder().encode(words);
-    const stop = here.serve("abc-0", (message) => Promise.resolve(bytes(`a says ${text(message)}`)));
-    here.serve("abc-1", (message) => Promise.resolve(bytes(`b says ${text(message)}`)));
-    here.serve("abc-2", () => Promise.resolve(undefined));
+    const stop = here.serve("abc-0", (message, respond) => respond(bytes(`a says ${text(message)}`)));
+    here.serve("abc-1", (message, respond) => respond(bytes(`b says ${text(message)}`)));
+    here.serve("abc-2", () => {});
     await first.kv.get("nothing"); // the subscription is there when this is answered
     assertEquals(text(await there.ask("abc-0", bytes("hello"), 2_000)), "a says hello");
     assertEquals(text(await there.ask("abc-1", bytes("hello"), 2_000)), "b says hello");
@@ -123,7 +123,7 @@ await forEachServer((server) => {
     for (const owner of ["first", "second"]) {
       await using store = testStore({ connection, bucketName });
       await store.open();
-      store.peers?.serve("abc-0", () => Promise.resolve(new TextEncoder().encode(owner)));
+      store.peers?.serve("abc-0", (_message, respond) => respond(new TextEncoder().encode(owner)));
       const answer = await asking.peers!.ask("abc-0", new Uint8Array(), PATIENT_MS);
       assertEquals(new TextDecoder().decode(answer), owner);
       await store.close();
