@@ -37,7 +37,7 @@ const NO_RESPONDERS = 503;
 
 /** {@link Requests} of which none has been sent yet: the first one subscribes. */
 export function createRequests(connection: NatsConnection): Requests {
-  const pending = new Map<string, Pending>();
+  const pending = new Map<number, Pending>();
   // A connection that was handed in may have been told another prefix, which its type does not say.
   const { options } = connection as { readonly options?: { readonly inboxPrefix?: string } };
   let inbox = "";
@@ -71,7 +71,7 @@ export function createRequests(connection: NatsConnection): Requests {
       subscription = undefined;
       return fail(error);
     }
-    const token = message.subject.slice(inbox.length + 1);
+    const token = Number(message.subject.slice(inbox.length + 1));
     const request = pending.get(token);
     if (!request) return;
     pending.delete(token);
@@ -89,7 +89,7 @@ export function createRequests(connection: NatsConnection): Requests {
     send(question, timeoutMs, inWords) {
       return new Promise((resolve, reject) => {
         const { subject, payload = NOTHING } = question;
-        const token = `${++last}`;
+        const token = ++last;
         const until = systemClock.now() + timeoutMs;
         try {
           if (!subscription || subscription.isClosed()) subscribe();
