@@ -180,7 +180,7 @@ export class Agenda implements WaitingOwner, Pacer {
   }
 
   #refusal(state: State, now: number, demand: Demand, attempts: number, ahead: number): Outcome {
-    return { kind: "refused", attempts, ...refusalOf(this.#context.rules, state, now, demand, ahead) };
+    return { ...refusalOf(this.#context.rules, state, now, demand, ahead), kind: "refused", attempts };
   }
 
   /** A waiter has gone: if there was a slot for it, that is given back. `isRunning`: whether something is being written. */
@@ -416,7 +416,7 @@ export class Agenda implements WaitingOwner, Pacer {
     if (isOver) holdings.check(this.#ledger.known, now);
     for (const { request: waiter, refusal } of plan.batch.refused) {
       if (refusal.rule.kind === "concurrency") this.#meetFull(waiter, plan.state.parts);
-      if (!waiter.settled) waiting.line.settle(waiter, { kind: "refused", attempts: waiter.attempts, ...refusal });
+      if (!waiter.settled) waiting.line.settle(waiter, { ...refusal, kind: "refused", attempts: waiter.attempts });
     }
     if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
     const left = waiting.serveDue(now);

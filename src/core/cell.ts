@@ -166,7 +166,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     const { prefetch, waiting } = agenda;
     if (slot.from > agenda.latestStart(now, deadline)) {
       const refusal = refusalOf(this.#context.rules, this.#ledger.base(now), now, demand);
-      return { kind: "refused", attempts: 0, ...refusal, retryAt: slot.from };
+      return { ...refusal, kind: "refused", attempts: 0, retryAt: slot.from };
     }
     if (slot.from > now || waiting.hasMoments) return undefined;
     prefetch?.take();
