@@ -1,7 +1,7 @@
 import type { ForeignWork, HandOver } from "./hand_over.ts";
 import type { Peers } from "./peers.ts";
 
-/** Answers a message of another process. */
+/** Answers a message of another process. Never throws. */
 export type Respond = Parameters<Parameters<Peers["serve"]>[1]>[1];
 
 /** A key at which other processes hand work over. */
@@ -33,7 +33,14 @@ export function createDesk(peers: Peers, handOver: HandOver): Desk {
 
   function serve(address: string): Place {
     const recipients = new Map<string, Recipient>();
-    const stop = peers.serve(address, (message, respond) => {
+    const stop = peers.serve(address, (message, reply) => {
+      const respond: Respond = (answer) => {
+        try {
+          reply(answer);
+        } catch {
+          // Whoever asked hears nothing, and goes on by itself.
+        }
+      };
       const foreign = handOver.decodeWork(message);
       const recipient = foreign && recipients.get(foreign.key);
       if (!recipient || foreign.work?.owner === address) return respond(handOver.encodeRefusal());

@@ -61,7 +61,7 @@ export function createGuests(): Guests {
     },
     remove,
     dismiss(answer) {
-      if (answer) { for (const { respond } of waiting) respond(answer); }
+      if (answer) waiting.forEach(({ respond }) => respond(answer));
       waiting = [];
     },
   };

@@ -77,7 +77,7 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
   // What is not UTF-8 becomes some other text, as which nothing in a message is known; to look for it takes longer.
   const decoder = new TextDecoder();
   const mostCost = maximumCost(rules).maximum;
-  // Only who holds permits looks who has written; and before anything is written that is read anyway.
+  // Who holds permits sees by the writers whether the store has lost something. All others read anew before they write.
   const limitsConcurrency = rules.some(({ kind }) => kind === "concurrency");
   const encode = (message: readonly unknown[]) => encoder.encode(JSON.stringify([VERSION, ...message]));
   const decode = (bytes: Uint8Array): readonly unknown[] | undefined => {

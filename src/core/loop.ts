@@ -167,12 +167,13 @@ export class Loop implements Recipient, Visitor {
     const { gate, store: { clock } } = this.#context;
     const { agenda } = this;
     const { waiting } = agenda;
+    const tell = () => agenda.turns?.tell();
     this.#isInside = true;
     this.#isFresh = false;
     while (this.#hasWork(clock.now())) {
-      await waiting.gather();
+      await waiting.gather(tell);
       // With the next write, if there is one: what is sent at once wakes the server once.
-      agenda.turns?.tell();
+      tell();
       try {
         await this.#round();
       } catch (error) {
@@ -184,7 +185,7 @@ export class Loop implements Recipient, Visitor {
       if (gate.isCrowded && waiting.missed === 0) break;
     }
     this.#isInside = false;
-    agenda.turns?.tell();
+    tell();
     if (agenda.ended) agenda.turns?.dismiss();
     gate.leave();
     if (this.#hasWork(clock.now())) return this.#enterGate();

@@ -16,7 +16,15 @@
  *     served.set(address, receive);
  *     return () => served.delete(address);
  *   },
- *   ask: (address, message) => new Promise((resolve) => served.get(address)?.(message, resolve)),
+ *   ask: (address, message, timeoutMs) =>
+ *     new Promise((resolve, reject) => {
+ *       const timer = setTimeout(() => reject(new Error("no answer")), timeoutMs);
+ *       const respond = (answer: Uint8Array) => {
+ *         clearTimeout(timer);
+ *         resolve(answer);
+ *       };
+ *       served.get(address)?.(message, respond);
+ *     }),
  * };
  * peers.serve("a", (message, respond) => respond(message));
  * console.log(await peers.ask("a", new Uint8Array([1]), 100)); // Uint8Array(1) [ 1 ]
@@ -32,7 +40,8 @@ export interface Peers {
   /**
    * Asks whoever serves the address, which comes from a stored value and may be anything.
    *
-   * Resolves to nothing, an empty array, if the process is there and does not serve the address.
+   * Resolves to nothing, an empty array, if the process is there and does not serve the address. Many questions are left
+   * without an answer: rejects after `timeoutMs`.
    *
    * @throws {StoreUnavailableError} with `outcome: "not_applied"` if nobody is there. Any other error, such as that of no
    * answer within `timeoutMs`, means that the question may have arrived.

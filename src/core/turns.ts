@@ -5,6 +5,7 @@ import type { Answer, ForeignWork, HandOver, Verdict } from "./hand_over.ts";
 import { type Identity, isNotApplied, type Ledger } from "./ledger.ts";
 import type { Writer } from "./state.ts";
 import type { Store } from "./store.ts";
+import type { Bounded, TimeLimit } from "./time_limit.ts";
 import { Trips } from "./trips.ts";
 import type { Work } from "./work.ts";
 
@@ -59,6 +60,8 @@ export interface TurnsOptions {
   readonly ledger: Pick<Ledger, "key" | "tripMs" | "suspect">;
   readonly identity: Identity;
   readonly handOver: HandOver;
+  /** Bounds the questions, whatever {@link Peers} make of their time. */
+  readonly limit: TimeLimit;
   readonly backendTimeoutMs: number;
   /** By how much the clocks of two processes may differ, in milliseconds. */
   readonly clockErrorMs: number;
@@ -81,6 +84,8 @@ const TRIPS_OF_PATIENCE = 8;
 /** To the writer, from there to the store and back, and the answer. */
 const TRIPS_OF_HAND_OVER = 3;
 
+const SILENCE: Bounded = { late: () => new Error("no answer in time") };
+
 /** Whoever waits for an answer needs time to write itself. */
 const longestPatienceMs = (backendTimeoutMs: number) => backendTimeoutMs / 2;
 
@@ -91,7 +96,8 @@ export function canWaitForAnswer({ tripMs }: Pick<Ledger, "tripMs">, backendTime
 
 /** The {@link Turns} of one process on one key, in which nobody has lost a race yet. */
 export function createTurns(options: TurnsOptions): Turns {
-  const { store: { peers, clock }, ledger, identity, handOver, backendTimeoutMs, clockErrorMs, onGuest } = options;
+  const { store: { peers, clock }, limit, ledger, identity, handOver, backendTimeoutMs, clockErrorMs, onGuest } =
+    options;
   const following = createFollowing();
   const guests = createGuests();
   /** Served, and not told so yet. */
@@ -175,7 +181,8 @@ export function createTurns(options: TurnsOptions): Turns {
       let answer: Answer;
       try {
         const message = handOver.encodeWork({ ...envelope, work });
-        answer = handOver.decodeAnswer(await peers!.ask(leader, message, waitsMs)); // nobody is followed without them
+        const asking = peers!.ask(leader, message, waitsMs); // nobody is followed without them
+        answer = handOver.decodeAnswer(await limit.bound(asking, waitsMs, SILENCE));
       } catch (error) {
         if (isNotApplied(error)) answer = { kind: "declined", other: undefined, isRoom: false };
       }

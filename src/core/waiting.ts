@@ -7,6 +7,8 @@ import { createSchedule, type Schedule } from "./schedule.ts";
 /** How many turns of the microtask queue without a new request end the wait for those who were just served. */
 const QUIET_TURNS = 8;
 const MOST_TURNS = 1_000;
+/** Usually it is over by then. */
+const LONG_TURNS = 2 * QUIET_TURNS;
 /** So many missed slots count at the most. */
 const MOST_MISSED = 3;
 
@@ -142,14 +144,18 @@ export class Waiting {
     return unused;
   }
 
-  /** Lets callers that come in the same turn, and those that were just served and come again, join the line. */
-  async gather(): Promise<void> {
+  /**
+   * Lets callers that come in the same turn, and those that were just served and come again, join the line. Calls `onLong`
+   * when that takes long, as every turn may run other code.
+   */
+  async gather(onLong: () => void): Promise<void> {
     await undefined;
     if (!this.#served) return;
     this.#served = false;
     let size = this.line.length;
     for (let turn = 0, quiet = 0; quiet < QUIET_TURNS && turn < MOST_TURNS; turn++) {
       await undefined;
+      if (turn === LONG_TURNS) onLong();
       quiet = this.line.length === size ? quiet + 1 : 0;
       size = this.line.length;
     }

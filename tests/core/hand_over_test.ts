@@ -211,6 +211,46 @@ test("questions and answers that are lost, late or doubled admit nobody twice, a
   }
 });
 
+test("an answer that cannot be sent is a problem of who asked, and of nobody else", async () => {
+  const simulation = createSimulation();
+  let thrown = 0;
+  const crowds = await rush(simulation, 3, ENDLESS, {
+    meanwhile: ([first]) => {
+      const { peers } = first!;
+      const { serve } = peers;
+      peers.serve = (address, receive) =>
+        serve(address, (message, respond) =>
+          receive(message, (answer) => {
+            if (thrown++ < 3) throw new Error("the socket is closed");
+            respond(answer);
+          }));
+      return Promise.resolve();
+    },
+  });
+  assertGreater(thrown, 3);
+  assertEquals(total(crowds, "failed"), 0);
+  for (const { served } of crowds) assertGreater(served, 150);
+  for (const { process: { limiter } } of crowds) await simulation.run(limiter.close());
+});
+
+test("a question that nobody answers, nor gives up, costs its process one bounded wait", async () => {
+  const simulation = createSimulation();
+  let asked = 0;
+  const [asking, ...others] = await rush(simulation, 3, ENDLESS, {
+    meanwhile: (processes) => {
+      const { peers } = processes[0]!;
+      const { ask } = peers;
+      peers.ask = (...question) => asked++ === 0 ? new Promise<never>(() => {}) : ask(...question);
+      return Promise.resolve();
+    },
+  });
+  assertGreater(asked, 1);
+  assertGreater(asking!.served, 100);
+  assertLess(asking!.longestMs, 100);
+  assertEquals(total([asking!, ...others], "failed"), 0);
+  await simulation.run(asking!.process.limiter.close());
+});
+
 test("a process with other rules is not followed, and decides by its own", async () => {
   const simulation = createSimulation();
   const { clock, start, run } = simulation;

@@ -4,6 +4,7 @@ import { memoryKv } from "../../src/adapters/memory.ts";
 import { createHandOver, type ForeignWork } from "../../src/core/hand_over.ts";
 import { rateRule } from "../../src/core/rules/rate.ts";
 import { freshState, stateCodec } from "../../src/core/state.ts";
+import { createTimeLimit } from "../../src/core/time_limit.ts";
 import { createTurns } from "../../src/core/turns.ts";
 import type { Work } from "../../src/core/work.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
@@ -35,6 +36,7 @@ function turnsOfA() {
   const turns = createTurns({
     store,
     ledger,
+    limit: createTimeLimit(clock),
     identity,
     handOver,
     backendTimeoutMs: 2_000,

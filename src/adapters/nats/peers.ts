@@ -39,16 +39,13 @@ export function createNatsPeers(link: Link, bucket: string): NatsPeers {
       callback(error, message) {
         if (error !== null || message.reply === undefined) return;
         const address = `${name}-${message.subject.slice(message.subject.lastIndexOf(".") + 1)}`;
-        const respond = (answer: Uint8Array) => {
-          try {
-            message.respond(answer);
-          } catch {
-            // the connection is closed: whoever asked goes on by itself
-          }
-        };
         const receive = served.get(address);
-        if (receive) receive(message.data, respond);
-        else respond(NOTHING);
+        try {
+          if (receive) receive(message.data, (answer) => message.respond(answer));
+          else message.respond(NOTHING);
+        } catch {
+          // the connection is closed, which would end with what is thrown: whoever asked goes on by itself
+        }
       },
     });
     subscriptions.push(subscription);
