@@ -30,7 +30,7 @@ type Open = (job: Job) => Promise<Opened>;
 
 const nothing = () => Promise.resolve();
 
-// Each loads only what it needs: ioredis alone halves what others do in the same process in Deno, even if nobody uses it.
+// Each loads only what it needs: the packages of the others make a process larger, and in Deno slower.
 const CONTESTANTS: Readonly<Record<ContestantName, Open>> = {
   "nats.acquire": async (job) => {
     const { limiter, connection, close } = await openNats(job, { ratePerSecond: PLENTY, burst: PLENTY });
