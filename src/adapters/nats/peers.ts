@@ -44,7 +44,7 @@ export function createNatsPeers(link: Link, bucket: string): NatsPeers {
           if (receive) receive(message.data, (answer) => message.respond(answer));
           else message.respond(NOTHING);
         } catch {
-          // the connection is closed, which would end with what is thrown: whoever asked goes on by itself
+          // nats.js stops reading after anything that is thrown here. Whoever asked goes on by itself.
         }
       },
     });
