@@ -79,6 +79,8 @@ export class Agenda implements WaitingOwner, Pacer {
   /** Whether a hint has come since the store was last asked: then there is no pause before it is asked again. */
   #nudged = false;
   #hints: Hints | undefined;
+  /** Whether what was dropped in this turn is about to be written. */
+  #isDropping = false;
 
   /** Of `identity`, about the key of the ledger. Nothing is to be done yet. */
   constructor(context: CellContext, owner: AgendaOwner, identity: Identity, ledger: Ledger) {
@@ -188,11 +190,11 @@ export class Agenda implements WaitingOwner, Pacer {
     const free = this.waiting.leave(waiter);
     const prefetch = free?.demand.cost === 1 ? this.prefetch : undefined;
     if (free && prefetch && prefetch.wish(this.#context.store.clock.now()).count > 0) prefetch.add(free, free.from);
-    else if (free) void this.giveBack(free, true);
+    else if (free) this.drop(free);
     else if (!isRunning) {
       this.waiting.line.remove(waiter);
       // If nobody is left here, others shall not wait for it to have its turn.
-      this.#owner.proceed(this.#context.store.clock.now());
+      this.#proceed();
     }
   }
 
@@ -201,18 +203,35 @@ export class Agenda implements WaitingOwner, Pacer {
    * written, or when the store has failed: then it hears later which permits are held, until their lease has run out anyway.
    */
   giveBack(grant: Grant, unused: boolean): Promise<void> {
+    return new Promise((resolve) => this.#takeBack({ grant, unused, resolve }));
+  }
+
+  /** Takes back what nobody started with. */
+  drop(grant: Grant): void {
+    this.#takeBack({ grant, unused: true, resolve: nothing });
+  }
+
+  #takeBack(undo: PendingUndo): void {
     // The permit went with the state that counted it; what is counted now is somebody else's.
-    if (this.ended === "abandoned") return Promise.resolve();
+    if (this.ended === "abandoned") return undo.resolve();
+    const { grant, unused } = undo;
     this.holdings?.drop(grant.demand.permit);
-    return new Promise((resolve) => {
-      this.#undoNext({ grant, unused, resolve });
-      // No permit makes a time come sooner.
-      if (unused || !this.#awaitsTime) this.#resumeAt = -Infinity;
-      const proceed = () => this.#owner.proceed(this.#context.store.clock.now());
-      // Several that are taken back together are, whatever their order: nothing depends on what goes too.
-      if (unused) void Promise.resolve().then(proceed);
-      else proceed();
-    });
+    this.#undoNext(undo);
+    // No permit makes a time come sooner.
+    if (unused || !this.#awaitsTime) this.#resumeAt = -Infinity;
+    if (!unused) this.#proceed();
+    // Several that are taken back together are, whatever their order: nothing depends on what goes too.
+    else if (!this.#isDropping) {
+      this.#isDropping = true;
+      void Promise.resolve().then(() => {
+        this.#isDropping = false;
+        this.#proceed();
+      });
+    }
+  }
+
+  #proceed(): void {
+    this.#owner.proceed(this.#context.store.clock.now());
   }
 
   #undoNext(undo: PendingUndo): void {
@@ -227,7 +246,7 @@ export class Agenda implements WaitingOwner, Pacer {
     const stock = this.prefetch?.clear() ?? [];
     const unused = [...stock, ...this.waiting.dismiss(kind)];
     if (kind === "closed") {
-      for (const grant of unused) void this.giveBack(grant, true);
+      for (const grant of unused) this.drop(grant);
       if (!this.holdings || this.holdings.size === 0) return;
       const now = this.#context.store.clock.now();
       this.holdings.dropAll();
@@ -285,7 +304,7 @@ export class Agenda implements WaitingOwner, Pacer {
   #withAhead(prefetch: Prefetch, waiting: readonly Caller[], now: number, most: number): readonly Caller[] {
     // Who wants something else shall not come after what nobody has asked for.
     if (waiting.some(({ demand: { cost } }) => cost !== 1)) {
-      for (const grant of prefetch.clear()) this.#undoNext({ grant, unused: true, resolve: () => {} });
+      for (const grant of prefetch.clear()) this.#undoNext({ grant, unused: true, resolve: nothing });
     }
     const { count, keepMs } = prefetch.wish(now);
     const room = Math.min(count, most - waiting.length);
@@ -351,8 +370,8 @@ export class Agenda implements WaitingOwner, Pacer {
 
   /** By how much a grant counts for later than it is decided. */
   leadAt(now: number): number {
-    const { trips, toleranceMs } = this.#context;
-    return leadOf(this.turns?.answers(now) ?? trips, toleranceMs, this.waiting.missed, now);
+    const { trips } = this.#context;
+    return leadOf(this.turns?.answers(now) ?? trips, this.#context, this.waiting.missed, now);
   }
 
   /** How much later it may be by the clock of the others: a lease is over when it may be over for them. */
@@ -403,9 +422,9 @@ export class Agenda implements WaitingOwner, Pacer {
         prefetch?.add(grant, plan.decidedAt + reserveAheadMs);
         stocked++;
       } else if (waiter.failed) holdings?.doubt(now, now);
-      else if (waiter.settled) void this.giveBack(grant, true);
+      else if (waiter.settled) this.drop(grant);
       else if (isOver) {
-        void this.giveBack(grant, true);
+        this.drop(grant);
         again.push(waiter);
       } else {
         holdings?.hold(grant.demand.permit, now);
@@ -612,5 +631,6 @@ export class Agenda implements WaitingOwner, Pacer {
   }
 }
 
+const nothing = () => {};
 const NO_VISIT = { all: [], next: undefined } as const;
 const NOTHING_UNDONE: PendingUndo[] = []; // and nothing is ever put into it

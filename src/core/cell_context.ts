@@ -25,6 +25,8 @@ export interface CellContext extends LedgerContext {
   readonly lateness: Lateness;
   /** Whether one of the rules limits a rate. */
   readonly limitsRate: boolean;
+  /** Whether one of them limits a window. */
+  readonly limitsWindow: boolean;
   /** How many slots may be taken before anybody asks for them. */
   readonly prefetch: number;
   readonly leaseMs: number;

@@ -62,16 +62,25 @@ export function whenToLook(now: number, since: number, random: number): number {
   return nextLook(now, since, FIRST_LOOK_MS, LOOK_AGAIN_MS, random);
 }
 
+/** Whose starts may be how late. */
+export interface Punctuality {
+  /** By how many milliseconds at the most. */
+  readonly toleranceMs: number;
+  /** Whether a window is limited: there, what counts for later makes everybody wait who comes behind it. */
+  readonly limitsWindow: boolean;
+}
+
 /**
  * By how much a grant counts for later than it is decided. With a store whose answers take longer than a start may be
  * late, it counts for when the answer will be here, if it takes as long as the slowest of late; and for later still after
- * each slot that was missed, as answers that come now sooner and now later would be too late for most of them.
+ * each slot that was missed, as answers that come now sooner and now later would be too late for most of them. With a store
+ * that mostly answers sooner it does so too, after an answer that was late, where that makes nobody wait.
  */
-export function leadOf(trips: Trips, toleranceMs: number, missed: number, now: number): number {
+export function leadOf(trips: Trips, { toleranceMs, limitsWindow }: Punctuality, missed: number, now: number): number {
   const tripMs = trips.ms;
-  if (tripMs <= toleranceMs / 4) return 0;
   const mostMs = Math.min(trips.mostMs(now), MOST_TRIPS_OF_LEAD * tripMs, LONGEST_LEAD_MS / 2);
-  return Math.max(tripMs, mostMs) + missed * Math.min(tripMs, MISS_MS);
+  const isInTime = tripMs <= toleranceMs / 4 && (limitsWindow || mostMs <= toleranceMs / 2);
+  return isInTime ? 0 : Math.max(tripMs, mostMs) + missed * Math.min(tripMs, MISS_MS);
 }
 
 /**

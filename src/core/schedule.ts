@@ -24,8 +24,11 @@ export interface Schedule<Waiter extends Scheduled, Grant extends Slot> {
   add(waiter: Waiter, grant: Grant): void;
   /** Whose moment is the next one, with that moment. To be called only if there is one. */
   take(): { readonly waiter: Waiter; readonly grant: Grant };
-  /** The next moment was missed: all move on to the next slot, and the one that none is left for leaves. */
-  miss(): { readonly missed: Grant; readonly waiter: Waiter };
+  /**
+   * The next moment was missed, and so were those right behind it of which `isMissed` says so: all move on to the slots that
+   * are left, and those that none is left for leave.
+   */
+  miss(isMissed: (grant: Grant) => boolean): { readonly missed: readonly Grant[]; readonly left: readonly Waiter[] };
   /** A waiter has gone: those behind it move up, and the slot that is left over is returned. */
   leave(waiter: Waiter): Grant | undefined;
 }
@@ -64,15 +67,21 @@ export function createSchedule<Waiter extends Scheduled, Grant extends Slot>(): 
       grants.splice(place, 0, grant);
     },
     take: () => ({ waiter: waiters.shift()!, grant: grants.shift()! }),
-    miss() {
+    miss(isMissed) {
       const end = endOfEquals(0);
-      const missed = grants.shift()!;
-      let waiter = waiters.shift()!;
-      for (let place = 0; place < end - 1; place++) {
-        if (waiter.deadline < grants[place]!.from) continue;
-        [waiters[place], waiter] = [waiter, waiters[place]!];
+      let count = 1;
+      while (count < end && isMissed(grants[count]!)) count++;
+      const missed = grants.splice(0, count);
+      const kept: Waiter[] = [];
+      const left: Waiter[] = [];
+      for (const [place, waiter] of waiters.splice(0, end).entries()) {
+        const slot = kept.length < end - count ? grants[kept.length] : undefined;
+        const isItsOwn = place - count === kept.length;
+        if (slot && (isItsOwn || waiter.deadline >= slot.from)) kept.push(waiter);
+        else left.push(waiter);
       }
-      return { missed, waiter };
+      waiters.unshift(...kept);
+      return { missed, left };
     },
     leave(waiter) {
       const place = waiters.indexOf(waiter);

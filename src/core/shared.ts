@@ -108,6 +108,7 @@ function createCellContext(
     trips: new Trips(),
     lateness: new Lateness(),
     limitsRate: rules.some((rule) => rule.kind === "rate"),
+    limitsWindow: rules.some((rule) => rule.kind === "window"),
     gate: new Gate(context.mostAtOnce),
     concurrency: rules.findIndex((rule) => rule.kind === "concurrency"),
     toleranceMs: Math.min(...rules.map((rule) => rule.toleranceMs)),

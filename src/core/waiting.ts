@@ -16,8 +16,8 @@ const MOST_MISSED = 3;
 export interface WaitingOwner {
   /** Whether what was granted cannot be used any more, although its moment has not come. */
   isLost(grant: Grant): boolean;
-  /** Takes back what was granted. `unused`: nobody ever started with it. */
-  giveBack(grant: Grant, unused: boolean): Promise<void>;
+  /** Takes back what was granted, and nobody started with. */
+  drop(grant: Grant): void;
 }
 
 /**
@@ -85,17 +85,19 @@ export class Waiting {
     const schedule = this.#schedule;
     if (!schedule || schedule.next > now) return NOBODY;
     const left: Caller[] = [];
+    // To start this late could be too close to the slots after it.
+    const isMissed = (grant: Grant) =>
+      grant.from <= now &&
+      (now > Math.max(grant.from, grant.at) + this.#toleranceMs || this.#owner.isLost(grant));
     for (let next = schedule.nextGrant; next && next.from <= now; next = schedule.nextGrant) {
-      const latest = Math.max(next.from, next.at) + this.#toleranceMs;
-      if (now <= latest && !this.#owner.isLost(next)) {
+      if (isMissed(next)) {
+        const { missed, left: out } = schedule.miss(isMissed);
+        for (const grant of missed) this.#owner.drop(grant);
+        for (const waiter of out) this.line.enter(waiter);
+        left.unshift(...out);
+      } else {
         const { waiter, grant } = schedule.take();
         this.serve(waiter, grant, now);
-      } else {
-        // To start this late could be too close to the slots after it.
-        const { waiter, missed } = schedule.miss();
-        void this.#owner.giveBack(missed, true);
-        this.line.enter(waiter);
-        left.unshift(waiter);
       }
     }
     if (left.length > 0) this.#missed = Math.min(this.#missed + 1, MOST_MISSED);

@@ -28,15 +28,29 @@ test("who waits for a permit looks again after about as long as it has waited, b
 
 test("a grant counts for when the slowest answer of late would be here, where the store is slow", () => {
   const trips = new Trips();
-  assertEquals(leadOf(trips, 5, 3, 0), 0);
+  const punctuality = { toleranceMs: 5, limitsWindow: true };
+  assertEquals(leadOf(trips, punctuality, 3, 0), 0);
   for (let i = 0; i < 3; i++) trips.took(1, i);
-  assertEquals(leadOf(trips, 5, 3, 3), 0); // soon enough for a start that may be late by 5 ms
+  assertEquals(leadOf(trips, punctuality, 3, 3), 0); // soon enough for a start that may be late by 5 ms
   for (let i = 0; i < 3; i++) trips.took(20, i);
   trips.tookInAll(60, 3);
-  assertEquals(leadOf(trips, 5, 0, 3), 60);
-  assertEquals(leadOf(trips, 5, 2, 3), 100);
+  assertEquals(leadOf(trips, punctuality, 0, 3), 60);
+  assertEquals(leadOf(trips, punctuality, 2, 3), 100);
   trips.tookInAll(900, 4);
-  assertEquals(leadOf(trips, 5, 0, 4), 320); // a single answer that took ages says little
+  assertEquals(leadOf(trips, punctuality, 0, 4), 320); // a single answer that took ages says little
+});
+
+test("after an answer that was late a grant of a rate counts for later with a fast store, too, and soon no more", () => {
+  const trips = new Trips();
+  for (let i = 0; i < 3; i++) trips.took(1, i);
+  trips.tookInAll(12, 3);
+  const lead = (limitsWindow: boolean, now: number) => leadOf(trips, { toleranceMs: 5, limitsWindow }, 0, now);
+  assertEquals(lead(false, 3), 12);
+  assertEquals(lead(true, 3), 0); // in a window everybody behind it would have to wait as long
+  assertEquals(lead(false, 2_003), 3);
+  assertEquals(lead(false, 3_003), 0);
+  trips.tookInAll(900, 3_003);
+  assertEquals(lead(false, 3_003), 16); // the host stood still, which says little about the next answer
 });
 
 test("timers are set sooner where the latest ones were so late that slots would be missed", () => {

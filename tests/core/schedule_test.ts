@@ -52,8 +52,8 @@ test("leave() hands no slot to somebody who asked for another cost", () => {
 test("miss() costs one slot, moves all on by one, and puts the last one out", () => {
   const schedule = setUp();
   for (const [i, name] of ["a", "b", "c"].entries()) schedule.add(waiter(name), slot(10 * (i + 1)));
-  const { missed, waiter: out } = schedule.miss();
-  assertEquals([missed.from, out.name], [10, "c"]);
+  const { missed, left } = schedule.miss(() => false);
+  assertEquals([missed.map(({ from }) => from), left.map(({ name }) => name)], [[10], ["c"]]);
   assertEquals(drain(schedule), [["a", 20], ["b", 30]]);
 });
 
@@ -62,8 +62,20 @@ test("miss() moves nobody on to a slot after his deadline [TMO-6]", () => {
   schedule.add(waiter("hurried", 15), slot(10));
   schedule.add(waiter("b"), slot(20));
   schedule.add(waiter("c"), slot(30));
-  assertEquals(schedule.miss().waiter.name, "hurried");
+  assertEquals(schedule.miss(() => false).left.map(({ name }) => name), ["hurried"]);
   assertEquals(drain(schedule), [["b", 20], ["c", 30]]);
+});
+
+test("miss() costs all slots at once that were missed, and no more of those who wait", () => {
+  const schedule = setUp();
+  const deadlines = [15, 35, 25, -Infinity, 60, 60];
+  for (const [i, deadline] of deadlines.entries()) schedule.add(waiter(`${i}`, deadline), slot(10 * (i + 1)));
+  schedule.add(waiter("large"), slot(70, 2));
+  const { missed, left } = schedule.miss(({ from }) => from <= 20 || from === 70);
+  assertEquals(missed.map(({ from }) => from), [10, 20]);
+  // Who does not want to wait keeps a slot of its own only, and nobody is moved on beyond what it can wait for.
+  assertEquals(left.map(({ name }) => name), ["0", "2"]);
+  assertEquals(drain(schedule), [["1", 30], ["3", 40], ["4", 50], ["5", 60], ["large", 70]]);
 });
 
 test("createSchedule() never loses or doubles a waiter or a slot, and keeps equal costs in order of arrival", () => {
@@ -72,7 +84,7 @@ test("createSchedule() never loses or doubles a waiter or a slot, and keeps equa
       fc.record({ kind: fc.constant("add"), after: fc.nat({ max: 3 }) }),
       fc.record({ kind: fc.constant("leave"), which: fc.nat() }),
       fc.record({ kind: fc.constant("take") }),
-      fc.record({ kind: fc.constant("miss") }),
+      fc.record({ kind: fc.constant("miss"), for: fc.nat({ max: 6 }) }),
     ),
     { maxLength: 60, size: "max" },
   );
@@ -99,9 +111,10 @@ test("createSchedule() never loses or doubles a waiter or a slot, and keeps equa
           assertEquals(who, waiting.shift());
           assertEquals([slots.delete(grant.from), Math.min(grant.from, ...slots)], [true, grant.from]);
         } else {
-          const { missed, waiter: out } = schedule.miss();
-          assertEquals(out, waiting.pop());
-          assertEquals(slots.delete(missed.from), true);
+          const until = schedule.next + step.for;
+          const { missed, left } = schedule.miss(({ from }) => from <= until);
+          assertEquals(left, waiting.splice(-missed.length));
+          for (const { from } of missed) assertEquals([from <= until, slots.delete(from)], [true, true]);
         }
         assertEquals([schedule.size, schedule.next], [waiting.length, Math.min(Infinity, ...slots)]);
       }

@@ -10,7 +10,7 @@ const waiter = () => new Waiter<Outcome>(demand, NOW, Infinity, Infinity, () => 
 
 /** One of whom somebody was just served, who may come again. */
 function served(): Waiting {
-  const waiting = new Waiting({ isLost: () => false, giveBack: () => Promise.resolve() }, 10);
+  const waiting = new Waiting({ isLost: () => false, drop: () => {} }, 10);
   const first = waiter();
   waiting.line.join(first);
   waiting.serve(first, { from: NOW, at: NOW, epoch: NOW, before: [0], after: [1], demand }, NOW);
