@@ -174,3 +174,29 @@ test("a writer answers the others together with its next write, so that both lea
   // Whoever lets another one write has nothing to write next.
   assertGreaterOrEqual(together / answers, 0.75);
 });
+
+test("answers that are late now and then cost a fast store's callers their slot once, and not every time [TB-11]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 1e6, burst: 1e6, failClosed: true }, { latencyMs: 1 });
+  const { compareAndSet } = link;
+  let writes = 0;
+  link.compareAndSet = async (...call) => {
+    const isLate = ++writes % 7 === 0;
+    const answer = await compareAndSet(...call);
+    if (isLate) await clock.sleep(12);
+    return answer;
+  };
+  const until = clock.now() + 2_000;
+  let calls = 0;
+  let missed = 0;
+  await run(Promise.all(Array.from({ length: 100 }, async () => {
+    while (clock.now() < until) {
+      const { waitedMs } = await limiter.acquire();
+      calls++;
+      // Longer than the answer took that was late.
+      if (waitedMs > 1 + 12) missed++;
+    }
+  })));
+  assertGreaterOrEqual(calls, 20_000);
+  assertLessOrEqual(missed, 100);
+});
