@@ -42,8 +42,8 @@ export interface Verdict {
   readonly granted: number;
   readonly dealtWith: number;
   readonly lastAt: number;
-  /** Whether the process that asked shall write from now on. */
-  readonly isNext: boolean;
+  /** Which of those that asked shall write from now on, if one of them shall. */
+  readonly next: string | undefined;
 }
 
 /** What came back. `undefined` is what could not be understood. */
@@ -166,10 +166,10 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       return { key, work, number, until, isYourTurn: isYourTurn === true };
     },
     encodeVerdict(
-      { state: { epoch, parts, writers }, terms: { now, horizon, isFresh }, granted, dealtWith, lastAt, isNext },
+      { state: { epoch, parts, writers }, terms: { now, horizon, isFresh }, granted, dealtWith, lastAt, next },
     ) {
       const others = limitsConcurrency ? writers : NOBODY;
-      return encode([DECIDED, now, horizon, isFresh, granted, dealtWith, lastAt, isNext, epoch, parts, others]);
+      return encode([DECIDED, now, horizon, isFresh, granted, dealtWith, lastAt, next ?? null, epoch, parts, others]);
     },
     encodeRefusal: (other, isRoom = false) => encode([DECLINED, other ?? null, isRoom]),
     decodeAnswer(bytes) {
@@ -180,7 +180,7 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
         return { kind: "declined", other: typeof other === "string" ? other : undefined, isRoom: isRoom === true };
       }
       if (message?.[1] !== DECIDED) return undefined;
-      const [, , now, horizon, isFresh, granted, dealtWith, lastAt, isNext, epoch, stored, writtenBy] = message;
+      const [, , now, horizon, isFresh, granted, dealtWith, lastAt, nextWriter, epoch, stored, writtenBy] = message;
       const parts = partsOf(stored, true);
       const writers = decodeWriters(writtenBy);
       if (!parts || !writers || !isWhole(epoch) || !isNumber(now) || !isNumber(horizon)) return undefined;
@@ -188,7 +188,8 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       const terms = { now, horizon, isFresh: isFresh === true };
       // What is foreign is read again before anything is written.
       const state = { epoch, parts, writers, foreign: [] };
-      return { kind: "decided", verdict: { state, terms, granted, dealtWith, lastAt, isNext: isNext === true } };
+      const next = typeof nextWriter === "string" ? nextWriter : undefined;
+      return { kind: "decided", verdict: { state, terms, granted, dealtWith, lastAt, next } };
     },
   };
 }

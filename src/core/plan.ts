@@ -85,7 +85,7 @@ export function planFor(
     const { granted: { length: granted }, dealtWith } = batch;
     verdicts.push({
       guest,
-      verdict: { state, terms, granted, dealtWith, lastAt: lastOf(batch), isNext: guest === next },
+      verdict: { state, terms, granted, dealtWith, lastAt: lastOf(batch), next: next?.work.owner },
     });
   };
   let first = 0;

@@ -144,6 +144,15 @@ export function createTurns(options: TurnsOptions): Turns {
     }
   }
 
+  /** Who was served hears who writes from now on, and need not ask the one before. */
+  function passedOn({ next, terms }: Verdict, now: number): void {
+    if (next === identity.id) return following.lead();
+    if (next === undefined) return sendOn(now);
+    // What was said long ago may not be so any more.
+    if (now - terms.now < LEAD_MS) told = next;
+    follow(next, now);
+  }
+
   return {
     get hasGuests() {
       return guests.size > 0;
@@ -199,11 +208,8 @@ export function createTurns(options: TurnsOptions): Turns {
         const decidedAt = Math.min(Math.max(sentAt, answer.verdict.terms.now), now);
         answers.took(now - decidedAt, now);
       }
-      if (answer.verdict.isNext) following.lead();
-      else {
-        following.answered(now, ledger.tripMs);
-        sendOn(now);
-      }
+      following.answered(now, ledger.tripMs);
+      passedOn(answer.verdict, now);
       return answer;
     },
     disbelieve: () => following.failed(clock.now()),
@@ -218,12 +224,16 @@ export function createTurns(options: TurnsOptions): Turns {
       if (decided.length === 0) return;
       const now = clock.now();
       guests.remove(decided.map(({ guest }) => guest));
-      untold.push(...decided);
+      const { next } = decided[0]!.verdict; // the same for all
+      for (const one of decided) {
+        // Whoever writes from now on hears so before the others ask it.
+        if (one.guest.work.owner === next) untold.unshift(one);
+        else untold.push(one);
+      }
       if (leadsSince === Infinity) leadsSince = now;
-      const next = decided.find(({ verdict }) => verdict.isNext);
-      if (!next) return;
-      told = next.guest.work.owner;
-      follow(told, now);
+      if (next === undefined) return;
+      told = next;
+      follow(next, now);
     },
     tell() {
       for (const { guest, verdict } of untold.splice(0)) guest.respond(handOver.encodeVerdict(verdict));

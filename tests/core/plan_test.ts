@@ -50,7 +50,7 @@ test("a plan serves who has waited for longest first, here or elsewhere", () => 
     later,
   );
   assertEquals(plan.verdicts.map(({ guest: { work } }) => work.owner), ["early", "late"]);
-  assertEquals(plan.verdicts.map(({ verdict }) => verdict.isNext), [false, true]);
+  assertEquals(plan.verdicts.map(({ verdict }) => verdict.next), ["late", "late"]);
   const [first, third] = plan.verdicts.map(({ verdict }) => verdict.lastAt);
   assertEquals([first, plan.batch.granted[0]?.grant.at, third], [NOW, NOW, NOW + 1_000]);
   assert(plan.changed);

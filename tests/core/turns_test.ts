@@ -19,20 +19,22 @@ function workOf(owner: string): Work {
 }
 
 /** The turns of the process "a", whose questions are answered by hand. */
-function turnsOfA() {
+function turnsOfA(tripMs = 1) {
   const clock = createVirtualClock();
   const codec = stateCodec(RULES);
   const handOver = createHandOver(RULES, codec);
-  const asked: { readonly address: string; answer(bytes: Uint8Array): void }[] = [];
+  const asked: { readonly address: string; readonly message: Uint8Array; answer(bytes: Uint8Array): void }[] = [];
   const peers = {
     serve: () => () => {},
-    ask: (address: string) => new Promise<Uint8Array>((answer) => asked.push({ address, answer })),
+    ask(address: string, message: Uint8Array) {
+      return new Promise<Uint8Array>((answer) => asked.push({ address, message, answer }));
+    },
   };
   const nothing = () => Promise.resolve();
   const store = { kv: memoryKv(clock), peers, clock, open: nothing, close: nothing };
   let numbers = 0;
   const identity = { id: "a", next: () => ++numbers };
-  const ledger = { key: KEY, tripMs: 1, suspect() {} };
+  const ledger = { key: KEY, tripMs, suspect() {} };
   const turns = createTurns({
     store,
     ledger,
@@ -63,17 +65,18 @@ function turnsOfA() {
   return { clock, handOver, turns, asked, visit };
 }
 
-test("a guest that comes while a question is on its way is sent on, as soon as the answer says who writes", async () => {
-  const verdictOf = (now: number) => ({
+function verdictOf(now: number, next?: string) {
+  return {
     state: freshState(RULES, now),
     terms: { now, horizon: now + 1_000, isFresh: true },
-    granted: 0,
-    dealtWith: 0,
-    lastAt: 0,
-    isNext: false,
-  });
+    ...{ granted: 0, dealtWith: 0, lastAt: 0, next },
+  };
+}
+
+test("a guest that comes while a question is on its way is sent on, as soon as the answer says who writes", async () => {
   const ANSWERS: readonly (readonly [to: string, answer: (setting: ReturnType<typeof turnsOfA>) => Uint8Array])[] = [
     ["b", ({ handOver, clock }) => handOver.encodeVerdict(verdictOf(clock.now()))],
+    ["d", ({ handOver, clock }) => handOver.encodeVerdict(verdictOf(clock.now(), "d"))],
     ["d", ({ handOver }) => handOver.encodeRefusal("d")],
   ];
   for (const [to, answer] of ANSWERS) {
@@ -93,4 +96,41 @@ test("a guest that comes while a question is on its way is sent on, as soon as t
     assertEquals(turns.hasGuests, false);
     assertEquals(await sentTo, to);
   }
+});
+
+test("who was served asks the next writer itself, and says that it is the next one, unless that was long ago", async () => {
+  for (const [saidMsAgo, isYourTurn] of [[0, true], [60, false]] as const) {
+    const { clock, handOver, turns, asked } = turnsOfA(20);
+    turns.lose("b", clock.now());
+    const saidAt = clock.now();
+    const asking = turns.ask("b", workOf("a"));
+    await clock.advance(saidMsAgo);
+    asked[0]!.answer(handOver.encodeVerdict(verdictOf(saidAt, "d")));
+    await asking;
+    assertEquals(turns.leader(clock.now()), "d");
+    void turns.ask("d", workOf("a"));
+    const question = handOver.decodeWork(asked[1]!.message);
+    assertEquals([asked[1]!.address, question?.work && question.isYourTurn], ["d", isYourTurn]);
+  }
+});
+
+test("who is the next writer itself asks nobody", async () => {
+  const { clock, handOver, turns, asked } = turnsOfA();
+  turns.lose("b", clock.now());
+  const asking = turns.ask("b", workOf("a"));
+  asked[0]!.answer(handOver.encodeVerdict(verdictOf(clock.now(), "a")));
+  await asking;
+  assertEquals(turns.leader(clock.now()), undefined);
+});
+
+test("the next writer hears that it is before the others do, who ask it at once", () => {
+  const { clock, turns } = turnsOfA();
+  const told: string[] = [];
+  const guestOf = (owner: string) => ({
+    ...{ key: KEY, work: workOf(owner), number: 1, until: clock.now() + PATIENCE_MS, isYourTurn: false },
+    respond: () => told.push(owner),
+  });
+  turns.served(["b", "c", "d"].map((owner) => ({ guest: guestOf(owner), verdict: verdictOf(clock.now(), "c") })));
+  turns.tell();
+  assertEquals([told, turns.leader(clock.now())], [["c", "b", "d"], "c"]);
 });

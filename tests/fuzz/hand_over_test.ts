@@ -147,7 +147,7 @@ const answers = fc.record({
   dealtWith: fc.nat(9),
   lastAt: moments,
   isFresh: fc.boolean(),
-  isNext: fc.boolean(),
+  next: fc.option(fc.string(), { nil: undefined }),
 });
 
 fuzz(
