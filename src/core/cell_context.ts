@@ -3,9 +3,10 @@ import type { Gate } from "./gate.ts";
 import type { HandOver } from "./hand_over.ts";
 import type { Lateness } from "./lateness.ts";
 import type { Identity, LedgerContext } from "./ledger.ts";
+import type { Punctuality } from "./pacing.ts";
 
 /** What all cells of a limiter share. */
-export interface CellContext extends LedgerContext {
+export interface CellContext extends LedgerContext, Punctuality {
   /** Who writes, in the cells of a limiter without permits. */
   readonly identity: Identity;
   /** A name of its own, for a cell with permits: what its owner says that it holds is all that it holds. */
@@ -19,14 +20,10 @@ export interface CellContext extends LedgerContext {
   readonly random: () => number;
   /** Which of the rules limits concurrency; -1: none does. */
   readonly concurrency: number;
-  /** By how much a start may be late, in milliseconds. */
-  readonly toleranceMs: number;
   /** How late timers are here. */
   readonly lateness: Lateness;
   /** Whether one of the rules limits a rate. */
   readonly limitsRate: boolean;
-  /** Whether one of them limits a window. */
-  readonly limitsWindow: boolean;
   /** How many slots may be taken before anybody asks for them. */
   readonly prefetch: number;
   readonly leaseMs: number;

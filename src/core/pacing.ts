@@ -1,5 +1,6 @@
 import { LONGEST_LEAD_MS } from "./hand_over.ts";
 import type { Lateness } from "./lateness.ts";
+import type { Rule } from "./rules/rule.ts";
 import type { Trips } from "./trips.ts";
 
 /** Waiting callers top up their reservations in steps of about this part of what may be reserved. */
@@ -62,25 +63,43 @@ export function whenToLook(now: number, since: number, random: number): number {
   return nextLook(now, since, FIRST_LOOK_MS, LOOK_AGAIN_MS, random);
 }
 
-/** Whose starts may be how late. */
+/** What being late costs. */
 export interface Punctuality {
-  /** By how many milliseconds at the most. */
+  /** By how many milliseconds a start may be late. */
   readonly toleranceMs: number;
-  /** Whether a window is limited: there, what counts for later makes everybody wait who comes behind it. */
-  readonly limitsWindow: boolean;
+  /** By how many milliseconds a grant may count for later, and next to nobody waits for that. */
+  readonly spareMs: number;
+}
+
+/** A burst loses this part of it at the most to grants that count for later. */
+const PART_TO_SPARE = 1 / 8;
+
+/**
+ * By how much later a grant may count. What a rate has left in its burst hides it, but for a part. In a window everybody waits
+ * who comes behind it, and with a burst of 1 whoever comes at the very pace of the rate does.
+ */
+export function spareOf(rules: readonly Rule[]): number {
+  return Math.min(...rules.map(({ kind, horizonMs, maximumCost: burst }) => {
+    if (kind === "window") return 0;
+    return kind === "rate" ? PART_TO_SPARE * horizonMs * (1 - 1 / burst) : Infinity;
+  }));
 }
 
 /**
  * By how much a grant counts for later than it is decided. With a store whose answers take longer than a start may be
  * late, it counts for when the answer will be here, if it takes as long as the slowest of late; and for later still after
  * each slot that was missed, as answers that come now sooner and now later would be too late for most of them. With a store
- * that mostly answers sooner it does so too, after an answer that was late, where that makes nobody wait.
+ * that mostly answers sooner it does so too, after an answer that was late, where there is time to spare.
  */
-export function leadOf(trips: Trips, { toleranceMs, limitsWindow }: Punctuality, missed: number, now: number): number {
+export function leadOf(trips: Trips, { toleranceMs, spareMs }: Punctuality, missed: number, now: number): number {
   const tripMs = trips.ms;
-  const mostMs = Math.min(trips.mostMs(now), MOST_TRIPS_OF_LEAD * tripMs, LONGEST_LEAD_MS / 2);
-  const isInTime = tripMs <= toleranceMs / 4 && (limitsWindow || mostMs <= toleranceMs / 2);
-  return isInTime ? 0 : Math.max(tripMs, mostMs) + missed * Math.min(tripMs, MISS_MS);
+  const isFast = tripMs <= toleranceMs / 4;
+  const boundMs = Math.min(MOST_TRIPS_OF_LEAD * tripMs, LONGEST_LEAD_MS / 2, isFast ? spareMs : Infinity);
+  // Every refusal asks for it, and where nothing can be late no history has to be looked at.
+  if (isFast && boundMs <= toleranceMs / 2) return 0;
+  const mostMs = Math.min(trips.mostMs(now), boundMs);
+  if (isFast && mostMs <= toleranceMs / 2) return 0;
+  return Math.max(tripMs, mostMs) + missed * Math.min(tripMs, MISS_MS);
 }
 
 /**

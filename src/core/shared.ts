@@ -11,6 +11,7 @@ import type { Finding } from "./ledger.ts";
 import type { ClosableLimiter, LimiterContext } from "./limiter.ts";
 import type { LimiterConfig } from "./limiter_config.ts";
 import { Meter } from "./metrics.ts";
+import { spareOf } from "./pacing.ts";
 import { rulesOf } from "./rules/rules.ts";
 import type { Rule } from "./rules/rule.ts";
 import { type Codec, stateCodec } from "./state.ts";
@@ -108,10 +109,10 @@ function createCellContext(
     trips: new Trips(),
     lateness: new Lateness(),
     limitsRate: rules.some((rule) => rule.kind === "rate"),
-    limitsWindow: rules.some((rule) => rule.kind === "window"),
     gate: new Gate(context.mostAtOnce),
     concurrency: rules.findIndex((rule) => rule.kind === "concurrency"),
     toleranceMs: Math.min(...rules.map((rule) => rule.toleranceMs)),
+    spareMs: spareOf(rules),
     onFinding(finding) {
       if (found.has(finding.kind)) return;
       found.add(finding.kind);

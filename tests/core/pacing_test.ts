@@ -1,7 +1,11 @@
-import { assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { leadOf, missOf, pauseAfter, stepOf, whenToLook, whenToReserve } from "../../src/core/pacing.ts";
+import { leadOf, missOf, pauseAfter, spareOf, stepOf, whenToLook, whenToReserve } from "../../src/core/pacing.ts";
+import { concurrencyRule } from "../../src/core/rules/concurrency.ts";
+import { rateRule } from "../../src/core/rules/rate.ts";
+import type { Rule } from "../../src/core/rules/rule.ts";
+import { windowRule } from "../../src/core/rules/window.ts";
 import { Lateness } from "../../src/core/lateness.ts";
 import { Trips } from "../../src/core/trips.ts";
 
@@ -28,7 +32,7 @@ test("who waits for a permit looks again after about as long as it has waited, b
 
 test("a grant counts for when the slowest answer of late would be here, where the store is slow", () => {
   const trips = new Trips();
-  const punctuality = { toleranceMs: 5, limitsWindow: true };
+  const punctuality = { toleranceMs: 5, spareMs: 0 };
   assertEquals(leadOf(trips, punctuality, 3, 0), 0);
   for (let i = 0; i < 3; i++) trips.took(1, i);
   assertEquals(leadOf(trips, punctuality, 3, 3), 0); // soon enough for a start that may be late by 5 ms
@@ -44,13 +48,24 @@ test("after an answer that was late a grant of a rate counts for later with a fa
   const trips = new Trips();
   for (let i = 0; i < 3; i++) trips.took(1, i);
   trips.tookInAll(12, 3);
-  const lead = (limitsWindow: boolean, now: number) => leadOf(trips, { toleranceMs: 5, limitsWindow }, 0, now);
-  assertEquals(lead(false, 3), 12);
-  assertEquals(lead(true, 3), 0); // in a window everybody behind it would have to wait as long
-  assertEquals(lead(false, 2_003), 3);
-  assertEquals(lead(false, 3_003), 0);
+  const lead = (spareMs: number, now: number) => leadOf(trips, { toleranceMs: 5, spareMs }, 0, now);
+  assertEquals(lead(100, 3), 12);
+  assertEquals(lead(8, 3), 8);
+  assertEquals(lead(0, 3), 0);
+  assertEquals(lead(100, 2_003), 3);
+  assertEquals(lead(100, 3_003), 0);
   trips.tookInAll(900, 3_003);
-  assertEquals(lead(false, 3_003), 16); // the host stood still, which says little about the next answer
+  assertEquals(lead(100, 3_003), 16); // the host stood still, which says little about the next answer
+});
+
+test("there is time to spare in a burst, and none in a window or at an even pace", () => {
+  const rate = (burst: number) => rateRule({ ratePerSecond: 100, burst, timingMarginMs: 10 }) as Rule;
+  const window = windowRule({ limit: 5, windowMs: 1_000, reserveAheadMs: 0, timingMarginMs: 10 }) as Rule;
+  const permits = concurrencyRule({ maxConcurrent: 1, leaseMs: 1_000 }) as Rule;
+  assertAlmostEquals(spareOf([rate(17)]), 20);
+  assertEquals(spareOf([rate(1)]), 0);
+  assertEquals(spareOf([rate(17), window]), 0);
+  assertAlmostEquals(spareOf([permits, rate(17)]), 20);
 });
 
 test("timers are set sooner where the latest ones were so late that slots would be missed", () => {
