@@ -145,11 +145,10 @@ export function createTurns(options: TurnsOptions): Turns {
   }
 
   /** Who was served hears who writes from now on, and need not ask the one before. */
-  function passedOn({ next, terms }: Verdict, now: number): void {
+  function passedOn({ next }: Verdict, now: number): void {
     if (next === identity.id) return following.lead();
     if (next === undefined) return sendOn(now);
-    // What was said long ago may not be so any more.
-    if (now - terms.now < LEAD_MS) told = next;
+    told = next;
     follow(next, now);
   }
 
@@ -224,16 +223,13 @@ export function createTurns(options: TurnsOptions): Turns {
       if (decided.length === 0) return;
       const now = clock.now();
       guests.remove(decided.map(({ guest }) => guest));
-      const { next } = decided[0]!.verdict; // the same for all
       for (const one of decided) {
         // Whoever writes from now on hears so before the others ask it.
-        if (one.guest.work.owner === next) untold.unshift(one);
+        if (one.verdict.next === one.guest.work.owner) untold.unshift(one);
         else untold.push(one);
       }
       if (leadsSince === Infinity) leadsSince = now;
-      if (next === undefined) return;
-      told = next;
-      follow(next, now);
+      passedOn(decided[0]!.verdict, now); // all say the same
     },
     tell() {
       for (const { guest, verdict } of untold.splice(0)) guest.respond(handOver.encodeVerdict(verdict));
