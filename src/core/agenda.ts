@@ -219,15 +219,14 @@ export class Agenda implements WaitingOwner, Pacer {
     this.#undoNext(undo);
     // No permit makes a time come sooner.
     if (unused || !this.#awaitsTime) this.#resumeAt = -Infinity;
-    if (!unused) this.#proceed();
+    if (!unused) return this.#proceed();
     // Several that are taken back together are, whatever their order: nothing depends on what goes too.
-    else if (!this.#isDropping) {
-      this.#isDropping = true;
-      void Promise.resolve().then(() => {
-        this.#isDropping = false;
-        this.#proceed();
-      });
-    }
+    if (this.#isDropping) return;
+    this.#isDropping = true;
+    void Promise.resolve().then(() => {
+      this.#isDropping = false;
+      this.#proceed();
+    });
   }
 
   #proceed(): void {

@@ -36,7 +36,7 @@ export interface Schedule<Waiter extends Scheduled, Grant extends Slot> {
 /** An empty {@link Schedule}. */
 export function createSchedule<Waiter extends Scheduled, Grant extends Slot>(): Schedule<Waiter, Grant> {
   // Two lists in step: the waiter at a place has the grant at that place.
-  const waiters: Waiter[] = [];
+  let waiters: Waiter[] = [];
   const grants: Grant[] = [];
 
   /** Where the slots stop to cost what the one at `place` does, so that waiters could not exchange them. */
@@ -74,13 +74,14 @@ export function createSchedule<Waiter extends Scheduled, Grant extends Slot>(): 
       const missed = grants.splice(0, count);
       const kept: Waiter[] = [];
       const left: Waiter[] = [];
-      for (const [place, waiter] of waiters.splice(0, end).entries()) {
-        const slot = kept.length < end - count ? grants[kept.length] : undefined;
-        const isItsOwn = place - count === kept.length;
-        if (slot && (isItsOwn || waiter.deadline >= slot.from)) kept.push(waiter);
+      for (let place = 0; place < end; place++) {
+        const waiter = waiters[place]!;
+        const next = kept.length;
+        const isItsOwn = next === place - count;
+        if (isItsOwn || (next < end - count && waiter.deadline >= grants[next]!.from)) kept.push(waiter);
         else left.push(waiter);
       }
-      waiters.unshift(...kept);
+      waiters = [...kept, ...waiters.slice(end)];
       return { missed, left };
     },
     leave(waiter) {

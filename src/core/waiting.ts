@@ -84,7 +84,7 @@ export class Waiting {
   serveDue(now: number): readonly Caller[] {
     const schedule = this.#schedule;
     if (!schedule || schedule.next > now) return NOBODY;
-    const left: Caller[] = [];
+    let left: readonly Caller[] = NOBODY;
     // To start this late could be too close to the slots after it.
     const isMissed = (grant: Grant) =>
       grant.from <= now &&
@@ -94,7 +94,7 @@ export class Waiting {
         const { missed, left: out } = schedule.miss(isMissed);
         for (const grant of missed) this.#owner.drop(grant);
         for (const waiter of out) this.line.enter(waiter);
-        left.unshift(...out);
+        left = [...out, ...left];
       } else {
         const { waiter, grant } = schedule.take();
         this.serve(waiter, grant, now);

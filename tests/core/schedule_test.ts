@@ -78,6 +78,13 @@ test("miss() costs all slots at once that were missed, and no more of those who 
   assertEquals(drain(schedule), [["1", 30], ["3", 40], ["4", 50], ["5", 60], ["large", 70]]);
 });
 
+test("miss() copes with as many as there may be callers", () => {
+  const schedule = setUp();
+  for (let i = 0; i < 300_000; i++) schedule.add(waiter("one of many"), slot(i));
+  const { missed, left } = schedule.miss(({ from }) => from < 100_000);
+  assertEquals([missed.length, left.length, schedule.size, schedule.next], [100_000, 100_000, 200_000, 100_000]);
+});
+
 test("createSchedule() never loses or doubles a waiter or a slot, and keeps equal costs in order of arrival", () => {
   const steps = fc.array(
     fc.oneof(
