@@ -94,7 +94,7 @@ export class Waiting {
         const { missed, left: out } = schedule.miss(isMissed);
         for (const grant of missed) this.#owner.drop(grant);
         for (const waiter of out) this.line.enter(waiter);
-        left = [...out, ...left];
+        left = [...left, ...out];
       } else {
         const { waiter, grant } = schedule.take();
         this.serve(waiter, grant, now);

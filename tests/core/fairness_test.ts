@@ -328,3 +328,29 @@ test("a refusal is told at once behind callers that wait, and costs the store on
   abort.abort();
   await run(waiting);
 });
+
+test("callers of several costs whose slots were all missed keep their order [TB-9]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 100, burst: 2 }, { latencyMs: 1 });
+  await run(limiter.acquire());
+  await clock.advance(100);
+  link.failNext({ kind: "answer_late", byMs: 300 }, { operation: "compareAndSet" });
+  const served: number[] = [];
+  const callers = [1, 1, 2, 1, 1, 2, 1].map((cost, i) => limiter.acquire({ cost }).then(() => served.push(i)));
+  await run(Promise.all(callers));
+  assertEquals(served, [0, 1, 2, 3, 4, 5, 6]);
+});
+
+test("late answers now and then have nobody refused who comes at the pace of the rate, but whom they are for", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 100, burst: 1 }, { latencyMs: 1 });
+  let refused = 0;
+  const LATE = 5;
+  for (let i = 0; i < 100 * LATE; i++) {
+    if (i % 100 === 0) link.failNext({ kind: "answer_late", byMs: 12 }, { operation: "compareAndSet" });
+    const begunAt = clock.now();
+    if (!(await run(limiter.tryAcquire())).allowed) refused++;
+    await clock.advance(Math.max(0, begunAt + 10 - clock.now()));
+  }
+  assertLess(refused, 2 * LATE + 1);
+});

@@ -23,10 +23,10 @@ export function createNatsPeers(link: Link, bucket: string): NatsPeers {
   const served = new Map<string, Parameters<Peers["serve"]>[1]>();
   const names = new Set<string>();
   /** Who was asked last is likely to be asked again. */
-  let asked = { address: "", subject: "" };
+  let asked: { readonly address: string; readonly subject: string } | undefined;
 
   function subjectOf(address: string): string | undefined {
-    if (asked.address === address) return asked.subject;
+    if (asked?.address === address) return asked.subject;
     const [, name, number] = ADDRESS.exec(address) ?? [];
     if (name === undefined) return undefined;
     asked = { address, subject: `_ratesync.${bucket}.peer.${name}.${number}` };
