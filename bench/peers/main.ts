@@ -38,7 +38,8 @@ async function measure(options: BenchOptions): Promise<void> {
 
   const servers = [`nats-server ${nats.version}`, redis ? `redis-server ${redis.version}` : "no Redis"];
   const machine = machineOf(servers);
-  const sections = new Map<string, string>();
+  const path = resolve(ROOT, options.report);
+  const titles = sectionsOf(GROUP_NAMES, ["deno", "bun"]).map(({ title }) => title);
   for (const { name, runtime, title } of sectionsOf(only, setup.runtimes)) {
     const { about, cases } = GROUPS[name];
     process.stdout.write(`\n## ${title}\n\n${about}\n\n`);
@@ -54,15 +55,11 @@ async function measure(options: BenchOptions): Promise<void> {
     const how = `${runs} runs${name === "keys" || name === "footprint" ? "" : ` of ${seconds} s, warmed up`}`;
     const load = `load ${loadavg().map((value) => value.toFixed(1)).join(", ")}`;
     const lines = [[`\`${command}\``, when, how, load, ...priority()].join(", "), ...machine];
-    sections.set(title, [about, table, lines.map((line) => `- ${line}`).join("\n")].join("\n\n"));
+    const section = [about, table, lines.map((line) => `- ${line}`).join("\n")].join("\n\n");
+    const before = existsSync(path) ? readFileSync(path, "utf8") : "";
+    // At once: should a later group fail, what was measured is not lost.
+    writeFileSync(path, updateReport(before, new Map([[title, section]]), titles));
   }
-
-  const path = resolve(ROOT, options.report);
-  const before = existsSync(path) ? readFileSync(path, "utf8") : "";
-  writeFileSync(
-    path,
-    updateReport(before, sections, sectionsOf(GROUP_NAMES, ["deno", "bun"]).map(({ title }) => title)),
-  );
   execFileSync(process.execPath, ["fmt", "--quiet", path], { cwd: ROOT });
   process.stdout.write(`\nWritten to ${options.report}.\n`);
 }
