@@ -30,7 +30,7 @@ type Open = (job: Job) => Promise<Opened>;
 
 const nothing = () => Promise.resolve();
 
-// Each loads only what it needs: the packages of the others make a process larger, and in Deno slower.
+// Each loads only what it needs, as the process of whoever uses it does.
 const CONTESTANTS: Readonly<Record<ContestantName, Open>> = {
   "nats.acquire": async (job) => {
     const { limiter, connection, close } = await openNats(job, { ratePerSecond: PLENTY, burst: PLENTY });

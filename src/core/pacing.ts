@@ -24,6 +24,8 @@ const LONGEST_LOOK_MS = 30_000;
 const MISS_MS = 50;
 /** A grant counts for so many round trips later at the most, however slow a single answer was: what counts late is used late. */
 const MOST_TRIPS_OF_LEAD = 16;
+/** A burst loses this part of it at the most to grants that count for later although the store is fast. */
+const PART_TO_SPARE = 1 / 8;
 
 /** What is later than this is no timer of a busy host, but one that stood still. */
 const MOST_LATE_MS = 50;
@@ -71,9 +73,6 @@ export interface Punctuality {
   readonly spareMs: number;
 }
 
-/** A burst loses this part of it at the most to grants that count for later. */
-const PART_TO_SPARE = 1 / 8;
-
 /**
  * By how much later a grant may count. What a rate has left in its burst hides it, but for a part. In a window everybody waits
  * who comes behind it, and with a burst of 1 whoever comes at the very pace of the rate does.
@@ -98,7 +97,7 @@ export function leadOf(trips: Trips, { toleranceMs, spareMs }: Punctuality, miss
   // Every refusal asks for it, and where nothing can be late no history has to be looked at.
   if (isFast && boundMs <= toleranceMs / 2) return 0;
   const mostMs = Math.min(trips.mostMs(now), boundMs);
-  if (isFast && mostMs <= toleranceMs / 2) return 0;
+  if (isFast) return mostMs <= toleranceMs / 2 ? 0 : mostMs;
   return Math.max(tripMs, mostMs) + missed * Math.min(tripMs, MISS_MS);
 }
 

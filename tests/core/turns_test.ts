@@ -98,25 +98,19 @@ test("a guest that comes while a question is on its way is sent on, as soon as t
   }
 });
 
-test("who was served asks the next writer itself, and says that it is the next one", async () => {
-  const { clock, handOver, turns, asked } = turnsOfA();
-  turns.lose("b", clock.now());
-  const asking = turns.ask("b", workOf("a"));
-  asked[0]!.answer(handOver.encodeVerdict(verdictOf(clock.now(), "d")));
-  await asking;
-  assertEquals(turns.leader(clock.now()), "d");
-  void turns.ask("d", workOf("a"));
-  const question = handOver.decodeWork(asked[1]!.message);
-  assertEquals([asked[1]!.address, question?.work && question.isYourTurn], ["d", true]);
-});
-
-test("who is the next writer itself asks nobody", async () => {
-  const { clock, handOver, turns, asked } = turnsOfA();
-  turns.lose("b", clock.now());
-  const asking = turns.ask("b", workOf("a"));
-  asked[0]!.answer(handOver.encodeVerdict(verdictOf(clock.now(), "a")));
-  await asking;
-  assertEquals(turns.leader(clock.now()), undefined);
+test("who was served asks the next writer itself, and says that it is the next one; who is that asks nobody", async () => {
+  for (const [next, leader] of [["d", "d"], ["a", undefined]] as const) {
+    const { clock, handOver, turns, asked } = turnsOfA();
+    turns.lose("b", clock.now());
+    const asking = turns.ask("b", workOf("a"));
+    asked[0]!.answer(handOver.encodeVerdict(verdictOf(clock.now(), next)));
+    await asking;
+    assertEquals(turns.leader(clock.now()), leader);
+    if (leader === undefined) continue;
+    void turns.ask(leader, workOf("a"));
+    const question = handOver.decodeWork(asked[1]!.message);
+    assertEquals([asked[1]!.address, question?.work && question.isYourTurn], [leader, true]);
+  }
 });
 
 test("the next writer hears that it is before the others do, who ask it at once", () => {

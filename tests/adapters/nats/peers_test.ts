@@ -100,6 +100,9 @@ await forEachServer((server) => {
     here.serve("abc-1", (message, respond) => respond(bytes(`b says ${text(message)}`)));
     here.serve("abc-2", () => {});
     await first.kv.get("nothing"); // the subscription is there when this is answered
+    // Also before anybody was asked.
+    const nowhere = await assertRejects(() => there.ask("", bytes("hello"), 2_000), StoreUnavailableError);
+    assertEquals(nowhere.outcome, "not_applied");
     assertEquals(text(await there.ask("abc-0", bytes("hello"), 2_000)), "a says hello");
     assertEquals(text(await there.ask("abc-1", bytes("hello"), 2_000)), "b says hello");
     assertEquals(text(await here.ask("abc-1", bytes("me"), 2_000)), "b says me");
