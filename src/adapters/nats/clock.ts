@@ -1,7 +1,7 @@
 import { headers } from "@nats-io/nats-core";
 import type { Clock } from "../../core/clock.ts";
 import { type Bucket, isAtLeast } from "./bucket.ts";
-import { absenceOf } from "./errors.ts";
+import { whileLeaderless } from "./election.ts";
 import { RESERVED_PREFIX, subjectOf } from "./kv.ts";
 import { isAnswer, type Link, readAnswer } from "./link.ts";
 
@@ -56,9 +56,6 @@ const MEASURE_EVERY_MS = 2_000;
  */
 const POOR_ERROR_MS = 5;
 const REPEAT_AFTER_MS = 50;
-/** While nobody leads the bucket it is asked again after this long, and then more rarely. */
-const FIRST_PAUSE_MS = 10;
-const LONGEST_PAUSE_MS = 160;
 /** When nothing is decided before it was repeated: two clocks may be 5 ms further apart by then. */
 const STALE_AFTER_MS = 5_000;
 const SAMPLES = 8;
@@ -248,15 +245,7 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
     async refresh(patienceMs) {
       clock.now(); // says whether it is stale
       if (!clock.isStale) return;
-      const until = monotonic() + patienceMs;
-      for (let pause = FIRST_PAUSE_MS;; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
-        try {
-          return await measure();
-        } catch (error) {
-          if (absenceOf(error) !== "leader" || monotonic() + pause > until) throw error;
-        }
-        await local.sleep(pause);
-      }
+      await whileLeaderless(measure, patienceMs, { now: monotonic, sleep: (ms) => local.sleep(ms) });
     },
   };
   return clock;

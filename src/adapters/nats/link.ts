@@ -165,6 +165,7 @@ export function createLink(
         const answer = await request(doing, {
           subject,
           payload: payload === undefined ? undefined : JSON.stringify(payload),
+          isRepeatable: doing === "read" || doing === "bind",
           read: readAnswer,
         });
         const error = answer["error"];

@@ -6,6 +6,7 @@ import type { Peers } from "../../core/peers.ts";
 import type { Bucket, BucketWish } from "./bucket.ts";
 import { createServerClock, type ServerClock, timeSource } from "./clock.ts";
 import { connectNats } from "./connect.ts";
+import { whileLeaderless } from "./election.ts";
 import { type Circumstances, toStoreError } from "./errors.ts";
 import type { NatsKv } from "./kv.ts";
 import { createLink } from "./link.ts";
@@ -109,14 +110,18 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
       );
     }
     onConnected();
-    const values = await openPartitions(link, request.bucket, request.partitions, logger);
-    const { bucket } = values;
     const monotonic = () => performance.now();
+    const values = await whileLeaderless(
+      () => openPartitions(link, request.bucket, request.partitions, logger),
+      timeoutMs / 2,
+      { now: monotonic, sleep: (ms) => request.local.sleep(ms) },
+    );
+    const { bucket } = values;
     const names = partitionWishes(request.bucket, request.partitions).map(({ name }) => name);
     const clock = request.serverClock
       ? createServerClock(timeSource(link, bucket, names, monotonic), request.local, monotonic)
       : undefined;
-    await clock?.measure();
+    await clock?.refresh(timeoutMs / 2);
     // it may have led to another server, with another clock
     if (clock !== undefined) link.onReconnect(() => void clock.measure().catch(() => {}));
     logger.info(`Store '${store}': open at ${connection.getServer()} (nats-server ${bucket.serverVersion})`);

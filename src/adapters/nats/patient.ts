@@ -1,4 +1,5 @@
 import type { Bucket } from "./bucket.ts";
+import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS } from "./election.ts";
 import { type Absence, absenceOf } from "./errors.ts";
 import { createNatsKv, type NatsKv } from "./kv.ts";
 import type { Link } from "./link.ts";
@@ -10,8 +11,6 @@ export interface PatientKv {
   readonly bucket: Bucket;
 }
 
-const FIRST_PAUSE_MS = 10;
-const LONGEST_PAUSE_MS = 160;
 /** After this pause it is not only a change of the leader. */
 const ASK_AFTER_MS = 80;
 

@@ -19,6 +19,11 @@ export interface Requests {
 export interface Question<T> {
   readonly subject: string;
   readonly payload?: Uint8Array | string | undefined;
+  /**
+   * Whether asking twice is as good as asking once. It is sent again while nobody answers: of a bucket whose leader has just
+   * died or changed, nobody does, nor says so.
+   */
+  readonly isRepeatable?: boolean;
   /** What to send with it, as it is sent. */
   headersNow?(): MsgHdrs;
   /** Reads the data of the answer. What it throws is what is wrong. */
@@ -26,14 +31,20 @@ export interface Question<T> {
 }
 
 interface Pending {
-  readonly subject: string;
+  readonly question: Question<unknown>;
   readonly until: number;
+  /** When it is sent again, if ever. */
+  again: number;
+  readonly pauseMs: number;
   settle(outcome: Msg | Error): void;
 }
 
 const NOTHING = new Uint8Array();
 
 const NO_RESPONDERS = 503;
+
+/** How often a question is sent at the most, in equal parts of the time that its answer may take. */
+const TRIES = 4;
 
 /** {@link Requests} of which none has been sent yet: the first one subscribes. */
 export function createRequests(connection: NatsConnection): Requests {
@@ -48,18 +59,35 @@ export function createRequests(connection: NatsConnection): Requests {
     const now = systemClock.now();
     let next = Infinity;
     for (const [token, request] of pending) {
-      if (request.until > now) next = Math.min(next, request.until);
-      else {
+      if (request.until <= now) {
         pending.delete(token);
         request.settle(namedError("TimeoutError", "timeout"));
+        continue;
       }
+      if (request.again <= now) publishAgain(token, request);
+      next = Math.min(next, request.until, request.again);
     }
     if (next < Infinity) alarm.glance(next);
   });
 
+  function publish(token: number, question: Question<unknown>): void {
+    const { subject, payload = NOTHING } = question;
+    const reply = `${inbox}.${token}`;
+    connection.publish(subject, payload, question.headersNow ? { reply, headers: question.headersNow() } : { reply });
+  }
+
+  function publishAgain(token: number, request: Pending): void {
+    request.again += request.pauseMs;
+    try {
+      publish(token, request.question);
+    } catch {
+      // the connection is closed, which fails the question as well
+    }
+  }
+
   function fail(error: Error, subject?: string): void {
     for (const [token, request] of [...pending]) {
-      if (subject !== undefined && request.subject !== subject) continue;
+      if (subject !== undefined && request.question.subject !== subject) continue;
       pending.delete(token);
       request.settle(error);
     }
@@ -76,7 +104,7 @@ export function createRequests(connection: NatsConnection): Requests {
     if (!request) return;
     pending.delete(token);
     if (message.data.length === 0 && message.headers?.code === NO_RESPONDERS) {
-      request.settle(namedError("NoRespondersError", `no responders: '${request.subject}'`));
+      request.settle(namedError("NoRespondersError", `no responders: '${request.question.subject}'`));
     } else request.settle(message);
   }
 
@@ -88,17 +116,12 @@ export function createRequests(connection: NatsConnection): Requests {
   return {
     send(question, timeoutMs, inWords) {
       return new Promise((resolve, reject) => {
-        const { subject, payload = NOTHING } = question;
         const token = ++last;
-        const until = systemClock.now() + timeoutMs;
+        const now = systemClock.now();
+        const until = now + timeoutMs;
         try {
           if (!subscription || subscription.isClosed()) subscribe();
-          const reply = `${inbox}.${token}`;
-          connection.publish(
-            subject,
-            payload,
-            question.headersNow ? { reply, headers: question.headersNow() } : { reply },
-          );
+          publish(token, question);
         } catch (error) {
           return reject(inWords(error));
         }
@@ -110,8 +133,9 @@ export function createRequests(connection: NatsConnection): Requests {
             reject(error);
           }
         };
-        pending.set(token, { subject, until, settle });
-        alarm.glance(until);
+        const pauseMs = question.isRepeatable ? timeoutMs / TRIES : Infinity;
+        pending.set(token, { question, until, again: now + pauseMs, pauseMs, settle });
+        alarm.glance(Math.min(until, now + pauseMs));
       });
     },
     fail,

@@ -264,6 +264,32 @@ for (const server of servers) {
   );
 }
 
+const newest = servers.at(-1);
+assert(newest);
+test(
+  `a store opens, and reads, as soon as there is another leader than the one that is frozen [NATS-4] [3 × nats-server ${newest.version}]`,
+  LIMIT,
+  async () => {
+    await using cluster = await startCluster(3, { server: newest });
+    const place = { bucketName: freshBucket(), replicas: 3, backendTimeoutMs: 20_000 };
+    await using before = testStore({ ...place, url: cluster.url });
+    await untilElected(() => before.open());
+    assert((await before.kv.compareAndSet("a", text("1"), 0)).ok);
+    const { cluster: group } = await api(await connectionOf(before), `STREAM.INFO.KV_${place.bucketName}`);
+    const { leader } = group as { readonly leader: string }; // a stream on several servers always says it
+    const leading = cluster.servers.findIndex((_, i) => `n${i}` === leader);
+    const others = cluster.servers.filter((_, i) => i !== leading);
+    assertEquals(others.length, 2);
+    await using reader = testStore({ ...place, url: others[0]!.url });
+    await reader.open();
+    await cluster.servers[leading]!.kill("SIGSTOP");
+    // Nobody leads it for some seconds, and what is asked meanwhile is not answered.
+    await using after = testStore({ ...place, url: others[1]!.url });
+    const [, read] = await Promise.all([after.open(), reader.kv.get("a")]);
+    assertEquals([read?.value, (await after.kv.get("a"))?.value], [text("1"), text("1")]);
+  },
+);
+
 /** A cluster that has just started has no leader yet, and says so. */
 async function untilElected(attempt: () => Promise<void>): Promise<void> {
   for (let left = 200; left > 0; left--) {
