@@ -81,6 +81,11 @@ export class Cell implements AgendaOwner, LoopOwner {
     return this.#ledger.known;
   }
 
+  /** Whether this is what is known still. */
+  knows(state: State): boolean {
+    return this.#ledger.knows(state);
+  }
+
   /** What those cost together who wait for a decision here. */
   get waitingCost(): number {
     return this.#loop?.agenda.waiting.line.cost ?? 0;

@@ -1,4 +1,13 @@
-import { grantedResult, inPlace, inSeconds, lacksPermit, permitOf, refusedResult, timedOut } from "./answers.ts";
+import {
+  grantedResult,
+  inPlace,
+  inSeconds,
+  lacksPermit,
+  permitOf,
+  type RefusedResult,
+  refusedResult,
+  timedOut,
+} from "./answers.ts";
 import { checkConsume, checkCost, checkOptions, checkSignal, checkTimeout, shown } from "./arguments.ts";
 import type { Cell } from "./cell.ts";
 import type { ClockReading } from "./clock.ts";
@@ -27,6 +36,7 @@ import { failure, noteAnswer, noteFailure } from "./outage.ts";
 import type { Outcome } from "./outcome.ts";
 import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquireOptions } from "./result.ts";
 import { closedError, localLimiter, move, mustBeOpen, readClock, type Shared, type Wish } from "./shared.ts";
+import { type Standing, standingOf, stands } from "./standing.ts";
 import { freshState, type State } from "./state.ts";
 
 const CLOSED = "the limiter was closed, and has given it back.";
@@ -62,6 +72,8 @@ export interface KeyRing {
 
 /** What callers get, or are told instead of an answer: that is thrown. */
 interface Form<T> {
+  /** For one that is refused as the last one was. */
+  again(limiter: KeyLimiter, life: Life, cell: Cell, wish: Wish, now: number): T | undefined;
   /** For a request that the store's state decided. */
   of(limiter: KeyLimiter, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T;
   /** For one that has taken something at once. `state`: what is left. */
@@ -75,6 +87,7 @@ interface Form<T> {
  */
 export class KeyLimiter implements ClosableLimiter, LifeOwner {
   static readonly #PERMIT: Form<Permit> = {
+    again: () => undefined,
     taken: ({ id }) => permitOf(id, NO_LEASE, 0, false),
     of: (limiter, life, outcome, waitedMs, wish, now) => limiter.#permit(life, outcome, waitedMs, wish, now),
     instead(result, { life: { shared: { rules } }, outcome: { attempts }, timeoutMs, waitedMs }) {
@@ -83,8 +96,9 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     },
   };
   static readonly #RESULT: Form<RateLimitResult> = {
+    again: (limiter, life, cell, wish, now) => limiter.#refusedAgain(life, cell, wish, now),
     taken: (limiter, state, now) => limiter.#takenResult(state, now),
-    of: (limiter, life, outcome, waitedMs, _wish, now) => limiter.#countedResult(life, outcome, waitedMs, now),
+    of: (limiter, life, outcome, waitedMs, wish, now) => limiter.#countedResult(life, outcome, waitedMs, wish, now),
     instead: (result) => result,
   };
   /** Of a keyed limiter. */
@@ -101,6 +115,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   #life: Life;
   /** How many calls are still to be counted. */
   #uncounted = 0;
+  #refused: Standing | undefined;
 
   /**
    * `keys`: of the limiter itself. `name` is the key that another one is for, `onRest` hears when it is not in use any more,
@@ -171,6 +186,8 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const life = limiter.#life;
     const now = life.clock.now();
     const cell = life.cellNow();
+    const again = cell && limiter.#refusedAgain(life, cell, wish, now);
+    if (again) return again;
     const left = cell?.takeNow(wish.cost, now);
     if (left) {
       limiter.#noteGrant(life, now, 0, false);
@@ -326,11 +343,25 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   /** The result of a request that was decided, once it is counted. */
-  #countedResult(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
+  #countedResult(life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): RateLimitResult {
     const result = this.#result(life, outcome, waitedMs, now);
     if (outcome.kind === "granted") this.#noteGrant(life, outcome.servedAt, waitedMs, false);
     else this.#note(life, result);
+    const { cell } = life;
+    const { concurrency, prefetch } = this.#shared.cells;
+    // A permit may come back at any moment, and so may what is in stock.
+    if (cell && outcome.kind === "refused" && !result.allowed && concurrency < 0 && prefetch === 0) {
+      this.#refused = standingOf(cell, outcome, result, wish.cost, now);
+    }
     return result;
+  }
+
+  /** The refusal of a moment ago, if it is the answer to this as well: it is counted. */
+  #refusedAgain(life: Life, cell: Cell, { cost, timeoutMs }: Wish, now: number): RefusedResult | undefined {
+    const last = this.#refused;
+    if (!last || timeoutMs > 0 || !stands(last, cell, cost, now)) return undefined;
+    this.#note(life, last.result);
+    return last.result;
   }
 
   /** What there is before anything has happened. A key counts for the life of the whole limiter too. */
@@ -389,6 +420,8 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const now = life.clock.now();
     const cell = isAnswered || options[TOGETHER] ? undefined : life.cellNow();
     if (!cell) return this.#askLater(options, wish, 0, form);
+    const again = form.again(this, life, cell, wish, now);
+    if (again) return Promise.resolve(again);
     const left = cell.takeNow(cost, now);
     if (left) {
       noteAnswer(this.#shared);

@@ -130,6 +130,11 @@ export class Ledger implements Bounded {
     return this.#known;
   }
 
+  /** Whether this is what is known still. What is lent may have been changed by whoever has it now. */
+  knows(state: State): boolean {
+    return state === this.#known && (this.#isBorrowed || !this.#loans);
+  }
+
   /** For a ledger that takes this one's place; `undefined` if that has to ask. */
   get knowledge(): Knowledge | undefined {
     if (!this.#known || this.needsRead || this.#refused.length > 0) return undefined;

@@ -94,8 +94,9 @@ export type RateLimitResult =
       /** Refused; nothing was used up. */
       readonly allowed: false;
       /**
-       * After how many milliseconds the same request could be granted, if nobody else comes before it. A permit comes back
-       * when it is released; this says when the first one does that its holder neither releases nor renews.
+       * After how many milliseconds the same request could be granted, if nobody else comes before it; up to one too many, as
+       * those who ask within a millisecond may get the same refusal. A permit comes back when it is released; this says when
+       * the first one does that its holder neither releases nor renews.
        */
       readonly retryAfterMs: number;
       /** The rule that refused, in words. */

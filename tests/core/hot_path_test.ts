@@ -1,11 +1,12 @@
 // What the hot path costs, in work that can be counted on any machine: messages, writes, timers, and turns of the microtask
 // queue, which every await and every promise that follows another one takes.
-import { assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
+import { assertEquals, assertGreaterOrEqual, assertLessOrEqual, assertStrictEquals } from "@std/assert";
 import { test } from "node:test";
 import { memoryStore } from "../../src/adapters/memory.ts";
 import type { Clock } from "../../src/core/clock.ts";
 import type { Kv } from "../../src/core/kv.ts";
 import { createRateSync, type RateSync } from "../../src/registry.ts";
+import { resetLimiter } from "../../src/testing/mod.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 import { createSimulation } from "../support/simulated_process.ts";
 
@@ -80,6 +81,52 @@ for (const key of [undefined, "user"]) {
       assertLessOrEqual(await turnsOf(rateSync.tryAcquire("full", { key })), 1);
     }
     assertEquals(counts, { reads: 0, writes: 0, timers: 0 });
+  });
+}
+
+for (const store of ["memory", "of one's own"]) {
+  test(`refusals of one millisecond are one answer, each is counted, and none outlives what it goes by, with a store ${store} [CHK-1]`, async () => {
+    const clock = createVirtualClock();
+    const { kv } = memoryStore(clock);
+    const rateSync = createRateSync({ clock });
+    rateSync.configureStore("shared", store === "memory" ? { engine: "memory" } : { kv: { ...kv }, clock });
+    rateSync.configureLimiter("slow", { store: "shared", ratePerSecond: 1, burst: 2 });
+    rateSync.configureLimiter("fast", { store: "shared", ratePerSecond: 2_000 });
+    rateSync.configureLimiter("never", { store: "shared", ratePerSecond: 1e-6 });
+    const { tryAcquire } = rateSync;
+    const slow = rateSync.getLimiter("slow");
+
+    await slow.acquire({ cost: 2 });
+    const refused = await slow.tryAcquire();
+    assertEquals([refused.allowed, refused.retryAfterMs], [false, 1_000]);
+    await clock.advance(0.875);
+    assertStrictEquals(await slow.tryAcquire({ cost: 1 }), refused);
+    assertStrictEquals(slow.tryAcquireSync(), refused);
+    assertEquals((await slow.tryAcquire({ cost: 2 })).retryAfterMs, 1_999.125);
+    assertEquals((await slow.tryAcquire()).retryAfterMs, 999.125);
+    await clock.advance(1);
+    assertEquals((await slow.tryAcquire()).retryAfterMs, 998.125);
+    assertEquals(slow.getMetrics().timeouts, 6);
+
+    // A slot that comes sooner.
+    await tryAcquire("fast");
+    assertEquals((await tryAcquire("fast")).allowed, false);
+    await clock.advance(0.5);
+    assertEquals((await tryAcquire("fast")).allowed, true);
+
+    // One that is given back.
+    await clock.advance(2_000);
+    await tryAcquire("never");
+    const taken = await slow.tryAcquire();
+    const both = rateSync.checkMultiLimiters(["slow", "never"]);
+    const meanwhile = slow.tryAcquire();
+    assertEquals([taken.allowed, (await meanwhile).allowed, (await both).allowed], [true, false, false]);
+    assertEquals((await slow.tryAcquire()).allowed, true);
+
+    // Everything is as new.
+    assertEquals((await slow.tryAcquire()).allowed, false);
+    await resetLimiter("slow", { rateSync });
+    assertEquals((await slow.tryAcquire()).allowed, true);
   });
 }
 
