@@ -56,6 +56,7 @@ export * from "./src/rate_limited.ts";
 export * from "./src/registry.ts";
 export * from "./src/functions.ts";
 export type * from "./src/adapters/nats/options.ts";
+export type { LimiterOverrides } from "./src/clone.ts";
 export type * from "./src/config/options.ts";
 export type { CircuitBreakerState } from "./src/core/breaker.ts";
 export type * from "./src/core/clock.ts";

@@ -1,9 +1,10 @@
+import type { LimiterOverrides } from "./clone.ts";
 import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import type { CheckOptions, Limiter } from "./core/limiter.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
 import { defaultRegistry } from "./default_registry.ts";
 import type { LimiterRequest, MultiCheckOptions, MultiLimiterResult } from "./multi.ts";
-import type { LimiterListing, LimiterOverrides, StoreListing } from "./registry.ts";
+import type { LimiterListing, StoreListing } from "./registry.ts";
 
 /**
  * Waits for a slot of the limiter `id`, and resolves when it has come: the function that most callers want. With nothing

@@ -9,6 +9,7 @@ import {
 import fc from "fast-check";
 import { test } from "node:test";
 import * as front from "../mod.ts";
+import type { LimiterOverrides } from "../src/clone.ts";
 import { memoryKv } from "../src/adapters/memory.ts";
 import {
   ConfigValidationError,
@@ -19,7 +20,7 @@ import {
   StoreNotFoundError,
 } from "../src/core/errors.ts";
 import type { Kv } from "../src/core/kv.ts";
-import { createRateSync, type LimiterOverrides, type RateSync } from "../src/registry.ts";
+import { createRateSync, type RateSync } from "../src/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
 
 interface Bench {

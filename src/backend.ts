@@ -1,0 +1,91 @@
+import { sha256 } from "./adapters/host.ts";
+import { memoryStore } from "./adapters/memory.ts";
+import { createNatsStore } from "./adapters/nats/store.ts";
+import { connectionPlan } from "./config/nats_plan.ts";
+import type { StoreOptions } from "./config/options.ts";
+import { type CircuitBreaker, createBreaker } from "./core/breaker.ts";
+import type { Clock } from "./core/clock.ts";
+import { createLimiter } from "./core/create_limiter.ts";
+import { DEFAULTS, resolveBreaker } from "./core/defaults.ts";
+import type { Identity } from "./core/ledger.ts";
+import type { ClosableLimiter, LimiterContext } from "./core/limiter.ts";
+import type { LimiterConfig } from "./core/limiter_config.ts";
+import { type Logger, silentLogger } from "./core/logger.ts";
+import { opensNothing, type Store } from "./core/store.ts";
+
+/** What a registry and all that is in it work with. */
+export interface Surroundings {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  /** A new writer's name, for every limiter. */
+  readonly identity: () => Identity;
+}
+
+/** A store that is in use, and the circuit breaker of all its limiters. */
+export interface Backend {
+  readonly store: Store;
+  readonly breaker: CircuitBreaker;
+}
+
+/** The store with this id, of which nothing is opened yet. `store`: one that takes its place. */
+export function createBackend(
+  id: string,
+  options: StoreOptions,
+  { logger, clock }: Surroundings,
+  store: Store = createStore(id, options, { logger, clock }),
+): Backend {
+  return { store, breaker: breakerOf(id, options, { logger, clock }) };
+}
+
+type Host = Pick<Surroundings, "logger" | "clock">;
+
+function createStore(id: string, options: StoreOptions, { logger, clock }: Host): Store {
+  if (options.engine === "memory") return memoryStore(clock);
+  if (options.engine === "nats") return createNatsStore(options, connectionPlan(options), { id, logger, clock });
+  const nothing = () => Promise.resolve();
+  return { kv: options.kv, peers: options.peers, clock: options.clock ?? clock, open: opensNothing, close: nothing };
+}
+
+function breakerOf(storeId: string, options: StoreOptions, { logger, clock }: Host): CircuitBreaker {
+  // Memory cannot fail.
+  const settings = resolveBreaker(options.engine === "memory" ? { breakerFailures: 0 } : options);
+  return createBreaker({ storeId, settings, clock, random: Math.random, logger });
+}
+
+/** What a limiter on that store needs. `options`: those of the store. */
+export function limiterContext(
+  config: LimiterConfig,
+  options: StoreOptions,
+  backend: Backend,
+  { logger, clock, identity }: Surroundings,
+): LimiterContext {
+  const { retryIntervalMs, maxRetries, timingMarginMs } = natsOptions(options);
+  let local: ClosableLimiter | undefined;
+  const context: LimiterContext = {
+    ...backend,
+    localClock: clock,
+    retryIntervalMs: retryIntervalMs ?? DEFAULTS.retryIntervalMs,
+    maxRetries: maxRetries ?? DEFAULTS.maxRetries,
+    timingMarginMs: timingMarginMs ?? DEFAULTS.timingMarginMs,
+    mostKeys: DEFAULTS.mostKeys,
+    mostAtOnce: DEFAULTS.mostAtOnce,
+    logger,
+    identity,
+    random: Math.random,
+    digest: sha256,
+    localLimiter: () =>
+      local ??= createLimiter({ ...config, onFailure: "closed" }, {
+        ...context,
+        store: memoryStore(clock),
+        // What it grants in the other one's place, the other one reports.
+        logger: silentLogger,
+        breaker: breakerOf(config.storeId, { engine: "memory" }, { logger, clock }),
+      }),
+  };
+  return context;
+}
+
+/** The options that only a NATS store has. */
+export function natsOptions(options: StoreOptions): Partial<Extract<StoreOptions, { engine: "nats" }>> {
+  return options.engine === "nats" ? options : {};
+}

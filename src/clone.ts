@@ -1,0 +1,103 @@
+import type { LimiterOptions } from "./config/options.ts";
+import { sectionInCode } from "./config/section.ts";
+import { ConfigValidationError } from "./core/errors.ts";
+import type { Algorithm, OnFailure, RateSpec } from "./core/limiter_config.ts";
+
+/**
+ * What `cloneLimiter` changes: the options of `configureLimiter`, where `null` takes a value away and what is
+ * left out stays as it is.
+ *
+ * @typeParam StoreId The ids of the stores that there are.
+ *
+ * @example
+ * ```ts
+ * import { createRateSync, type LimiterOverrides } from "@ratesync/core";
+ *
+ * const rateSync = createRateSync();
+ * rateSync.configureLimiter("api", { ratePerSecond: 10, maxConcurrent: 2 });
+ * const overrides: LimiterOverrides = { ratePerSecond: 500, maxConcurrent: null };
+ * rateSync.cloneLimiter("api", "api:premium", overrides);
+ * console.log(rateSync.getLimiter("api:premium").getConfig().maxConcurrent); // null
+ * ```
+ */
+export interface LimiterOverrides<StoreId extends string = string> {
+  /** The id of another store; `null`: the in-memory store of this process. */
+  readonly store?: StoreId | null | undefined;
+  /** How it counts; what belongs to the source's algorithm alone needs a `null` then. */
+  readonly algorithm?: Algorithm | null | undefined;
+  /** Requests (or cost) per second; > 0. */
+  readonly ratePerSecond?: number | null | undefined;
+  /** How much of the rate may come at once after a pause; >= 1. */
+  readonly burst?: number | null | undefined;
+  /** How many may run at the same time; an integer >= 1. */
+  readonly maxConcurrent?: number | null | undefined;
+  /** After how many milliseconds the permits of a crashed holder come back. */
+  readonly leaseMs?: number | null | undefined;
+  /** Requests (or cost) in any window; an integer >= 1. */
+  readonly limit?: number | null | undefined;
+  /** The window's length in milliseconds; > 0. */
+  readonly windowMs?: number | null | undefined;
+  /** Further limits that hold at the same time: all of them, in place of the source's. */
+  readonly rates?: readonly RateSpec[] | null | undefined;
+  /** How long an `acquire` without a timeout of its own waits, in milliseconds; `null`: as long as it takes. */
+  readonly timeoutMs?: number | null | undefined;
+  /** Whether a request is refused while the store is down. Takes the place of the source's `onFailure`. */
+  readonly failClosed?: boolean | null | undefined;
+  /** What happens while the store is down. Takes the place of the source's `failClosed`. */
+  readonly onFailure?: OnFailure | null | undefined;
+  /** How long the store may take to answer, in milliseconds, before that counts as a failure. */
+  readonly backendTimeoutMs?: number | null | undefined;
+  /** How far into the future the waiting callers of one process reserve slots, in milliseconds. */
+  readonly reserveAheadMs?: number | null | undefined;
+  /** How many slots of a rate each process may take before anybody asks for them. */
+  readonly prefetch?: number | null | undefined;
+}
+
+/** What is thrown where a limiter has the id that a clone should get. */
+export function alreadyThere(source: string, target: string): ConfigValidationError {
+  return new ConfigValidationError(
+    `Limiter '${target}' already exists, so limiter '${source}' cannot be cloned to it. Clone to another id, or change ` +
+      `'${target}' with configureLimiter() and replace: true`,
+    { field: `limiters.${target}`, expected: "an id that no limiter has", received: `'${target}'` },
+  );
+}
+
+/** The options of a clone. They are not checked here: together they may be wrong. */
+export function withOverrides(source: LimiterOptions, overrides: LimiterOverrides, target: string): LimiterOptions {
+  const title = `The overrides of limiter '${target}'`;
+  const { values } = sectionInCode({ path: `limiters.${target}`, title, example: "{ ratePerSecond: 50 }" }, overrides);
+  const given = Object.entries(values).filter(([, value]) => value !== undefined);
+  const merged = new Map<string, unknown>(Object.entries(source));
+  // Two names for one setting: what is given replaces both.
+  if (given.some(([name]) => name === "failClosed" || name === "onFailure")) {
+    merged.delete("failClosed");
+    merged.delete("onFailure");
+  }
+  for (const [name, value] of given) {
+    if (value !== null || !OVERRIDES.has(name)) merged.set(name, value);
+    else merged.delete(name);
+  }
+  // configureLimiter() checks every value of it.
+  return Object.fromEntries(merged) as unknown as LimiterOptions;
+}
+
+/** What a `null` can clear: with another name it is a mistake that has to show. */
+const OVERRIDES: ReadonlySet<string> = new Set(
+  [
+    "store",
+    "algorithm",
+    "ratePerSecond",
+    "burst",
+    "maxConcurrent",
+    "leaseMs",
+    "limit",
+    "windowMs",
+    "rates",
+    "timeoutMs",
+    "failClosed",
+    "onFailure",
+    "backendTimeoutMs",
+    "reserveAheadMs",
+    "prefetch",
+  ] satisfies (keyof LimiterOverrides)[],
+);
