@@ -74,8 +74,8 @@ export interface KeyRing {
 interface Form<T> {
   /** For one that is refused as the last one was. */
   again(limiter: KeyLimiter, life: Life, cell: Cell, wish: Wish, now: number): T | undefined;
-  /** For a request that the store's state decided. */
-  of(limiter: KeyLimiter, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T;
+  /** For a request that the store's state decided. `cell`: the one that did so at once. */
+  of(limiter: KeyLimiter, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number, cell?: Cell): T;
   /** For one that has taken something at once. `state`: what is left. */
   taken(limiter: KeyLimiter, state: State, now: number): T;
   /** For one that was decided in place of a store that failed. */
@@ -98,7 +98,8 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   static readonly #RESULT: Form<RateLimitResult> = {
     again: (limiter, life, cell, wish, now) => limiter.#refusedAgain(life, cell, wish, now),
     taken: (limiter, state, now) => limiter.#takenResult(state, now),
-    of: (limiter, life, outcome, waitedMs, wish, now) => limiter.#countedResult(life, outcome, waitedMs, wish, now),
+    of: (limiter, life, outcome, waitedMs, wish, now, cell) =>
+      limiter.#countedResult(life, outcome, waitedMs, wish, now, cell),
     instead: (result) => result,
   };
   /** Of a keyed limiter. */
@@ -195,7 +196,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     }
     const outcome = cell?.answerNow(wish.cost, now, now);
     if (!isDecided(outcome)) throw new NotSynchronousError(limiter.id);
-    return limiter.#formed(KeyLimiter.#RESULT, life, outcome, 0, wish, now);
+    return limiter.#formed(KeyLimiter.#RESULT, life, outcome, 0, wish, now, cell);
   }
 
   async tryTake(options: CallOptions = NO_OPTIONS): Promise<Tentative> {
@@ -342,16 +343,22 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     return grantedResult(this.#shared.rules, state, now, permitOf(this.id, NO_LEASE, 0, false));
   }
 
-  /** The result of a request that was decided, once it is counted. */
-  #countedResult(life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): RateLimitResult {
+  /** The result of a request that was decided, once it is counted. `cell`: the one that did so at once. */
+  #countedResult(
+    life: Life,
+    outcome: Decided,
+    waitedMs: number,
+    { cost }: Wish,
+    now: number,
+    cell: Cell | undefined,
+  ): RateLimitResult {
     const result = this.#result(life, outcome, waitedMs, now);
     if (outcome.kind === "granted") this.#noteGrant(life, outcome.servedAt, waitedMs, false);
     else this.#note(life, result);
-    const { cell } = life;
     const { concurrency, prefetch } = this.#shared.cells;
     // A permit may come back at any moment, and so may what is in stock.
     if (cell && outcome.kind === "refused" && !result.allowed && concurrency < 0 && prefetch === 0) {
-      this.#refused = standingOf(cell, outcome, result, wish.cost, now);
+      this.#refused = standingOf(cell, outcome, result, cost, now);
     }
     return result;
   }
@@ -429,7 +436,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
       return Promise.resolve(form.taken(this, left, now));
     }
     const outcome = cell.answerNow(cost, now, now + timeoutMs);
-    if (isDecided(outcome)) return Promise.resolve(this.#formed(form, life, outcome, 0, wish, now));
+    if (isDecided(outcome)) return Promise.resolve(this.#formed(form, life, outcome, 0, wish, now, cell));
     if (outcome) return this.#askOn(outcome, life, options, wish, 0, form);
     return new Promise((resolve, reject) => {
       const settle = (outcome: Outcome) => {
@@ -451,10 +458,18 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     });
   }
 
-  #formed<T>(form: Form<T>, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T {
+  #formed<T>(
+    form: Form<T>,
+    life: Life,
+    outcome: Decided,
+    waitedMs: number,
+    wish: Wish,
+    now: number,
+    cell?: Cell,
+  ): T {
     // A refusal may come from what was known before the store failed, and a slot from what was taken before.
     if (outcome.kind === "granted" && outcome.attempts > 0) noteAnswer(this.#shared);
-    return form.of(this, life, outcome, waitedMs, wish, now);
+    return form.of(this, life, outcome, waitedMs, wish, now, cell);
   }
 
   /** Where the store did not decide. */

@@ -64,7 +64,8 @@ export interface RateLimitFacts extends AsyncDisposable {
 }
 
 /**
- * The answer of `tryAcquire`. Narrow it on `allowed`.
+ * The answer of `tryAcquire`. Narrow it on `allowed`. A refusal may be one of up to a millisecond before, and says what was
+ * true then: those who ask for as much while nothing else has changed may get the same object.
  *
  * @example
  * ```ts
@@ -94,9 +95,8 @@ export type RateLimitResult =
       /** Refused; nothing was used up. */
       readonly allowed: false;
       /**
-       * After how many milliseconds the same request could be granted, if nobody else comes before it; up to one too many, as
-       * those who ask within a millisecond may get the same refusal. A permit comes back when it is released; this says when
-       * the first one does that its holder neither releases nor renews.
+       * After how many milliseconds the same request could be granted, if nobody else comes before it. A permit comes back
+       * when it is released; this says when the first one does that its holder neither releases nor renews.
        */
       readonly retryAfterMs: number;
       /** The rule that refused, in words. */

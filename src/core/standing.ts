@@ -17,23 +17,24 @@ export interface Standing {
   readonly state: State;
   /** What those wanted who waited before it. */
   readonly ahead: number;
-  readonly until: number;
+  readonly decidedAt: number;
+  readonly retryAt: number;
 }
 
-/** A refusal that was decided at `now`, with nothing in its way but time. */
+/** A refusal that this cell has decided just now, with nothing in its way but time. */
 export function standingOf(
-  cell: Cell,
+  { waitingCost: ahead }: Cell,
   { state, retryAt }: Refusal,
   result: RefusedResult,
   cost: number,
-  now: number,
+  decidedAt: number,
 ): Standing {
-  const until = Math.min(now + STANDS_MS, retryAt - cell.leadAt(now));
-  return { result, cost, state, ahead: cell.waitingCost, until };
+  return { result, cost, state, ahead, decidedAt, retryAt };
 }
 
 /** Whether it is what a request for `cost` would be answered at `now`. */
 export function stands(refused: Standing, cell: Cell, cost: number, now: number): boolean {
-  return refused.cost === cost && now < refused.until && cell.knows(refused.state) &&
-    cell.waitingCost === refused.ahead;
+  const { state, ahead, decidedAt, retryAt } = refused;
+  return cost === refused.cost && now >= decidedAt && now < decidedAt + STANDS_MS && now + cell.leadAt(now) < retryAt &&
+    cell.waitingCost === ahead && cell.knows(state);
 }

@@ -130,6 +130,23 @@ for (const store of ["memory", "of one's own"]) {
   });
 }
 
+test("a refusal that was decided before others were let in does not stand for those who come behind them [CHK-1]", async () => {
+  const clock = createVirtualClock();
+  const rateSync = createRateSync({ clock });
+  rateSync.configureLimiter("slow", { ratePerSecond: 5, reserveAheadMs: 10 });
+  await rateSync.tryAcquire("slow");
+  const waiting = rateSync.acquire("slow");
+  await clock.advance(1);
+  const reset = resetLimiter("slow", { rateSync });
+  const atOnce = [rateSync.tryAcquire("slow"), rateSync.tryAcquire("slow")];
+  await reset;
+  // One is served at once, and who waited is decided anew, behind it.
+  const [served, refused] = await Promise.all(atOnce);
+  assertEquals([served?.allowed, refused?.retryAfterMs], [true, 200]);
+  assertEquals((await rateSync.tryAcquire("slow")).retryAfterMs, 400);
+  await clock.runUntil(waiting);
+});
+
 test("a grant in memory is there within 1 turn of the microtask queue, and the clock is read once for it", async () => {
   const virtual = createVirtualClock();
   let readings = 0;

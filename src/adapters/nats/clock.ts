@@ -2,6 +2,7 @@ import { headers } from "@nats-io/nats-core";
 import type { Clock } from "../../core/clock.ts";
 import { type Bucket, isAtLeast } from "./bucket.ts";
 import { whileLeaderless } from "./election.ts";
+import { absenceOf } from "./errors.ts";
 import { RESERVED_PREFIX, subjectOf } from "./kv.ts";
 import { isAnswer, type Link, readAnswer } from "./link.ts";
 
@@ -245,7 +246,8 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
     async refresh(patienceMs) {
       clock.now(); // says whether it is stale
       if (!clock.isStale) return;
-      await whileLeaderless(measure, patienceMs, { now: monotonic, sleep: (ms) => local.sleep(ms) });
+      const isElection = (error: unknown) => absenceOf(error) === "leader";
+      await whileLeaderless(measure, isElection, patienceMs, { now: monotonic, sleep: (ms) => local.sleep(ms) });
     },
   };
   return clock;

@@ -1,14 +1,14 @@
 import type { Clock } from "../../core/clock.ts";
-import { absenceOf } from "./errors.ts";
 
 /** While nobody leads a bucket it is asked again after so many milliseconds, and then more rarely. */
 export const FIRST_PAUSE_MS = 10;
 /** After so many milliseconds it is asked again at the latest. */
 export const LONGEST_PAUSE_MS = 160;
 
-/** Calls again while nobody leads the bucket that the call is about, for up to `patienceMs`. */
+/** Calls again while nobody leads the bucket that the call is about, for up to `patienceMs`. `isElection`: whether an error says so. */
 export async function whileLeaderless<T>(
   call: () => Promise<T>,
+  isElection: (error: unknown) => boolean,
   patienceMs: number,
   { now, sleep }: Pick<Clock, "now" | "sleep">,
 ): Promise<T> {
@@ -17,7 +17,7 @@ export async function whileLeaderless<T>(
     try {
       return await call();
     } catch (error) {
-      if (absenceOf(error) !== "leader" || now() + pause > until) throw error;
+      if (!isElection(error) || now() + pause > until) throw error;
     }
     await sleep(pause);
   }

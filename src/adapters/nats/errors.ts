@@ -212,7 +212,8 @@ const DIAGNOSES: readonly Diagnosis[] = [
 /** What was not there when a call failed. */
 export type Absence = "bucket" | "leader";
 
-const isLeaderless = either(named("NoResponders", "NoRespondersError"), coded(10008));
+const isElection = coded(10008);
+const isLeaderless = either(named("NoResponders", "NoRespondersError"), isElection);
 
 /**
  * What was missing when a call failed without having been applied: the bucket, or somebody who answers for it at this
@@ -224,6 +225,11 @@ export function absenceOf(error: unknown): Absence | undefined {
   // The one that takes no time to live is another one of that name than this process knows.
   if (coded(10059, 10166)(facts)) return "bucket";
   return isLeaderless(facts) ? "leader" : undefined;
+}
+
+/** Whether the cluster says that it has no leader at this moment: nobody is asked in vain who asks again. */
+export function saysElection(error: unknown): boolean {
+  return isElection(factsOf(error));
 }
 
 /** What to do about a bucket that is not there. */

@@ -3,11 +3,12 @@ import type { Clock } from "../../core/clock.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { Peers } from "../../core/peers.ts";
+import { systemClock } from "../system_clock.ts";
 import type { Bucket, BucketWish } from "./bucket.ts";
 import { createServerClock, type ServerClock, timeSource } from "./clock.ts";
 import { connectNats } from "./connect.ts";
 import { whileLeaderless } from "./election.ts";
-import { type Circumstances, toStoreError } from "./errors.ts";
+import { type Circumstances, saysElection, toStoreError } from "./errors.ts";
 import type { NatsKv } from "./kv.ts";
 import { createLink } from "./link.ts";
 import type { NatsConnectionLike } from "./options.ts";
@@ -110,18 +111,15 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
       );
     }
     onConnected();
-    const monotonic = () => performance.now();
-    const values = await whileLeaderless(
-      () => openPartitions(link, request.bucket, request.partitions, logger),
-      timeoutMs / 2,
-      { now: monotonic, sleep: (ms) => request.local.sleep(ms) },
-    );
+    const bind = () => openPartitions(link, request.bucket, request.partitions, logger);
+    const values = await whileLeaderless(bind, saysElection, timeoutMs / 2, systemClock);
     const { bucket } = values;
+    const monotonic = () => performance.now();
     const names = partitionWishes(request.bucket, request.partitions).map(({ name }) => name);
     const clock = request.serverClock
       ? createServerClock(timeSource(link, bucket, names, monotonic), request.local, monotonic)
       : undefined;
-    await clock?.refresh(timeoutMs / 2);
+    await clock?.measure();
     // it may have led to another server, with another clock
     if (clock !== undefined) link.onReconnect(() => void clock.measure().catch(() => {}));
     logger.info(`Store '${store}': open at ${connection.getServer()} (nats-server ${bucket.serverVersion})`);
