@@ -75,7 +75,13 @@ export async function runCallers(options: CallersOptions): Promise<void> {
   const end = setTimeout(stop, startAt + durationMs - now());
   const reporting = setInterval(report, REPORT_EVERY_MS);
   try {
-    await Promise.all(Array.from({ length: callers }, (_, index) => call(patienceOf(index))));
+    const calls: Promise<void>[] = [];
+    for (let index = 0; index < callers; index++) {
+      calls.push(call(patienceOf(index)));
+      // Who is served goes on before the next one comes: in a process that has just started a call may take long.
+      await undefined;
+    }
+    await Promise.all(calls);
   } finally {
     clearTimeout(end);
     clearInterval(reporting);
