@@ -3,8 +3,8 @@ import { RateLimiterAcquisitionError } from "./errors.ts";
 import type { Meter } from "./metrics.ts";
 import type { Shared } from "./shared.ts";
 
-/** The same failure is reported again after this long. */
-const REPORT_AGAIN_MS = 60_000;
+/** The same failure is reported again after this long, if it is another one or still there: one key may fail again and again. */
+const REPORT_AGAIN_MS = 10_000;
 
 const UNTIL_BACK = {
   open: 'requests are admitted without a limit (on_failure = "open")',
@@ -12,15 +12,14 @@ const UNTIL_BACK = {
   local: 'the limit holds within this process only (on_failure = "local")',
 };
 
-/** Counts what the store failed, and says once what happens to requests until it is back. */
+/** Counts what the store failed, and says what happens to requests until it is back: once, and not too often. */
 export function noteFailure(shared: Shared, meter: Meter, cause: unknown): void {
   const { config, context: { logger, localClock } } = shared;
   meter.count("backendFailures");
-  if (shared.failing !== "no") return;
+  if (shared.failing === "reported") return;
   shared.failing = "unreported";
   const text = `Limiter '${config.id}': ${messageOf(cause)} Until the store is back, ${UNTIL_BACK[config.onFailure]}.`;
   const at = localClock.now();
-  // One key may fail again and again while the others are answered.
   if (text === shared.report?.text && at - shared.report.at < REPORT_AGAIN_MS) return;
   shared.report = { text, at };
   shared.failing = "reported";

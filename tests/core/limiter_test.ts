@@ -1284,7 +1284,7 @@ for (
   });
 }
 
-test("one key whose value cannot be used is reported once a minute, however many others are answered meanwhile [LOG-1]", async () => {
+test("one key whose value cannot be used is reported once in ten seconds, however many others are answered meanwhile [LOG-1]", async () => {
   const { clock, server, start, run } = createSimulation();
   const { limiter, warnings, infos } = start({ ratePerSecond: 1_000, burst: 1_000 }, { latencyMs: 1 });
   await run(limiter.acquire({ key: "alice" }));
@@ -1297,9 +1297,34 @@ test("one key whose value cannot be used is reported once a minute, however many
   infos.length = 0;
   for (let i = 0; i < 20; i++) await both();
   assertEquals([warnings.length, infos.filter((line) => line.includes("answers again")).length], [1, 1]);
-  await clock.advance(61_000);
+  await clock.advance(11_000);
   await both();
   assertEquals(warnings.length, 2);
+});
+
+test("a second outage is reported too, though not at once if it is like the first [LOG-1]", async () => {
+  const clock = createVirtualClock();
+  const lines: string[] = [];
+  const log = (message: string) => void lines.push(message);
+  const kv = memoryKv(clock);
+  let down = false;
+  const failing: Kv = {
+    ...kv,
+    compareAndSet: (...args) => down ? Promise.reject(new Error("the disk is full")) : kv.compareAndSet(...args),
+  };
+  const rateSync = createRateSync({ clock, logger: { info: () => {}, warn: log, error: log } });
+  rateSync.configureStore("s", { kv: failing, clock, breakerFailures: 0 });
+  rateSync.configureLimiter("api", { store: "s", ratePerSecond: 100 });
+  const reportedAt: number[] = [];
+  const begin = clock.now();
+  for (let second = 0; second < 40; second++) {
+    // Up for two seconds after the fifth, and for ten after the twentieth.
+    down = second < 5 || (second >= 7 && second < 20) || second >= 30;
+    assertEquals((await rateSync.tryAcquire("api")).degraded, down);
+    if (lines.splice(0).length > 0) reportedAt.push((clock.now() - begin) / 1_000);
+    await clock.advance(1_000);
+  }
+  assertEquals(reportedAt, [0, 10, 30]);
 });
 
 test("whatever happens to a key, it is not reported at info or above [LOG-2]", async () => {
