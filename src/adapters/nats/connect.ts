@@ -12,7 +12,7 @@ import type { ConnectionPlan, Login } from "./plan.ts";
 /**
  * Connects to one of the servers of `plan`, for this store. Reads the files it names, and throws what nats.js throws.
  *
- * @throws {ConfigValidationError} if one of the files cannot be used.
+ * @throws {ConfigValidationError} if one of the files cannot be used, or this runtime has no WebSocket for `ws://` and `wss://`.
  */
 export async function connectNats(plan: ConnectionPlan, store: string, timeoutMs: number): Promise<NatsConnection> {
   const options: ConnectionOptions = {
@@ -29,6 +29,7 @@ export async function connectNats(plan: ConnectionPlan, store: string, timeoutMs
     ...await inStore(store, authentication(plan.login)),
     ...await inStore(store, encryption(plan)),
   };
+  if (plan.transport === "websocket" && !("WebSocket" in globalThis)) throw withoutWebSocket(store);
   const connection = await dial(plan, options);
   addMissing(plan.servers, connection);
   return connection;
@@ -48,6 +49,14 @@ async function dial(plan: ConnectionPlan, options: ConnectionOptions): Promise<N
   ]);
   closeSilentSockets(NodeTransport.prototype);
   return await connect(options);
+}
+
+function withoutWebSocket(store: string): ConfigValidationError {
+  return new ConfigValidationError(
+    `Store '${store}': this runtime has no WebSocket, which ws:// and wss:// take. Use nats:// or tls://, or a newer runtime ` +
+      "(Node from 22 on)",
+    { field: `stores.${store}.url`, expected: "a URL with nats:// or tls://", received: "one with ws:// or wss://" },
+  );
 }
 
 /** What nats.js (3.4.0) has besides what its types say. */

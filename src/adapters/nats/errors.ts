@@ -35,6 +35,10 @@ const coded = (...codes: (string | number)[]) => (facts: Facts) => codes.some((c
 const says = (pattern: RegExp) => (facts: Facts) => pattern.test(facts.text);
 const either = (...tests: ((facts: Facts) => boolean)[]) => (facts: Facts) => tests.some((test) => test(facts));
 
+const WHY_IT_MAY_NOT_CONNECT =
+  "It may be unreachable or overloaded, be no nats-server (or the port be another one than that for clients), have no room for " +
+  "another connection (max_connections), or want a client certificate (tlsCertFile, tlsKeyFile).";
+
 const CERTIFICATE_CODES = [
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
   "UNABLE_TO_GET_ISSUER_CERT",
@@ -162,6 +166,12 @@ const DIAGNOSES: readonly Diagnosis[] = [
       `${server} has not enough servers for the replicas of the bucket '${bucket}'. Lower 'replicas', or add servers.`,
   },
   {
+    when: says(/maximum (bytes|messages) exceeded/i),
+    applied: "no",
+    say: ({ bucket }, { text }) =>
+      `the bucket '${bucket}' is full (${text}). Raise that limit of it (nats stream edit KV_${bucket} --max-bytes=…).`,
+  },
+  {
     when: coded(10023, 10047, 10028, 10077, 10026, 10027, 10002),
     applied: "no",
     say: ({ server, bucket }, { text }) =>
@@ -199,15 +209,27 @@ const DIAGNOSES: readonly Diagnosis[] = [
     say: ({ server }) => `the connection to ${server} was lost. It is tried again by itself.`,
   },
   {
+    when: says(/websocket|HTTP version|corrupt message/i),
+    applied: "no",
+    say: ({ server }, { text }) =>
+      `${server} does not take this WebSocket (${text}). Check the port, and whether it wants ws://, wss:// or nats://.`,
+  },
+  {
     when: named("TimeoutError"),
     applied: "unknown",
     say: ({ server, doing, timeoutMs }) =>
       doing === "connect"
-        ? `${server} did not complete the connection within ${timeoutMs} ms. It may be unreachable or overloaded, have no room ` +
-          "for another connection (max_connections), or want a client certificate (tlsCertFile, tlsKeyFile)."
+        ? `${server} did not complete the connection within ${timeoutMs} ms. ${WHY_IT_MAY_NOT_CONNECT}`
         : `${server} did not answer within ${timeoutMs} ms. Check its load and the network, or raise backendTimeoutMs.`,
   },
 ];
+
+/** What an opening that goes on waits for. */
+export function openingProblem({ server, bucket, doing }: Pick<Circumstances, "server" | "bucket" | "doing">): string {
+  return doing === "connect"
+    ? `${server} has not completed the connection. ${WHY_IT_MAY_NOT_CONNECT}`
+    : `nobody at ${server} has answered yet for JetStream and the bucket '${bucket}'. Check its load and the network.`;
+}
 
 /** What was not there when a call failed. */
 export type Absence = "bucket" | "leader";

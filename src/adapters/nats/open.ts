@@ -8,7 +8,7 @@ import type { Bucket, BucketWish } from "./bucket.ts";
 import { createServerClock, type ServerClock, timeSource } from "./clock.ts";
 import { connectNats } from "./connect.ts";
 import { whileLeaderless } from "./election.ts";
-import { type Circumstances, saysElection, toStoreError } from "./errors.ts";
+import { type Circumstances, openingProblem, saysElection, toStoreError } from "./errors.ts";
 import type { NatsKv } from "./kv.ts";
 import { createLink } from "./link.ts";
 import type { NatsConnectionLike } from "./options.ts";
@@ -34,6 +34,8 @@ export interface OpenRequest {
   readonly local: Clock;
   /** Where to report. */
   readonly logger: Logger;
+  /** Hears in a sentence what it waits for. */
+  readonly onWait: (problem: string) => void;
 }
 
 /** A store that is open. */
@@ -71,11 +73,16 @@ export function openNats(request: OpenRequest): Promise<OpenedNats> {
   return new Promise((resolve, reject) => {
     let late = false;
     let doing: Circumstances["doing"] = "connect";
+    const begin = (what: typeof doing) => {
+      doing = what;
+      request.onWait(openingProblem({ ...at, doing }));
+    };
+    begin("connect");
     const timer = setTimeout(() => {
       late = true;
       reject(toStoreError(Object.assign(new Error("timeout"), { name: "TimeoutError" }), { ...at, doing }));
     }, request.timeoutMs);
-    openInTurn(request, at, () => doing = "bind").then((opened) => {
+    openInTurn(request, at, () => begin("bind")).then((opened) => {
       clearTimeout(timer);
       if (late) void opened.close();
       else resolve(opened);

@@ -11,8 +11,8 @@ export interface PatientKv {
   readonly bucket: Bucket;
 }
 
-/** After this pause it is not only a change of the leader. */
-const ASK_AFTER_MS = 80;
+/** After this part of a call's time it is not only a change of the leader: the bucket may be gone. */
+const ASK_AFTER = 1 / 16;
 
 /**
  * A {@link NatsKv} that does not fail when nobody answers for the bucket at this moment: in a cluster that is so while its
@@ -38,9 +38,10 @@ export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise
     let error = failure;
     for (let pause = FIRST_PAUSE_MS;; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
       const absent = absenceOf(error);
-      const isLate = performance.now() - since + pause > link.at.timeoutMs / 2;
-      if (absent === undefined || isLate) throw error;
-      if (absent === "bucket" || pause > ASK_AFTER_MS) await bind();
+      const elapsedMs = performance.now() - since;
+      const { timeoutMs } = link.at;
+      if (absent === undefined || elapsedMs + pause > timeoutMs / 2) throw error;
+      if (absent === "bucket" || elapsedMs > timeoutMs * ASK_AFTER) await bind();
       if (absent === "leader") await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random() / 2)));
       try {
         return await call(absent);

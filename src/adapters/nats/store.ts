@@ -77,6 +77,8 @@ export function createNatsStore(
   // outlives a close: a clock never goes back
   let clock: OpenedNats["clock"];
   let closing: Promise<void> | undefined;
+  /** What an opening waits for that goes on. */
+  let waitsFor: string | undefined;
 
   function closedError(): StoreUnavailableError {
     return new StoreUnavailableError("it was closed. Configure it again, or make another one.", {
@@ -113,6 +115,7 @@ export function createNatsStore(
       serverClock: options.clock !== "local",
       local,
       logger,
+      onWait: (problem) => waitsFor = problem,
     });
     if (closing !== undefined) {
       await result.close();
@@ -127,7 +130,7 @@ export function createNatsStore(
     opening ??= connect().catch((error) => {
       opening = undefined;
       throw error;
-    });
+    }).finally(() => waitsFor = undefined);
     return opening;
   }
 
@@ -199,7 +202,7 @@ export function createNatsStore(
       return opened?.session;
     },
     get problem() {
-      return opened?.problem();
+      return opened === undefined ? waitsFor : opened.problem();
     },
     get serverVersion() {
       return opened?.bucket.serverVersion;

@@ -249,6 +249,29 @@ await forEachServer((server) => {
   });
 });
 
+test("what does not answer as a server does is named while a store waits for it, and by the error [ERR-5]", async () => {
+  await using silent = await startSilent();
+  await using store = testStore({ url: silent.url, backendTimeoutMs: 1_000 });
+  const opening = assertRejects(() => store.open(), StoreUnavailableError, "be no nats-server");
+  while (silent.accepted() === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  assertStringIncludes(store.problem ?? "", `${silent.url.slice("nats://".length)} has not completed the connection`);
+  await opening;
+  assertEquals(store.problem, undefined);
+});
+
+test("a runtime without WebSockets cannot use ws:// and wss://, and says so [ERR-5]", async () => {
+  const { WebSocket } = globalThis;
+  Reflect.deleteProperty(globalThis, "WebSocket");
+  try {
+    for (const url of ["ws://127.0.0.1:1", "wss://127.0.0.1:1"]) {
+      await using store = testStore({ url });
+      await assertRejects(() => store.open(), ConfigValidationError, "Use nats:// or tls://");
+    }
+  } finally {
+    Object.assign(globalThis, { WebSocket });
+  }
+});
+
 test("a server that hangs up before it has said anything is an error that names it, and at once [ERR-5]", async () => {
   const listener = createServer((socket) => void socket.destroy());
   await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));

@@ -72,6 +72,13 @@ const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
   ["no permission for the inbox", permission("subscription"), "may not subscribe to", "unknown"],
   ["no quorum", api(10008, "JetStream system temporarily unavailable"), "temporarily unavailable", "unknown"],
   ["no room", api(10047, "insufficient storage resources available"), "no room", "not_applied"],
+  ["a full bucket", api(10077, "maximum bytes exceeded"), "nats stream edit KV_limits --max-bytes", "not_applied"],
+  [
+    "no WebSocket there",
+    foreign("Error", "NetworkError: failed to connect to WebSocket: invalid HTTP version parsed"),
+    "does not take this WebSocket",
+    "not_applied",
+  ],
   ["no TTL", api(10166, "per-message TTL is disabled"), "time to live", "not_applied"],
   ["too large", foreign("InvalidArgumentError", "'payload' max_payload size exceeded"), "max_payload", "not_applied"],
   ["closed before it was sent", foreign("ClosedConnectionError", "closed connection"), "closed", "not_applied"],
