@@ -1,4 +1,4 @@
-import { checkMethods, checkOptions, checkTimeout, shown } from "./core/arguments.ts";
+import { checkMethods, checkOptions, checkTimeout, namesOf, shown } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
 import { TOGETHER, type Together } from "./core/limiter.ts";
 import type { RateLimitResult } from "./core/result.ts";
@@ -148,6 +148,8 @@ interface Part<Name extends string> {
   readonly canBeReleased: boolean;
 }
 
+const NAMES = namesOf<CompositeRateLimiterOptions<string>>({ limiters: true, strategy: true, rateSync: true });
+const CHECK_NAMES = namesOf<CompositeCheckOptions>({ timeoutMs: true, signal: true });
 const STRATEGIES: ReadonlySet<unknown> = new Set<CompositeStrategy>([
   "most_restrictive",
   "all_must_pass",
@@ -186,7 +188,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
    * @throws {InvalidArgumentError} if there is no limiter, or the strategy is not known.
    */
   constructor(options: CompositeRateLimiterOptions<Name, LimiterId>) {
-    const { limiters, strategy = "most_restrictive", rateSync = defaultRegistry } = checkOptions(options);
+    const { limiters, strategy = "most_restrictive", rateSync = defaultRegistry } = checkOptions(options, NAMES);
     this.#limiters = checkLimiters(limiters);
     if (!STRATEGIES.has(strategy)) {
       const names = [...STRATEGIES].join(", ");
@@ -218,7 +220,8 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     identifiers: Readonly<Record<Name, string>>,
     options: CompositeCheckOptions = {},
   ): Promise<CompositeResult<Name>> {
-    const timeoutMs = checkOptions(options).timeoutMs === undefined ? undefined : checkTimeout(options.timeoutMs);
+    const { timeoutMs: given } = checkOptions(options, CHECK_NAMES);
+    const timeoutMs = given === undefined ? undefined : checkTimeout(given);
     const parts = this.#parts(identifiers, timeoutMs);
     return await (this.strategy === "any_must_pass"
       ? this.#any(parts, options.signal)
@@ -232,7 +235,8 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
   ): Promise<CompositeResult<Name>> {
     const together: Together = { timeoutMs };
     const options = { timeoutMs, signal, [TOGETHER]: together };
-    const verdict = await this.#rateSync.checkMultiLimiters(parts, options);
+    const requests = parts.map(({ id, key, timeoutMs }) => ({ id, key, timeoutMs }));
+    const verdict = await this.#rateSync.checkMultiLimiters(requests, options);
     const { allowed, results, release } = verdict;
     const asked = results.map((result, i) => [parts[i]!.name, result] as const);
     if (allowed) return composed(asked, null, release);

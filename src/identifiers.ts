@@ -1,4 +1,4 @@
-import { checkOptions, shown } from "./core/arguments.ts";
+import { checkOptions, namesOf, shown } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
 
 /**
@@ -73,7 +73,7 @@ const DIGESTS: ReadonlyMap<string, string> = new Map(
  * ```
  */
 export async function hashIdentifier(text: string, options: HashIdentifierOptions = {}): Promise<string> {
-  const { length = 16, salt = "", algorithm = "sha256" } = checkOptions(options);
+  const { length = 16, salt = "", algorithm = "sha256" } = checkOptions(options, NAMES);
   checkText("text", text);
   checkText("salt", salt);
   if (!Number.isInteger(length) || length < 1) {
@@ -188,3 +188,5 @@ function wrongPart(field: string, expected: string, value: unknown): InvalidArgu
     received: Array.isArray(value) ? "a list" : `a value of type ${typeof value}`,
   });
 }
+
+const NAMES = namesOf<HashIdentifierOptions>({ length: true, salt: true, algorithm: true });

@@ -1,4 +1,4 @@
-import { checkOptions, checkTimeout, shown } from "./core/arguments.ts";
+import { checkOptions, checkTimeout, namesOf, shown } from "./core/arguments.ts";
 import type { Clock } from "./core/clock.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
 import { type ClosableLimiter, type SharedPatience, type Tentative, TOGETHER } from "./core/limiter.ts";
@@ -134,6 +134,8 @@ export interface Wanted {
   readonly request: LimiterRequest;
 }
 
+const REQUEST_NAMES = namesOf<LimiterRequest>({ id: true, key: true, cost: true, timeoutMs: true });
+
 /** What upstream says where there is nothing to check. */
 const UNLIMITED = { limit: 1_000, remaining: 999, resetInMs: 60_000 } as const;
 
@@ -207,6 +209,7 @@ function checkRequest(limiter: unknown, field: string): LimiterRequest {
   if (typeof limiter !== "object" || limiter === null || !("id" in limiter) || typeof limiter.id !== "string") {
     throw wrongRequest(field, "the id of a limiter, or { id, key, cost }", limiter);
   }
+  checkOptions(limiter, REQUEST_NAMES);
   // The limiter checks the rest of it.
   return limiter as LimiterRequest;
 }
@@ -220,8 +223,7 @@ function wrongRequest(field: string, expected: string, value: unknown): InvalidA
 }
 
 /** Whether a limiter that is not configured is an error. */
-export function isMissingAllowed(options: { readonly onMissing?: unknown }, other: string): boolean {
-  const { onMissing = "throw" } = checkOptions(options);
+export function isMissingAllowed({ onMissing = "throw" }: { readonly onMissing?: unknown }, other: string): boolean {
   if (onMissing === "throw" || onMissing === other) return onMissing === other;
   throw new InvalidArgumentError("What shall happen without the limiter is not clear", {
     field: "onMissing",

@@ -2,7 +2,7 @@ import type { NatsStoreOptions } from "./adapters/nats/options.ts";
 import { createNatsStore, type NatsStore, type NatsStoreContext } from "./adapters/nats/store.ts";
 import { connectionPlan } from "./config/nats_plan.ts";
 import { checkNatsOptions } from "./config/stores.ts";
-import { checkMethods, checkOptions } from "./core/arguments.ts";
+import { checkMethods, checkOptions, namesOf } from "./core/arguments.ts";
 
 /**
  * A store on a NATS JetStream Key-Value bucket. It connects on first use: making one does nothing but check the options.
@@ -22,9 +22,11 @@ import { checkMethods, checkOptions } from "./core/arguments.ts";
  * ```
  */
 export function natsStore(options: NatsStoreOptions, context: NatsStoreContext): NatsStore {
-  const { id, logger, clock } = checkOptions(context);
+  const { id, logger, clock } = checkOptions(context, NAMES);
   const checked = checkNatsOptions(id, options);
   checkMethods(logger, "logger", "logger", "info", "warn", "error");
   if (clock !== undefined) checkMethods(clock, "clock", "clock", "now", "sleep");
   return createNatsStore(checked, connectionPlan(checked), context);
 }
+
+const NAMES = namesOf<NatsStoreContext>({ id: true, logger: true, clock: true });

@@ -1,4 +1,4 @@
-import { checkMethods, checkTimeout, shown } from "./core/arguments.ts";
+import { checkMethods, checkOptions, checkTimeout, namesOf, shown } from "./core/arguments.ts";
 import { InvalidArgumentError, LimiterNotFoundError } from "./core/errors.ts";
 import type { Limiter } from "./core/limiter.ts";
 import { isMissingAllowed, type LimiterRequest } from "./multi.ts";
@@ -387,7 +387,7 @@ function settingsOf(limiter: unknown, options: unknown = {}): Settings {
   if (typeof options !== "object" || options === null) {
     throw wrong("The options of rateLimited() must be an object", "options", "{ timeoutMs, mode, key, … }", options);
   }
-  const { timeoutMs, mode = "wait", key, rateSync }: AnyOptions = options;
+  const { timeoutMs, mode = "wait", key, rateSync, ...rest }: AnyOptions = checkOptions(options, NAMES);
   if (mode !== "wait" && mode !== "try") {
     throw wrong("rateLimited() either waits or tries", "mode", `"wait" or "try"`, mode);
   }
@@ -406,10 +406,12 @@ function settingsOf(limiter: unknown, options: unknown = {}): Settings {
     select: selectorOf(limiter, key),
     mode,
     timeoutMs: timeoutMs === undefined ? undefined : checkTimeout(timeoutMs),
-    runsWithout: isMissingAllowed(options, "run"),
+    runsWithout: isMissingAllowed(rest, "run"),
     rateSync: rateSync === undefined ? defaultRegistry : checkMethods(rateSync, "rateSync", "registry", "getLimiter"),
   };
 }
+
+const NAMES = namesOf<AnyOptions>({ timeoutMs: true, mode: true, onMissing: true, rateSync: true, key: true });
 
 type AnyOptions = RateLimitedOptions & Partial<KeyOption<unknown[], string>>;
 type KeyOf = AnyOptions["key"];

@@ -9,7 +9,7 @@ import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import { maskStoreOptions } from "./config/secrets.ts";
 import { sectionInCode } from "./config/section.ts";
 import { checkStoreOptions } from "./config/stores.ts";
-import { checkIdentifier, checkMethods, checkOptions } from "./core/arguments.ts";
+import { checkIdentifier, checkMethods, checkOptions, namesOf } from "./core/arguments.ts";
 import type { CircuitBreakerState } from "./core/breaker.ts";
 import type { Clock } from "./core/clock.ts";
 import { DEFAULTS } from "./core/defaults.ts";
@@ -236,8 +236,11 @@ function configureAll(rateSync: RateSync, { stores = {}, limiters = {} }: RateSy
   }
 }
 
+const NAMES = namesOf<RateSyncOptions>({ stores: true, limiters: true, logger: true, autoLoad: true, clock: true });
+const CHECK_NAMES = namesOf<MultiCheckOptions>({ timeoutMs: true, signal: true, onMissing: true });
+
 function createOpenRateSync(settings: RateSyncOptions): RateSync {
-  const { logger = consoleLogger, autoLoad = false, clock = systemClock } = checkOptions(settings);
+  const { logger = consoleLogger, autoLoad = false, clock = systemClock } = checkOptions(settings, NAMES);
   checkMethods(logger, "logger", "logger", "info", "warn", "error");
   checkMethods(clock, "clock", "clock", "now", "sleep");
   const inventory = createInventory({ logger, clock, identity: createIdentities() });
@@ -267,7 +270,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     tryAcquire: (id, options) => promised(() => limiter(id).tryAcquire(options)),
     checkLimiter: async (id, options) => await limiter(id).check(options),
     async checkMultiLimiters(given, options = {}) {
-      const skipsMissing = isMissingAllowed(options, "allow");
+      const skipsMissing = isMissingAllowed(checkOptions(options, CHECK_NAMES), "allow");
       const requests = checkRequests(given);
       loadIfNothingIsConfigured();
       const wanted = requests

@@ -1,4 +1,4 @@
-import { checkOptions } from "../core/arguments.ts";
+import { checkOptions, namesOf } from "../core/arguments.ts";
 import type { ConfigValidationError } from "../core/errors.ts";
 import { type EnvironmentLookup, type ExpandedDocument, expandEnvironment } from "./environment.ts";
 import { checkId, describe, refuse, refuseValue, type Section, shownName } from "./section.ts";
@@ -56,6 +56,8 @@ export interface ParseConfigurationOptions {
 
 const TOP_LEVEL = ["stores", "limiters", "http", "fastapi"] as const;
 
+const NAMES = namesOf<ParseConfigurationOptions>({ file: true, environment: true, knownStores: true });
+
 /**
  * Reads a whole `rate-sync.toml`. All of it is right, or none of it is returned.
  *
@@ -77,7 +79,7 @@ const TOP_LEVEL = ["stores", "limiters", "http", "fastapi"] as const;
  * ```
  */
 export function parseConfiguration(text: string, options: ParseConfigurationOptions): Configuration {
-  const { file, environment, knownStores = [] } = checkOptions(options);
+  const { file, environment, knownStores = [] } = checkOptions(options, NAMES);
   const document = expandEnvironment(parseToml(text, file), { environment, file });
   const root = sectionOf(document, document.root, { path: "", title: "Configuration" }, file);
   for (const key of Object.keys(document.root)) {

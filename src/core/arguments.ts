@@ -7,13 +7,29 @@ export function shown(value: unknown): string {
   return Array.isArray(value) ? "a list" : typeof value === "function" ? "a function" : "an object";
 }
 
-/** The options of a call, if they are some; untyped code may give anything. */
-export function checkOptions<Options extends object>(options: Options): Options {
-  if (typeof options === "object" && options !== null) return options;
+/** The names of options. The compiler sees that none is missing. */
+export function namesOf<Options>(names: Readonly<Record<keyof Options & string, true>>): ReadonlySet<string> {
+  return new Set(Object.keys(names));
+}
+
+/** The options of a call, if they are some and have no other names; untyped code may give anything. */
+export function checkOptions<Options extends object>(options: Options, names: ReadonlySet<string>): Options {
+  if (typeof options === "object" && options !== null) {
+    for (const name in options) if (!names.has(name)) throw unknownOption(name, names);
+    return options;
+  }
   throw new InvalidArgumentError("The options must be an object", {
     field: "options",
     expected: "an object, or nothing",
     received: shown(options),
+  });
+}
+
+function unknownOption(name: string, names: ReadonlySet<string>): InvalidArgumentError {
+  return new InvalidArgumentError(`There is no option ${shown(name)} here`, {
+    field: "options",
+    expected: `only ${[...names].join(", ")}`,
+    received: shown(name),
   });
 }
 

@@ -8,7 +8,7 @@ import {
   refusedResult,
   timedOut,
 } from "./answers.ts";
-import { checkConsume, checkCost, checkOptions, checkSignal, checkTimeout, shown } from "./arguments.ts";
+import { checkConsume, checkCost, checkOptions, checkSignal, checkTimeout, namesOf, shown } from "./arguments.ts";
 import type { Cell } from "./cell.ts";
 import type { ClockReading } from "./clock.ts";
 import { eraseKeys } from "./erase.ts";
@@ -43,6 +43,9 @@ const CLOSED = "the limiter was closed, and has given it back.";
 const BEGUN_ANEW = "the limiter was reset, and has begun anew.";
 const MOVED = "the limiter has gone over to another store, as virtual time has begun or ended.";
 const NO_OPTIONS: AcquireOptions = {};
+const SYNC_NAMES = namesOf<SyncAcquireOptions>({ key: true, cost: true });
+const NAMES = namesOf<AcquireOptions>({ key: true, cost: true, timeoutMs: true, signal: true });
+const CHECK_NAMES = new Set([...NAMES, "consume"]);
 /** What a `tryAcquire()` without options asks for. */
 const AT_ONCE: Wish = { cost: 1, timeoutMs: 0, signal: undefined };
 
@@ -181,7 +184,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   tryAcquireSync(options: SyncAcquireOptions = NO_OPTIONS): RateLimitResult {
-    const limiter = this.#at(checkOptions(options).key);
+    const limiter = this.#at(checkOptions(options, SYNC_NAMES).key);
     limiter.#mustBeOpen();
     const wish: Wish = { cost: limiter.#costOf(options), timeoutMs: 0, signal: undefined };
     const life = limiter.#life;
@@ -200,7 +203,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   async tryTake(options: CallOptions = NO_OPTIONS): Promise<Tentative> {
-    const limiter = this.#at(checkOptions(options).key);
+    const limiter = this.#at(checkOptions(options, NAMES).key);
     limiter.#uncounted++;
     try {
       const { result, keep, cancel } = await limiter.#tryTakeHere(options);
@@ -244,7 +247,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   async check(given: CheckOptions & SharedPatience = NO_OPTIONS): Promise<RateLimitResult> {
-    const { consume: isConsuming, ...options } = checkOptions(given);
+    const { consume: isConsuming, ...options } = checkOptions(given, CHECK_NAMES);
     if (checkConsume(isConsuming)) return await this.tryAcquire(options);
     const limiter = this.#at(options.key);
     const { cost, signal } = limiter.#wishOf(options, 0);
@@ -413,7 +416,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   /** What is thrown before there is a promise rejects it. */
   #ask<T>(options: AcquireOptions, defaultTimeoutMs: number, form: Form<T>): Promise<T> {
     try {
-      const limiter = options === NO_OPTIONS ? this : this.#at(checkOptions(options).key);
+      const limiter = options === NO_OPTIONS ? this : this.#at(checkOptions(options, NAMES).key);
       return limiter.#askHere(options, limiter.#wishOf(options, defaultTimeoutMs), form);
     } catch (error) {
       return Promise.reject(error);

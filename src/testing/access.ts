@@ -1,4 +1,4 @@
-import { checkOptions, shown } from "../core/arguments.ts";
+import { checkOptions, namesOf, shown } from "../core/arguments.ts";
 import { InvalidArgumentError } from "../core/errors.ts";
 import { defaultRegistry } from "../default_registry.ts";
 import type { RateSync } from "../registry.ts";
@@ -21,9 +21,11 @@ export interface RegistryOptions {
   readonly rateSync?: RateSync | undefined;
 }
 
-/** The access to the registry that is meant. */
-export function accessIn(options: RegistryOptions): RegistryAccess {
-  const { rateSync = defaultRegistry } = checkOptions(options);
+const NAMES = namesOf<RegistryOptions>({ rateSync: true });
+
+/** The access to the registry that is meant. `names`: of all the options that there are. */
+export function accessIn(options: RegistryOptions, names: ReadonlySet<string> = NAMES): RegistryAccess {
+  const { rateSync = defaultRegistry } = checkOptions(options, names);
   const access = accessTo(rateSync);
   if (access) return access;
   throw new InvalidArgumentError("This is no registry", {

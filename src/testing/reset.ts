@@ -1,4 +1,4 @@
-import { shown } from "../core/arguments.ts";
+import { namesOf, shown } from "../core/arguments.ts";
 import { eraseKeys } from "../core/erase.ts";
 import { InvalidArgumentError } from "../core/errors.ts";
 import { throwFailures } from "../core/failures.ts";
@@ -24,6 +24,8 @@ export interface ResetLimiterOptions extends RegistryOptions {
   /** Only the limiter for this key. The default is the limiter and all of its keys. */
   readonly key?: string | undefined;
 }
+
+const NAMES = namesOf<ResetLimiterOptions>({ rateSync: true, key: true });
 
 /**
  * Makes a limiter as if it had never been used: nothing is used up or held, and its metrics are zero. It stays configured,
@@ -58,7 +60,7 @@ export interface ResetLimiterOptions extends RegistryOptions {
  * ```
  */
 export async function resetLimiter(limiter: string | Limiter, options: ResetLimiterOptions = {}): Promise<void> {
-  const found = typeof limiter === "string" ? accessIn(options).limiter(limiter) : closable(limiter);
+  const found = typeof limiter === "string" ? accessIn(options, NAMES).limiter(limiter) : closable(limiter);
   await (options.key === undefined ? found : found.key(options.key)).reset();
 }
 

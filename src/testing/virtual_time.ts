@@ -1,3 +1,4 @@
+import { namesOf } from "../core/arguments.ts";
 import { RateLimiterError } from "../core/errors.ts";
 import type { Store } from "../core/store.ts";
 import { accessIn, type RegistryOptions } from "./access.ts";
@@ -20,6 +21,8 @@ export interface VirtualTimeOptions extends RegistryOptions {
   /** The time at the beginning, in milliseconds since the Unix epoch. The default is the start of 2030. */
   readonly start?: number | undefined;
 }
+
+const NAMES = namesOf<VirtualTimeOptions>({ rateSync: true, start: true });
 
 /**
  * The time of a registry's limiters, until it is disposed of. Made by {@link useVirtualTime}.
@@ -83,7 +86,7 @@ const inUse = new WeakSet<object>();
  * ```
  */
 export async function useVirtualTime(options: VirtualTimeOptions = {}): Promise<VirtualTime> {
-  const access = accessIn(options);
+  const access = accessIn(options, NAMES);
   if (inUse.has(access)) {
     throw new RateLimiterError(
       "These limiters live in virtual time already. Dispose of what useVirtualTime() returned before, or declare it with " +
