@@ -54,7 +54,7 @@ export function parseNatsUrl(url: string): NatsTarget {
   };
   const texts = url.split(",").map((text) => text.trim());
   const parts = texts.map((text, i) => {
-    const which = texts.length === 1 ? "" : `part ${i + 1} of the list `;
+    const which = texts.length === 1 ? "it " : `part ${i + 1} of the list `;
     return parsePart(text, (why) => fail(`${which}${why}`));
   });
   const [first] = parts;
