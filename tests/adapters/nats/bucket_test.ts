@@ -271,7 +271,7 @@ test(
   LIMIT,
   async () => {
     await using cluster = await startCluster(3, { server: newest });
-    const place = { bucketName: freshBucket(), replicas: 3, backendTimeoutMs: 20_000 };
+    const place = { bucketName: freshBucket(), replicas: 3, backendTimeoutMs: 40_000 };
     await using before = testStore({ ...place, url: cluster.url });
     await untilElected(() => before.open());
     assert((await before.kv.compareAndSet("a", text("1"), 0)).ok);
