@@ -441,6 +441,12 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const outcome = cell.answerNow(cost, now, now + timeoutMs);
     if (isDecided(outcome)) return Promise.resolve(this.#formed(form, life, outcome, 0, wish, now, cell));
     if (outcome) return this.#askOn(outcome, life, options, wish, 0, form);
+    return this.#wait(life, cell, options, wish, now, form);
+  }
+
+  /** As {@link KeyLimiter.#askHere}, for one that waits. A method of its own, as what its closures need costs those who do not. */
+  #wait<T>(life: Life, cell: Cell, options: CallOptions, wish: Wish, now: number, form: Form<T>): Promise<T> {
+    const { cost, timeoutMs, signal } = wish;
     return new Promise((resolve, reject) => {
       const settle = (outcome: Outcome) => {
         const decidedAt = outcome.kind === "granted" ? outcome.servedAt : life.clock.now();

@@ -5,7 +5,7 @@ export const FIRST_PAUSE_MS = 10;
 /** After so many milliseconds it is asked again at the latest. */
 export const LONGEST_PAUSE_MS = 160;
 
-/** Calls again while nobody leads the bucket that the call is about, for up to `patienceMs`. `isElection`: whether an error says so. */
+/** Calls again while nobody leads the bucket that it is about, for up to `patienceMs`. `isElection`: whether an error says so. */
 export async function whileLeaderless<T>(
   call: () => Promise<T>,
   isElection: (error: unknown) => boolean,

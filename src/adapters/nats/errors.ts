@@ -210,7 +210,7 @@ const DIAGNOSES: readonly Diagnosis[] = [
   },
   {
     when: says(/websocket|HTTP version|corrupt message/i),
-    applied: "no",
+    applied: "unknown",
     say: ({ server }, { text }) =>
       `${server} does not take this WebSocket (${text}). Check the port, and whether it wants ws://, wss:// or nats://.`,
   },

@@ -75,7 +75,7 @@ export function openNats(request: OpenRequest): Promise<OpenedNats> {
     let doing: Circumstances["doing"] = "connect";
     const begin = (what: typeof doing) => {
       doing = what;
-      request.onWait(openingProblem({ ...at, doing }));
+      if (!late) request.onWait(openingProblem({ ...at, doing }));
     };
     begin("connect");
     const timer = setTimeout(() => {

@@ -77,7 +77,7 @@ const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
     "no WebSocket there",
     foreign("Error", "NetworkError: failed to connect to WebSocket: invalid HTTP version parsed"),
     "does not take this WebSocket",
-    "not_applied",
+    "unknown",
   ],
   ["no TTL", api(10166, "per-message TTL is disabled"), "time to live", "not_applied"],
   ["too large", foreign("InvalidArgumentError", "'payload' max_payload size exceeded"), "max_payload", "not_applied"],
