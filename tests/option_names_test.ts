@@ -10,8 +10,8 @@ const api = rateSync.getLimiter("api");
 /** What untyped code may call, with a name that is nearly right, and what is right. */
 const calls: [what: string, call: (options: object) => unknown, wrong: object, right: string][] = [
   ["acquire()", (options) => rateSync.acquire("api", options), { timeout: 0.1 }, "timeoutMs"],
-  ["tryAcquire()", (options) => rateSync.tryAcquire("api", options), { Cost: 2 }, "cost"],
-  ["tryAcquireSync()", (options) => api.tryAcquireSync(options), { timeoutMs: 1 }, "only key, cost"],
+  ["tryAcquire()", (options) => rateSync.tryAcquire("api", options), { timeout: 1, key: "a" }, "timeoutMs"],
+  ["tryAcquireSync()", (options) => api.tryAcquireSync(options), { timeout: 1 }, "timeoutMs"],
   ["checkLimiter()", (options) => rateSync.checkLimiter("api", options), { consum: false }, "consume"],
   ["checkMultiLimiters()", (options) => rateSync.checkMultiLimiters(["api"], options), { onmissing: 1 }, "onMissing"],
   [

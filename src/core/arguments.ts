@@ -12,10 +12,10 @@ export function namesOf<Options>(names: Readonly<Record<keyof Options & string, 
   return new Set(Object.keys(names));
 }
 
-/** The options of a call, if they are some and have no other names; untyped code may give anything. */
-export function checkOptions<Options extends object>(options: Options, names: ReadonlySet<string>): Options {
+/** The options of a call, if they are some and have no other `names`; untyped code may give anything. */
+export function checkOptions<Options extends object>(options: Options, names?: ReadonlySet<string>): Options {
   if (typeof options === "object" && options !== null) {
-    for (const name in options) if (!names.has(name)) throw unknownOption(name, names);
+    if (names) { for (const name in options) if (!names.has(name)) throw unknownOption(name, names); }
     return options;
   }
   throw new InvalidArgumentError("The options must be an object", {
@@ -65,6 +65,13 @@ export function checkConsume(consume: unknown): boolean {
     received: shown(consume),
   });
 }
+
+/** Whether a call without a `timeoutMs` has upstream's `timeout`, in seconds: it would wait for much longer. */
+export function checkUntimed(options: object): void {
+  if ("timeout" in options) throw unknownOption("timeout", TIMED);
+}
+
+const TIMED: ReadonlySet<string> = new Set(["key", "cost", "timeoutMs (milliseconds)", "signal"]);
 
 /** The timeout in milliseconds, if it is one; `Infinity` waits as long as it takes. */
 export function checkTimeout(timeoutMs: unknown): number {

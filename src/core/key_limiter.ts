@@ -8,7 +8,16 @@ import {
   refusedResult,
   timedOut,
 } from "./answers.ts";
-import { checkConsume, checkCost, checkOptions, checkSignal, checkTimeout, namesOf, shown } from "./arguments.ts";
+import {
+  checkConsume,
+  checkCost,
+  checkOptions,
+  checkSignal,
+  checkTimeout,
+  checkUntimed,
+  namesOf,
+  shown,
+} from "./arguments.ts";
 import type { Cell } from "./cell.ts";
 import type { ClockReading } from "./clock.ts";
 import { eraseKeys } from "./erase.ts";
@@ -43,9 +52,7 @@ const CLOSED = "the limiter was closed, and has given it back.";
 const BEGUN_ANEW = "the limiter was reset, and has begun anew.";
 const MOVED = "the limiter has gone over to another store, as virtual time has begun or ended.";
 const NO_OPTIONS: AcquireOptions = {};
-const SYNC_NAMES = namesOf<SyncAcquireOptions>({ key: true, cost: true });
-const NAMES = namesOf<AcquireOptions>({ key: true, cost: true, timeoutMs: true, signal: true });
-const CHECK_NAMES = new Set([...NAMES, "consume"]);
+const CHECK_NAMES = namesOf<CheckOptions>({ key: true, cost: true, timeoutMs: true, signal: true, consume: true });
 /** What a `tryAcquire()` without options asks for. */
 const AT_ONCE: Wish = { cost: 1, timeoutMs: 0, signal: undefined };
 
@@ -184,13 +191,13 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   tryAcquireSync(options: SyncAcquireOptions = NO_OPTIONS): RateLimitResult {
-    const limiter = this.#at(checkOptions(options, SYNC_NAMES).key);
+    const limiter = options === NO_OPTIONS ? this : this.#at(checkOptions(options).key);
     limiter.#mustBeOpen();
-    const wish: Wish = { cost: limiter.#costOf(options), timeoutMs: 0, signal: undefined };
+    const wish = limiter.#wishOf(options, 0);
     const life = limiter.#life;
     const now = life.clock.now();
     const cell = life.cellNow();
-    const again = cell && limiter.#refusedAgain(life, cell, wish, now);
+    const again = cell && limiter.#refused && limiter.#refusedAgain(life, cell, wish, now);
     if (again) return again;
     const left = cell?.takeNow(wish.cost, now);
     if (left) {
@@ -203,7 +210,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   async tryTake(options: CallOptions = NO_OPTIONS): Promise<Tentative> {
-    const limiter = this.#at(checkOptions(options, NAMES).key);
+    const limiter = this.#at(checkOptions(options).key);
     limiter.#uncounted++;
     try {
       const { result, keep, cancel } = await limiter.#tryTakeHere(options);
@@ -409,6 +416,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   #wishOf(options: AcquireOptions, defaultTimeoutMs: number): Wish {
     if (options === NO_OPTIONS) return defaultTimeoutMs === 0 ? AT_ONCE : this.#shared.plainWish;
     const signal = options.signal === undefined ? undefined : checkSignal(options.signal);
+    if (options.timeoutMs === undefined) checkUntimed(options);
     const timeoutMs = options.timeoutMs === undefined ? defaultTimeoutMs : checkTimeout(options.timeoutMs);
     return { cost: this.#costOf(options), timeoutMs, signal };
   }
@@ -416,7 +424,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   /** What is thrown before there is a promise rejects it. */
   #ask<T>(options: AcquireOptions, defaultTimeoutMs: number, form: Form<T>): Promise<T> {
     try {
-      const limiter = options === NO_OPTIONS ? this : this.#at(checkOptions(options, NAMES).key);
+      const limiter = options === NO_OPTIONS ? this : this.#at(checkOptions(options).key);
       return limiter.#askHere(options, limiter.#wishOf(options, defaultTimeoutMs), form);
     } catch (error) {
       return Promise.reject(error);
@@ -430,7 +438,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const now = life.clock.now();
     const cell = isAnswered || options[TOGETHER] ? undefined : life.cellNow();
     if (!cell) return this.#askLater(options, wish, 0, form);
-    const again = form.again(this, life, cell, wish, now);
+    const again = this.#refused && form.again(this, life, cell, wish, now);
     if (again) return Promise.resolve(again);
     const left = cell.takeNow(cost, now);
     if (left) {
