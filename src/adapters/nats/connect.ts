@@ -199,8 +199,9 @@ async function readText(field: string, path: string): Promise<string> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
-    throw unusable(field, path, missing ? "does not exist" : "cannot be read", "a file that can be read");
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const why = code === "ENOENT" ? "does not exist" : code === "EISDIR" ? "is a directory" : "cannot be read";
+    throw unusable(field, path, why, "a file that can be read");
   }
 }
 

@@ -127,7 +127,7 @@ await forEachServer((server) => {
     const missing = join(folder, "missing");
     await fails({ url, nkeySeedFile: missing }, `Store 'nats': The file '${missing}' does not exist`);
     await fails({ url, credentialsFile: missing }, `'${missing}' does not exist`);
-    await fails({ url, credentialsFile: folder }, `'${folder}' cannot be read`);
+    await fails({ url, credentialsFile: folder }, `'${folder}' is a directory`);
     await fails({ url, nkeySeedFile: broken }, `'${broken}' holds no credentials`);
     await fails({ url, nkeySeedFile: file("damaged", "SUAAAAAAAAAAAAAAAAAA") }, "holds no credentials", "SUAAAA");
     await fails({ url, credentialsFile: broken }, `'${broken}' holds no credentials`);
