@@ -31,22 +31,20 @@ export interface Backend {
 export function createBackend(
   id: string,
   options: StoreOptions,
-  { logger, clock }: Surroundings,
-  store: Store = createStore(id, options, { logger, clock }),
+  surroundings: Surroundings,
+  store: Store = createStore(id, options, surroundings),
 ): Backend {
-  return { store, breaker: breakerOf(id, options, { logger, clock }) };
+  return { store, breaker: breakerOf(id, options, surroundings) };
 }
 
-type Host = Pick<Surroundings, "logger" | "clock">;
-
-function createStore(id: string, options: StoreOptions, { logger, clock }: Host): Store {
+function createStore(id: string, options: StoreOptions, { logger, clock }: Surroundings): Store {
   if (options.engine === "memory") return memoryStore(clock);
   if (options.engine === "nats") return createNatsStore(options, connectionPlan(options), { id, logger, clock });
   const nothing = () => Promise.resolve();
   return { kv: options.kv, peers: options.peers, clock: options.clock ?? clock, open: opensNothing, close: nothing };
 }
 
-function breakerOf(storeId: string, options: StoreOptions, { logger, clock }: Host): CircuitBreaker {
+function breakerOf(storeId: string, options: StoreOptions, { logger, clock }: Surroundings): CircuitBreaker {
   // Memory cannot fail.
   const settings = resolveBreaker(options.engine === "memory" ? { breakerFailures: 0 } : options);
   return createBreaker({ storeId, settings, clock, random: Math.random, logger });
@@ -57,8 +55,9 @@ export function limiterContext(
   config: LimiterConfig,
   options: StoreOptions,
   backend: Backend,
-  { logger, clock, identity }: Surroundings,
+  surroundings: Surroundings,
 ): LimiterContext {
+  const { logger, clock, identity } = surroundings;
   const { retryIntervalMs, maxRetries, timingMarginMs } = natsOptions(options);
   let local: ClosableLimiter | undefined;
   const context: LimiterContext = {
@@ -79,13 +78,18 @@ export function limiterContext(
         store: memoryStore(clock),
         // What it grants in the other one's place, the other one reports.
         logger: silentLogger,
-        breaker: breakerOf(config.storeId, { engine: "memory" }, { logger, clock }),
+        breaker: breakerOf(config.storeId, { engine: "memory" }, surroundings),
       }),
   };
   return context;
 }
 
+/** How long a store with these options may take to answer, in milliseconds, unless a limiter says it. */
+export function backendTimeoutOf(options: StoreOptions): number {
+  return natsOptions(options).backendTimeoutMs ?? DEFAULTS.backendTimeoutMs;
+}
+
 /** The options that only a NATS store has. */
-export function natsOptions(options: StoreOptions): Partial<Extract<StoreOptions, { engine: "nats" }>> {
+function natsOptions(options: StoreOptions): Partial<Extract<StoreOptions, { engine: "nats" }>> {
   return options.engine === "nats" ? options : {};
 }

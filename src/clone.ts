@@ -1,11 +1,12 @@
 import type { LimiterOptions } from "./config/options.ts";
 import { sectionInCode } from "./config/section.ts";
+import { namesOf } from "./core/arguments.ts";
 import { ConfigValidationError } from "./core/errors.ts";
 import type { Algorithm, OnFailure, RateSpec } from "./core/limiter_config.ts";
 
 /**
- * What `cloneLimiter` changes: the options of `configureLimiter`, where `null` takes a value away and what is
- * left out stays as it is.
+ * What `cloneLimiter` changes: the options of `configureLimiter`, where `null` takes a value away and what is left out stays
+ * as it is.
  *
  * @typeParam StoreId The ids of the stores that there are.
  *
@@ -82,22 +83,20 @@ export function withOverrides(source: LimiterOptions, overrides: LimiterOverride
 }
 
 /** What a `null` can clear: with another name it is a mistake that has to show. */
-const OVERRIDES: ReadonlySet<string> = new Set(
-  [
-    "store",
-    "algorithm",
-    "ratePerSecond",
-    "burst",
-    "maxConcurrent",
-    "leaseMs",
-    "limit",
-    "windowMs",
-    "rates",
-    "timeoutMs",
-    "failClosed",
-    "onFailure",
-    "backendTimeoutMs",
-    "reserveAheadMs",
-    "prefetch",
-  ] satisfies (keyof LimiterOverrides)[],
-);
+const OVERRIDES = namesOf<LimiterOverrides>({
+  store: true,
+  algorithm: true,
+  ratePerSecond: true,
+  burst: true,
+  maxConcurrent: true,
+  leaseMs: true,
+  limit: true,
+  windowMs: true,
+  rates: true,
+  timeoutMs: true,
+  failClosed: true,
+  onFailure: true,
+  backendTimeoutMs: true,
+  reserveAheadMs: true,
+  prefetch: true,
+});

@@ -1,10 +1,10 @@
 import { NATS_DEFAULTS } from "./adapters/nats/defaults.ts";
-import { type Backend, createBackend, limiterContext, natsOptions, type Surroundings } from "./backend.ts";
+import { type Backend, backendTimeoutOf, createBackend, limiterContext, type Surroundings } from "./backend.ts";
 import type { LimiterOptions, StoreOptions } from "./config/options.ts";
 import { checkIdentifier } from "./core/arguments.ts";
 import type { Clock } from "./core/clock.ts";
 import { createLimiter } from "./core/create_limiter.ts";
-import { DEFAULTS, resolveBreaker, resolveLimiter } from "./core/defaults.ts";
+import { resolveBreaker, resolveLimiter } from "./core/defaults.ts";
 import { LimiterNotFoundError, RateLimiterAlreadyConfiguredError, StoreNotFoundError } from "./core/errors.ts";
 import type { ClosableLimiter, LimiterContext } from "./core/limiter.ts";
 import type { LimiterConfig } from "./core/limiter_config.ts";
@@ -102,8 +102,7 @@ export function createInventory({ logger, clock: ownClock, identity }: Surroundi
   }
 
   function entryOf(id: string, options: LimiterOptions): LimiterEntry {
-    const storeOptions = storeEntry(options.store ?? DEFAULT_STORE).options;
-    const { backendTimeoutMs = DEFAULTS.backendTimeoutMs } = natsOptions(storeOptions);
+    const backendTimeoutMs = backendTimeoutOf(storeEntry(options.store ?? DEFAULT_STORE).options);
     return { options, config: resolveLimiter(id, options, { backendTimeoutMs }), limiter: undefined };
   }
 

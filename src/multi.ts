@@ -223,7 +223,7 @@ function wrongRequest(field: string, expected: string, value: unknown): InvalidA
 }
 
 /** Whether a limiter that is not configured is an error. */
-export function isMissingAllowed({ onMissing = "throw" }: { readonly onMissing?: unknown }, other: string): boolean {
+export function isMissingAllowed(onMissing: unknown = "throw", other: string): boolean {
   if (onMissing === "throw" || onMissing === other) return onMissing === other;
   throw new InvalidArgumentError("What shall happen without the limiter is not clear", {
     field: "onMissing",

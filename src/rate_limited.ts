@@ -384,10 +384,8 @@ function limitedBy({ select, mode, timeoutMs, runsWithout, rateSync }: Settings,
 
 /** Checks everything that can be checked before the first call; untyped code may give anything. */
 function settingsOf(limiter: unknown, options: unknown = {}): Settings {
-  if (typeof options !== "object" || options === null) {
-    throw wrong("The options of rateLimited() must be an object", "options", "{ timeoutMs, mode, key, … }", options);
-  }
-  const { timeoutMs, mode = "wait", key, rateSync, ...rest }: AnyOptions = checkOptions(options, NAMES);
+  // That it is an object with these names is checked with it, and what they say below.
+  const { timeoutMs, mode = "wait", key, rateSync, onMissing } = checkOptions(options as AnyOptions, NAMES);
   if (mode !== "wait" && mode !== "try") {
     throw wrong("rateLimited() either waits or tries", "mode", `"wait" or "try"`, mode);
   }
@@ -406,7 +404,7 @@ function settingsOf(limiter: unknown, options: unknown = {}): Settings {
     select: selectorOf(limiter, key),
     mode,
     timeoutMs: timeoutMs === undefined ? undefined : checkTimeout(timeoutMs),
-    runsWithout: isMissingAllowed(rest, "run"),
+    runsWithout: isMissingAllowed(onMissing, "run"),
     rateSync: rateSync === undefined ? defaultRegistry : checkMethods(rateSync, "rateSync", "registry", "getLimiter"),
   };
 }

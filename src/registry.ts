@@ -1,7 +1,7 @@
 import { consoleLogger } from "./adapters/console_logger.ts";
 import { createIdentities } from "./adapters/host.ts";
 import { systemClock } from "./adapters/system_clock.ts";
-import { natsOptions } from "./backend.ts";
+import { backendTimeoutOf } from "./backend.ts";
 import { alreadyThere, type LimiterOverrides, withOverrides } from "./clone.ts";
 import { findConfigurationFile, readConfiguration } from "./config/files.ts";
 import { checkLimiterOptions } from "./config/limiters.ts";
@@ -12,7 +12,6 @@ import { checkStoreOptions } from "./config/stores.ts";
 import { checkIdentifier, checkMethods, checkOptions, namesOf } from "./core/arguments.ts";
 import type { CircuitBreakerState } from "./core/breaker.ts";
 import type { Clock } from "./core/clock.ts";
-import { DEFAULTS } from "./core/defaults.ts";
 import { throwFailures } from "./core/failures.ts";
 import type { CheckOptions, ClosableLimiter, Limiter } from "./core/limiter.ts";
 import type { LimiterConfig } from "./core/limiter_config.ts";
@@ -270,7 +269,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     tryAcquire: (id, options) => promised(() => limiter(id).tryAcquire(options)),
     checkLimiter: async (id, options) => await limiter(id).check(options),
     async checkMultiLimiters(given, options = {}) {
-      const skipsMissing = isMissingAllowed(checkOptions(options, CHECK_NAMES), "allow");
+      const skipsMissing = isMissingAllowed(checkOptions(options, CHECK_NAMES).onMissing, "allow");
       const requests = checkRequests(given);
       loadIfNothingIsConfigured();
       const wanted = requests
@@ -343,8 +342,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     storeInUse(id) {
       loadIfNothingIsConfigured();
       const { options, backend } = inventory.storeEntry(id);
-      const { backendTimeoutMs = DEFAULTS.backendTimeoutMs } = natsOptions(options);
-      return { ...backend, limiters: inventory.limitersOn(id), backendTimeoutMs };
+      return { ...backend, limiters: inventory.limitersOn(id), backendTimeoutMs: backendTimeoutOf(options) };
     },
     moveTo: (world) => inventory.moveTo(world),
   });

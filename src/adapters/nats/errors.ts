@@ -261,8 +261,10 @@ export function missingBucket(bucket: string, description?: string): string {
     (description === undefined ? "" : ` --description "${description}"`);
 }
 
-/** What may have happened although no answer came. */
-const MAY_CHANGE: ReadonlySet<Circumstances["doing"]> = new Set(["write", "ask"]);
+/** Whether something may have happened although no answer came. */
+export function mayChange(doing: Circumstances["doing"]): boolean {
+  return doing === "write" || doing === "ask";
+}
 
 /**
  * Says in one sentence what an error of the driver means, which server it is about and what to do. An error that says
@@ -278,7 +280,7 @@ export function toStoreError(error: unknown, at: Circumstances): StoreUnavailabl
     {
       store: at.store,
       cause: error,
-      outcome: applied === "no" || !MAY_CHANGE.has(at.doing) ? "not_applied" : "unknown",
+      outcome: applied === "no" || !mayChange(at.doing) ? "not_applied" : "unknown",
     },
   );
 }

@@ -1,7 +1,7 @@
 import type { NatsConnection, Status } from "@nats-io/nats-core";
 import { StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
-import { type Circumstances, toStoreError } from "./errors.ts";
+import { type Circumstances, mayChange, toStoreError } from "./errors.ts";
 import { createRequests, type Question } from "./requests.ts";
 
 /** A connection as the modules of this folder use it: every request is bounded, and fails with a `StoreUnavailableError`. */
@@ -165,7 +165,7 @@ export function createLink(
         const answer = await request(doing, {
           subject,
           payload: payload === undefined ? undefined : JSON.stringify(payload),
-          isRepeatable: doing === "read" || doing === "bind",
+          isRepeatable: !mayChange(doing),
           read: readAnswer,
         });
         const error = answer["error"];
