@@ -6,7 +6,7 @@ import { Hints } from "./hints.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
 import type { Identity, Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
-import type { Caller, Outcome } from "./outcome.ts";
+import type { Caller, Refused } from "./outcome.ts";
 import { leadOf, missOf, stepOf, whenToLook, whenToLookAgain, whenToReserve } from "./pacing.ts";
 import { type Pacer, type Plan, planFor, planOf } from "./plan.ts";
 import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
@@ -147,7 +147,7 @@ export class Agenda implements WaitingOwner, Pacer {
   }
 
   /** The refusal that is certain from what is known, if it is. */
-  refusalNow(demand: Demand, now: number, deadline: number, isDown: boolean): Outcome | undefined {
+  refusalNow(demand: Demand, now: number, deadline: number, isDown: boolean): Refused | undefined {
     const { known } = this.#ledger;
     if (!known || (this.#resumeAt <= now && deadline > now && !isDown)) return undefined;
     const ahead = this.waiting.line.cost;
@@ -181,7 +181,7 @@ export class Agenda implements WaitingOwner, Pacer {
     return deadline > now ? deadline : now + this.leadAt(now);
   }
 
-  #refusal(state: State, now: number, demand: Demand, attempts: number, ahead: number): Outcome {
+  #refusal(state: State, now: number, demand: Demand, attempts: number, ahead: number): Refused {
     return { ...refusalOf(this.#context.rules, state, now, demand, ahead), kind: "refused", attempts };
   }
 

@@ -6,8 +6,9 @@ import { earliestStart, takeAll } from "./decide.ts";
 import { type Identity, type Knowledge, Ledger } from "./ledger.ts";
 import { Loop, type LoopOwner } from "./loop.ts";
 import type { Meter } from "./metrics.ts";
-import type { Caller, Outcome } from "./outcome.ts";
+import type { Caller, Outcome, Refused } from "./outcome.ts";
 import type { Demand } from "./rules/rule.ts";
+import { type Standing, stands } from "./standing.ts";
 import { freshState, type State, withRecentEpoch } from "./state.ts";
 import { Waiter } from "./waiter.ts";
 
@@ -35,6 +36,7 @@ export class Cell implements AgendaOwner, LoopOwner {
   #alarm: Alarm | undefined;
   /** For the leases of the permits that are held, which end with the program anyway. */
   #leaseAlarm: Alarm | undefined;
+  #refused: Standing | undefined;
 
   /** The cell of what the store calls `key`. `knowledge`: of the cell that it takes the place of. */
   constructor(context: CellContext, owner: CellOwner, key: string, knowledge?: Knowledge) {
@@ -79,11 +81,6 @@ export class Cell implements AgendaOwner, LoopOwner {
   /** What stood in the store when it was last written or read. */
   get known(): State | undefined {
     return this.#ledger.known;
-  }
-
-  /** Whether this is what is known still. */
-  knows(state: State): boolean {
-    return this.#ledger.knows(state);
   }
 
   /** What those cost together who wait for a decision here. */
@@ -154,7 +151,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     // Of what is in stock nobody knows but this process, which may give it back for the request.
     const isCertain = prefetch?.isEmpty ?? true;
     const refused = isCertain ? agenda.refusalNow(demand, now, deadline, cause !== undefined) : undefined;
-    if (refused) return refused;
+    if (refused) return this.#remembered(refused, cost, now);
     // Somebody may wait for a permit that has been released, or have left something in stock: who cannot wait makes all look.
     if (deadline <= now) agenda.hurry();
     if (cause) return { kind: "failed", cause, attempts: 0 };
@@ -162,6 +159,22 @@ export class Cell implements AgendaOwner, LoopOwner {
     let outcome: Outcome | undefined;
     agenda.join(new Waiter<Outcome>(demand, now, deadline, Infinity, (ended) => outcome = ended), now);
     this.proceed(now);
+    return outcome;
+  }
+
+  /** How a request that does not want to wait is refused, if it is as the last one was and nothing has changed since. */
+  refusedAgain(cost: number, now: number): Refused | undefined {
+    const last = this.#refused;
+    if (last?.cost !== cost || last.ahead !== this.waitingCost || !this.#ledger.knows(last.outcome.state)) {
+      return undefined;
+    }
+    return stands(last, now, this.leadAt(now)) ? last.outcome : undefined;
+  }
+
+  #remembered(outcome: Refused, cost: number, decidedAt: number): Refused {
+    const { concurrency, prefetch } = this.#context;
+    // A permit may come back at any moment, and so may what is in stock.
+    if (concurrency < 0 && prefetch === 0) this.#refused = { outcome, cost, ahead: this.waitingCost, decidedAt };
     return outcome;
   }
 

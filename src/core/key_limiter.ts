@@ -42,10 +42,9 @@ import type { LimiterConfig } from "./limiter_config.ts";
 import { peek, stateNow } from "./look.ts";
 import { Meter, type RateLimiterMetrics } from "./metrics.ts";
 import { failure, noteAnswer, noteFailure } from "./outage.ts";
-import type { Outcome } from "./outcome.ts";
+import type { Outcome, Refused } from "./outcome.ts";
 import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquireOptions } from "./result.ts";
 import { closedError, localLimiter, move, mustBeOpen, readClock, type Shared, type Wish } from "./shared.ts";
-import { type Standing, standingOf, stands } from "./standing.ts";
 import { freshState, type State } from "./state.ts";
 
 const CLOSED = "the limiter was closed, and has given it back.";
@@ -82,10 +81,8 @@ export interface KeyRing {
 
 /** What callers get, or are told instead of an answer: that is thrown. */
 interface Form<T> {
-  /** For one that is refused as the last one was. */
-  again(limiter: KeyLimiter, life: Life, cell: Cell, wish: Wish, now: number): T | undefined;
-  /** For a request that the store's state decided. `cell`: the one that did so at once. */
-  of(limiter: KeyLimiter, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number, cell?: Cell): T;
+  /** For a request that the store's state decided. */
+  of(limiter: KeyLimiter, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T;
   /** For one that has taken something at once. `state`: what is left. */
   taken(limiter: KeyLimiter, state: State, now: number): T;
   /** For one that was decided in place of a store that failed. */
@@ -97,7 +94,6 @@ interface Form<T> {
  */
 export class KeyLimiter implements ClosableLimiter, LifeOwner {
   static readonly #PERMIT: Form<Permit> = {
-    again: () => undefined,
     taken: ({ id }) => permitOf(id, NO_LEASE, 0, false),
     of: (limiter, life, outcome, waitedMs, wish, now) => limiter.#permit(life, outcome, waitedMs, wish, now),
     instead(result, { life: { shared: { rules } }, outcome: { attempts }, timeoutMs, waitedMs }) {
@@ -106,10 +102,8 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     },
   };
   static readonly #RESULT: Form<RateLimitResult> = {
-    again: (limiter, life, cell, wish, now) => limiter.#refusedAgain(life, cell, wish, now),
     taken: (limiter, state, now) => limiter.#takenResult(state, now),
-    of: (limiter, life, outcome, waitedMs, wish, now, cell) =>
-      limiter.#countedResult(life, outcome, waitedMs, wish, now, cell),
+    of: (limiter, life, outcome, waitedMs, _wish, now) => limiter.#countedResult(life, outcome, waitedMs, now),
     instead: (result) => result,
   };
   /** Of a keyed limiter. */
@@ -126,7 +120,8 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   #life: Life;
   /** How many calls are still to be counted. */
   #uncounted = 0;
-  #refused: Standing | undefined;
+  /** The last refusal, and what was said of it: it may be the next one, too. */
+  #refused: { readonly outcome: Refused; readonly result: RefusedResult } | undefined;
 
   /**
    * `keys`: of the limiter itself. `name` is the key that another one is for, `onRest` hears when it is not in use any more,
@@ -197,16 +192,15 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const life = limiter.#life;
     const now = life.clock.now();
     const cell = life.cellNow();
-    const again = cell && limiter.#refused && limiter.#refusedAgain(life, cell, wish, now);
-    if (again) return again;
-    const left = cell?.takeNow(wish.cost, now);
+    const again = cell?.refusedAgain(wish.cost, now);
+    const left = again ? undefined : cell?.takeNow(wish.cost, now);
     if (left) {
       limiter.#noteGrant(life, now, 0, false);
       return limiter.#takenResult(left, now);
     }
-    const outcome = cell?.answerNow(wish.cost, now, now);
+    const outcome = again ?? cell?.answerNow(wish.cost, now, now);
     if (!isDecided(outcome)) throw new NotSynchronousError(limiter.id);
-    return limiter.#formed(KeyLimiter.#RESULT, life, outcome, 0, wish, now, cell);
+    return limiter.#formed(KeyLimiter.#RESULT, life, outcome, 0, wish, now);
   }
 
   async tryTake(options: CallOptions = NO_OPTIONS): Promise<Tentative> {
@@ -326,13 +320,12 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
 
   /** The permit of a request that was decided, or what its caller is told instead. */
   #permit(life: Life, outcome: Decided, waitedMs: number, { timeoutMs }: Wish, now: number): Permit {
-    const { rules } = this.#shared;
     const { id } = this;
     if (outcome.kind === "granted") {
       this.#noteGrant(life, outcome.servedAt, waitedMs, false);
       return permitOf(id, life.lease(outcome.grant), waitedMs, false);
     }
-    const refused = refusedResult(id, rules, outcome.state, now, outcome);
+    const refused = this.#refusal(outcome, now);
     this.#note(life, refused);
     const { attempts, rule } = outcome;
     throw timedOut(refused, { attempts, timeoutMs, waitedMs, lacksPermit: rule.kind === "concurrency" });
@@ -340,12 +333,10 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
 
   /** The result of a request that was decided. */
   #result(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
-    const { rules } = this.#shared;
-    const { id } = this;
-    if (outcome.kind === "refused") return refusedResult(id, rules, outcome.state, now, outcome);
+    if (outcome.kind === "refused") return this.#refusal(outcome, now);
     const { grant } = outcome;
-    const permit = permitOf(id, life.lease(grant), waitedMs, false);
-    return grantedResult(rules, { epoch: grant.epoch, parts: grant.after }, now, permit);
+    const permit = permitOf(this.id, life.lease(grant), waitedMs, false);
+    return grantedResult(this.#shared.rules, { epoch: grant.epoch, parts: grant.after }, now, permit);
   }
 
   /** The result of a request that has taken something at once. `state`: what is left. */
@@ -353,32 +344,20 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     return grantedResult(this.#shared.rules, state, now, permitOf(this.id, NO_LEASE, 0, false));
   }
 
-  /** The result of a request that was decided, once it is counted. `cell`: the one that did so at once. */
-  #countedResult(
-    life: Life,
-    outcome: Decided,
-    waitedMs: number,
-    { cost }: Wish,
-    now: number,
-    cell: Cell | undefined,
-  ): RateLimitResult {
-    const result = this.#result(life, outcome, waitedMs, now);
-    if (outcome.kind === "granted") this.#noteGrant(life, outcome.servedAt, waitedMs, false);
-    else this.#note(life, result);
-    const { concurrency, prefetch } = this.#shared.cells;
-    // A permit may come back at any moment, and so may what is in stock.
-    if (cell && outcome.kind === "refused" && !result.allowed && concurrency < 0 && prefetch === 0) {
-      this.#refused = standingOf(cell, outcome, result, cost, now);
+  /** The result of a request that was decided, once it is counted. */
+  #countedResult(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
+    if (outcome.kind === "refused") {
+      if (this.#refused?.outcome !== outcome) this.#refused = { outcome, result: this.#refusal(outcome, now) };
+      this.#note(life, this.#refused.result);
+      return this.#refused.result;
     }
+    const result = this.#result(life, outcome, waitedMs, now);
+    this.#noteGrant(life, outcome.servedAt, waitedMs, false);
     return result;
   }
 
-  /** The refusal of a moment ago, if it is the answer to this as well: it is counted. */
-  #refusedAgain(life: Life, cell: Cell, { cost, timeoutMs }: Wish, now: number): RefusedResult | undefined {
-    const last = this.#refused;
-    if (!last || timeoutMs > 0 || !stands(last, cell, cost, now)) return undefined;
-    this.#note(life, last.result);
-    return last.result;
+  #refusal(outcome: Refused, now: number): RefusedResult {
+    return refusedResult(this.id, this.#shared.rules, outcome.state, now, outcome);
   }
 
   /** What there is before anything has happened. A key counts for the life of the whole limiter too. */
@@ -438,16 +417,15 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const now = life.clock.now();
     const cell = isAnswered || options[TOGETHER] ? undefined : life.cellNow();
     if (!cell) return this.#askLater(options, wish, 0, form);
-    const again = this.#refused && form.again(this, life, cell, wish, now);
-    if (again) return Promise.resolve(again);
-    const left = cell.takeNow(cost, now);
+    const again = timeoutMs === 0 ? cell.refusedAgain(cost, now) : undefined;
+    const left = again ? undefined : cell.takeNow(cost, now);
     if (left) {
       noteAnswer(this.#shared);
       this.#noteGrant(life, now, 0, false);
       return Promise.resolve(form.taken(this, left, now));
     }
-    const outcome = cell.answerNow(cost, now, now + timeoutMs);
-    if (isDecided(outcome)) return Promise.resolve(this.#formed(form, life, outcome, 0, wish, now, cell));
+    const outcome = again ?? cell.answerNow(cost, now, now + timeoutMs);
+    if (isDecided(outcome)) return Promise.resolve(this.#formed(form, life, outcome, 0, wish, now));
     if (outcome) return this.#askOn(outcome, life, options, wish, 0, form);
     return this.#wait(life, cell, options, wish, now, form);
   }
@@ -475,18 +453,10 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     });
   }
 
-  #formed<T>(
-    form: Form<T>,
-    life: Life,
-    outcome: Decided,
-    waitedMs: number,
-    wish: Wish,
-    now: number,
-    cell?: Cell,
-  ): T {
+  #formed<T>(form: Form<T>, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T {
     // A refusal may come from what was known before the store failed, and a slot from what was taken before.
     if (outcome.kind === "granted" && outcome.attempts > 0) noteAnswer(this.#shared);
-    return form.of(this, life, outcome, waitedMs, wish, now, cell);
+    return form.of(this, life, outcome, waitedMs, wish, now);
   }
 
   /** Where the store did not decide. */

@@ -10,5 +10,8 @@ export type Outcome =
   /** Nothing is decided here any more: ask the cell that has taken this one's place. */
   | { readonly kind: "abandoned"; readonly attempts: number };
 
+/** That it was refused. */
+export type Refused = Extract<Outcome, { readonly kind: "refused" }>;
+
 /** A request to a cell, and who hears how it ended. */
 export type Caller = Waiter<Outcome>;
