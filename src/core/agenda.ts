@@ -7,7 +7,7 @@ import { createHoldings, type Holdings } from "./holdings.ts";
 import type { Identity, Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
 import type { Caller, Refused } from "./outcome.ts";
-import { leadOf, missOf, stepOf, whenToLook, whenToLookAgain, whenToReserve } from "./pacing.ts";
+import { leadOf, missOf, reservableMs, stepOf, whenToLook, whenToLookAgain, whenToReserve } from "./pacing.ts";
 import { type Pacer, type Plan, planFor, planOf } from "./plan.ts";
 import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
 import type { Demand } from "./rules/rule.ts";
@@ -67,6 +67,8 @@ export class Agenda implements WaitingOwner, Pacer {
   readonly #owner: AgendaOwner;
   readonly #identity: Identity;
   readonly #ledger: Ledger;
+  /** How far ahead moments are granted, in milliseconds. */
+  readonly #reserveAheadMs: number;
   #undo = NOTHING_UNDONE;
   /** Who has to wait before anybody behind it is decided, as it was last decided. */
   #held: Caller | undefined;
@@ -86,11 +88,12 @@ export class Agenda implements WaitingOwner, Pacer {
   constructor(context: CellContext, owner: AgendaOwner, identity: Identity, ledger: Ledger) {
     const { rules, concurrency: index, leaseMs, clockErrorMs, timingMarginMs, toleranceMs } = context;
     this.#context = context;
+    this.#reserveAheadMs = reservableMs(context.reserveAheadMs, rules, context.store.retentionMs);
     this.#owner = owner;
     this.#identity = identity;
     this.#ledger = ledger;
     this.waiting = new Waiting(this, toleranceMs);
-    if (context.prefetch > 0) this.prefetch = createPrefetch(rules, context.prefetch, context.reserveAheadMs);
+    if (context.prefetch > 0) this.prefetch = createPrefetch(rules, context.prefetch, this.#reserveAheadMs);
     if (index < 0) return;
     this.holdings = createHoldings({
       index,
@@ -258,7 +261,7 @@ export class Agenda implements WaitingOwner, Pacer {
 
   /** Everything that is to be decided here, at most so many requests of it. */
   work(now: number, most = Infinity): Work<Caller> {
-    const { leaseMs, reserveAheadMs, limitsRate, lateness, toleranceMs } = this.#context;
+    const { leaseMs, limitsRate, lateness, toleranceMs } = this.#context;
     const { prefetch, holdings } = this;
     const identity = this.#identity;
     holdings?.check(this.#ledger.known, now + this.#behindMs);
@@ -280,14 +283,13 @@ export class Agenda implements WaitingOwner, Pacer {
       slack: limitsRate ? 0 : missOf(lateness, toleranceMs),
       // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere; and who writes
       // for another reason, before its turn to reserve, takes nothing that it would not have taken then.
-      restraint: this.#resumeAt === -Infinity ? stepOf(reserveAheadMs) : this.#earlyMs(now),
+      restraint: this.#resumeAt === -Infinity ? stepOf(this.#reserveAheadMs) : this.#earlyMs(now),
     };
   }
 
   /** How much too early it is to reserve for who waits for its time, in milliseconds. */
   #earlyMs(now: number): number {
-    const { reserveAheadMs } = this.#context;
-    return this.#awaitsTime ? Math.min(Math.max(0, this.#resumeAt - now), reserveAheadMs) : 0;
+    return this.#awaitsTime ? Math.min(Math.max(0, this.#resumeAt - now), this.#reserveAheadMs) : 0;
   }
 
   /** What another process is to decide, which knows nothing of what was taken back here. */
@@ -308,7 +310,7 @@ export class Agenda implements WaitingOwner, Pacer {
     const { count, keepMs } = prefetch.wish(now);
     const room = Math.min(count, most - waiting.length);
     if (this.ended || room <= 0) return waiting;
-    const { reserveAheadMs } = this.#context;
+    const reserveAheadMs = this.#reserveAheadMs;
     // As far as everybody reserves who comes anew.
     const latest = now + reserveAheadMs - stepOf(reserveAheadMs);
     const demand: Demand = { cost: 1, owner: this.#identity.id, permit: 0 };
@@ -321,12 +323,12 @@ export class Agenda implements WaitingOwner, Pacer {
    * nobody: that is for {@link Agenda.commit}. `isFresh`: what is known cannot have changed since.
    */
   plan(isFresh: boolean): Plan {
-    const { rules, reserveAheadMs, store: { clock } } = this.#context;
+    const { rules, store: { clock } } = this.#context;
     const now = clock.now();
     const own = this.work(now);
     const base = withRecentEpoch(rules, this.#ledger.base(now), now);
     const visit = this.turns?.guests(now, base.writers) ?? NO_VISIT;
-    const terms = { now, horizon: now + reserveAheadMs, isFresh };
+    const terms = { now, horizon: now + this.#reserveAheadMs, isFresh };
     const insight = own.undos.length > 0 ? this.#insight : undefined;
     return planFor(rules, base, own, visit, terms, insight, this);
   }
@@ -351,13 +353,13 @@ export class Agenda implements WaitingOwner, Pacer {
   ): number {
     const head = requests[dealtWith];
     if (!head || head.isAhead || waitsFor === "doubt") return -Infinity;
-    const { rules, random, reserveAheadMs, store: { clock } } = this.#context;
+    const { rules, random, store: { clock } } = this.#context;
     const now = clock.now();
     if (waitsFor === "time") {
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
       head.hold(waitsUntil);
       const { passedOver } = head;
-      const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now));
+      const reachMs = reachOf(rules, this.#reserveAheadMs, this.leadAt(now));
       const resumeAt = whenToReserve({ until: waitsUntil, reachMs, passedOver, hadItsTurn, random: random() });
       return Math.min(resumeAt, whenToLookAgain(now, head.since, random()));
     }
@@ -401,8 +403,7 @@ export class Agenda implements WaitingOwner, Pacer {
 
   /** Tells everybody what was written. */
   commit(plan: Plan): void {
-    const { store: { clock }, reserveAheadMs } = this.#context;
-    const now = clock.now();
+    const now = this.#context.store.clock.now();
     const { waiting, holdings, prefetch } = this;
     if (plan.batch.waitsFor !== undefined || plan.batch.refused.length > 0) this.#fullAt = now;
     const undone = plan.undone > 0 ? this.#undo.splice(0, plan.undone) : NOTHING_UNDONE;
@@ -418,7 +419,7 @@ export class Agenda implements WaitingOwner, Pacer {
     let stocked = 0;
     for (const { request: waiter, grant } of plan.batch.granted) {
       if (waiter.isAhead && !this.ended) {
-        prefetch?.add(grant, plan.decidedAt + reserveAheadMs);
+        prefetch?.add(grant, plan.decidedAt + this.#reserveAheadMs);
         stocked++;
       } else if (waiter.failed) holdings?.doubt(now, now);
       else if (waiter.settled) this.drop(grant);

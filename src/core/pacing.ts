@@ -60,6 +60,11 @@ export function whenToReserve({ until, reachMs, passedOver, hadItsTurn, random }
   return Math.min(until, until - reachMs + stepOf(reachMs) * (jitter + (hadItsTurn ? 1 : 0)));
 }
 
+/** How far ahead moments are granted at the most, in milliseconds, so that the store does not forget them while they count. */
+export function reservableMs(reserveAheadMs: number, rules: readonly Rule[], retentionMs = Infinity): number {
+  return Math.max(0, Math.min(reserveAheadMs, ...rules.map(({ horizonMs }) => retentionMs - horizonMs)));
+}
+
 /** When to look again for one that waits for a permit since `since`. */
 export function whenToLook(now: number, since: number, random: number): number {
   return nextLook(now, since, FIRST_LOOK_MS, LOOK_AGAIN_MS, random);

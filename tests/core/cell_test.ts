@@ -552,3 +552,19 @@ test("a permit has a number of its own, whoever comes too late for a slot [CON-1
   })));
   assertEquals(most, 5);
 });
+
+test("a waiting caller's slot is written only when the store remembers it for as long as it counts [SW-2]", async () => {
+  for (
+    const { retentionMs, isAhead } of [{ retentionMs: 15_000, isAhead: true }, { retentionMs: 10_000, isAhead: false }]
+  ) {
+    const { clock, start, run } = createSimulation();
+    const options = { algorithm: "sliding_window", limit: 1, windowMs: 10_000, reserveAheadMs: 5_000 } as const;
+    const { limiter, link } = start(options, { latencyMs: 1, store: { retentionMs } });
+    await run(limiter.acquire());
+    const next = limiter.acquire();
+    await clock.advance(9_900);
+    assertEquals(link.sent.compareAndSet, isAhead ? 2 : 1);
+    await run(next);
+    assertEquals(link.sent.compareAndSet, 2);
+  }
+});

@@ -1,7 +1,16 @@
 import { assertAlmostEquals, assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { leadOf, missOf, pauseAfter, spareOf, stepOf, whenToLook, whenToReserve } from "../../src/core/pacing.ts";
+import {
+  leadOf,
+  missOf,
+  pauseAfter,
+  reservableMs,
+  spareOf,
+  stepOf,
+  whenToLook,
+  whenToReserve,
+} from "../../src/core/pacing.ts";
 import { concurrencyRule } from "../../src/core/rules/concurrency.ts";
 import { rateRule } from "../../src/core/rules/rate.ts";
 import type { Rule } from "../../src/core/rules/rule.ts";
@@ -21,6 +30,17 @@ test("who waits for its time is decided before it comes, and the sooner the more
     assertEquals(whenToReserve({ ...held, random, hadItsTurn: true }) - at, stepOf(1_000));
   }));
   assertEquals(whenToReserve({ ...held, reachMs: 0, random: 1 }), 10_000);
+});
+
+const RATE = rateRule({ ratePerSecond: 10, burst: 20, timingMarginMs: 10 }); // 2 seconds
+const WINDOW = windowRule({ limit: 5, windowMs: 60_000, reserveAheadMs: 1_000, timingMarginMs: 10 });
+
+test("no moment is granted that the store would forget while it counts", () => {
+  assertEquals(reservableMs(1_000, [RATE, WINDOW], undefined), 1_000);
+  assertEquals(reservableMs(1_000, [RATE, WINDOW], 86_400_000), 1_000);
+  assertEquals(reservableMs(1_000, [RATE, WINDOW], 60_400), 400);
+  assertEquals(reservableMs(1_000, [RATE, WINDOW], 60_000), 0);
+  assertEquals(reservableMs(1_000, [RATE, WINDOW], 0), 0);
 });
 
 test("who waits for a permit looks again after about as long as it has waited, but not more rarely than every second", () => {
