@@ -183,7 +183,7 @@ export interface CommonLimiterOptions<Store extends string = string> {
   readonly backendTimeoutMs?: number | undefined;
   /**
    * How far into the future the waiting callers of one process reserve slots, in milliseconds. A crash wastes at most
-   * that much capacity. Slots are reserved only as far ahead as the store
+   * that much capacity, and what one caller asked for who was passed over. Slots are reserved only as far ahead as the store
    * remembers them for as long as they count.
    *
    * @default {1_000}

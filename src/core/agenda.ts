@@ -1,4 +1,4 @@
-import { type Batch, type Grant, type Insight, reachOf, refusalOf, type Undo } from "./batch.ts";
+import { type Batch, comingMs, type Grant, type Insight, reachOf, refusalOf, type Undo } from "./batch.ts";
 import type { CellContext } from "./cell_context.ts";
 import { earliestStart, earliestStartBehind, obstacle, type Parts } from "./decide.ts";
 import { MOST_REQUESTS, type Verdict } from "./hand_over.ts";
@@ -7,7 +7,16 @@ import { createHoldings, type Holdings } from "./holdings.ts";
 import type { Identity, Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
 import type { Caller, Refused } from "./outcome.ts";
-import { leadOf, missOf, reservableMs, stepOf, whenToLook, whenToLookAgain, whenToReserve } from "./pacing.ts";
+import {
+  isOverdue,
+  leadOf,
+  missOf,
+  reservableMs,
+  stepOf,
+  whenToLook,
+  whenToLookAgain,
+  whenToReserve,
+} from "./pacing.ts";
 import { type Pacer, type Plan, planFor, planOf } from "./plan.ts";
 import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
 import type { Demand } from "./rules/rule.ts";
@@ -278,6 +287,7 @@ export class Agenda implements WaitingOwner, Pacer {
       since: first?.since ?? now,
       marks: first !== undefined && this.#isOvertaken(first, now),
       isMarked: holdings?.isMarked ?? false,
+      isOverdue: first !== undefined && this.#isOverdue(first),
       lead: this.leadAt(now),
       // A rate would lose what counts for later.
       slack: limitsRate ? 0 : missOf(lateness, toleranceMs),
@@ -358,8 +368,9 @@ export class Agenda implements WaitingOwner, Pacer {
     if (waitsFor === "time") {
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
       head.hold(waitsUntil);
-      const { passedOver } = head;
-      const reachMs = reachOf(rules, this.#reserveAheadMs, this.leadAt(now));
+      const { passedOver, demand } = head;
+      const reachMs = reachOf(rules, this.#reserveAheadMs, this.leadAt(now)) +
+        (this.#isOverdue(head) ? comingMs(rules, demand) : 0);
       const resumeAt = whenToReserve({ until: waitsUntil, reachMs, passedOver, hadItsTurn, random: random() });
       return Math.min(resumeAt, whenToLookAgain(now, head.since, random()));
     }
@@ -367,6 +378,11 @@ export class Agenda implements WaitingOwner, Pacer {
     this.listen();
     const { retryAt } = obstacle(rules, state.parts, now - state.epoch, head.demand);
     return Math.min(retryAt + state.epoch, whenToLook(now, head.since, random()));
+  }
+
+  #isOverdue({ passedOver }: Caller): boolean {
+    const { rules, store: { retentionMs } } = this.#context;
+    return isOverdue(passedOver, rules, this.#reserveAheadMs, retentionMs);
   }
 
   /** By how much a grant counts for later than it is decided. */

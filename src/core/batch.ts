@@ -58,6 +58,8 @@ export interface BatchOptions<R extends Request> {
   readonly horizon: number;
   /** Whether the state cannot have changed since it was known. */
   readonly isFresh: boolean;
+  /** Whether the first one may be granted a moment that is as much farther away as what it asks for takes to come. */
+  readonly isOverdue: boolean;
   /** In order of arrival. */
   readonly requests: readonly R[];
   /** A number for a permit, never the same one twice. */
@@ -84,7 +86,7 @@ export interface Batch<R extends Request> extends Undone {
  * by its deadline, or a permit without waiting for it, is refused.
  */
 export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<R> {
-  const { rules, state, mixes, now, lead, slack, horizon, isFresh, requests, nextPermit } = options;
+  const { rules, state, mixes, now, lead, slack, horizon, isFresh, isOverdue, requests, nextPermit } = options;
   const { epoch } = state;
   const time = now - epoch;
   const limitsConcurrency = rules.some((rule) => rule.kind === "concurrency");
@@ -109,7 +111,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
       const refusal = refusalOf(rules, { ...state, parts }, now, request.demand);
       if (refused.length === 0) refused = [{ request, refusal }];
       else refused.push({ request, refusal });
-    } else if (from > horizon) {
+    } else if (from > (isOverdue && dealtWith === 0 ? horizon + comingMs(rules, request.demand) : horizon)) {
       waitsFor = permitsAreTaken ? "permit" : "time";
       waitsUntil = from;
       break;
@@ -140,6 +142,11 @@ const TWO_ANSWERS = 2.25;
 export function reachOf(rules: readonly Rule[], reserveAheadMs: number, leadMs: number): number {
   const limitsWindow = rules.some(({ kind }) => kind === "window");
   return Math.max(reserveAheadMs, limitsWindow ? leadMs : TWO_ANSWERS * leadMs);
+}
+
+/** How long it takes at the most until as much as this has come that was used before, in milliseconds. */
+export function comingMs(rules: readonly Rule[], { cost }: Demand): number {
+  return Math.max(...rules.map(({ horizonMs, maximumCost }) => horizonMs * cost / maximumCost));
 }
 
 /** A refusal of the request in this state, behind others of `ahead` cost in all. */

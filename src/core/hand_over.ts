@@ -120,11 +120,11 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
 
   return {
     encodeWork({ key, number, until, isYourTurn, work }) {
-      const { owner, leaseMs, undos, held, requests, firstPermit, since, marks, isMarked, lead, slack, restraint } =
-        work;
+      const { owner, leaseMs, undos, held, requests, firstPermit, since, marks, isMarked, isOverdue, lead } = work;
+      const { slack, restraint } = work;
       return encode([
         ...[codec.fingerprint, key, owner, number, until, isYourTurn, leaseMs, firstPermit, since, marks, isMarked],
-        ...[lead, slack, restraint, held ?? null],
+        ...[isOverdue, lead, slack, restraint, held ?? null],
         undos.map(({ grant: { at, epoch, demand, before, after }, unused }) => [
           ...[at, epoch, demand.cost, demand.permit, unused ? 1 : 0],
           ...[numbersOf(before), numbersOf(after)],
@@ -138,13 +138,10 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       const [, words, key, owner, number, until, isYourTurn, leaseMs, firstPermit, since, marks, ...others] = message;
       if (typeof words !== "string" || typeof key !== "string" || typeof owner !== "string") return undefined;
       if (words !== codec.fingerprint) return { key };
-      const [isMarked, lead, slack, restraint, held, undos, requests] = others;
-      if (!isNumber(until) || !isNumber(leaseMs) || !isNumber(since)) return undefined;
-      if (!isNumber(lead) || !isNumber(slack) || !isNumber(restraint)) return undefined;
-      if (!isWhole(number) || !isWhole(firstPermit) || !(leaseMs > 0) || leaseMs > LONGEST_LEASE_MS) return undefined;
-      if (!(lead >= 0) || lead > LONGEST_LEAD_MS || !(slack >= 0) || slack > LONGEST_LEAD_MS || !(restraint >= 0)) {
-        return undefined;
-      }
+      const [isMarked, isOverdue, lead, slack, restraint, held, undos, requests] = others;
+      if (!isNumber(until) || !isNumber(since) || !isWhole(number) || !isWhole(firstPermit)) return undefined;
+      if (!isLead(lead) || !isLead(slack) || !isNumber(restraint) || restraint < 0) return undefined;
+      if (!isNumber(leaseMs) || leaseMs <= 0 || leaseMs > LONGEST_LEASE_MS) return undefined;
       if (held !== null && !(Array.isArray(held) && areWhole(held))) return undefined;
       const decodedUndos = undosOf(undos, owner);
       const decodedRequests = requestsOf(requests, owner, mostCost);
@@ -159,6 +156,7 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
         since,
         marks: marks === true,
         isMarked: isMarked === true,
+        isOverdue: isOverdue === true,
         lead,
         slack,
         restraint,
@@ -204,6 +202,10 @@ function isNumbers(values: readonly unknown[]): values is readonly number[] {
   return values.every(isNumber);
 }
 
+function isLead(value: unknown): value is number {
+  return isNumber(value) && value >= 0 && value <= LONGEST_LEAD_MS;
+}
+
 /** Whether they can be numbers of permits, of operations, or of things, and something be added to them. */
 function areWhole(values: readonly unknown[]): values is readonly number[] {
   return values.every(isWhole);
@@ -235,7 +237,7 @@ function requestsOf(json: unknown, owner: string, mostCost: number): Work["reque
     const [count, cost, until, keepMs] = run as readonly unknown[]; // an array of anything is what it is
     if (!areWhole([count]) || typeof cost !== "number" || !(cost > 0) || cost > mostCost) return undefined;
     if (until !== null && !Number.isFinite(until)) return undefined;
-    if (typeof keepMs !== "number" || !(keepMs >= 0 && keepMs <= LONGEST_LEAD_MS)) return undefined;
+    if (!isLead(keepMs)) return undefined;
     const deadline = until === null ? Infinity : Number(until);
     const request = {
       demand: { cost, owner, permit: 0 },

@@ -7,6 +7,8 @@ import type { Trips } from "./trips.ts";
 const STEPS_PER_RESERVE = 32;
 /** After so many turns that went to others a waiter comes twice as soon. */
 const TURNS_TO_HURRY = 4;
+/** After so many it is overdue. */
+const TURNS_TO_BE_OVERDUE = 4;
 /** Who was passed over by nobody leaves so many steps to the others. */
 const STEPS_TO_OTHERS = 8;
 /**
@@ -63,6 +65,22 @@ export function whenToReserve({ until, reachMs, passedOver, hadItsTurn, random }
 /** How far ahead moments are granted at the most, in milliseconds, so that the store does not forget them while they count. */
 export function reservableMs(reserveAheadMs: number, rules: readonly Rule[], retentionMs = Infinity): number {
   return Math.max(0, Math.min(reserveAheadMs, ...rules.map(({ horizonMs }) => retentionMs - horizonMs)));
+}
+
+/**
+ * Whether somebody who was passed over so often may take a slot that is farther away than others reserve: who wants much
+ * would else wait for ever beside those who want little, and take it before there is enough. Only where all limits are
+ * rates, as a permit would be held until then, and everybody waits behind a slot of a window; and where the store remembers
+ * that for long enough.
+ */
+export function isOverdue(
+  passedOver: number,
+  rules: readonly Rule[],
+  reserveAheadMs: number,
+  retentionMs = Infinity,
+): boolean {
+  return passedOver >= TURNS_TO_BE_OVERDUE &&
+    rules.every(({ kind, horizonMs }) => kind === "rate" && reserveAheadMs + 2 * horizonMs <= retentionMs);
 }
 
 /** When to look again for one that waits for a permit since `since`. */

@@ -25,6 +25,8 @@ export interface Work<R extends Request = Request> {
   readonly marks: boolean;
   /** Whether others have heard that it waits: it keeps its place until everybody has been served. */
   readonly isMarked: boolean;
+  /** Whether the first one was passed over so often that its slot may be as much farther away as what it costs takes to come. */
+  readonly isOverdue: boolean;
   /** By how much a grant counts for later than it is decided, in milliseconds. */
   readonly lead: number;
   /** By how much a grant for a moment to come counts for later than it may start, in milliseconds. */
@@ -57,7 +59,7 @@ export function decideWork<R extends Request>(
   { now, horizon, isFresh }: Terms,
   insight?: Insight,
 ): Batch<R> {
-  const { owner, leaseMs, undos, held, requests, since, marks, isMarked, lead, slack, restraint } = work;
+  const { owner, leaseMs, undos, held, requests, since, marks, isMarked, isOverdue, lead, slack, restraint } = work;
   const time = now - state.epoch;
   let permit = work.firstPermit;
   const { parts: undone, mixes } = withoutUndone(rules, state, undos, insight);
@@ -71,6 +73,7 @@ export function decideWork<R extends Request>(
     slack,
     horizon: now + reachOf(rules, horizon - now, lead) - restraint,
     isFresh,
+    isOverdue,
     requests,
     nextPermit: () => permit++,
   });

@@ -34,14 +34,16 @@ const common = { store: "nats", onFailure: "closed", reserveAheadMs: RESERVE_AHE
 const permits = { maxConcurrent: MAX_CONCURRENT, leaseMs: LEASE_MS };
 const reserveAheadMs = RESERVE_AHEAD_MS;
 const { ratePerSecond, burst } = RATE;
+const RATE_COST = 2;
 
 /** A limiter with every kind of limit alone, and one with all of them. */
 export const LIMITERS: Readonly<Record<string, ChaosLimiter & { readonly promised: Promised }>> = {
   rate: {
     options: { ...common, ratePerSecond, burst },
-    promised: { rates: [RATE], reserveAheadMs },
+    // Who was passed over reserves farther ahead.
+    promised: { rates: [RATE], reserveAheadMs: reserveAheadMs + 1_000 * RATE_COST / ratePerSecond },
     callers: 2,
-    mostCost: 2,
+    mostCost: RATE_COST,
     holdMs: 0,
     longHoldMs: 0,
   },

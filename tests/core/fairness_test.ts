@@ -43,6 +43,33 @@ test("a process with one caller gets its turn beside one with 100 that never sto
   assertGreater(waits.length, 5, `${waits}`);
 });
 
+for (const handsOver of [true, false]) {
+  const way = handsOver ? "handed over" : "each writes for itself";
+  for (const { burst, cost } of [{ burst: 10, cost: 10 }, { burst: 40, cost: 20 }]) {
+    test(`a large cost comes to its turn beside 20 callers who take whatever there is (${cost} of ${burst}; ${way}) [TB-9]`, async () => {
+      const { clock, start, run } = createSimulation();
+      const process = { latencyMs: 2, ...(handsOver ? {} : { store: { peers: undefined } }) };
+      const options = { ratePerSecond: 10, burst };
+      const [crowd, single] = [start(options, process), start(options, process)];
+      const begun = clock.now();
+      const until = begun + 120_000;
+      let taken = 0;
+      const waits: number[] = [];
+      const small = Array.from({ length: 20 }, async () => {
+        for (; clock.now() < until; taken++) await crowd.limiter.acquire();
+      });
+      const large = async () => {
+        for (; clock.now() < until; taken += cost) waits.push((await single.limiter.acquire({ cost })).waitedMs);
+      };
+      await run(Promise.all([...small, large()]), 240_000);
+      // What it wants takes a second or two to come, and it is passed over four times.
+      assertLess(Math.max(...waits), 12_000, `${waits}`);
+      // Nothing is wasted for it.
+      assertGreater(taken, 0.97 * (burst + 10 * (clock.now() - begun) / 1_000 - cost));
+    });
+  }
+}
+
 test("who waits for a permit first and for its time then is served, whoever waits beside it [CMB-1]", async () => {
   const { clock, start, run } = createSimulation();
   const options = { ratePerSecond: 1, maxConcurrent: 1, leaseMs: 20_000 };

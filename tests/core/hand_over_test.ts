@@ -338,6 +338,7 @@ test("work and verdicts come through the messages as they are; anything else is 
     since: finite,
     marks: fc.boolean(),
     isMarked: fc.boolean(),
+    isOverdue: fc.boolean(),
     lead: fc.double({ noNaN: true, min: 0, max: 60_000 }),
     slack: fc.double({ noNaN: true, min: 0, max: 60_000 }),
     restraint: finite,

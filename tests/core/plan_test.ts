@@ -23,7 +23,7 @@ function workOf(owner: string, count: number, since = NOW, more: Partial<Work<Ca
   );
   return {
     ...{ owner, leaseMs: 1_000, undos: [], held: undefined, requests, firstPermit: 1, since, marks: false },
-    ...{ isMarked: false, lead: 0, slack: 0, restraint: 0 },
+    ...{ isMarked: false, isOverdue: false, lead: 0, slack: 0, restraint: 0 },
     ...more,
   };
 }

@@ -14,7 +14,7 @@ const KEY = "api";
 const PATIENCE_MS = 1_000;
 
 function workOf(owner: string): Work {
-  const nothing = { undos: [], requests: [], held: undefined, marks: false, isMarked: false };
+  const nothing = { undos: [], requests: [], held: undefined, marks: false, isMarked: false, isOverdue: false };
   return { owner, leaseMs: 1_000, firstPermit: 0, since: 0, lead: 0, slack: 0, restraint: 0, ...nothing };
 }
 

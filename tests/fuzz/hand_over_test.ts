@@ -62,6 +62,7 @@ const works: fc.Arbitrary<ForeignWork> = owners.chain((owner) =>
       since: moments,
       marks: fc.boolean(),
       isMarked: fc.boolean(),
+      isOverdue: fc.boolean(),
       lead: small,
       slack: small,
       restraint: small,

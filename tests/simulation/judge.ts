@@ -90,14 +90,22 @@ function noticeMs(history: History): number {
   return clockSpreadMs(history) + Math.max(...history.scenario.hosts.map(({ timerLateMs }) => timerLateMs)) + 0.01;
 }
 
+/** How much farther ahead a call that was passed over reserves, where rates alone are limited. */
+function overdueMs({ rates, windows, maxConcurrent }: LimiterPlan, calls: readonly Call[]): number {
+  if (windows.length > 0 || maxConcurrent !== undefined) return 0;
+  const cost = Math.max(0, ...calls.map(({ plan }) => plan.cost));
+  return Math.max(...rates.map(({ ratePerSecond }) => 1_000 * cost / ratePerSecond));
+}
+
 function excesses(history: History, plan: LimiterPlan, calls: readonly Call[]): string[] {
   const found: string[] = [];
   const started = calls.filter((call) => call.startedAt !== undefined);
   const shared = started.filter(({ degraded }) => !degraded);
   const { losses, scenario } = history;
+  const reservedMs = plan.reserveAheadMs + overdueMs(plan, calls);
   const remembered = shared.filter(({ startedAt }) =>
     !losses.some(({ since, at }) =>
-      startedAt! >= since && startedAt! <= at + plan.reserveAheadMs + FORGOTTEN_MS + plan.leaseMs / 3
+      startedAt! >= since && startedAt! <= at + reservedMs + FORGOTTEN_MS + plan.leaseMs / 3
     )
   );
   found.push(...excess(history, plan, remembered, 1));

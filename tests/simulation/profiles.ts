@@ -17,6 +17,8 @@ export interface ProfilePlan {
   readonly host: (random: Random, timingMarginMs: number) => HostOptions;
   /** `patient` ones only wait, so all of the limit is to be used; a `crowd` is many of them on one key. */
   readonly callers: "mixed" | "patient" | "crowd";
+  /** How likely a caller in a crowd wants as much as the limit admits at once. */
+  readonly largeCosts: number;
   /** How likely a caller changes its mind. */
   readonly regrets: number;
   readonly limits: Choices<"rate" | "window" | "concurrency" | "all" | "some">;
@@ -84,6 +86,7 @@ const CALM: ProfilePlan = {
   cluster: healthy,
   host: anyHost,
   callers: "mixed",
+  largeCosts: 0,
   regrets: 0.2,
   limits: ["rate", "rate", "window", "concurrency", "concurrency", "all", "some"],
   leaseMs: [500, 1_000, 3_000],
@@ -107,6 +110,7 @@ export type Profile =
   | "steady"
   | "crowd"
   | "scattered"
+  | "costs"
   | "regrets"
   | "slow"
   | "lossy"
@@ -133,6 +137,8 @@ export const profiles: Readonly<Record<Profile, ProfilePlan>> = {
     backendTimeoutMs: [2_000],
     holdMs: [0, 5, 30],
   },
+  /** Some of a crowd want much, and the others do not take it from them for ever. */
+  costs: { ...STEADY, callers: "crowd", limits: ["rate"], largeCosts: 0.1, regrets: 0.1 },
   /** Slots are reserved and given back all the time. */
   regrets: { ...STEADY, regrets: 0.5, limits: ["rate", "rate", "window", "all"] },
   slow: { ...CALM, conditions: slow, troubles: ["look", "step"] },

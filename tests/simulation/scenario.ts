@@ -162,7 +162,7 @@ function calls(
   hosts: number,
   limiters: readonly LimiterPlan[],
   horizonMs: number,
-  { callers, regrets, holdMs: holds }: ProfilePlan,
+  { callers, largeCosts, regrets, holdMs: holds }: ProfilePlan,
 ): Step[] {
   const isMixed = callers === "mixed";
   const isCrowd = callers === "crowd";
@@ -178,7 +178,9 @@ function calls(
     const at = callers === "patient" && group < hosts ? random.between(0, 20) : random.between(0, horizonMs);
     const size = isCrowd ? random.integer(1, 2) : isMixed ? random.pick([1, 1, 2, 5]) : random.integer(3, 15);
     const holdMs = isCrowd ? crowdHoldMs : random.pick(holds);
-    const cost = Math.min(isMixed ? random.pick([1, 1, 1, 2, 0.5]) : 1, mostCost(limiters[limiter]!));
+    const most = mostCost(limiters[limiter]!);
+    const isLarge = largeCosts > 0 && random.chance(largeCosts);
+    const cost = isLarge ? most : Math.min(isMixed ? random.pick([1, 1, 1, 2, 0.5]) : 1, most);
     const timeoutMs = isMixed ? random.pick([0, 30, 300, 2_000, Infinity, Infinity]) : Infinity;
     const key = random.pick(keys);
     for (let i = 0; i < size; i++) {
