@@ -6,7 +6,7 @@ import type { StoreOptions } from "./config/options.ts";
 import { type CircuitBreaker, createBreaker } from "./core/breaker.ts";
 import type { Clock } from "./core/clock.ts";
 import { createLimiter } from "./core/create_limiter.ts";
-import { DEFAULTS, resolveBreaker } from "./core/defaults.ts";
+import { DEFAULTS, resolveBreaker, resolveTuning } from "./core/defaults.ts";
 import type { Identity } from "./core/ledger.ts";
 import type { ClosableLimiter, LimiterContext } from "./core/limiter.ts";
 import type { LimiterConfig } from "./core/limiter_config.ts";
@@ -58,16 +58,11 @@ export function limiterContext(
   surroundings: Surroundings,
 ): LimiterContext {
   const { logger, clock, identity } = surroundings;
-  const { retryIntervalMs, maxRetries, timingMarginMs } = natsOptions(options);
   let local: ClosableLimiter | undefined;
   const context: LimiterContext = {
     ...backend,
     localClock: clock,
-    retryIntervalMs: retryIntervalMs ?? DEFAULTS.retryIntervalMs,
-    maxRetries: maxRetries ?? DEFAULTS.maxRetries,
-    timingMarginMs: timingMarginMs ?? DEFAULTS.timingMarginMs,
-    mostKeys: DEFAULTS.mostKeys,
-    mostAtOnce: DEFAULTS.mostAtOnce,
+    ...resolveTuning(natsOptions(options)),
     logger,
     identity,
     random: Math.random,

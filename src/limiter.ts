@@ -9,7 +9,7 @@ import type {
 } from "./config/options.ts";
 import { shown } from "./core/arguments.ts";
 import { createBreaker } from "./core/breaker.ts";
-import { DEFAULTS, type LimiterSettings, resolveBreaker, resolveLimiter } from "./core/defaults.ts";
+import { type LimiterSettings, resolveBreaker, resolveLimiter, resolveTuning } from "./core/defaults.ts";
 import { ConfigValidationError } from "./core/errors.ts";
 import { createLimiter as createCoreLimiter } from "./core/create_limiter.ts";
 import type { Limiter } from "./core/limiter.ts";
@@ -135,7 +135,7 @@ export interface StandaloneLimiter extends Limiter, AsyncDisposable {
  * ```
  */
 export function createLimiter(id: string, store: LimiterStore, options: StandaloneLimiterOptions): StandaloneLimiter {
-  const checked = checkOptions(id, options);
+  const checked = checkSettings(id, options);
   if (!store?.kv || !store.clock) throw refused(id, "store", "an object with kv and clock", shown(store));
   if (!hasMethods(store.kv, "get", "compareAndSet", "delete", "keys")) {
     throw refused(id, "store.kv", "a Kv: { get, compareAndSet, delete, keys }", shown(store.kv));
@@ -147,11 +147,7 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
   const logger = checked.logger ?? consoleLogger;
   const { random } = Math;
   const limiter = createCoreLimiter(resolveLimiter(id, { ...checked, store: "kv" }), {
-    retryIntervalMs: checked.retryIntervalMs ?? DEFAULTS.retryIntervalMs,
-    maxRetries: checked.maxRetries ?? DEFAULTS.maxRetries,
-    timingMarginMs: checked.timingMarginMs ?? DEFAULTS.timingMarginMs,
-    mostKeys: DEFAULTS.mostKeys,
-    mostAtOnce: DEFAULTS.mostAtOnce,
+    ...resolveTuning(checked),
     store: {
       kv: store.kv,
       peers: store.peers,
@@ -249,7 +245,7 @@ function refused(id: string, name: string, expected: string, received: string): 
 }
 
 /** The options without those that are `undefined`. */
-function checkOptions(
+function checkSettings(
   id: string,
   options: StandaloneLimiterOptions,
 ): Omit<LimiterSettings, "store"> & StandaloneOptions {

@@ -1,4 +1,5 @@
 import type { BreakerSettings } from "./breaker.ts";
+import type { Tuning } from "./limiter.ts";
 import type { Algorithm, LimiterConfig, OnFailure, RateSpec } from "./limiter_config.ts";
 
 /** A limiter's options, checked: what is left out gets its default from {@link resolveLimiter}. */
@@ -32,6 +33,22 @@ export const DEFAULTS = {
   /** How many keys each limiter asks for at once. A store that is near has enough to do with fewer, a distant one needs more. */
   mostAtOnce: 500,
 } as const;
+
+/** Completes what the checked options of a store say about all limiters on it with the defaults. */
+export function resolveTuning(options: {
+  readonly retryIntervalMs?: number | undefined;
+  readonly maxRetries?: number | undefined;
+  readonly timingMarginMs?: number | undefined;
+}): Tuning {
+  const { retryIntervalMs, maxRetries, timingMarginMs, mostKeys, mostAtOnce } = DEFAULTS;
+  return {
+    retryIntervalMs: options.retryIntervalMs ?? retryIntervalMs,
+    maxRetries: options.maxRetries ?? maxRetries,
+    timingMarginMs: options.timingMarginMs ?? timingMarginMs,
+    mostKeys,
+    mostAtOnce,
+  };
+}
 
 /** Completes the checked options of a store's circuit breaker with the defaults. */
 export function resolveBreaker(options: {

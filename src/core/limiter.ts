@@ -93,13 +93,8 @@ export interface Limiter {
   key(key: string): Limiter;
 }
 
-/** What a limiter needs from outside. */
-export interface LimiterContext {
-  readonly store: Store;
-  /** The store's circuit breaker, which all limiters on it share. */
-  readonly breaker: CircuitBreaker;
-  /** Measures the caller's patience while the store is being opened, which may set the store's clock. */
-  readonly localClock: Clock;
+/** What all limiters on a store go by. */
+export interface Tuning {
   /** The longest pause after a lost race, in milliseconds. */
   readonly retryIntervalMs: number;
   /** After how many lost races in a row a request that has a timeout counts as one that the store failed. */
@@ -110,6 +105,15 @@ export interface LimiterContext {
   readonly mostKeys: number;
   /** How many keys are asked for at once. The others wait for their turn. */
   readonly mostAtOnce: number;
+}
+
+/** What a limiter needs from outside. */
+export interface LimiterContext extends Tuning {
+  readonly store: Store;
+  /** The store's circuit breaker, which all limiters on it share. */
+  readonly breaker: CircuitBreaker;
+  /** Measures the caller's patience while the store is being opened, which may set the store's clock. */
+  readonly localClock: Clock;
   readonly logger: Logger;
   /** A new writer's name, for every limiter. */
   readonly identity: () => Identity;

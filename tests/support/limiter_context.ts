@@ -2,7 +2,7 @@ import { memoryStore } from "../../src/adapters/memory.ts";
 import { type BreakerSettings, type CircuitBreaker, createBreaker } from "../../src/core/breaker.ts";
 import type { Clock } from "../../src/core/clock.ts";
 import { createLimiter } from "../../src/core/create_limiter.ts";
-import { DEFAULTS } from "../../src/core/defaults.ts";
+import { DEFAULTS, resolveTuning } from "../../src/core/defaults.ts";
 import type { ClosableLimiter, LimiterContext } from "../../src/core/limiter.ts";
 import type { LimiterConfig } from "../../src/core/limiter_config.ts";
 import { silentLogger } from "../../src/core/logger.ts";
@@ -39,17 +39,16 @@ export function limiterContext(config: LimiterConfig, options: ContextOptions): 
       random,
       logger,
     });
+  const tuning = resolveTuning(options);
   let cells = 0;
   let local: ClosableLimiter | undefined;
   const context: LimiterContext = {
     store,
     breaker: breakerOf(options.breaker ?? {}),
     localClock,
-    retryIntervalMs: options.retryIntervalMs ?? 50,
-    maxRetries: options.maxRetries ?? 100,
-    timingMarginMs: options.timingMarginMs ?? 10,
-    mostKeys: options.mostKeys ?? 10_000,
-    mostAtOnce: options.mostAtOnce ?? 500,
+    ...tuning,
+    mostKeys: options.mostKeys ?? tuning.mostKeys,
+    mostAtOnce: options.mostAtOnce ?? tuning.mostAtOnce,
     logger,
     identity() {
       let last = 0;
