@@ -1,33 +1,10 @@
-import {
-  grantedResult,
-  inPlace,
-  inSeconds,
-  lacksPermit,
-  permitOf,
-  type RefusedResult,
-  refusedResult,
-  timedOut,
-} from "./answers.ts";
-import {
-  checkConsume,
-  checkCost,
-  checkOptions,
-  checkSignal,
-  checkTimeout,
-  checkUntimed,
-  namesOf,
-  shown,
-} from "./arguments.ts";
+import { grantedResult, lacksPermit, permitOf, type RefusedResult, refusedResult, timedOut } from "./answers.ts";
+import { checkConsume, checkOptions, namesOf, shown } from "./arguments.ts";
+import { ask, type CallOptions, type Decided, type Ending, type Failed, type Granted, isDecided } from "./asking.ts";
 import type { Cell } from "./cell.ts";
 import type { ClockReading } from "./clock.ts";
 import { eraseKeys } from "./erase.ts";
-import {
-  ConfigValidationError,
-  ImpossibleCostError,
-  InvalidArgumentError,
-  NotSynchronousError,
-  RateLimiterAcquisitionError,
-} from "./errors.ts";
+import { ConfigValidationError, InvalidArgumentError, NotSynchronousError } from "./errors.ts";
 import { NO_LEASE } from "./lease.ts";
 import { Life, type LifeOwner, type Past } from "./life.ts";
 import {
@@ -44,32 +21,16 @@ import { Meter, type RateLimiterMetrics } from "./metrics.ts";
 import { failure, noteAnswer, noteFailure } from "./outage.ts";
 import type { Outcome, Refused } from "./outcome.ts";
 import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquireOptions } from "./result.ts";
-import { closedError, localLimiter, move, mustBeOpen, readClock, type Shared, type Wish } from "./shared.ts";
-import { freshState, type State } from "./state.ts";
+import { closedError, localLimiter, move, mustBeOpen, readClock, type Shared } from "./shared.ts";
+import { standIn } from "./stand_in.ts";
+import type { State } from "./state.ts";
+import { noteGrant, noteResult } from "./tally.ts";
+import { NO_OPTIONS, type Wish, wishOf } from "./wish.ts";
 
 const CLOSED = "the limiter was closed, and has given it back.";
 const BEGUN_ANEW = "the limiter was reset, and has begun anew.";
 const MOVED = "the limiter has gone over to another store, as virtual time has begun or ended.";
-const NO_OPTIONS: AcquireOptions = {};
 const CHECK_NAMES = namesOf<CheckOptions>({ key: true, cost: true, timeoutMs: true, signal: true, consume: true });
-/** What a `tryAcquire()` without options asks for. */
-const AT_ONCE: Wish = { cost: 1, timeoutMs: 0, signal: undefined };
-
-/** How the store's state decided a request. */
-type Decided = Extract<Outcome, { readonly kind: "granted" | "refused" }>;
-
-type Granted = Extract<Outcome, { readonly kind: "granted" }>;
-
-type Failed = Extract<Outcome, { readonly kind: "failed" }>;
-
-interface Answer<Ended = Decided | Failed> {
-  readonly life: Life;
-  readonly outcome: Ended;
-  readonly waitedMs: number;
-  readonly timeoutMs: number;
-}
-
-type CallOptions = AcquireOptions & SharedPatience;
 
 /** The limiters of a limiter's keys. */
 export interface KeyRing {
@@ -86,7 +47,7 @@ interface Form<T> {
   /** For one that has taken something at once. `state`: what is left. */
   taken(limiter: KeyLimiter, state: State, now: number): T;
   /** For one that was decided in place of a store that failed. */
-  instead(result: RateLimitResult, answer: Answer<Failed>): T;
+  instead(result: RateLimitResult, answer: Ending<Failed>): T;
 }
 
 /**
@@ -188,14 +149,14 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   tryAcquireSync(options: SyncAcquireOptions = NO_OPTIONS): RateLimitResult {
     const limiter = options === NO_OPTIONS ? this : this.#at(checkOptions(options).key);
     limiter.#mustBeOpen();
-    const wish = limiter.#wishOf(options, 0);
+    const wish = wishOf(limiter.#shared, limiter, options, 0);
     const life = limiter.#life;
     const now = life.clock.now();
     const cell = life.cellNow();
     const again = cell?.refusedAgain(wish.cost, now);
     const left = again ? undefined : cell?.takeNow(wish.cost, now);
     if (left) {
-      limiter.#noteGrant(life, now, 0, false);
+      noteGrant(life, now, 0, false);
       return limiter.#takenResult(left, now);
     }
     const outcome = again ?? cell?.answerNow(wish.cost, now, now);
@@ -229,13 +190,13 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   async #tryTakeHere(options: CallOptions): Promise<Tentative> {
-    const answer = await this.#request(options, this.#wishOf(options, 0));
+    const answer = await ask(() => this.#life, options, wishOf(this.#shared, this, options, 0));
     const { life, outcome, waitedMs } = answer;
-    if (outcome.kind === "failed") return await this.#withoutStore({ ...answer, outcome }, options);
+    if (outcome.kind === "failed") return await standIn({ ...answer, outcome }, options);
     const result = this.#result(life, outcome, waitedMs, life.clock.now());
     return {
       result,
-      keep: () => this.#note(life, result),
+      keep: () => noteResult(life, result),
       cancel: () =>
         outcome.kind === "granted" ? this.#cancelled(outcome, life, life.answerBy(options)) : Promise.resolve(result),
     };
@@ -251,7 +212,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const { consume: isConsuming, ...options } = checkOptions(given, CHECK_NAMES);
     if (checkConsume(isConsuming)) return await this.tryAcquire(options);
     const limiter = this.#at(options.key);
-    const { cost, signal } = limiter.#wishOf(options, 0);
+    const { cost, signal } = wishOf(limiter.#shared, limiter, options, 0);
     return await peek(limiter.#life, cost, options, signal);
   }
 
@@ -322,11 +283,11 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   #permit(life: Life, outcome: Decided, waitedMs: number, { timeoutMs }: Wish, now: number): Permit {
     const { id } = this;
     if (outcome.kind === "granted") {
-      this.#noteGrant(life, outcome.servedAt, waitedMs, false);
+      noteGrant(life, outcome.servedAt, waitedMs, false);
       return permitOf(id, life.lease(outcome.grant), waitedMs, false);
     }
     const refused = this.#refusal(outcome, now);
-    this.#note(life, refused);
+    noteResult(life, refused);
     const { attempts, rule } = outcome;
     throw timedOut(refused, { attempts, timeoutMs, waitedMs, lacksPermit: rule.kind === "concurrency" });
   }
@@ -348,11 +309,11 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   #countedResult(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
     if (outcome.kind === "refused") {
       if (this.#refused?.outcome !== outcome) this.#refused = { outcome, result: this.#refusal(outcome, now) };
-      this.#note(life, this.#refused.result);
+      noteResult(life, this.#refused.result);
       return this.#refused.result;
     }
     const result = this.#result(life, outcome, waitedMs, now);
-    this.#noteGrant(life, outcome.servedAt, waitedMs, false);
+    noteGrant(life, outcome.servedAt, waitedMs, false);
     return result;
   }
 
@@ -385,26 +346,11 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     });
   }
 
-  #costOf({ cost }: AcquireOptions): number {
-    const { maximum, rule } = this.#shared.most;
-    const checked = cost === undefined ? 1 : checkCost(cost);
-    if (checked > maximum) throw new ImpossibleCostError(this.id, checked, maximum, rule.label);
-    return checked;
-  }
-
-  #wishOf(options: AcquireOptions, defaultTimeoutMs: number): Wish {
-    if (options === NO_OPTIONS) return defaultTimeoutMs === 0 ? AT_ONCE : this.#shared.plainWish;
-    const signal = options.signal === undefined ? undefined : checkSignal(options.signal);
-    if (options.timeoutMs === undefined) checkUntimed(options);
-    const timeoutMs = options.timeoutMs === undefined ? defaultTimeoutMs : checkTimeout(options.timeoutMs);
-    return { cost: this.#costOf(options), timeoutMs, signal };
-  }
-
   /** What is thrown before there is a promise rejects it. */
   #ask<T>(options: AcquireOptions, defaultTimeoutMs: number, form: Form<T>): Promise<T> {
     try {
       const limiter = options === NO_OPTIONS ? this : this.#at(checkOptions(options).key);
-      return limiter.#askHere(options, limiter.#wishOf(options, defaultTimeoutMs), form);
+      return limiter.#askHere(options, wishOf(limiter.#shared, limiter, options, defaultTimeoutMs), form);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -421,7 +367,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const left = again ? undefined : cell.takeNow(cost, now);
     if (left) {
       noteAnswer(this.#shared);
-      this.#noteGrant(life, now, 0, false);
+      noteGrant(life, now, 0, false);
       return Promise.resolve(form.taken(this, left, now));
     }
     const outcome = again ?? cell.answerNow(cost, now, now + timeoutMs);
@@ -478,7 +424,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   async #askLater<T>(options: AcquireOptions, wish: Wish, waitedMs: number, form: Form<T>): Promise<T> {
     this.#uncounted++;
     try {
-      const answer = await this.#request(options, wish, waitedMs);
+      const answer = await ask(() => this.#life, options, wish, waitedMs);
       const { life, outcome } = answer;
       if (outcome.kind !== "failed") return form.of(this, life, outcome, answer.waitedMs, wish, life.clock.now());
       return await this.#formedWithoutStore({ ...answer, outcome }, options, form);
@@ -487,120 +433,15 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     }
   }
 
-  async #formedWithoutStore<T>(answer: Answer<Failed>, options: AcquireOptions, form: Form<T>): Promise<T> {
+  async #formedWithoutStore<T>(answer: Ending<Failed>, options: AcquireOptions, form: Form<T>): Promise<T> {
     this.#uncounted++;
     try {
-      const { result, keep } = await this.#withoutStore(answer, options);
+      const { result, keep } = await standIn(answer, options);
       keep();
       return form.instead(result, answer);
     } finally {
       this.#counted();
     }
-  }
-
-  /** Asks until somebody has decided: first opens the store, if need be. */
-  async #request(options: CallOptions, { cost, timeoutMs, signal }: Wish, waited = 0): Promise<Answer> {
-    const shared = this.#shared;
-    const { backendTimeoutMs } = shared.config;
-    let waitedMs = waited;
-    for (let life = this.#life;; life = this.#life) {
-      const { clock, context: { localClock } } = life;
-      try {
-        const answerBy = life.answerBy(options);
-        signal?.throwIfAborted();
-        this.#mustBeOpen();
-        clock.now(); // says whether it is stale
-        let cell = life.cellNow();
-        if (!cell) {
-          const since = localClock.now();
-          const patience = timeoutMs > 0
-            ? Math.max(0, Math.min(timeoutMs - waitedMs, backendTimeoutMs))
-            : backendTimeoutMs;
-          try {
-            cell = await life.open(Math.min(patience, answerBy - since), signal);
-          } finally {
-            // What the opening took is not there any more, for whatever decides in the store's place either.
-            waitedMs += localClock.now() - since;
-          }
-          signal?.throwIfAborted();
-          // Whose time went into the opening has none left, and is not one who does not want to wait.
-          if (timeoutMs > 0 && waitedMs >= timeoutMs) {
-            throw life.tooLate("it could not be opened", patience);
-          }
-        }
-        const since = clock.now();
-        const deadline = since + Math.max(0, timeoutMs - waitedMs);
-        const silentUntil = answerBy === Infinity ? Infinity : since + answerBy - localClock.now();
-        const outcome = await decision(cell, cost, since, deadline, signal, silentUntil);
-        if (outcome.kind === "closed") throw closedError(this.id);
-        if (outcome.kind === "granted" && outcome.attempts > 0) noteAnswer(shared);
-        waitedMs += Math.max(0, (outcome.kind === "granted" ? outcome.servedAt : clock.now()) - since);
-        if (outcome.kind === "abandoned") continue;
-        return { life, outcome, waitedMs: timeoutMs === 0 ? 0 : waitedMs, timeoutMs };
-      } catch (error) {
-        if (signal?.aborted) life.meter.count("aborted");
-        else if (shared.isClosed) throw closedError(this.id);
-        else if (!(error instanceof ConfigValidationError || error instanceof RateLimiterAcquisitionError)) {
-          const outcome = { kind: "failed", cause: error, attempts: 0 } as const;
-          return { life, outcome, waitedMs: timeoutMs === 0 ? 0 : waitedMs, timeoutMs };
-        }
-        throw error;
-      }
-    }
-  }
-
-  /** What is granted or refused in place of a store that failed. */
-  async #withoutStore(answer: Answer<Failed>, options: CallOptions): Promise<Tentative> {
-    const { life, outcome, waitedMs, timeoutMs } = answer;
-    const { config, rules } = this.#shared;
-    const { id } = this;
-    const { cause, attempts } = outcome;
-    noteFailure(this.#shared, life.meter, cause);
-    if (config.onFailure === "closed") throw failure(id, cause, attempts);
-    if (config.onFailure === "open") {
-      const result = grantedResult(rules, freshState(rules, 0), 0, permitOf(id, NO_LEASE, waitedMs, true));
-      return { result, keep: () => this.#note(life, result), cancel: () => Promise.resolve(result) };
-    }
-    const left = timeoutMs === 0 ? 0 : Math.max(0, timeoutMs - waitedMs);
-    // It has time of its own: what the stores of several may take together is over.
-    const local = await localLimiter(life.context, this.name).tryTake({
-      ...options,
-      key: undefined,
-      timeoutMs: left,
-      [TOGETHER]: undefined,
-    });
-    const result = inPlace(id, local.result, waitedMs, (permit) => life.leaseInPlace(permit));
-    if (lacksPermit(result, rules)) life.meter.count("maxConcurrentReached");
-    return {
-      result,
-      keep: () => {
-        local.keep();
-        this.#note(life, result);
-      },
-      async cancel() {
-        if (config.maxConcurrent !== null && result.allowed) life.meter.permit(-1);
-        return inPlace(id, await local.cancel(), waitedMs);
-      },
-    };
-  }
-
-  #note(life: Life, result: RateLimitResult): void {
-    if (result.allowed) {
-      return this.#noteGrant(life, life.clock.now(), result.waitedMs, result.degraded);
-    }
-    const { rule, retryAfterMs } = result;
-    life.meter.count("timeouts");
-    life.context.logger.debug?.(
-      `Limiter '${this.id}': refused by "${rule}", which has more in ${inSeconds(retryAfterMs)}.`,
-    );
-  }
-
-  #noteGrant({ meter, context: { logger } }: Life, now: number, waitedMs: number, degraded: boolean): void {
-    meter.granted(now, waitedMs);
-    if (degraded) meter.degraded();
-    logger.debug?.(
-      `Limiter '${this.id}': granted after ${inSeconds(waitedMs)}${degraded ? ", without its store" : ""}.`,
-    );
   }
 
   /** Takes a grant back that nobody used. */
@@ -644,23 +485,4 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     });
     context.breaker.succeeded();
   }
-}
-
-function isDecided(outcome: Outcome | undefined): outcome is Decided {
-  return outcome?.kind === "granted" || outcome?.kind === "refused";
-}
-
-function decision(
-  cell: Cell,
-  cost: number,
-  now: number,
-  deadline: number,
-  signal: AbortSignal | undefined,
-  answerBy: number,
-): Promise<Outcome> {
-  const outcome = cell.requestNow(cost, now, deadline);
-  if (outcome) return Promise.resolve(outcome);
-  return new Promise((resolve, reject) => {
-    cell.request(cost, now, deadline, resolve, signal, () => reject(signal?.reason), answerBy);
-  });
 }

@@ -17,13 +17,7 @@ import type { Rule } from "./rules/rule.ts";
 import { type Codec, stateCodec } from "./state.ts";
 import { createTimeLimit } from "./time_limit.ts";
 import { Trips } from "./trips.ts";
-
-/** What a call asks for, checked. */
-export interface Wish {
-  readonly cost: number;
-  readonly timeoutMs: number;
-  readonly signal: AbortSignal | undefined;
-}
+import type { Wish } from "./wish.ts";
 
 /** What all keys of a limiter have in common. */
 export interface Shared {

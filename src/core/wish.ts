@@ -1,0 +1,33 @@
+import { checkCost, checkSignal, checkTimeout, checkUntimed } from "./arguments.ts";
+import { ImpossibleCostError } from "./errors.ts";
+import type { AcquireOptions } from "./result.ts";
+import type { Shared } from "./shared.ts";
+
+/** What a call asks for, checked. */
+export interface Wish {
+  readonly cost: number;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** The options of a call without any. */
+export const NO_OPTIONS: AcquireOptions = {};
+
+/** What a `tryAcquire()` without options asks for. */
+const AT_ONCE: Wish = { cost: 1, timeoutMs: 0, signal: undefined };
+
+/** What a call of this limiter asks for with these options. */
+export function wishOf(
+  { most, plainWish }: Shared,
+  limiter: { readonly id: string },
+  options: AcquireOptions,
+  defaultTimeoutMs: number,
+): Wish {
+  if (options === NO_OPTIONS) return defaultTimeoutMs === 0 ? AT_ONCE : plainWish;
+  const signal = options.signal === undefined ? undefined : checkSignal(options.signal);
+  if (options.timeoutMs === undefined) checkUntimed(options);
+  const timeoutMs = options.timeoutMs === undefined ? defaultTimeoutMs : checkTimeout(options.timeoutMs);
+  const cost = options.cost === undefined ? 1 : checkCost(options.cost);
+  if (cost > most.maximum) throw new ImpossibleCostError(limiter.id, cost, most.maximum, most.rule.label);
+  return { cost, timeoutMs, signal };
+}
