@@ -22,14 +22,33 @@ export function nearestName(
   return best !== undefined && best.distance <= Math.max(1, Math.floor(wanted.length / 3)) ? best.name : undefined;
 }
 
-/** " Did you mean '…'?" or nothing, to append to a message. */
+/**
+ * " Did you mean '…'?" or nothing, to append to a message. Names of which what was given is a word are meant too, unless it
+ * is another spelling of one.
+ */
 export function suggestion(
   given: string,
   names: Iterable<string>,
   aliases: Iterable<readonly [alias: string, name: string]> = [],
 ): string {
-  const name = nearestName(given, names, aliases);
-  return name === undefined ? "" : ` Did you mean '${name}'?`;
+  const all = [...names];
+  const spellings = [...aliases];
+  const nearest = nearestName(given, all, spellings);
+  const wanted = plain(given);
+  const isSpelling = [nearest, ...spellings.flatMap(([alias, name]) => name === nearest ? [alias] : [])]
+    .some((spelling) => spelling !== undefined && plain(spelling) === wanted);
+  const withWord = isSpelling ? [] : all.filter((name) => wordsOf(name).includes(wanted));
+  const meant = new Set(nearest === undefined ? withWord : [nearest, ...withWord]);
+  if (meant.size === 0 || meant.size > MOST_MEANT) return "";
+  return ` Did you mean ${[...meant].map((name) => `'${name}'`).join(" or ")}?`;
+}
+
+/** A word that more names have says nothing. */
+const MOST_MEANT = 3;
+
+/** The words of a name in snake_case or camelCase. */
+function wordsOf(name: string): readonly string[] {
+  return name.replaceAll(/(?<=[a-z])(?=[A-Z])/g, "_").toLowerCase().split("_");
 }
 
 function plain(name: string): string {

@@ -29,3 +29,27 @@ test("suggestion() is a question, or nothing", () => {
   assertEquals(suggestion("brust", known), " Did you mean 'burst'?");
   assertEquals(suggestion("colour", known), "");
 });
+
+test("suggestion() knows a name by one of its words, unless too many have it", () => {
+  const names = [
+    "bucketName",
+    "bucketTtlMs",
+    "tlsCaFile",
+    "tls_cert_file",
+    "tlsKeyFile",
+    "tlsMode",
+    "rates",
+    "ratePerSecond",
+  ];
+  assertEquals(suggestion("bucket", names), " Did you mean 'bucketName' or 'bucketTtlMs'?");
+  assertEquals(suggestion("TTL", names), " Did you mean 'bucketTtlMs'?");
+  assertEquals(suggestion("cert", names), " Did you mean 'tls_cert_file'?");
+  assertEquals(suggestion("rate", names), " Did you mean 'rates' or 'ratePerSecond'?");
+  assertEquals(suggestion("tls", names), "");
+  assertEquals(suggestion("", names), "");
+  // Another spelling of a name means that one alone.
+  assertEquals(
+    suggestion("rates", ["rate_limits", "rates_file"], [["rates", "rate_limits"]]),
+    " Did you mean 'rate_limits'?",
+  );
+});
