@@ -1,6 +1,6 @@
 import { type Batch, comingMs, type Grant, type Insight, reachOf, refusalOf, type Undo } from "./batch.ts";
 import type { CellContext } from "./cell_context.ts";
-import { earliestStart, earliestStartBehind, obstacle, type Parts } from "./decide.ts";
+import { earliestStartBehind, obstacle, type Parts } from "./decide.ts";
 import { MOST_REQUESTS, type Verdict } from "./hand_over.ts";
 import { Hints } from "./hints.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
@@ -18,6 +18,7 @@ import {
   whenToReserve,
 } from "./pacing.ts";
 import { type Pacer, type Plan, planFor, planOf } from "./plan.ts";
+import { GRACE_MS, isStoreToBlame } from "./patience.ts";
 import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
 import type { Demand } from "./rules/rule.ts";
 import { silence } from "./silence.ts";
@@ -45,12 +46,6 @@ interface PendingUndo extends Undo {
  * over by then.
  */
 const MARK_AFTER_MS = 500;
-/** Who waits for less gets this long: a store that is only slower than the caller is no failure. */
-const GRACE_MS = 40;
-/** A store that takes long for its answers is not silent either, for so many of them: others may be decided first. */
-const TRIPS_OF_GRACE = 12;
-/** Where no permits are limited, one that was asked and has not said anything since is silent after so many. */
-const TRIPS_OF_SILENCE = 3;
 /** No timer is shorter. */
 const LEAST_TIMER_MS = 1;
 /** What was given back since may be had again: after this long a refusal is not certain any more, nor how long to wait. */
@@ -528,46 +523,33 @@ export class Agenda implements WaitingOwner, Pacer {
   /** Answers those whose time is up. `runningSince`: since when somebody asks the store, if that is so. */
   #expire(now: number, runningSince: number | undefined): void {
     const ledger = this.#ledger;
+    const { rules, storeId, store } = this.#context;
     const { line } = this.waiting;
+    const circumstances = runningSince === undefined ? undefined : {
+      rules,
+      ledger,
+      limitsPermits: this.holdings !== undefined,
+      head: line.head,
+      runningSince,
+      fullAt: this.#fullAt,
+    };
     let soonest = Infinity;
     let ahead = 0;
     for (const waiter of line) {
       if (waiter.settled) continue;
       const deadline = waiter.patient ? waiter.deadline : Infinity;
       let until = Math.min(deadline, waiter.answerBy);
-      const isUndecided = until <= now && runningSince !== undefined && this.#isUndecided(waiter, now, runningSince);
+      const isUndecided = until <= now && circumstances !== undefined && isStoreToBlame(waiter, now, circumstances);
       if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
       else if (until <= now) until = deadline;
       if (until > now) {
         soonest = Math.min(soonest, until);
         ahead += waiter.demand.cost;
       } else if (isUndecided) {
-        const { storeId, store } = this.#context;
         this.#failOne(waiter, silence(storeId, store, now - waiter.since, ledger.answeredAt <= waiter.since));
       } else line.settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts, ahead));
     }
     line.soonestDeadline = soonest;
-  }
-
-  /** Whether it is the store, and not the limit, that keeps the waiter from an answer, as far as anybody can tell. */
-  #isUndecided({ since, demand }: Caller, now: number, runningSince: number): boolean {
-    const ledger = this.#ledger;
-    const wasSilent = ledger.answeredAt <= since;
-    // Where a store goes on answering, and nothing was left, others were faster.
-    const silentMs = now - Math.max(runningSince, ledger.answeredAt);
-    const isSilent = silentMs >= Math.max(GRACE_MS, TRIPS_OF_GRACE * ledger.tripMs);
-    // Who waited for a permit, or behind one who did, has not waited for the store, even if one has just been released: unless
-    // the store was asked, and was silent.
-    const { head } = this.waiting.line;
-    if (head?.metFull) return wasSilent && isSilent;
-    if (wasSilent) return true;
-    const isUnheard = !this.holdings && ledger.answeredAt < runningSince &&
-      silentMs >= Math.max(GRACE_MS, TRIPS_OF_SILENCE * ledger.tripMs);
-    if (!isSilent && !isUnheard && this.#fullAt > since) return false;
-    const { epoch, parts } = ledger.base(now);
-    // Others may have taken what it waited for until just now, or have given back what stood in its way.
-    const start = earliestStart(this.#context.rules, parts, since - epoch, demand) + epoch;
-    return Math.max(start, head?.heldUntil ?? start) <= Math.max(since, now - GRACE_MS);
   }
 
   /** Somebody cannot wait: the store is asked now, whatever was known of it. */
