@@ -78,7 +78,7 @@ export class Loop implements Recipient, Visitor {
 
   /** Begins to work, if there is something to do and it does not work already. */
   proceed(now: number): void {
-    if (!this.#isRunning && this.#hasWork(now) && !this.#runNow()) this.#enterGate();
+    if (!this.#isRunning && this.#hasWork(now) && !this.#runNow()) this.#enterGate(now);
   }
 
   /** What stands in the store now. */
@@ -121,10 +121,12 @@ export class Loop implements Recipient, Visitor {
 
   /** It may ask the store now. */
   admitted(isEarly: boolean): void {
-    const { storeId, store, backendTimeoutMs } = this.#context;
-    const waitedMs = store.clock.now() - this.#waitsSince;
-    // The store has failed those who came before: there is no time left to ask it as well.
-    if (isEarly && waitedMs >= backendTimeoutMs / 2) this.#fail(tooBusy(storeId, store, waitedMs));
+    if (isEarly) {
+      const { storeId, store, backendTimeoutMs } = this.#context;
+      const waitedMs = store.clock.now() - this.#waitsSince;
+      // The store has failed those who came before: there is no time left to ask it as well.
+      if (waitedMs >= backendTimeoutMs / 2) this.#fail(tooBusy(storeId, store, waitedMs));
+    }
     void this.#run();
   }
 
@@ -133,9 +135,9 @@ export class Loop implements Recipient, Visitor {
     return this.#peeks.length > 0 || this.agenda.isDue(now);
   }
 
-  #enterGate(): void {
+  #enterGate(now: number): void {
     this.#isRunning = true;
-    this.#waitsSince = this.#context.store.clock.now();
+    this.#waitsSince = now;
     // A lease runs out, however busy the store is.
     this.#context.gate.enter(this, this.agenda.holdings !== undefined);
   }
@@ -188,7 +190,8 @@ export class Loop implements Recipient, Visitor {
     tell();
     if (agenda.ended) agenda.turns?.dismiss();
     gate.leave();
-    if (this.#hasWork(clock.now())) return this.#enterGate();
+    const now = clock.now();
+    if (this.#hasWork(now)) return this.#enterGate(now);
     this.#isRunning = false;
     const onRest = this.#onRest;
     this.#onRest = NOBODY_WAITS;
