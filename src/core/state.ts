@@ -171,8 +171,10 @@ export function plausible(
   const { state: { epoch, parts } } = decoded;
   const latest = now + reserveAheadMs +
     (decoded.fingerprint === fingerprint ? CONFIGURED_OTHERWISE_MS : OTHER_RULES_MS);
+  // What was passed over may have been granted farther ahead, by as much as any of the rules brings.
+  const longest = Math.max(...rules.map(({ horizonMs }) => horizonMs));
   const isTooFar = epoch > latest ||
-    rules.some((rule, i) => rule.idleFrom(parts[i]!) + epoch > latest + rule.horizonMs);
+    rules.some((rule, i) => rule.idleFrom(parts[i]!) + epoch > latest + longest + rule.horizonMs);
   return isTooFar ? { kind: "damaged", problem: "a moment in it lies too far in the future" } : decoded;
 }
 

@@ -2,6 +2,7 @@ import { assertEquals, assertGreater, assertGreaterOrEqual, assertLess, assertLe
 import { test } from "node:test";
 import { RateLimiterAcquisitionError } from "../../src/core/errors.ts";
 import { keepCalling } from "../support/keep_calling.ts";
+import { rateExcess, type Start } from "../support/oracles.ts";
 import { createSimulation, type SimulatedProcess } from "../support/simulated_process.ts";
 
 test("two processes with 100 waiting callers each get about the same, and neither starves [TB-9]", async () => {
@@ -69,6 +70,30 @@ for (const handsOver of [true, false]) {
     });
   }
 }
+
+test("what is granted far ahead counts until then, also where it takes a month to come [TB-9]", async () => {
+  const DAY = 86_400_000;
+  const { clock, start, run } = createSimulation();
+  const limit = { ratePerSecond: 60_000 / (30 * DAY), burst: 60 };
+  const [crowd, single] = [start(limit, { latencyMs: 2 }), start(limit, { latencyMs: 2 })];
+  const starts: Start[] = [];
+  const note = (cost: number) => starts.push({ at: clock.now(), cost, until: clock.now() });
+  const end = new AbortController();
+  const small = async () => {
+    for (;;) {
+      await crowd.limiter.acquire({ signal: end.signal });
+      note(1);
+    }
+  };
+  const crowded = Promise.allSettled(Array.from({ length: 6 }, small));
+  await run(single.limiter.acquire({ cost: 60 }), 40 * DAY);
+  note(60);
+  await run(clock.sleep(2 * DAY), 3 * DAY);
+  end.abort("done");
+  await run(crowded);
+  assertEquals([...crowd.warnings, ...single.warnings], []);
+  assertEquals(rateExcess(starts, limit, DAY / 2), undefined);
+});
 
 test("who waits for a permit first and for its time then is served, whoever waits beside it [CMB-1]", async () => {
   const { clock, start, run } = createSimulation();
