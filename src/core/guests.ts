@@ -13,10 +13,10 @@ export interface Guests {
   readonly size: number;
   /** Work has come. `false` for what has come before, as its number says: nothing is done about it. */
   add(guest: Guest): boolean;
-  /** All that wait. Those that have given up are gone. */
-  waiting(now: number): readonly Guest[];
-  /** Those who have written since they came leave: what they want now is something else. */
-  leave(writers: readonly Writer[]): readonly Guest[];
+  /** All that wait. */
+  readonly all: readonly Guest[];
+  /** Those leave who do not wait until then, or have written since they came: what they want now is something else. */
+  leave(answerAt: number, writers: readonly Writer[]): readonly Guest[];
   /** They were answered. */
   remove(guests: readonly Guest[]): void;
   /** All that wait leave, and get this answer; without one they hear nothing. */
@@ -48,13 +48,12 @@ export function createGuests(): Guests {
       waiting.push(guest);
       return true;
     },
-    waiting(now) {
-      if (waiting.some(({ until }) => until <= now)) waiting = waiting.filter(({ until }) => until > now);
+    get all() {
       return waiting;
     },
-    leave(writers) {
-      const gone = waiting.filter(({ work: { owner }, number }) =>
-        writers.some(([id, operation]) => id === owner && operation > number)
+    leave(answerAt, writers) {
+      const gone = waiting.filter(({ work: { owner }, number, until }) =>
+        until <= answerAt || writers.some(([id, operation]) => id === owner && operation > number)
       );
       if (gone.length > 0) remove(gone);
       return gone;

@@ -81,8 +81,10 @@ const MOST_HOPS = 3;
 /** Who handed its work to another process waits for the answer for this long, or as long as so many answers took. */
 const LEAST_PATIENCE_MS = 50;
 const TRIPS_OF_PATIENCE = 8;
-/** To the writer, from there to the store and back, and the answer. */
-const TRIPS_OF_HAND_OVER = 3;
+/** To the store and back, and the answer. */
+const TRIPS_TO_ANSWER = 2;
+/** To the writer, the write that it has begun, the next one, and the answer. */
+const TRIPS_OF_HAND_OVER = 4;
 
 const SILENCE: Bounded = { late: () => new Error("no answer in time") };
 
@@ -213,8 +215,10 @@ export function createTurns(options: TurnsOptions): Turns {
     },
     disbelieve: () => following.failed(clock.now()),
     guests(now, writers) {
-      for (const { respond } of guests.leave(writers)) respond(handOver.encodeRefusal());
-      const all = guests.waiting(now);
+      // What is granted to somebody who hears of it too late is lost.
+      const answerAt = now + TRIPS_TO_ANSWER * ledger.tripMs;
+      for (const { respond } of guests.leave(answerAt, writers)) respond(handOver.encodeRefusal());
+      const { all } = guests;
       if (now - leadsSince < LEAD_MS) return { all, next: undefined };
       const latest = now + TIMES_FARTHER * patienceMs();
       return { all, next: successor(all.filter(({ until }) => until <= latest), writers) };

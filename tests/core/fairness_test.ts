@@ -71,6 +71,25 @@ for (const handsOver of [true, false]) {
   }
 }
 
+for (
+  const { latencyMs, cost } of [{ latencyMs: 250, cost: 1 }, { latencyMs: 250, cost: 20 }, { latencyMs: 300, cost: 20 }]
+) {
+  test(`a rate is used up although the store takes ${latencyMs} ms, and who writes is asked as long (cost ${cost}) [TB-5]`, async () => {
+    const { clock, start, run } = createSimulation();
+    const options = { ratePerSecond: 10, burst: 20, onFailure: "closed" } as const;
+    const begun = clock.now();
+    const until = begun + 120_000;
+    let taken = 0;
+    const call = async ({ limiter }: SimulatedProcess, cost: number) => {
+      for (; clock.now() < until; taken += cost) await limiter.acquire({ cost });
+    };
+    const [first, second, third] = [0, 1, 2].map(() => start(options, { latencyMs }));
+    const five = (process: SimulatedProcess) => Array.from({ length: 5 }, () => call(process, 1));
+    await run(Promise.all([...five(first!), ...five(second!), call(third!, cost)]), 240_000);
+    assertGreater(taken, 0.97 * (10 * (clock.now() - begun) / 1_000 - cost), `${taken}`);
+  });
+}
+
 test("what is granted far ahead counts until then, also where it takes a month to come [TB-9]", async () => {
   const DAY = 86_400_000;
   const { clock, start, run } = createSimulation();

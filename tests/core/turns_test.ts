@@ -46,13 +46,13 @@ function turnsOfA() {
     onGuest: () => {},
   });
   /** Another process comes with its work. Resolves to whom it is sent. */
-  const visit = (owner: string): Promise<string | undefined> => {
+  const visit = (owner: string, patienceMs = PATIENCE_MS): Promise<string | undefined> => {
     const work = workOf(owner);
     const foreign: ForeignWork & { readonly work: Work } = {
       key: KEY,
       work,
       number: 1,
-      until: clock.now() + PATIENCE_MS,
+      until: clock.now() + patienceMs,
       isYourTurn: false,
     };
     return new Promise((resolve) => {
@@ -123,4 +123,20 @@ test("the next writer hears that it is before the others do, who ask it at once"
   turns.served(["b", "c", "d"].map((owner) => ({ guest: guestOf(owner), verdict: verdictOf(clock.now(), "c") })));
   turns.tell();
   assertEquals([told, turns.leader(clock.now())], [["c", "b", "d"], "c"]);
+});
+
+test("who would hear of a decision too late is told at once that there will be none", async () => {
+  const { clock, turns, visit } = turnsOfA();
+  const owners = () => turns.guests(clock.now(), []).all.map(({ work: { owner } }) => owner);
+  const told: string[] = [];
+  for (const [owner, patienceMs] of [["b", 2], ["c", 2.5], ["d", 100]] as const) {
+    void visit(owner, patienceMs).then(() => told.push(owner));
+  }
+  // To the store and back, and to whoever asked, at a millisecond each.
+  assertEquals(owners(), ["c", "d"]);
+  await clock.advance(1);
+  assertEquals(told, ["b"]);
+  assertEquals(owners(), ["d"]);
+  await clock.advance(1);
+  assertEquals(told, ["b", "c"]);
 });
