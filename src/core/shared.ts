@@ -17,10 +17,10 @@ import type { Rule } from "./rules/rule.ts";
 import { type Codec, stateCodec } from "./state.ts";
 import { createTimeLimit } from "./time_limit.ts";
 import { Trips } from "./trips.ts";
-import type { Wish } from "./wish.ts";
+import type { Askable } from "./wish.ts";
 
 /** What all keys of a limiter have in common. */
-export interface Shared {
+export interface Shared extends Askable {
   readonly config: LimiterConfig;
   /** Changes when the limiter moves. */
   context: LimiterContext;
@@ -28,10 +28,6 @@ export interface Shared {
   cells: CellContext;
   readonly rules: readonly Rule[];
   readonly codec: Codec;
-  /** What an `acquire()` without options asks for. */
-  readonly plainWish: Wish;
-  /** The largest cost that can ever be granted, and the rule that says so. */
-  readonly most: { readonly maximum: number; readonly rule: Rule };
   /** Counts for all keys together, those that were forgotten included. Changes when the limiter begins anew. */
   meter: Meter;
   /** Whether the store has been opened, for any key. */

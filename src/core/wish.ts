@@ -1,13 +1,21 @@
 import { checkCost, checkSignal, checkTimeout, checkUntimed } from "./arguments.ts";
 import { ImpossibleCostError } from "./errors.ts";
 import type { AcquireOptions } from "./result.ts";
-import type { Shared } from "./shared.ts";
+import type { Rule } from "./rules/rule.ts";
 
 /** What a call asks for, checked. */
 export interface Wish {
   readonly cost: number;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
+}
+
+/** What can be asked for. */
+export interface Askable {
+  /** What an `acquire()` without options asks for. */
+  readonly plainWish: Wish;
+  /** The largest cost that can ever be granted, and the rule that says so. */
+  readonly most: { readonly maximum: number; readonly rule: Rule };
 }
 
 /** The options of a call without any. */
@@ -18,7 +26,7 @@ const AT_ONCE: Wish = { cost: 1, timeoutMs: 0, signal: undefined };
 
 /** What a call of this limiter asks for with these options. */
 export function wishOf(
-  { most, plainWish }: Shared,
+  { most, plainWish }: Askable,
   limiter: { readonly id: string },
   options: AcquireOptions,
   defaultTimeoutMs: number,
