@@ -35,8 +35,7 @@ export function suggestion(
   const spellings = [...aliases];
   const nearest = nearestName(given, all, spellings);
   const wanted = plain(given);
-  const isSpelling = [nearest, ...spellings.flatMap(([alias, name]) => name === nearest ? [alias] : [])]
-    .some((spelling) => spelling !== undefined && plain(spelling) === wanted);
+  const isSpelling = [...all, ...spellings.map(([alias]) => alias)].some((spelling) => plain(spelling) === wanted);
   const withWord = isSpelling ? [] : all.filter((name) => wordsOf(name).includes(wanted));
   const meant = new Set(nearest === undefined ? withWord : [nearest, ...withWord]);
   if (meant.size === 0 || meant.size > MOST_MEANT) return "";

@@ -1,6 +1,6 @@
-import { type Batch, comingMs, type Grant, type Insight, reachOf, refusalOf, type Undo } from "./batch.ts";
+import { type Batch, type Grant, type Insight, reachOf, refusalOf, type Undo } from "./batch.ts";
 import type { CellContext } from "./cell_context.ts";
-import { earliestStartBehind, obstacle, type Parts } from "./decide.ts";
+import { earliestStartBehind, extraReachOf, obstacle, type Parts } from "./decide.ts";
 import { MOST_REQUESTS, type Verdict } from "./hand_over.ts";
 import { Hints } from "./hints.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
@@ -365,7 +365,7 @@ export class Agenda implements WaitingOwner, Pacer {
       head.hold(waitsUntil);
       const { passedOver, demand } = head;
       const reachMs = reachOf(rules, this.#reserveAheadMs, this.leadAt(now)) +
-        (this.#isOverdue(head) ? comingMs(rules, demand) : 0);
+        (this.#isOverdue(head) ? extraReachOf(rules, demand.cost) : 0);
       const resumeAt = whenToReserve({ until: waitsUntil, reachMs, passedOver, hadItsTurn, random: random() });
       return Math.min(resumeAt, whenToLookAgain(now, head.since, random()));
     }

@@ -3,7 +3,7 @@ import { ConfigValidationError, RateLimiterAcquisitionError } from "./errors.ts"
 import type { Life } from "./life.ts";
 import type { SharedPatience } from "./limiter.ts";
 import { noteAnswer } from "./outage.ts";
-import type { Outcome } from "./outcome.ts";
+import type { Decided, Failed, Outcome } from "./outcome.ts";
 import type { AcquireOptions } from "./result.ts";
 import { closedError, mustBeOpen } from "./shared.ts";
 import type { Wish } from "./wish.ts";
@@ -11,26 +11,12 @@ import type { Wish } from "./wish.ts";
 /** The options of a call. */
 export type CallOptions = AcquireOptions & SharedPatience;
 
-/** How the store's state decided a request. */
-export type Decided = Extract<Outcome, { readonly kind: "granted" | "refused" }>;
-
-/** That a request was granted. */
-export type Granted = Extract<Outcome, { readonly kind: "granted" }>;
-
-/** That the store failed a request. */
-export type Failed = Extract<Outcome, { readonly kind: "failed" }>;
-
 /** How a request ended, in which life of its limiter, and after how long. */
 export interface Ending<Ended = Decided | Failed> {
   readonly life: Life;
   readonly outcome: Ended;
   readonly waitedMs: number;
   readonly timeoutMs: number;
-}
-
-/** Whether the store's state decided it. */
-export function isDecided(outcome: Outcome | undefined): outcome is Decided {
-  return outcome?.kind === "granted" || outcome?.kind === "refused";
 }
 
 /**

@@ -1,4 +1,4 @@
-import { earliestStart, type Obstacle, obstacle, type Parts, takeAll } from "./decide.ts";
+import { earliestStart, extraReachOf, type Obstacle, obstacle, type Parts, takeAll } from "./decide.ts";
 import type { Demand, Rule } from "./rules/rule.ts";
 import type { RuleState } from "./rules/states.ts";
 import { shiftParts, type State } from "./state.ts";
@@ -58,7 +58,7 @@ export interface BatchOptions<R extends Request> {
   readonly horizon: number;
   /** Whether the state cannot have changed since it was known. */
   readonly isFresh: boolean;
-  /** Whether the first one may be granted a moment that is as much farther away as what it asks for takes to come. */
+  /** Whether the first one was passed over, and may be granted a moment that is farther away. */
   readonly isOverdue: boolean;
   /** In order of arrival. */
   readonly requests: readonly R[];
@@ -111,7 +111,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
       const refusal = refusalOf(rules, { ...state, parts }, now, request.demand);
       if (refused.length === 0) refused = [{ request, refusal }];
       else refused.push({ request, refusal });
-    } else if (from > (isOverdue && dealtWith === 0 ? horizon + comingMs(rules, request.demand) : horizon)) {
+    } else if (from > horizon + (isOverdue && dealtWith === 0 ? extraReachOf(rules, request.demand.cost) : 0)) {
       waitsFor = permitsAreTaken ? "permit" : "time";
       waitsUntil = from;
       break;
@@ -142,11 +142,6 @@ const TWO_ANSWERS = 2.25;
 export function reachOf(rules: readonly Rule[], reserveAheadMs: number, leadMs: number): number {
   const limitsWindow = rules.some(({ kind }) => kind === "window");
   return Math.max(reserveAheadMs, limitsWindow ? leadMs : TWO_ANSWERS * leadMs);
-}
-
-/** How long it takes at the most until as much as this has come that was used before, in milliseconds. */
-export function comingMs(rules: readonly Rule[], { cost }: Demand): number {
-  return Math.max(...rules.map(({ horizonMs, maximumCost }) => horizonMs * cost / maximumCost));
 }
 
 /** A refusal of the request in this state, behind others of `ahead` cost in all. */

@@ -90,3 +90,12 @@ export function maximumCost(rules: readonly Rule[]): { readonly maximum: number;
   const rule = rules.reduce((least, rule) => rule.maximumCost < least.maximumCost ? rule : least);
   return { maximum: rule.maximumCost, rule };
 }
+
+/**
+ * How much farther ahead than others one reserves who was passed over, in milliseconds: for as long as it takes until as much
+ * as it wants has come. That is nothing where a permit would be held until then, or all would wait behind a slot of a window.
+ */
+export function extraReachOf(rules: readonly Rule[], cost: number): number {
+  if (rules.some(({ kind }) => kind !== "rate")) return 0;
+  return Math.max(...rules.map(({ horizonMs, maximumCost }) => horizonMs * cost / maximumCost));
+}

@@ -79,7 +79,6 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
   const mostCost = maximumCost(rules).maximum;
   // Who holds permits sees by the writers whether the store has lost something. All others read anew before they write.
   const limitsConcurrency = rules.some(({ kind }) => kind === "concurrency");
-  const limitsRatesAlone = rules.every(({ kind }) => kind === "rate");
   const encode = (message: readonly unknown[]) => encoder.encode(JSON.stringify([VERSION, ...message]));
   const decode = (bytes: Uint8Array): readonly unknown[] | undefined => {
     try {
@@ -157,7 +156,7 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
         since,
         marks: marks === true,
         isMarked: isMarked === true,
-        isOverdue: isOverdue === true && limitsRatesAlone,
+        isOverdue: isOverdue === true,
         lead,
         slack,
         restraint,

@@ -1,6 +1,6 @@
 import { grantedResult, lacksPermit, permitOf, type RefusedResult, refusedResult, timedOut } from "./answers.ts";
 import { checkConsume, checkOptions, namesOf, shown } from "./arguments.ts";
-import { ask, type CallOptions, type Decided, type Ending, type Failed, type Granted, isDecided } from "./asking.ts";
+import { ask, type CallOptions, type Ending } from "./asking.ts";
 import type { Cell } from "./cell.ts";
 import type { ClockReading } from "./clock.ts";
 import { eraseKeys } from "./erase.ts";
@@ -19,7 +19,7 @@ import type { LimiterConfig } from "./limiter_config.ts";
 import { peek, stateNow } from "./look.ts";
 import { Meter, type RateLimiterMetrics } from "./metrics.ts";
 import { failure, noteAnswer, noteFailure } from "./outage.ts";
-import type { Outcome, Refused } from "./outcome.ts";
+import { type Decided, type Failed, type Granted, isDecided, type Outcome, type Refused } from "./outcome.ts";
 import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquireOptions } from "./result.ts";
 import { closedError, localLimiter, move, mustBeOpen, readClock, type Shared } from "./shared.ts";
 import { standIn } from "./stand_in.ts";

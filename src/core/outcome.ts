@@ -13,5 +13,19 @@ export type Outcome =
 /** That it was refused. */
 export type Refused = Extract<Outcome, { readonly kind: "refused" }>;
 
+/** That it was granted. */
+export type Granted = Extract<Outcome, { readonly kind: "granted" }>;
+
+/** That the store failed it. */
+export type Failed = Extract<Outcome, { readonly kind: "failed" }>;
+
+/** How the store's state decided it. */
+export type Decided = Granted | Refused;
+
+/** Whether the store's state decided it. */
+export function isDecided(outcome: Outcome | undefined): outcome is Decided {
+  return outcome?.kind === "granted" || outcome?.kind === "refused";
+}
+
 /** A request to a cell, and who hears how it ended. */
 export type Caller = Waiter<Outcome>;

@@ -64,14 +64,13 @@ export function whenToReserve({ until, reachMs, passedOver, hadItsTurn, random }
 
 /** How far ahead moments are granted at the most, in milliseconds, so that the store does not forget them while they count. */
 export function reservableMs(reserveAheadMs: number, rules: readonly Rule[], retentionMs = Infinity): number {
-  return Math.max(0, Math.min(reserveAheadMs, ...rules.map(({ horizonMs }) => retentionMs - horizonMs)));
+  return rules.reduce((least, { horizonMs }) => Math.max(0, Math.min(least, retentionMs - horizonMs)), reserveAheadMs);
 }
 
 /**
- * Whether somebody who was passed over so often may take a slot that is farther away than others reserve: who wants much
- * would else wait for ever beside those who want little, and take it before there is enough. Only where all limits are
- * rates, as a permit would be held until then, and everybody waits behind a slot of a window; and where the store remembers
- * that for long enough.
+ * Whether somebody who was passed over so often may take a slot that is farther away than others reserve, if the store
+ * remembers it for long enough: who wants much would else wait for ever beside those who want little, and take it before
+ * there is enough.
  */
 export function isOverdue(
   passedOver: number,
@@ -80,7 +79,7 @@ export function isOverdue(
   retentionMs = Infinity,
 ): boolean {
   return passedOver >= TURNS_TO_BE_OVERDUE &&
-    rules.every(({ kind, horizonMs }) => kind === "rate" && reserveAheadMs + 2 * horizonMs <= retentionMs);
+    rules.every(({ horizonMs }) => reserveAheadMs + 2 * horizonMs <= retentionMs);
 }
 
 /** When to look again for one that waits for a permit since `since`. */

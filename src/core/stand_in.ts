@@ -1,8 +1,9 @@
 import { grantedResult, inPlace, lacksPermit, permitOf } from "./answers.ts";
-import type { CallOptions, Ending, Failed } from "./asking.ts";
+import type { CallOptions, Ending } from "./asking.ts";
 import { NO_LEASE } from "./lease.ts";
 import { type Tentative, TOGETHER } from "./limiter.ts";
 import { failure, noteFailure } from "./outage.ts";
+import type { Failed } from "./outcome.ts";
 import { localLimiter } from "./shared.ts";
 import { freshState } from "./state.ts";
 import { noteResult } from "./tally.ts";

@@ -1,4 +1,4 @@
-import type { Parts } from "./decide.ts";
+import { extraReachOf, maximumCost, type Parts } from "./decide.ts";
 import type { Rule } from "./rules/rule.ts";
 import type { RuleState } from "./rules/states.ts";
 
@@ -171,10 +171,9 @@ export function plausible(
   const { state: { epoch, parts } } = decoded;
   const latest = now + reserveAheadMs +
     (decoded.fingerprint === fingerprint ? CONFIGURED_OTHERWISE_MS : OTHER_RULES_MS);
-  // What was passed over may have been granted farther ahead, by as much as any of the rules brings.
-  const longest = Math.max(...rules.map(({ horizonMs }) => horizonMs));
+  const extraReachMs = extraReachOf(rules, maximumCost(rules).maximum);
   const isTooFar = epoch > latest ||
-    rules.some((rule, i) => rule.idleFrom(parts[i]!) + epoch > latest + longest + rule.horizonMs);
+    rules.some((rule, i) => rule.idleFrom(parts[i]!) + epoch > latest + extraReachMs + rule.horizonMs);
   return isTooFar ? { kind: "damaged", problem: "a moment in it lies too far in the future" } : decoded;
 }
 

@@ -25,7 +25,7 @@ export interface Work<R extends Request = Request> {
   readonly marks: boolean;
   /** Whether others have heard that it waits: it keeps its place until everybody has been served. */
   readonly isMarked: boolean;
-  /** Whether the first one was passed over so often that its slot may be as much farther away as what it costs takes to come. */
+  /** Whether the first one was passed over so often that its slot may be farther away than others reserve. */
   readonly isOverdue: boolean;
   /** By how much a grant counts for later than it is decided, in milliseconds. */
   readonly lead: number;

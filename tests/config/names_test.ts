@@ -41,12 +41,15 @@ test("suggestion() knows a name by one of its words, unless too many have it", (
     "rates",
     "ratePerSecond",
   ];
-  assertEquals(suggestion("bucket", names), " Did you mean 'bucketName' or 'bucketTtlMs'?");
-  assertEquals(suggestion("TTL", names), " Did you mean 'bucketTtlMs'?");
-  assertEquals(suggestion("cert", names), " Did you mean 'tls_cert_file'?");
-  assertEquals(suggestion("rate", names), " Did you mean 'rates' or 'ratePerSecond'?");
-  assertEquals(suggestion("tls", names), "");
-  assertEquals(suggestion("", names), "");
+  for (
+    const [given, meant] of [
+      ["bucket", "'bucketName' or 'bucketTtlMs'"],
+      ["TTL", "'bucketTtlMs'"],
+      ["cert", "'tls_cert_file'"],
+      ["rate", "'rates' or 'ratePerSecond'"],
+    ] as const
+  ) assertEquals(suggestion(given, names), ` Did you mean ${meant}?`);
+  for (const given of ["tls", ""]) assertEquals(suggestion(given, names), "");
   // Another spelling of a name means that one alone.
   assertEquals(
     suggestion("rates", ["rate_limits", "rates_file"], [["rates", "rate_limits"]]),

@@ -6,7 +6,9 @@ import { createHandOver } from "../../src/core/hand_over.ts";
 import { rateRule } from "../../src/core/rules/rate.ts";
 import { windowRule } from "../../src/core/rules/window.ts";
 import { concurrencyRule } from "../../src/core/rules/concurrency.ts";
-import { stateCodec } from "../../src/core/state.ts";
+import type { Rule } from "../../src/core/rules/rule.ts";
+import { freshState, stateCodec } from "../../src/core/state.ts";
+import { decideWork } from "../../src/core/work.ts";
 import {
   createSimulation,
   type ProcessOptions,
@@ -339,7 +341,7 @@ test("work and verdicts come through the messages as they are; anything else is 
     since: finite,
     marks: fc.boolean(),
     isMarked: fc.boolean(),
-    isOverdue: fc.constant(false),
+    isOverdue: fc.boolean(),
     lead: fc.double({ noNaN: true, min: 0, max: 60_000 }),
     slack: fc.double({ noNaN: true, min: 0, max: 60_000 }),
     restraint: finite,
@@ -380,24 +382,27 @@ test("work and verdicts come through the messages as they are; anything else is 
   }));
 });
 
-test("nobody is overdue but where rates alone are limited, whatever another process says", () => {
-  const rate = rateRule({ ratePerSecond: 10, burst: 5, timingMarginMs: 10 });
+test("who was passed over reserves farther ahead, but where a permit would be held or a window wait for it [TB-9, CMB-1]", () => {
+  const NOW = 1_000_000;
+  const rate = rateRule({ ratePerSecond: 1, burst: 5, timingMarginMs: 10 });
   const window = windowRule({ limit: 5, windowMs: 1_000, reserveAheadMs: 1_000, timingMarginMs: 10 });
   const permits = concurrencyRule({ maxConcurrent: 3, leaseMs: 1_000 });
-  const nothing = { undos: [], requests: [], held: undefined, marks: false, isMarked: false, isOverdue: true };
-  const work = { owner: "a", leaseMs: 1_000, firstPermit: 0, since: 0, lead: 0, slack: 0, restraint: 0, ...nothing };
-  for (
-    const { rules, isOverdue } of [
-      { rules: [rate], isOverdue: true },
-      { rules: [rate, rate], isOverdue: true },
-      { rules: [rate, window], isOverdue: false },
-      { rules: [rate, permits], isOverdue: false },
-    ]
-  ) {
-    const handOver = createHandOver(rules, stateCodec(rules));
-    const message = handOver.encodeWork({ key: "api", work, number: 1, until: 1, isYourTurn: false });
-    assertEquals(handOver.decodeWork(message)?.work?.isOverdue, isOverdue);
-  }
+  const granted = (rules: Rule[], isOverdue: boolean, cost: number) => {
+    const requests = [cost, 1].map((cost) => {
+      return { demand: { cost, owner: "a", permit: 0 }, deadline: Infinity, patient: true };
+    });
+    const nothing = { undos: [], held: undefined, marks: false, isMarked: false, lead: 0, slack: 0, restraint: 0 };
+    const work = { owner: "a", leaseMs: 1_000, firstPermit: 0, since: NOW, requests, isOverdue, ...nothing };
+    const state = freshState(rules, NOW);
+    // All of the burst was used just now: another 5 have come in 5 seconds.
+    const parts = state.parts.map((part, i) => rules[i]!.kind === "rate" ? 5_000 : part);
+    const terms = { now: NOW, horizon: NOW + 1_000, isFresh: true };
+    return decideWork(rules, { ...state, parts }, work, terms).granted.map(({ request }) => request.demand.cost);
+  };
+  assertEquals(granted([rate], false, 5), []);
+  // Nobody behind it does.
+  for (const rules of [[rate], [rate, rate]]) assertEquals(granted(rules, true, 5), [5]);
+  for (const other of [window, permits]) assertEquals(granted([rate, other], true, 5), []);
 });
 
 test("work that was handed over is not decided once its process has written for itself, whatever the clocks say [CON-1]", async () => {

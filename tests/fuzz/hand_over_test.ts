@@ -62,7 +62,7 @@ const works: fc.Arbitrary<ForeignWork> = owners.chain((owner) =>
       since: moments,
       marks: fc.boolean(),
       isMarked: fc.boolean(),
-      isOverdue: fc.constant(false), // nobody is, where there is more than rates
+      isOverdue: fc.boolean(),
       lead: small,
       slack: small,
       restraint: small,
