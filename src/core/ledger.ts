@@ -3,19 +3,9 @@ import type { CircuitBreaker } from "./breaker.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import { type CallBack, type CasResult, type KvEntry, type Loans, loansOf } from "./kv.ts";
 import type { Rule } from "./rules/rule.ts";
-import {
-  type Codec,
-  exhaustedState,
-  freshState,
-  idleFrom,
-  plausible,
-  type State,
-  STATE_VERSION,
-  wasWritten,
-  withWriter,
-  type Writer,
-} from "./state.ts";
+import { type Codec, freshState, idleFrom, type State, wasWritten, withWriter, type Writer } from "./state.ts";
 import type { Store } from "./store.ts";
+import { describe, type Finding, readState } from "./stored.ts";
 import type { Bounded, TimeLimit } from "./time_limit.ts";
 import type { Trips } from "./trips.ts";
 
@@ -26,11 +16,6 @@ export interface Identity {
   /** The next number, or the first of `count`: for an operation or for permits. Never the same one twice. */
   next(count?: number): number;
 }
-
-/** What a ledger found in the store that somebody should know. */
-export type Finding =
-  | { readonly kind: "other rules"; readonly theirs: string; readonly ours: string }
-  | { readonly kind: "damaged"; readonly problem: string };
 
 /** What all ledgers of a limiter share. */
 export interface LedgerContext {
@@ -324,7 +309,7 @@ export class Ledger implements Bounded {
     this.#needsRead = false;
     const revision = entry?.revision ?? 0;
     const isOther = revision !== this.#revision || this.#isOtherSession();
-    const state = entry ? this.#decoded(entry, now) : freshState(this.#context.rules, now);
+    const state = this.#stateOf(entry, now);
     if (isOther) this.#soleSince = this.#isOver(this.#known, now) && this.#isOver(state, now) ? now : Infinity;
     this.#revision = revision;
     return this.#known = state;
@@ -335,26 +320,12 @@ export class Ledger implements Bounded {
     return state === undefined || idleFrom(this.#context.rules, state) <= now;
   }
 
-  #decoded({ value }: KvEntry, now: number): State {
+  #stateOf(entry: KvEntry | null, now: number): State {
     const { rules, codec, reserveAheadMs, storeId, onFinding } = this.#context;
-    const { fingerprint } = codec;
-    const decoded = plausible(rules, codec.decode(value), { now, reserveAheadMs, fingerprint });
-    if (decoded.kind === "newer") {
-      throw new StoreUnavailableError(
-        `a stored value has version ${decoded.version}, and this process understands versions up to ` +
-          `${STATE_VERSION}. It is left as it is. Upgrade @ratesync/core in this process.`,
-        { store: storeId, outcome: "not_applied" },
-      );
-    }
-    if (decoded.kind === "damaged") {
-      onFinding(decoded);
-      // Nobody knows what was used, so everything was: the limit recovers by itself and is never exceeded.
-      return exhaustedState(rules, now);
-    }
-    if (decoded.fingerprint !== fingerprint) {
-      onFinding({ kind: "other rules", theirs: decoded.fingerprint, ours: fingerprint });
-    }
-    return decoded.state;
+    const { state, finding } = readState(rules, codec, entry?.value, now, reserveAheadMs);
+    if (!state) throw new StoreUnavailableError(describe(finding), { store: storeId, outcome: "not_applied" });
+    if (finding) onFinding(finding);
+    return state;
   }
 
   /** A compare-and-set for which the store may take half of its time: the other half is for asking again. */

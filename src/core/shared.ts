@@ -1,4 +1,3 @@
-import { shown } from "./arguments.ts";
 import type { CellContext } from "./cell_context.ts";
 import type { ClockReading } from "./clock.ts";
 import { maximumCost } from "./decide.ts";
@@ -7,7 +6,6 @@ import { RateLimiterAcquisitionError } from "./errors.ts";
 import { Gate } from "./gate.ts";
 import { Lateness } from "./lateness.ts";
 import { createHandOver } from "./hand_over.ts";
-import type { Finding } from "./ledger.ts";
 import type { ClosableLimiter, LimiterContext } from "./limiter.ts";
 import type { LimiterConfig } from "./limiter_config.ts";
 import { Meter } from "./metrics.ts";
@@ -15,6 +13,7 @@ import { spareOf } from "./pacing.ts";
 import { rulesOf } from "./rules/rules.ts";
 import type { Rule } from "./rules/rule.ts";
 import { type Codec, stateCodec } from "./state.ts";
+import { describe, type Finding } from "./stored.ts";
 import { createTimeLimit } from "./time_limit.ts";
 import { Trips } from "./trips.ts";
 import type { Askable } from "./wish.ts";
@@ -142,15 +141,4 @@ export function mustBeOpen({ isClosed }: Shared, id: string): void {
 /** What takes the place of a store that failed, with `onFailure: "local"`. */
 export function localLimiter({ localLimiter }: LimiterContext, key: string | undefined): ClosableLimiter {
   return key === undefined ? localLimiter() : localLimiter().key(key);
-}
-
-function describe(finding: Finding): string {
-  if (finding.kind === "damaged") {
-    return `its stored value was damaged (${finding.problem}). It counts as used up, and recovers as time passes.`;
-  }
-  return `its stored value was written by other rules (${shown(finding.theirs)}, here ${
-    shown(finding.ours)
-  }): by another ` +
-    `process, or before this one was configured anew. Both count in the same state, and each process applies its own ` +
-    `rules: deploy the same configuration everywhere.`;
 }
