@@ -10,11 +10,23 @@ import type {
 import { shown } from "./core/arguments.ts";
 import { createBreaker } from "./core/breaker.ts";
 import { type LimiterSettings, resolveBreaker, resolveLimiter, resolveTuning } from "./core/defaults.ts";
-import { ConfigValidationError } from "./core/errors.ts";
 import { createLimiter as createCoreLimiter } from "./core/create_limiter.ts";
 import type { Limiter } from "./core/limiter.ts";
 import type { Logger } from "./core/logger.ts";
 import { opensNothing, type Store } from "./core/store.ts";
+import {
+  checkLimits,
+  COUNT,
+  type Demands,
+  DURATION,
+  expectGiven,
+  hasMethods,
+  LIMITS,
+  numberThat,
+  oneOf,
+  refused,
+  WAIT,
+} from "./limit_checks.ts";
 
 /**
  * Where a limiter of {@link createLimiter} keeps its limit: a `Kv` and the clock that all processes on it share. A whole
@@ -22,7 +34,7 @@ import { opensNothing, type Store } from "./core/store.ts";
  *
  * @example
  * ```ts
- * import { createLimiter, type LimiterStore } from "@ratesync/core/core";
+ * import { createLimiter, type LimiterStore } from "@ratesync/core/limiter";
  * import { memoryKv, systemClock } from "@ratesync/core/memory";
  *
  * const store: LimiterStore = { kv: memoryKv(), clock: systemClock };
@@ -37,7 +49,7 @@ export type LimiterStore = Pick<Store, "kv" | "clock"> & Partial<Omit<Store, "kv
  *
  * @example
  * ```ts
- * import type { StandaloneOptions } from "@ratesync/core/core";
+ * import type { StandaloneOptions } from "@ratesync/core/limiter";
  *
  * const options: StandaloneOptions = { onFailure: "closed", timingMarginMs: 5 };
  * console.log(options.onFailure); // "closed"
@@ -82,7 +94,7 @@ export interface StandaloneOptions extends CircuitBreakerOptions {
  *
  * @example
  * ```ts
- * import type { StandaloneLimiterOptions } from "@ratesync/core/core";
+ * import type { StandaloneLimiterOptions } from "@ratesync/core/limiter";
  *
  * const api: StandaloneLimiterOptions = { ratePerSecond: 100, burst: 20, maxConcurrent: 8 };
  * const login: StandaloneLimiterOptions = { algorithm: "sliding_window", limit: 5, windowMs: 300_000 };
@@ -124,7 +136,7 @@ export interface StandaloneLimiter extends Limiter, AsyncDisposable {
  *
  * @example
  * ```ts
- * import { createLimiter } from "@ratesync/core/core";
+ * import { createLimiter } from "@ratesync/core/limiter";
  * import { memoryKv, systemClock } from "@ratesync/core/memory";
  *
  * const store = { kv: memoryKv(), clock: systemClock }; // or your own two
@@ -184,133 +196,33 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
   return Object.assign(limiter, { [Symbol.asyncDispose]: () => limiter.close() });
 }
 
-/** What a value must be. */
-interface Demand {
-  readonly expected: string;
-  readonly fits: (value: unknown) => boolean;
-}
-
-const numberThat = (expected: string, fits: (value: number) => boolean): Demand => ({
-  expected,
-  fits: (value) => typeof value === "number" && value <= Number.MAX_SAFE_INTEGER && fits(value),
-});
-const oneOf = (...words: readonly string[]): Demand => ({
-  expected: words.map((word) => `"${word}"`).join(" or "),
-  fits: (value) => words.some((word) => word === value),
-});
-
-const COUNT = numberThat("an integer >= 1", (value) => Number.isInteger(value) && value >= 1);
-const DURATION = numberThat("a number of milliseconds > 0", (value) => value > 0);
-const WAIT = numberThat("a number of milliseconds >= 0", (value) => value >= 0);
-
-const RATE = {
-  limit: COUNT,
-  windowMs: DURATION,
-  burst: numberThat("a number >= 1", (value) => value >= 1),
-  algorithm: oneOf("token_bucket", "sliding_window"),
-};
-
-const OPTIONS: Readonly<Record<string, Demand>> = {
-  ...RATE,
-  ratePerSecond: numberThat("a number from 1e-9 to 1e9", (value) => value >= 1e-9 && value <= 1e9),
-  maxConcurrent: COUNT,
-  leaseMs: numberThat("a number of milliseconds >= 1", (value) => value >= 1),
+const OPTIONS: Demands = {
+  ...LIMITS,
   timeoutMs: WAIT,
   onFailure: oneOf("open", "closed"),
   // What setTimeout() can wait for, which a store may use.
   backendTimeoutMs: numberThat("a number of milliseconds > 0 and < 2^31", (value) => value > 0 && value < 2 ** 31),
-  reserveAheadMs: WAIT,
   prefetch: numberThat("an integer from 0 to 5000", (value) => Number.isInteger(value) && value >= 0 && value <= 5_000),
-  timingMarginMs: WAIT,
   breakerFailures: numberThat("an integer >= 0", (value) => Number.isInteger(value) && value >= 0),
   breakerCoolDownMs: DURATION,
   breakerMaxCoolDownMs: DURATION,
   retryIntervalMs: DURATION,
   maxRetries: COUNT,
-  rates: { expected: "a list of { limit, windowMs }", fits: Array.isArray },
   logger: { expected: "a Logger: { info, warn, error }", fits: (value) => hasMethods(value, "info", "warn", "error") },
 };
 
-function hasMethods(value: unknown, ...names: readonly string[]): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  return names.every((name) => typeof Reflect.get(value, name) === "function");
-}
-
-function refused(id: string, name: string, expected: string, received: string): ConfigValidationError {
-  return new ConfigValidationError(`Limiter '${id}': ${name} must be ${expected}, got ${received}.`, {
-    field: `limiters.${id}.${name}`,
-    expected,
-    received,
-  });
-}
+type CheckedOptions = Omit<LimiterSettings, "store"> & StandaloneOptions;
 
 /** The options without those that are `undefined`. */
-function checkSettings(
-  id: string,
-  options: StandaloneLimiterOptions,
-): Omit<LimiterSettings, "store"> & StandaloneOptions {
-  if (typeof id !== "string" || id === "") throw refused(shown(id), "id", "a text that is not empty", shown(id));
-  const checked: LimiterSettings & StandaloneOptions = checkFields(id, "", OPTIONS, options);
-  const { algorithm, ratePerSecond, burst, limit, windowMs, maxConcurrent, rates = [] } = checked;
-  const slides = algorithm === "sliding_window";
-  const how = `${slides ? "with" : "without"} algorithm "sliding_window"`;
-  function expect(name: string, value: number | undefined, isGiven: boolean, when: string): void {
-    if ((value !== undefined) === isGiven) return;
-    throw refused(
-      id,
-      name,
-      `${isGiven ? "given" : "left out"} ${when}`,
-      value === undefined ? "nothing" : shown(value),
-    );
-  }
-  expect("limit", limit, slides, how);
-  expect("windowMs", windowMs, slides, how);
-  const { breakerCoolDownMs: first = 0, breakerMaxCoolDownMs: longest = first } = checked;
+function checkSettings(id: string, options: StandaloneLimiterOptions): CheckedOptions {
+  const checked = checkLimits<CheckedOptions>(id, OPTIONS, options);
+  const { breakerCoolDownMs: first = 0, breakerMaxCoolDownMs: longest = first, prefetch, maxConcurrent } = checked;
   if (first > longest) {
     throw refused(id, "breakerMaxCoolDownMs", "not less than breakerCoolDownMs", shown(longest));
   }
-  if (slides) expect("ratePerSecond", ratePerSecond, false, how);
-  if (ratePerSecond === undefined) expect("burst", burst, false, "without ratePerSecond");
-  for (const [i, rate] of rates.entries()) {
-    const path = `rates[${i}].`;
-    checkFields(id, path, RATE, rate);
-    expect(`${path}limit`, rate.limit, true, "in each rate");
-    expect(`${path}windowMs`, rate.windowMs, true, "in each rate");
-    if ((rate.algorithm ?? algorithm) === "sliding_window") {
-      expect(`${path}burst`, rate.burst, false, 'with algorithm "sliding_window"');
-    } else if (!OPTIONS["ratePerSecond"]!.fits(rate.limit * 1_000 / rate.windowMs)) {
-      const ratio = String(rate.limit * 1_000 / rate.windowMs);
-      throw refused(id, `rates[${i}]`, "a rate from 1e-9 to 1e9 per second", `${ratio} per second`);
-    }
-  }
-  const isOfRates = !slides && maxConcurrent === undefined &&
-    rates.every((rate) => rate.algorithm !== "sliding_window");
-  if (checked.prefetch && !isOfRates) expect("prefetch", checked.prefetch, false, "where there is more than rates");
-  if (!slides && maxConcurrent === undefined && rates.length === 0) {
-    expect("ratePerSecond", ratePerSecond, true, "where neither maxConcurrent nor rates is");
+  const slides = [checked, ...checked.rates ?? []].some(({ algorithm }) => algorithm === "sliding_window");
+  if (prefetch && (slides || maxConcurrent !== undefined)) {
+    expectGiven(id, "prefetch", prefetch, false, "where there is more than rates");
   }
   return checked;
-}
-
-function checkFields<T extends object>(
-  id: string,
-  path: string,
-  demands: Readonly<Record<string, Demand>>,
-  given: T,
-): T {
-  if (typeof given !== "object" || given === null) throw refused(id, path + "options", "an object", shown(given));
-  const present = Object.entries(given).filter(([, value]) => value !== undefined);
-  for (const [name, value] of present) {
-    const demand = Object.hasOwn(demands, name) ? demands[name] : undefined;
-    if (!demand) {
-      throw refused(
-        id,
-        path + name,
-        `left out: the options are ${Object.keys(demands).join(", ")}`,
-        "an unknown option",
-      );
-    }
-    if (!demand.fits(value)) throw refused(id, path + name, demand.expected, shown(value));
-  }
-  return Object.fromEntries(present) as T; // the same entries, all of which were checked
 }

@@ -1,84 +1,53 @@
 /**
- * The limiter alone, for who brings a `Kv` and a `Clock`: no registry, no configuration file, no adapter, no dependency.
- * Nothing else is loaded.
+ * The algorithm alone: pure functions of what is stored, the time and a request. No registry, no store, no clock, no timer,
+ * no dependency, and less than 8 KiB.
  *
- * {@link createLimiter} makes a limiter over `{ kv, clock }`. It is the limiter that `configureLimiter` of `@ratesync/core`
- * makes, with the same options and the same stored value: both may share a limit.
+ * {@link pureLimiter} decides on a value that you keep, in a transaction of your own: a row in a database, the storage of a
+ * durable object, an atomic operation of Deno KV. Whoever has a compare-and-set and wants to wait, to share a hot key or to
+ * go on during an outage takes `createLimiter` of `@ratesync/core/limiter`, which stores the same value.
  *
- * @example A store of your own: four methods around a compare-and-set
+ * @example A rate and a number of permits in a table
  * ```ts
- * import { type Clock, createLimiter, type Kv, type KvEntry } from "@ratesync/core/core";
+ * import { pureLimiter } from "@ratesync/core/core";
  *
- * const entries = new Map<string, KvEntry>();
- * let revision = 0;
- * const kv: Kv = {
- *   get: (key) => Promise.resolve(entries.get(key) ?? null),
- *   compareAndSet(key, value, expected) {
- *     if ((entries.get(key)?.revision ?? 0) !== expected) return Promise.resolve({ ok: false });
- *     entries.set(key, { value, revision: ++revision });
- *     return Promise.resolve({ ok: true, revision });
- *   },
- *   delete: (key) => Promise.resolve(void entries.delete(key)),
- *   async *keys(prefix = "") {
- *     for (const key of entries.keys()) if (key.startsWith(prefix)) yield key;
- *   },
- * };
- * const clock: Clock = {
- *   now: () => performance.timeOrigin + performance.now(),
- *   sleep: (ms, signal) =>
- *     new Promise((resolve, reject) => {
- *       signal?.throwIfAborted();
- *       const timer = setTimeout(resolve, Math.ceil(ms) + 1);
- *       signal?.addEventListener("abort", () => {
- *         clearTimeout(timer);
- *         reject(signal.reason);
- *       });
- *     }),
- * };
+ * const upload = pureLimiter("upload", { ratePerSecond: 10, burst: 5, maxConcurrent: 2, leaseMs: 30_000 });
+ * const rows = new Map<string, Uint8Array>(); // read and written in one transaction
  *
- * await using api = createLimiter("api", { kv, clock }, { ratePerSecond: 100, burst: 5 });
- * await api.acquire(); // waits for its slot
- * const result = await api.tryAcquire({ cost: 2 }); // answers at once
- * console.log(result.allowed, result.remaining); // true 2
+ * const decision = upload.decide(rows.get("upload"), Date.now(), { holder: crypto.randomUUID() });
+ * if (decision.allowed) rows.set("upload", decision.value);
+ * else console.log(`${decision.rule}: retry at ${new Date(decision.retryAt)}`);
  * ```
  *
- * @example Someone has to hold a permit while it works
+ * @example A slot that is to come
  * ```ts
- * import { createLimiter } from "@ratesync/core/core";
- * import { memoryKv, systemClock } from "@ratesync/core/memory";
+ * import { pureLimiter } from "@ratesync/core/core";
  *
- * await using upload = createLimiter("upload", { kv: memoryKv(), clock: systemClock }, { maxConcurrent: 10 });
- * await using permit = await upload.acquire({ timeoutMs: 5_000 });
- * console.log(permit.limiterId, permit.lost); // "upload" false
+ * const api = pureLimiter("api", { ratePerSecond: 10 });
+ * const first = api.decide(null, 1_000);
+ * if (!first.allowed) throw new Error("nothing was used");
+ * const second = api.decide(first.value, 1_000, { startBy: 1_500 });
+ * console.log(second.allowed && second.startAt); // 1100: sleep until then, and start before startUntil
  * ```
  *
- * What a `Kv` must promise: a compare-and-set that succeeds for one of several writers, and a `get` that is never stale. A
- * call that fails or takes longer than `backendTimeoutMs` counts as a failed store: see `onFailure`. The clock of all
- * processes must tell the same time, as far as `timingMarginMs` allows.
- *
- * The rules themselves are exported too, as pure functions of a state, the time and a request: {@link rateRule},
- * {@link windowRule} and {@link concurrencyRule}.
+ * The rules themselves are exported too: {@link rateRule}, {@link windowRule} and {@link concurrencyRule}.
  *
  * @module
  */
-export * from "../limiter.ts";
+export * from "../pure_limiter.ts";
 export {
-  type AcquisitionFailure,
   ConfigValidationError,
   ImpossibleCostError,
   InvalidArgumentError,
   type Mismatch,
-  NotSynchronousError,
-  RateLimiterAcquisitionError,
   RateLimiterError,
-  StoreUnavailableError,
 } from "../core/errors.ts";
 export { type ConcurrencyLimit, concurrencyRule } from "../core/rules/concurrency.ts";
 export { type RateLimit, rateRule } from "../core/rules/rate.ts";
 export { type WindowLimit, windowRule } from "../core/rules/window.ts";
-export type { CircuitBreakerState } from "../core/breaker.ts";
+export type * from "../core/rules/rule.ts";
+export type * from "../core/rules/states.ts";
+export type { RateSpec } from "../core/limiter_config.ts";
 export type {
-  CircuitBreakerOptions,
   CommonLimiterOptions,
   CommonTokenBucketOptions,
   ConcurrencyOptions,
@@ -86,14 +55,3 @@ export type {
   SeveralRatesOptions,
   WindowOptions,
 } from "../config/options.ts";
-export type * from "../core/clock.ts";
-export type { CallBack, CasResult, Kv, KvEntry, Loans } from "../core/kv.ts";
-export type * from "../core/peers.ts";
-export type { CheckOptions, Limiter } from "../core/limiter.ts";
-export type * from "../core/limiter_config.ts";
-export type { Logger } from "../core/logger.ts";
-export type { RateLimiterMetrics } from "../core/metrics.ts";
-export type * from "../core/result.ts";
-export type * from "../core/rules/rule.ts";
-export type * from "../core/rules/states.ts";
-export type { Store } from "../core/store.ts";

@@ -1,5 +1,5 @@
 /**
- * Limits within one process: a store in memory, the host's clock, and everything of `@ratesync/core/core`. No NATS code is
+ * Limits within one process: a store in memory, the host's clock, and everything of `@ratesync/core/limiter`. No NATS code is
  * loaded, no file is read, and no permission is needed.
  *
  * @example
@@ -28,6 +28,6 @@
  *
  * @module
  */
-export * from "./core.ts";
+export * from "./limiter.ts";
 export * from "../adapters/memory.ts";
 export * from "../adapters/system_clock.ts";

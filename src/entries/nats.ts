@@ -1,6 +1,6 @@
 /**
  * The NATS adapter by itself: limits in a JetStream Key-Value bucket, for who brings a connection or makes stores by hand;
- * and everything of `@ratesync/core/core`.
+ * and everything of `@ratesync/core/limiter`.
  *
  * Importing it loads no NATS client. {@link natsStore} opens nothing either: the first use of the store loads the client
  * and connects, or `open()` does, which shows at start-up what is wrong.
@@ -40,7 +40,7 @@
  *
  * @module
  */
-export * from "./core.ts";
+export * from "./limiter.ts";
 export type { NatsStore, NatsStoreContext } from "../adapters/nats/store.ts";
 export { natsStore } from "../nats_store.ts";
 export type * from "../adapters/nats/options.ts";

@@ -9,7 +9,7 @@ import {
   RateLimiterAcquisitionError,
   type StandaloneLimiterOptions,
   StoreUnavailableError,
-} from "../../src/entries/core.ts";
+} from "../../src/entries/limiter.ts";
 import { memoryKv, memoryStore } from "../../src/entries/memory.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 import { recordingLogger } from "../config/stubs.ts";

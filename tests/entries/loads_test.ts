@@ -17,8 +17,9 @@ async function natsLoadedBy(entry: string): Promise<Record<string, { ours: boole
 
 const nothing = { ours: false, client: false };
 
-test("./core and ./memory load no code for NATS, imported and used", async () => {
-  assertEquals(await natsLoadedBy("core"), { import: nothing, acquire: nothing });
+test("./core, ./limiter and ./memory load no code for NATS, imported and used", async () => {
+  assertEquals(await natsLoadedBy("core"), { import: nothing, decide: nothing });
+  assertEquals(await natsLoadedBy("limiter"), { import: nothing, acquire: nothing });
   assertEquals(await natsLoadedBy("memory"), { import: nothing, acquire: nothing });
 });
 

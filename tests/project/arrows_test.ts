@@ -11,8 +11,10 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   config: ["config", "adapters", "core"],
   testing: ["testing", "default_registry", "registry_access", "registry", "adapters", "core"],
   // The options in code are the configuration's: types alone.
-  limiter: ["adapters", "config", "core"],
-  entries: ["entries", "limiter", "nats_store", "adapters", "config", "core"],
+  limiter: ["limit_checks", "adapters", "config", "core"],
+  pure_limiter: ["limit_checks", "config", "core"],
+  limit_checks: ["core"],
+  entries: ["entries", "pure_limiter", "limiter", "nats_store", "adapters", "config", "core"],
   identifiers: ["core"],
   multi: ["core"],
   registry_access: ["core"],
@@ -62,32 +64,48 @@ test("the configuration loads no adapter: it knows their options by type alone",
   assertEquals(loaded, []);
 });
 
-test("the entry ./core loads the core and what a limiter needs of its host, and nothing else", () => {
-  assertEquals(loadedBy("src/entries/core.ts").filter((file) => !file.startsWith("src/core/")), [
+test("the entry ./core loads the algorithm: no store, no clock, no loop", () => {
+  assertEquals(loadedBy("src/entries/core.ts").filter((file) => !file.startsWith("src/core/rules/")), [
+    "src/core/arguments.ts",
+    "src/core/decide.ts",
+    "src/core/defaults.ts",
+    "src/core/errors.ts",
+    "src/core/state.ts",
+    "src/core/stored.ts",
+    "src/entries/core.ts",
+    "src/limit_checks.ts",
+    "src/pure_limiter.ts",
+  ]);
+});
+
+test("the entry ./limiter loads the core and what a limiter needs of its host, and nothing else", () => {
+  const algorithm = new Set(loadedBy("src/entries/core.ts"));
+  const more = loadedBy("src/entries/limiter.ts").filter((file) => !algorithm.has(file));
+  assertEquals(more.filter((file) => !file.startsWith("src/core/")), [
     "src/adapters/console_logger.ts",
     "src/adapters/host.ts",
-    "src/entries/core.ts",
+    "src/entries/limiter.ts",
     "src/limiter.ts",
   ]);
 });
 
-test("the entry ./memory loads no more than ./core and the adapter for memory", () => {
-  const core = new Set(loadedBy("src/entries/core.ts"));
-  assertEquals(loadedBy("src/entries/memory.ts").filter((file) => !core.has(file)), [
+test("the entry ./memory loads no more than ./limiter and the adapter for memory", () => {
+  const limiter = new Set(loadedBy("src/entries/limiter.ts"));
+  assertEquals(loadedBy("src/entries/memory.ts").filter((file) => !limiter.has(file)), [
     "src/adapters/memory.ts",
     "src/adapters/system_clock.ts",
     "src/entries/memory.ts",
   ]);
 });
 
-test("no entry imports a NATS client, and ./core, ./memory and ./nats nothing from outside the package", () => {
+test("no entry imports a NATS client, and ./core, ./limiter, ./memory and ./nats nothing from outside the package", () => {
   const { exports } = readJson("deno.json");
   const packages = Object.entries<string>(Object(exports)).map(([entry, file]) => {
     return [entry, loadedBy(file.slice(2)).filter((name) => !name.endsWith(".ts"))] as const;
   });
   assertEquals(packages.filter(([, names]) => names.some((name) => name.startsWith("@nats-io/"))), []);
-  const alone = packages.filter(([entry]) => ["./core", "./memory", "./nats"].includes(entry));
-  assertEquals(alone, [["./core", []], ["./memory", []], ["./nats", []]]);
+  const alone = packages.filter(([entry]) => ["./core", "./limiter", "./memory", "./nats"].includes(entry));
+  assertEquals(alone, [["./core", []], ["./limiter", []], ["./memory", []], ["./nats", []]]);
 });
 
 test("entries are named by what they export, and only re-export", () => {

@@ -16,6 +16,7 @@ const { acquire, ConfigValidationError, configureLimiter, loadConfig, LimiterNot
 const config = await import("../../src/entries/config.ts");
 const memory = await import("../../src/entries/memory.ts");
 await import("../../src/entries/core.ts");
+await import("../../src/entries/limiter.ts");
 await import("../../src/entries/nats.ts");
 await import("../../src/testing/mod.ts");
 crypto.getRandomValues = getRandomValues;

@@ -23,7 +23,13 @@ const nowhere = { url: "nats://127.0.0.1:1", backendTimeoutMs: 30_000 };
 /** What is done with each entry, step by step. */
 const STEPS: Readonly<Record<string, () => AsyncGenerator<string>>> = {
   async *"core"() {
-    const { createLimiter } = await import("../../src/entries/core.ts");
+    const { pureLimiter } = await import("../../src/entries/core.ts");
+    yield "import";
+    pureLimiter("api", { ratePerSecond: 10 }).decide(null, 0);
+    yield "decide";
+  },
+  async *"limiter"() {
+    const { createLimiter } = await import("../../src/entries/limiter.ts");
     yield "import";
     const kv = {
       get: () => Promise.resolve(null),

@@ -1,0 +1,120 @@
+import { shown } from "./core/arguments.ts";
+import type { LimiterSettings } from "./core/defaults.ts";
+import { ConfigValidationError } from "./core/errors.ts";
+
+/** What a value must be. */
+export interface Demand {
+  readonly expected: string;
+  readonly fits: (value: unknown) => boolean;
+}
+
+/** What the options of these names must be. There are no others. */
+export type Demands = Readonly<Record<string, Demand>>;
+
+/** A number for which that holds. */
+export const numberThat = (expected: string, fits: (value: number) => boolean): Demand => ({
+  expected,
+  fits: (value) => typeof value === "number" && value <= Number.MAX_SAFE_INTEGER && fits(value),
+});
+
+/** One of these words. */
+export const oneOf = (...words: readonly string[]): Demand => ({
+  expected: words.map((word) => `"${word}"`).join(" or "),
+  fits: (value) => words.some((word) => word === value),
+});
+
+/** An object with these methods. */
+export function hasMethods(value: unknown, ...names: readonly string[]): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return names.every((name) => typeof Reflect.get(value, name) === "function");
+}
+
+export const COUNT = numberThat("an integer >= 1", (value) => Number.isInteger(value) && value >= 1);
+export const DURATION = numberThat("a number of milliseconds > 0", (value) => value > 0);
+export const WAIT = numberThat("a number of milliseconds >= 0", (value) => value >= 0);
+
+const RATE: Demands = {
+  limit: COUNT,
+  windowMs: DURATION,
+  burst: numberThat("a number >= 1", (value) => value >= 1),
+  algorithm: oneOf("token_bucket", "sliding_window"),
+};
+
+const RATE_PER_SECOND = numberThat("a number from 1e-9 to 1e9", (value) => value >= 1e-9 && value <= 1e9);
+
+/** The options that say what is limited. */
+export const LIMITS: Demands = {
+  ...RATE,
+  ratePerSecond: RATE_PER_SECOND,
+  maxConcurrent: COUNT,
+  leaseMs: numberThat("a number of milliseconds >= 1", (value) => value >= 1),
+  reserveAheadMs: WAIT,
+  timingMarginMs: WAIT,
+  rates: { expected: "a list of { limit, windowMs }", fits: Array.isArray },
+};
+
+/** The error of an option that is wrong. */
+export function refused(id: string, name: string, expected: string, received: string): ConfigValidationError {
+  return new ConfigValidationError(`Limiter '${id}': ${name} must be ${expected}, got ${received}.`, {
+    field: `limiters.${id}.${name}`,
+    expected,
+    received,
+  });
+}
+
+/** Refuses an option that has to be there, or must not be, `when`. */
+export function expectGiven(id: string, name: string, value: unknown, isGiven: boolean, when: string): void {
+  if ((value !== undefined) === isGiven) return;
+  throw refused(id, name, `${isGiven ? "given" : "left out"} ${when}`, value === undefined ? "nothing" : shown(value));
+}
+
+/**
+ * The options without those that are `undefined`, if each is what `demands` say, and together they say what is limited.
+ *
+ * @throws {ConfigValidationError} if not.
+ */
+export function checkLimits<Options extends Omit<LimiterSettings, "store">>(
+  id: string,
+  demands: Demands,
+  options: Options,
+): Options {
+  if (typeof id !== "string" || id === "") throw refused(shown(id), "id", "a text that is not empty", shown(id));
+  const checked = checkFields(id, "", demands, options);
+  const { algorithm, ratePerSecond, burst, limit, windowMs, maxConcurrent, rates = [] } = checked;
+  const slides = algorithm === "sliding_window";
+  const how = `${slides ? "with" : "without"} algorithm "sliding_window"`;
+  expectGiven(id, "limit", limit, slides, how);
+  expectGiven(id, "windowMs", windowMs, slides, how);
+  if (slides) expectGiven(id, "ratePerSecond", ratePerSecond, false, how);
+  if (ratePerSecond === undefined) expectGiven(id, "burst", burst, false, "without ratePerSecond");
+  for (const [i, rate] of rates.entries()) {
+    const path = `rates[${i}].`;
+    checkFields(id, path, RATE, rate);
+    expectGiven(id, `${path}limit`, rate.limit, true, "in each rate");
+    expectGiven(id, `${path}windowMs`, rate.windowMs, true, "in each rate");
+    if ((rate.algorithm ?? algorithm) === "sliding_window") {
+      expectGiven(id, `${path}burst`, rate.burst, false, 'with algorithm "sliding_window"');
+    } else if (!RATE_PER_SECOND.fits(rate.limit * 1_000 / rate.windowMs)) {
+      const ratio = String(rate.limit * 1_000 / rate.windowMs);
+      throw refused(id, `rates[${i}]`, "a rate from 1e-9 to 1e9 per second", `${ratio} per second`);
+    }
+  }
+  if (!slides && maxConcurrent === undefined && rates.length === 0) {
+    expectGiven(id, "ratePerSecond", ratePerSecond, true, "where neither maxConcurrent nor rates is");
+  }
+  return checked;
+}
+
+function checkFields<T extends object>(id: string, path: string, demands: Demands, given: T): T {
+  if (typeof given !== "object" || given === null) throw refused(id, path + "options", "an object", shown(given));
+  const present = Object.entries(given).filter(([, value]) => value !== undefined);
+  for (const [name, value] of present) {
+    const demand = Object.hasOwn(demands, name) ? demands[name] : undefined;
+    if (!demand) {
+      const names = Object.keys(demands).join(", ");
+      throw refused(id, path + name, `left out: the options are ${names}`, "an unknown option");
+    }
+    if (!demand.fits(value)) throw refused(id, path + name, demand.expected, shown(value));
+  }
+  return Object.fromEntries(present) as T; // the same entries, all of which were checked
+}

@@ -1,0 +1,323 @@
+import type { ConcurrencyOptions, RateOptions, SeveralRatesOptions, WindowOptions } from "./config/options.ts";
+import { checkCost, shown } from "./core/arguments.ts";
+import { earliestStart, maximumCost, obstacle, scarcest, takeAll } from "./core/decide.ts";
+import { DEFAULTS, type LimiterSettings, resolveLimiter } from "./core/defaults.ts";
+import { ImpossibleCostError, InvalidArgumentError, RateLimiterError } from "./core/errors.ts";
+import { holderOf, releasePermit, renewPermits } from "./core/rules/concurrency.ts";
+import type { Demand, Usage } from "./core/rules/rule.ts";
+import { rulesOf } from "./core/rules/rules.ts";
+import type { Permits } from "./core/rules/states.ts";
+import { idleFrom, type State, stateCodec, withRecentEpoch } from "./core/state.ts";
+import { describe, readState } from "./core/stored.ts";
+import { checkLimits, LIMITS } from "./limit_checks.ts";
+
+/**
+ * What {@link pureLimiter} limits: the options of `configureLimiter` that say it, with the same defaults.
+ *
+ * @example
+ * ```ts
+ * import type { PureLimiterOptions } from "@ratesync/core/core";
+ *
+ * const api: PureLimiterOptions = { ratePerSecond: 100, burst: 20, maxConcurrent: 8 };
+ * const login: PureLimiterOptions = { algorithm: "sliding_window", limit: 5, windowMs: 300_000 };
+ * console.log(api, login);
+ * ```
+ */
+export type PureLimiterOptions =
+  & (
+    | Pick<
+      RateOptions,
+      "algorithm" | "ratePerSecond" | "burst" | "rates" | "maxConcurrent" | "leaseMs" | "reserveAheadMs"
+    >
+    | Pick<ConcurrencyOptions, "algorithm" | "rates" | "maxConcurrent" | "leaseMs" | "reserveAheadMs">
+    | Pick<SeveralRatesOptions, "algorithm" | "rates" | "maxConcurrent" | "leaseMs" | "reserveAheadMs">
+    | Pick<WindowOptions, "algorithm" | "limit" | "windowMs" | "rates" | "maxConcurrent" | "leaseMs" | "reserveAheadMs">
+  )
+  & {
+    /**
+     * What is allowed for timers that are late and for hosts whose clocks disagree, in milliseconds.
+     *
+     * @default {10}
+     */
+    readonly timingMarginMs?: number | undefined;
+  };
+
+/**
+ * What is asked of a {@link PureLimiter}.
+ *
+ * @example
+ * ```ts
+ * import type { PureRequest } from "@ratesync/core/core";
+ *
+ * const request: PureRequest = { cost: 2, startBy: Date.now() + 500 };
+ * console.log(request.cost); // 2
+ * ```
+ */
+export interface PureRequest {
+  /**
+   * How much of a rate or a window it uses; finite and > 0.
+   *
+   * @default {1}
+   */
+  readonly cost?: number | undefined;
+  /**
+   * The latest moment at which it is willing to start, in milliseconds since the Unix epoch: until then a slot is reserved
+   * for it, but not farther ahead than `reserveAheadMs`. The default is the time of the decision.
+   */
+  readonly startBy?: number | undefined;
+  /** Who is to hold the permit, where concurrency is limited: another text for each permit. */
+  readonly holder?: string | undefined;
+}
+
+/**
+ * A request was granted, once the `value` is stored.
+ *
+ * @example
+ * ```ts
+ * import { type PureGrant, pureLimiter } from "@ratesync/core/core";
+ *
+ * const decision = pureLimiter("api", { ratePerSecond: 10 }).decide(null, 1_000);
+ * if (decision.allowed) {
+ *   const { startAt, startUntil, keepUntil }: PureGrant = decision;
+ *   console.log(startAt, startUntil, keepUntil); // 1000 1080 1100
+ * }
+ * ```
+ */
+export interface PureGrant extends Usage {
+  /** That it was. */
+  readonly allowed: true;
+  /** What is to be stored. Unless this takes the place of the value that was decided on, nothing is granted. */
+  readonly value: Uint8Array;
+  /** When it may start, in milliseconds since the Unix epoch. */
+  readonly startAt: number;
+  /** When it must have started for the limit to hold. Who is later has missed its slot, and decides anew. */
+  readonly startUntil: number;
+  /** From when on the value says no more than none, and may be deleted. */
+  readonly keepUntil: number;
+  /** What is wrong with the value that was decided on, in a sentence, if something is: for the log. */
+  readonly warning?: string | undefined;
+}
+
+/**
+ * A request was refused. There is nothing to store.
+ *
+ * @example
+ * ```ts
+ * import { pureLimiter, type PureRefusal } from "@ratesync/core/core";
+ *
+ * const api = pureLimiter("api", { ratePerSecond: 10 });
+ * const first = api.decide(null, 1_000);
+ * const second = api.decide(first.allowed ? first.value : null, 1_000);
+ * if (!second.allowed) {
+ *   const { rule, retryAt }: PureRefusal = second;
+ *   console.log(rule, retryAt); // "10/s, burst 1" 1100
+ * }
+ * ```
+ */
+export interface PureRefusal extends Usage {
+  /** That it was not granted. */
+  readonly allowed: false;
+  /** When the same request, as willing to wait, could be granted, as far as it can be told: a whole millisecond. */
+  readonly retryAt: number;
+  /** The rule that refused, e.g. `100/s, burst 1`; where several did, the one that takes longest. */
+  readonly rule: string;
+  /** What is wrong with the value that was decided on, in a sentence, if something is: for the log. */
+  readonly warning?: string | undefined;
+}
+
+/**
+ * What a {@link PureLimiter} decided; `allowed` tells which.
+ *
+ * @example
+ * ```ts
+ * import { type PureDecision, pureLimiter } from "@ratesync/core/core";
+ *
+ * const decision: PureDecision = pureLimiter("api", { ratePerSecond: 10 }).decide(null, Date.now());
+ * console.log(decision.allowed, decision.remaining); // true 0
+ * ```
+ */
+export type PureDecision = PureGrant | PureRefusal;
+
+/**
+ * All limits of one key as a pure function of the stored value, the time and the request. Nothing is kept between two calls,
+ * and no argument is changed.
+ *
+ * @example
+ * ```ts
+ * import { type PureLimiter, pureLimiter } from "@ratesync/core/core";
+ *
+ * const api: PureLimiter = pureLimiter("api", { ratePerSecond: 10, burst: 5 });
+ * console.log(api.usage(null, Date.now()).remaining); // 5
+ * ```
+ */
+export interface PureLimiter {
+  /** The limits in words, e.g. `100/s, burst 20; 8 at the same time`. */
+  readonly label: string;
+  /**
+   * Decides a request at the time `now`, in milliseconds since the Unix epoch.
+   *
+   * @param value What is stored; `null` or `undefined` if nothing is.
+   * @throws {ImpossibleCostError} if it asks for more than the limits ever allow at once.
+   * @throws {InvalidArgumentError} if an argument cannot be right, or the holder has a permit.
+   * @throws {RateLimiterError} if the value was written by a newer version that this one does not understand.
+   */
+  decide(value: Uint8Array | null | undefined, now: number, request?: PureRequest): PureDecision;
+  /**
+   * What is left at the time `now` of the rule that has least left.
+   *
+   * @throws {InvalidArgumentError} if an argument cannot be right.
+   * @throws {RateLimiterError} if the value was written by a newer version.
+   */
+  usage(value: Uint8Array | null | undefined, now: number): Usage;
+  /**
+   * What is to be stored so that a permit is held for `leaseMs` from `now` on; `undefined` if it is lost, as its lease has run
+   * out: somebody else may hold it.
+   *
+   * @throws {InvalidArgumentError} if an argument cannot be right.
+   * @throws {RateLimiterError} if the value was written by a newer version.
+   */
+  renew(value: Uint8Array | null | undefined, now: number, holder: string): Uint8Array | undefined;
+  /**
+   * What is to be stored so that a permit is free; `undefined` if nobody of this name has one, and there is nothing to store.
+   *
+   * @throws {InvalidArgumentError} if an argument cannot be right.
+   * @throws {RateLimiterError} if the value was written by a newer version.
+   */
+  release(value: Uint8Array | null | undefined, now: number, holder: string): Uint8Array | undefined;
+}
+
+/** Each holder has one permit. */
+const PERMIT = 1;
+
+/**
+ * The algorithm alone: it decides on a value that you keep, in a transaction of your own, such as a row in a database, the
+ * storage of a durable object, or an atomic operation of Deno KV. The value is the one that limiters store, as readable JSON;
+ * at most 4 KiB, and for concurrency some 50 bytes for each holder more.
+ *
+ * What you keep must change only as a whole, from the value that was decided on to the one that came of it: by a transaction
+ * or a compare-and-set. Else two that decide at once grant the same thing twice.
+ *
+ * @param id Its name, for messages.
+ * @param options What is limited.
+ * @throws {ConfigValidationError} if an option is missing, wrong or unknown.
+ *
+ * @example
+ * ```ts
+ * import { pureLimiter } from "@ratesync/core/core";
+ *
+ * const login = pureLimiter("login", { algorithm: "sliding_window", limit: 2, windowMs: 60_000 });
+ * const rows = new Map<string, Uint8Array>(); // a table in your database
+ *
+ * function isAllowed(user: string): boolean { // in a transaction
+ *   const decision = login.decide(rows.get(user), Date.now());
+ *   if (decision.allowed) rows.set(user, decision.value);
+ *   return decision.allowed;
+ * }
+ * console.log(isAllowed("alice"), isAllowed("alice"), isAllowed("alice")); // true true false
+ * ```
+ */
+export function pureLimiter(id: string, options: PureLimiterOptions): PureLimiter {
+  const checked = checkLimits<Omit<LimiterSettings, "store"> & PureLimiterOptions>(id, LIMITS, options);
+  const { timingMarginMs = DEFAULTS.timingMarginMs } = checked;
+  const config = resolveLimiter(id, checked);
+  const { reserveAheadMs, leaseMs } = config;
+  const rules = rulesOf(config, timingMarginMs, timingMarginMs);
+  const codec = stateCodec(rules);
+  const most = maximumCost(rules);
+  const toleranceMs = Math.min(...rules.map((rule) => rule.toleranceMs));
+  const concurrency = rules.findIndex(({ kind }) => kind === "concurrency");
+
+  function read(value: Uint8Array | null | undefined, now: number) {
+    if (value !== null && value !== undefined && !(value instanceof Uint8Array)) {
+      throw invalid("value", "The stored value must be bytes", "a Uint8Array, or null if nothing is stored", value);
+    }
+    if (!Number.isFinite(now)) throw invalid("now", "There is no such time", "milliseconds since the Unix epoch", now);
+    const { state, finding } = readState(rules, codec, value ?? undefined, now, reserveAheadMs);
+    const warning = finding && `Limiter '${id}': ${describe(finding)}`;
+    if (!state) throw new RateLimiterError(warning);
+    return { state: withRecentEpoch(rules, state, now), warning };
+  }
+
+  function usageOf({ parts, epoch }: State, now: number): Usage {
+    const { limit, remaining, resetAt } = scarcest(rules, parts, now - epoch);
+    return { limit, remaining, resetAt: resetAt + epoch };
+  }
+
+  function permitsOf({ parts }: State): Permits {
+    return parts[concurrency] as Permits; // the state of the rule at that place
+  }
+
+  function withPermits(state: State, permits: Permits): Uint8Array {
+    return codec.encode({ ...state, parts: state.parts.map((part, i) => i === concurrency ? permits : part) });
+  }
+
+  /** Until when that one holds a permit, relative to the epoch. */
+  function heldUntil(state: State, holder: string): number {
+    return concurrency < 0 ? -Infinity : holderOf(permitsOf(state), holder)?.until ?? -Infinity;
+  }
+
+  return {
+    label: codec.fingerprint,
+    decide(value, now, { cost = 1, startBy = now, holder = "" } = {}) {
+      const { state, warning } = read(value, now);
+      if (checkCost(cost) > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
+      if (!(startBy >= now)) throw invalid("startBy", "Nothing can start in the past", "a moment >= now", startBy);
+      const { epoch, parts } = state;
+      const time = now - epoch;
+      if (concurrency >= 0) {
+        checkHolder(holder);
+        if (heldUntil(state, holder) > time) {
+          throw invalid("holder", "That one holds a permit", "another text for each permit", holder);
+        }
+      }
+      const demand: Demand = { cost, owner: holder, permit: PERMIT };
+      const at = earliestStart(rules, parts, time, demand);
+      const waitMs = Math.min(startBy - now, reserveAheadMs);
+      if (at > time + waitMs) {
+        const { rule, retryAt } = obstacle(rules, parts, time, demand);
+        const fitsAt = at === Infinity ? retryAt : Math.max(retryAt, at) - waitMs;
+        // Rounded before it is added, as the sum has fewer digits: who asks again then is not too early.
+        return {
+          allowed: false,
+          retryAt: Math.ceil(fitsAt) + epoch,
+          rule: rule.label,
+          ...usageOf(state, now),
+          warning,
+        };
+      }
+      const next: State = { ...state, parts: takeAll(rules, parts, at, time, demand) };
+      const startAt = at + epoch;
+      return {
+        allowed: true,
+        value: codec.encode(next),
+        startAt,
+        startUntil: startAt + toleranceMs,
+        keepUntil: idleFrom(rules, next),
+        ...usageOf(next, now),
+        warning,
+      };
+    },
+    usage: (value, now) => usageOf(read(value, now).state, now),
+    renew(value, now, holder) {
+      const { state } = read(value, now);
+      const time = now - state.epoch;
+      const until = heldUntil(state, checkHolder(holder));
+      if (until <= time) return undefined;
+      return withPermits(state, renewPermits(permitsOf(state), holder, [PERMIT], Math.max(until, time + leaseMs)));
+    },
+    release(value, now, holder) {
+      const { state } = read(value, now);
+      if (heldUntil(state, checkHolder(holder)) === -Infinity) return undefined;
+      return withPermits(state, releasePermit(permitsOf(state), holder, PERMIT));
+    },
+  };
+}
+
+function checkHolder(holder: unknown): string {
+  if (typeof holder === "string" && holder !== "") return holder;
+  throw invalid("holder", "Where concurrency is limited a permit has a holder", "a text that is not empty", holder);
+}
+
+function invalid(field: string, problem: string, expected: string, received: unknown): InvalidArgumentError {
+  return new InvalidArgumentError(problem, { field, expected, received: shown(received) });
+}
