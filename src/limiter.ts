@@ -12,7 +12,7 @@ import { createBreaker } from "./core/breaker.ts";
 import { type LimiterSettings, resolveBreaker, resolveLimiter, resolveTuning } from "./core/defaults.ts";
 import { createLimiter as createCoreLimiter } from "./core/create_limiter.ts";
 import type { Limiter } from "./core/limiter.ts";
-import type { Logger } from "./core/logger.ts";
+import { type Logger, neverThrowing } from "./core/logger.ts";
 import { opensNothing, type Store } from "./core/store.ts";
 import {
   checkLimits,
@@ -156,7 +156,7 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
     throw refused(id, "store.clock", "a Clock: { now, sleep }", shown(store.clock));
   }
   const localClock = store.localClock ?? store.clock;
-  const logger = checked.logger ?? consoleLogger;
+  const logger = neverThrowing(checked.logger ?? consoleLogger);
   const { random } = Math;
   const limiter = createCoreLimiter(resolveLimiter(id, { ...checked, store: "kv" }), {
     ...resolveTuning(checked),

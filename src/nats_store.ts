@@ -3,6 +3,7 @@ import { createNatsStore, type NatsStore, type NatsStoreContext } from "./adapte
 import { connectionPlan } from "./config/nats_plan.ts";
 import { checkNatsOptions } from "./config/stores.ts";
 import { checkMethods, checkOptions, namesOf } from "./core/arguments.ts";
+import { neverThrowing } from "./core/logger.ts";
 
 /**
  * A store on a NATS JetStream Key-Value bucket. It connects on first use: making one does nothing but check the options.
@@ -26,7 +27,7 @@ export function natsStore(options: NatsStoreOptions, context: NatsStoreContext):
   const checked = checkNatsOptions(id, options);
   checkMethods(logger, "logger", "logger", "info", "warn", "error");
   if (clock !== undefined) checkMethods(clock, "clock", "clock", "now", "sleep");
-  return createNatsStore(checked, connectionPlan(checked), context);
+  return createNatsStore(checked, connectionPlan(checked), { ...context, logger: neverThrowing(logger) });
 }
 
 const NAMES = namesOf<NatsStoreContext>({ id: true, logger: true, clock: true });

@@ -15,7 +15,7 @@ import type { Clock } from "./core/clock.ts";
 import { throwFailures } from "./core/failures.ts";
 import type { CheckOptions, ClosableLimiter, Limiter } from "./core/limiter.ts";
 import type { LimiterConfig } from "./core/limiter_config.ts";
-import type { Logger } from "./core/logger.ts";
+import { type Logger, neverThrowing } from "./core/logger.ts";
 import type { RateLimiterMetrics } from "./core/metrics.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
 import { createInventory } from "./inventory.ts";
@@ -239,8 +239,8 @@ const NAMES = namesOf<RateSyncOptions>({ stores: true, limiters: true, logger: t
 const CHECK_NAMES = namesOf<MultiCheckOptions>({ timeoutMs: true, signal: true, onMissing: true });
 
 function createOpenRateSync(settings: RateSyncOptions): RateSync {
-  const { logger = consoleLogger, autoLoad = false, clock = systemClock } = checkOptions(settings, NAMES);
-  checkMethods(logger, "logger", "logger", "info", "warn", "error");
+  const { logger: log = consoleLogger, autoLoad = false, clock = systemClock } = checkOptions(settings, NAMES);
+  const logger = neverThrowing(checkMethods(log, "logger", "logger", "info", "warn", "error"));
   checkMethods(clock, "clock", "clock", "now", "sleep");
   const inventory = createInventory({ logger, clock, identity: createIdentities() });
   const { stores, limiters } = inventory;

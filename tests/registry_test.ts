@@ -28,6 +28,7 @@ import {
 import type { Kv } from "../src/core/kv.ts";
 import type { Limiter } from "../src/core/limiter.ts";
 import type { Logger } from "../src/core/logger.ts";
+import { createLimiter } from "../src/limiter.ts";
 import { createRateSync, type RateSync } from "../src/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
 
@@ -674,6 +675,32 @@ test("without a logger only warnings and errors are written, to the console [LOG
     `warn ratesync: Limiter 'open': ${why} admitted without a limit (on_failure = "open").`,
     `error ratesync: Limiter 'closed': ${why} refused (on_failure = "closed").`,
   ]);
+});
+
+test("a logger that throws changes nothing: what is granted is given, and given back [CON-8, LOG-1]", async () => {
+  const { clock } = setUp();
+  const fail = () => {
+    throw new Error("the log is full");
+  };
+  const logger: Logger = { debug: fail, info: fail, warn: fail, error: fail };
+  const rateSync = createRateSync({ clock, logger });
+  rateSync.configureLimiter("upload", { maxConcurrent: 1, leaseMs: 200 });
+  rateSync.configureStore("broken", { kv: brokenKv() });
+  for (const onFailure of ["open", "closed"] as const) {
+    rateSync.configureLimiter(onFailure, { store: "broken", ratePerSecond: 1, onFailure });
+  }
+  const alone = createLimiter("alone", memoryStore(clock), { maxConcurrent: 1, logger });
+  for (const limiter of [rateSync.getLimiter("upload"), alone]) {
+    for (let i = 0; i < 3; i++) {
+      const permit = await limiter.acquire({ timeoutMs: 0 });
+      assertEquals((await limiter.tryAcquire()).allowed, false);
+      await permit.release();
+    }
+  }
+  assertEquals((await rateSync.tryAcquire("open")).degraded, true);
+  await assertRejects(() => rateSync.tryAcquire("closed"), RateLimiterAcquisitionError, "the disk is on fire");
+  await alone.close();
+  await rateSync.close();
 });
 
 test("initializeAllLimiters() says of each limiter that cannot be opened why, and opens the others [LIM-9, ERR-1]", async () => {

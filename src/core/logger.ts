@@ -1,6 +1,7 @@
 /**
  * Where a rate limiter reports what a person on call should know. No `key`, which may identify a person, is logged at
- * `info` or above. By default warnings and errors go to the console, and the rest nowhere.
+ * `info` or above. By default warnings and errors go to the console, and the rest nowhere. What a method throws is ignored:
+ * a log that fails changes nothing about a limit.
  *
  * @example
  * ```ts
@@ -30,3 +31,20 @@ export interface Logger {
 
 /** Reports nothing. */
 export const silentLogger: Logger = { info() {}, warn() {}, error() {} };
+
+/** The logger, of which nobody notices when it throws: a permit that was granted would be lost on the way to its holder. */
+export function neverThrowing(logger: Logger): Logger {
+  const quietly = (log: (message: string) => void) => (message: string) => {
+    try {
+      log(message);
+    } catch {
+      // There is nowhere to report that a report failed.
+    }
+  };
+  return {
+    ...(logger.debug && { debug: quietly((message) => logger.debug?.(message)) }),
+    info: quietly((message) => logger.info(message)),
+    warn: quietly((message) => logger.warn(message)),
+    error: quietly((message) => logger.error(message)),
+  };
+}

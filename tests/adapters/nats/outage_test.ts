@@ -2,6 +2,7 @@ import { assert, assertEquals, assertInstanceOf, assertMatch, assertStringInclud
 import { CompositeRateLimiter } from "../../../src/composite.ts";
 import { RateLimiterAcquisitionError, StoreUnavailableError } from "../../../src/core/errors.ts";
 import type { OnFailure } from "../../../src/core/limiter_config.ts";
+import type { Logger } from "../../../src/core/logger.ts";
 import { rateLimited } from "../../../src/rate_limited.ts";
 import { createRateSync, type RateSync } from "../../../src/registry.ts";
 import { forEachServer } from "../../support/nats_server.ts";
@@ -19,9 +20,12 @@ interface Options {
 }
 
 /** A registry with a limiter for each mode, and one with permits. */
-function setUp({ url, breakerFailures, backendTimeoutMs = BACKEND_TIMEOUT_MS }: Options): RateSync & { log: LogBook } {
+function setUp(
+  { url, breakerFailures, backendTimeoutMs = BACKEND_TIMEOUT_MS }: Options,
+  logger?: Logger,
+): RateSync & { log: LogBook } {
   const log = logBook();
-  const rateSync = createRateSync({ logger: log });
+  const rateSync = createRateSync({ logger: logger ?? log });
   rateSync.configureStore("nats", {
     engine: "nats",
     url,
@@ -128,6 +132,19 @@ await forEachServer((server) => {
       assertMatch(lines.at(-1) ?? "", /^info: Store 'nats' answers again: its circuit breaker is closed/);
     });
   }
+
+  server.test("a logger that throws does not keep a store from coming back [FAIL-3]", async () => {
+    await using running = await server.start();
+    const fail = () => {
+      throw new Error("the log is full");
+    };
+    await using rateSync = setUp({ url: running.url, breakerFailures: 3 }, { info: fail, warn: fail, error: fail });
+    await untilUp(rateSync);
+    await running.kill("SIGKILL");
+    await untilOpen(rateSync);
+    await running.restart();
+    await untilUp(rateSync);
+  });
 
   for (const breakerFailures of [0, 3]) {
     const how = breakerFailures === 0 ? "without a circuit breaker" : "with a circuit breaker";
