@@ -95,11 +95,11 @@ const HOSTILE = [
   "[]",
   "{}",
   "[[]]",
-  "[[1,1,null]]",
-  "[[5001,1,null]]",
-  "[[-5,1,null]]",
-  "[[1,1e308,null]]",
-  "[[9007199254740991,1,0]]",
+  "[[1,1,null,0]]",
+  "[[5001,1,null,0]]",
+  "[[-5,1,null,0]]",
+  "[[1,1e308,null,0]]",
+  "[[9007199254740991,1,0,0]]",
   "[1e300]",
   "[0.5]",
   '"__proto__"',
@@ -183,19 +183,27 @@ test("fuzz: a message that is nested deep, long, or full of work costs no more t
   };
   const nested = "[".repeat(200_000) + "]".repeat(200_000);
   const undo = [NOW, NOW, 1, 1, 0, [1, null, null], [1, null, null]];
-  for (
-    const bytes of [
-      encode(nested),
-      encode(JSON.stringify([...work.slice(0, -1), "requests"]).replace('"requests"', nested)),
-      message({ requests: new Array(5_000).fill([1, 1, null]) }),
-      message({ requests: new Array(50_000).fill([0, 1, null]) }),
-      message({ requests: [[5_000, 1e-9, null]] }),
-      message({ undos: new Array(5_000).fill(undo) }),
-      message({ held: Array.from({ length: 50_000 }, (_, i) => i) }),
-    ]
-  ) {
+  const messages: readonly (readonly [bytes: Uint8Array, isUnderstood: boolean])[] = [
+    [encode(nested), false],
+    [encode(JSON.stringify([...work.slice(0, -1), "requests"]).replace('"requests"', nested)), false],
+    [message({ requests: new Array(5_000).fill([1, 1, null, 0]) }), true],
+    [message({ requests: new Array(5_001).fill([1, 1, null, 0]) }), false],
+    [message({ requests: new Array(50_000).fill([0, 1, null, 0]) }), true],
+    [message({ requests: [[5_000, 1e-9, null, 0]] }), true],
+    [message({ requests: [[5_001, 1e-9, null, 0]] }), false],
+    [message({ undos: new Array(5_000).fill(undo) }), true],
+    [message({ held: Array.from({ length: 50_000 }, (_, i) => i) }), true],
+  ];
+  for (const [i, [bytes, isUnderstood]] of messages.entries()) {
     const foreign = handOver.decodeWork(bytes);
-    if (foreign === undefined || foreign.work === undefined) continue;
+    assertEquals(foreign?.work !== undefined, isUnderstood, `message ${i}`);
+    if (foreign?.work === undefined) continue;
     decideWork(RULES, freshState(RULES, NOW), foreign.work, { now: NOW, horizon: NOW + 1_000, isFresh: true });
   }
+});
+
+test("the messages that these tests make are understood often enough to say something", () => {
+  const understood = fc.sample(anyMessage, { seed: 1, numRuns: 500 })
+    .filter((bytes) => handOver.decodeWork(bytes)?.work !== undefined);
+  assert(understood.length > 100, `${understood.length} of 500`);
 });
