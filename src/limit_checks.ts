@@ -1,6 +1,7 @@
 import { shown } from "./core/arguments.ts";
-import type { LimiterSettings } from "./core/defaults.ts";
+import { BOUNDS, type LimiterSettings } from "./core/defaults.ts";
 import { ConfigValidationError } from "./core/errors.ts";
+import { idFault } from "./core/ids.ts";
 
 /** What a value must be. */
 export interface Demand {
@@ -40,7 +41,12 @@ const RATE: Demands = {
   algorithm: oneOf("token_bucket", "sliding_window"),
 };
 
-const RATE_PER_SECOND = numberThat("a number from 1e-9 to 1e9", (value) => value >= 1e-9 && value <= 1e9);
+const { slowestRate, fastestRate } = BOUNDS;
+const FROM_SLOWEST_TO_FASTEST = `from ${slowestRate} to ${fastestRate}`;
+const RATE_PER_SECOND = numberThat(
+  `a number ${FROM_SLOWEST_TO_FASTEST}`,
+  (value) => value >= slowestRate && value <= fastestRate,
+);
 
 /** The options that say what is limited. */
 export const LIMITS: Demands = {
@@ -78,7 +84,14 @@ export function checkLimits<Options extends Omit<LimiterSettings, "store">>(
   demands: Demands,
   options: Options,
 ): Options {
-  if (typeof id !== "string" || id === "") throw refused(shown(id), "id", "a text that is not empty", shown(id));
+  const fault = idFault(id);
+  if (fault !== undefined) {
+    throw new ConfigValidationError(`The id of a limiter must ${fault}, got ${shown(id)}.`, {
+      field: "limiters",
+      expected: "an id that is not empty and has no space at its ends",
+      received: shown(id),
+    });
+  }
   const checked = checkFields(id, "", demands, options);
   const { algorithm, ratePerSecond, burst, limit, windowMs, maxConcurrent, rates = [] } = checked;
   const slides = algorithm === "sliding_window";
@@ -96,7 +109,7 @@ export function checkLimits<Options extends Omit<LimiterSettings, "store">>(
       expectGiven(id, `${path}burst`, rate.burst, false, 'with algorithm "sliding_window"');
     } else if (!RATE_PER_SECOND.fits(rate.limit * 1_000 / rate.windowMs)) {
       const ratio = String(rate.limit * 1_000 / rate.windowMs);
-      throw refused(id, `rates[${i}]`, "a rate from 1e-9 to 1e9 per second", `${ratio} per second`);
+      throw refused(id, `rates[${i}]`, `a rate ${FROM_SLOWEST_TO_FASTEST} per second`, `${ratio} per second`);
     }
   }
   if (!slides && maxConcurrent === undefined && rates.length === 0) {

@@ -9,7 +9,7 @@ import type {
 } from "./config/options.ts";
 import { shown } from "./core/arguments.ts";
 import { createBreaker } from "./core/breaker.ts";
-import { type LimiterSettings, resolveBreaker, resolveLimiter, resolveTuning } from "./core/defaults.ts";
+import { BOUNDS, type LimiterSettings, resolveBreaker, resolveLimiter, resolveTuning } from "./core/defaults.ts";
 import { createLimiter as createCoreLimiter } from "./core/create_limiter.ts";
 import type { Limiter } from "./core/limiter.ts";
 import { type Logger, neverThrowing } from "./core/logger.ts";
@@ -196,13 +196,20 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
   return Object.assign(limiter, { [Symbol.asyncDispose]: () => limiter.close() });
 }
 
+const { longestTimeoutMs, mostPrefetched } = BOUNDS;
+
 const OPTIONS: Demands = {
   ...LIMITS,
   timeoutMs: WAIT,
   onFailure: oneOf("open", "closed"),
-  // What setTimeout() can wait for, which a store may use.
-  backendTimeoutMs: numberThat("a number of milliseconds > 0 and < 2^31", (value) => value > 0 && value < 2 ** 31),
-  prefetch: numberThat("an integer from 0 to 5000", (value) => Number.isInteger(value) && value >= 0 && value <= 5_000),
+  backendTimeoutMs: numberThat(
+    `a number of milliseconds > 0 and <= ${longestTimeoutMs}`,
+    (value) => value > 0 && value <= longestTimeoutMs,
+  ),
+  prefetch: numberThat(
+    `an integer from 0 to ${mostPrefetched}`,
+    (value) => Number.isInteger(value) && value >= 0 && value <= mostPrefetched,
+  ),
   breakerFailures: numberThat("an integer >= 0", (value) => Number.isInteger(value) && value >= 0),
   breakerCoolDownMs: DURATION,
   breakerMaxCoolDownMs: DURATION,

@@ -265,7 +265,7 @@ test("pureLimiter() refuses wrong options, and those that only a store has a use
     const error = assertThrows(() => pureLimiter("api", options as never), ConfigValidationError); // untyped code
     assertEquals(error.field, `limiters.api.${field}`);
   }
-  assertThrows(() => pureLimiter("", { ratePerSecond: 1 }), ConfigValidationError, "id must be a text");
+  assertThrows(() => pureLimiter("", { ratePerSecond: 1 }), ConfigValidationError, "must not be empty");
 });
 
 test("pureLimiter() refuses arguments that cannot be right, with their names", () => {

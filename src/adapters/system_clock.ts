@@ -1,10 +1,8 @@
 import type { Clock } from "../core/clock.ts";
+import { BOUNDS } from "../core/defaults.ts";
 
 /** To ask for it takes longer than for the time since. */
 const ORIGIN = performance.timeOrigin;
-
-/** The longest time that setTimeout() can wait: above it fires at once. */
-const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
 /**
  * The time of this host: the wall clock when the process started, and from then on the monotonic clock. So it never goes
@@ -26,7 +24,7 @@ export const systemClock: Clock = {
     signal?.throwIfAborted();
     // Some runtimes round a timeout down and others add a millisecond: one short first, and then what is left.
     for (let left = ms; left > 0; left = until - performance.now()) {
-      await timeout(Math.min(LONGEST_TIMEOUT_MS, left > 1 ? Math.ceil(left) - 1 : 1), signal, isBackground);
+      await timeout(Math.min(BOUNDS.longestTimeoutMs, left > 1 ? Math.ceil(left) - 1 : 1), signal, isBackground);
     }
   },
 };

@@ -97,9 +97,6 @@ export function number(demand: NumberDemand): Field<number>["read"] {
   return (value, place) => readNumber(value, place, demand);
 }
 
-/** The longest time that setTimeout() can wait: above it fires at once. */
-export const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
-
 /**
  * Reads a duration, in seconds in TOML and in milliseconds in code, and returns milliseconds. Its bounds are in
  * milliseconds; without one above it is that up to which every millisecond can still be told from the next.

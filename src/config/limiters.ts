@@ -1,3 +1,4 @@
+import { BOUNDS } from "../core/defaults.ts";
 import type { RateSpec } from "../core/limiter_config.ts";
 import type { LimiterOptions } from "./options.ts";
 import {
@@ -6,7 +7,6 @@ import {
   type Field,
   type Fields,
   flag,
-  LONGEST_TIMEOUT_MS,
   nameIn,
   number,
   readFields,
@@ -45,9 +45,9 @@ const LIMITER_FIELDS = {
   timeoutMs: { toml: "timeout", read: duration({ from: 0 }) },
   failClosed: { toml: "fail_closed", read: flag() },
   onFailure: { toml: "on_failure", read: choice("open", "closed", "local") },
-  backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0, to: LONGEST_TIMEOUT_MS }) },
+  backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0, to: BOUNDS.longestTimeoutMs }) },
   reserveAheadMs: { toml: "reserve_ahead", read: duration({ from: 0 }) },
-  prefetch: { toml: "prefetch", read: number({ integer: true, from: 0, to: 5_000 }) },
+  prefetch: { toml: "prefetch", read: number({ integer: true, from: 0, to: BOUNDS.mostPrefetched }) },
   replace: { toml: undefined, read: flag() },
 } satisfies Fields;
 
@@ -85,13 +85,9 @@ export function readLimiter(section: Section): LimiterOptions {
   return checked as LimiterOptions; // the checks above leave only the combinations that the type lists
 }
 
-/** The bounds keep the interval between two slots a number of milliseconds that can be added to the time. */
-const SLOWEST_RATE = 1e-9;
-const FASTEST_RATE = 1e9;
-
 function readRate(value: unknown, place: Place): number {
-  const rate = number({ above: 0, to: FASTEST_RATE })(value, place);
-  if (rate < SLOWEST_RATE) throw refuseValue(place, value, ">= 1e-9", "a number > 0, and >= 1e-9");
+  const rate = number({ above: 0, to: BOUNDS.fastestRate })(value, place);
+  if (rate < BOUNDS.slowestRate) throw refuseValue(place, value, ">= 1e-9", "a number > 0, and >= 1e-9");
   return rate;
 }
 
@@ -173,7 +169,7 @@ function checkPrefetch(section: Section, values: LimiterValues): void {
 }
 
 function checkRatio(section: Section, key: string, ratePerSecond: number): void {
-  if (ratePerSecond >= SLOWEST_RATE && ratePerSecond <= FASTEST_RATE) return;
+  if (ratePerSecond >= BOUNDS.slowestRate && ratePerSecond <= BOUNDS.fastestRate) return;
   const [limit, window] = [nameIn(section, RATE_FIELDS, "limit"), nameIn(section, RATE_FIELDS, "windowMs")];
   throw refuse(
     section,

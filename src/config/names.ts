@@ -1,6 +1,3 @@
-/** The names that no key and no id may have, because code that handles objects carelessly would trip over them. */
-export const RESERVED_NAMES: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
-
 /**
  * The name that was probably meant by one that is not known: the same but for case, `_` and `-`, or at most a third of
  * it mistyped. `undefined` if nothing is near.

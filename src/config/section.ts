@@ -1,5 +1,5 @@
 import { ConfigValidationError, type Mismatch } from "../core/errors.ts";
-import { RESERVED_NAMES } from "./names.ts";
+import { idFault } from "../core/ids.ts";
 import { isSecretKey, maskText } from "./secrets.ts";
 
 /**
@@ -144,18 +144,4 @@ export function checkId(id: unknown, path: "stores" | "limiters", file?: string)
     received,
     file,
   });
-}
-
-function idFault(id: unknown): string | undefined {
-  if (typeof id !== "string") return "be a text";
-  if (id.trim() === "") return "not be empty";
-  if (id.trim() !== id) return "have no space at its beginning or end";
-  if (RESERVED_NAMES.has(id)) return "be another name than one that JavaScript reserves";
-  // encodeURIComponent is the test for lone surrogates that every runtime's types know.
-  try {
-    encodeURIComponent(id);
-    return undefined;
-  } catch {
-    return "be well-formed Unicode";
-  }
 }

@@ -1,4 +1,5 @@
 import type { NatsStoreOptions } from "../adapters/nats/options.ts";
+import { BOUNDS } from "../core/defaults.ts";
 import { ConfigValidationError } from "../core/errors.ts";
 import type { CustomStoreOptions, StoreOptions } from "./options.ts";
 import {
@@ -7,7 +8,6 @@ import {
   type Field,
   type Fields,
   flag,
-  LONGEST_TIMEOUT_MS,
   nameIn,
   number,
   path,
@@ -87,7 +87,7 @@ const NATS_FIELDS = {
   maxRetries: { toml: "max_retries", read: number({ integer: true, from: 1 }) },
   // The one duration that is in milliseconds in TOML too: its name says so, as upstream's does.
   timingMarginMs: { toml: "timing_margin_ms", read: number({ from: 0, to: Number.MAX_SAFE_INTEGER }) },
-  backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0, to: LONGEST_TIMEOUT_MS }) },
+  backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0, to: BOUNDS.longestTimeoutMs }) },
   clock: { toml: "clock", read: choice("server", "local") },
   ...BREAKER_FIELDS,
 } satisfies Fields;

@@ -34,6 +34,16 @@ export const DEFAULTS = {
   mostAtOnce: 500,
 } as const;
 
+/** Between which numbers an option may be, where that is not plain from what it means. */
+export const BOUNDS = {
+  /** In between, the interval of two slots is a number of milliseconds that can be added to the time. */
+  slowestRate: 1e-9,
+  fastestRate: 1e9,
+  mostPrefetched: 5_000,
+  /** What setTimeout() can wait for, which a store may use: above it fires at once. */
+  longestTimeoutMs: 2 ** 31 - 1,
+} as const;
+
 /** Completes what the checked options of a store say about all limiters on it with the defaults. */
 export function resolveTuning(options: {
   readonly retryIntervalMs?: number | undefined;

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import fc from "fast-check";
 import { test } from "node:test";
 import { createRateSync } from "../../mod.ts";
 import {
@@ -6,6 +7,7 @@ import {
   createLimiter,
   type Kv,
   type LimiterStore,
+  pureLimiter,
   RateLimiterAcquisitionError,
   type StandaloneLimiterOptions,
   StoreUnavailableError,
@@ -168,10 +170,98 @@ test("createLimiter() says which option is wrong, what was expected and what was
   }
 });
 
+/** Values at the edges of what some option may be. */
+const edges = fc.constantFrom<unknown>(
+  ...[
+    0,
+    1,
+    1.5,
+    2,
+    -1,
+    1e-9,
+    9e-10,
+    1e9,
+    1.1e9,
+    5_000,
+    5_001,
+    2 ** 31 - 1,
+    2 ** 31 - 0.5,
+    2 ** 31,
+    2 ** 53 - 1,
+    2 ** 53,
+  ],
+  ...[NaN, Infinity, -0, "1", "closed", "local", true, null, [], {}, undefined],
+);
+const rate = fc.record({
+  limit: edges,
+  windowMs: edges,
+  burst: edges,
+  algorithm: fc.constantFrom("token_bucket", "sliding_window", "gcra"),
+}, { requiredKeys: [] });
+const anyLimit = fc.oneof(
+  fc.constant({ ratePerSecond: 10 }),
+  fc.constant({ maxConcurrent: 2 }),
+  fc.constant({ algorithm: "sliding_window", limit: 5, windowMs: 1_000 }),
+  fc.record({ rates: fc.array(fc.oneof(rate, fc.constant({ limit: 5, windowMs: 1_000 })), { maxLength: 2 }) }),
+  fc.constant({}),
+);
+const anyOptions = fc.tuple(
+  anyLimit,
+  fc.record({
+    algorithm: fc.constantFrom("token_bucket", "sliding_window", "gcra"),
+    ratePerSecond: edges,
+    burst: edges,
+    limit: edges,
+    windowMs: edges,
+    maxConcurrent: edges,
+    leaseMs: edges,
+    timeoutMs: edges,
+    reserveAheadMs: edges,
+    prefetch: edges,
+    backendTimeoutMs: edges,
+    onFailure: fc.constantFrom("open", "closed", "never", 5, undefined),
+    more: edges,
+  }, { requiredKeys: [] }).map((all) => Object.fromEntries(Object.entries(all).slice(0, 2))),
+).map(([limit, more]) => ({ ...limit, ...more }));
+
+test("createLimiter(), pureLimiter() and a registry accept the same ids and options", () => {
+  const accepts = (call: () => unknown) => {
+    try {
+      call();
+      return true;
+    } catch (error) {
+      assertInstanceOf(error, ConfigValidationError);
+      return false;
+    }
+  };
+  const seen = new Set<boolean>();
+  const check = (id: string, options: object) => {
+    const given = options as { ratePerSecond: number }; // untyped code may give anything
+    const expected = accepts(() => createRateSync().configureLimiter(id, given));
+    assertEquals(accepts(() => createLimiter(id, memoryStore(), given)), expected, JSON.stringify([id, options]));
+    const isPure = !Object.keys(options).some((name) =>
+      ["timeoutMs", "prefetch", "backendTimeoutMs", "onFailure"].includes(name)
+    );
+    if (isPure) assertEquals(accepts(() => pureLimiter(id, given)), expected, JSON.stringify([id, options]));
+    seen.add(expected);
+  };
+  for (
+    const id of ["a", " a", "a ", "", " ", "a b", "__proto__", "constructor", "\ud800", "ü", "a.b*>", "x".repeat(999)]
+  ) {
+    check(id, { ratePerSecond: 1 });
+  }
+  fc.assert(fc.property(anyOptions, (options) => check("api", options)), { numRuns: 3_000 });
+  assertEquals(seen.size, 2);
+});
+
 test("createLimiter() refuses what is no id, no store or no options at all", () => {
   const options = { ratePerSecond: 1 };
   for (const id of ["", undefined, 5]) {
-    assertThrows(() => createLimiter(id as never, memoryStore(), options), ConfigValidationError, "id must be a text");
+    assertThrows(
+      () => createLimiter(id as never, memoryStore(), options),
+      ConfigValidationError,
+      "The id of a limiter must ",
+    );
   }
   for (const store of [undefined, {}, { kv: memoryKv() }]) {
     assertThrows(() => createLimiter("api", store as never, options), ConfigValidationError, "store must be an object");

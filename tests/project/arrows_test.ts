@@ -70,6 +70,7 @@ test("the entry ./core loads the algorithm: no store, no clock, no loop", () => 
     "src/core/decide.ts",
     "src/core/defaults.ts",
     "src/core/errors.ts",
+    "src/core/ids.ts",
     "src/core/state.ts",
     "src/core/stored.ts",
     "src/entries/core.ts",

@@ -1,0 +1,17 @@
+/** The names that no key and no id may have, because code that handles objects carelessly would trip over them. */
+export const RESERVED_NAMES: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
+
+/** What is wrong with the id of a store or limiter, as what it must do: any text that is not empty will do, nearly. */
+export function idFault(id: unknown): string | undefined {
+  if (typeof id !== "string") return "be a text";
+  if (id.trim() === "") return "not be empty";
+  if (id.trim() !== id) return "have no space at its beginning or end";
+  if (RESERVED_NAMES.has(id)) return "be another name than one that JavaScript reserves";
+  // encodeURIComponent is the test for lone surrogates that every runtime's types know.
+  try {
+    encodeURIComponent(id);
+    return undefined;
+  } catch {
+    return "be well-formed Unicode";
+  }
+}
