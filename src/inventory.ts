@@ -48,7 +48,7 @@ export interface Inventory {
   /** @throws {LimiterNotFoundError} if no limiter has this id. */
   limiterEntry(id: string): Readonly<LimiterEntry>;
   /**
-   * The limiter with this id, always the same one.
+   * The limiter with this id. It is the same object until it or its store is configured anew, or closed.
    *
    * @throws {LimiterNotFoundError} if there is none.
    */

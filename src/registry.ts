@@ -163,7 +163,10 @@ export interface RateSync<LimiterId extends string = string, StoreId extends str
   getOrCloneLimiter(base: LimiterId, key: string): Promise<Limiter>;
   /** Reads a `rate-sync.toml` and adds everything in it, or if anything in it is wrong nothing. */
   loadConfig(path?: string): Promise<void>;
-  /** The limiter with this id, always the same one. */
+  /**
+   * The limiter with this id. It is the same object until the limiter or its store is configured anew, or
+   * {@link RateSync.close} is called.
+   */
   getLimiter(id: LimiterId): Limiter;
   /** All stores by id. */
   listStores(): Readonly<Record<string, StoreListing>>;
@@ -252,11 +255,12 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
   }
 
   function load(path: string): void {
-    const { stores: newStores, limiters: newLimiters } = readConfiguration(path, { knownStores: stores.keys() });
+    const { stores: newStores, limiters: newLimiters, http } = readConfiguration(path, { knownStores: stores.keys() });
     // What comes later wins, so nothing from here on can be refused.
     for (const [id, options] of newStores) inventory.configureStore(id, options, true);
     for (const [id, options] of newLimiters) inventory.configureLimiter(id, options, true);
     logger.info(`Loaded ${newStores.size} stores and ${newLimiters.size} limiters from ${path}.`);
+    if (http.trustedProxyNetworks) logger.info(`trusted_proxy_networks in ${path} has no effect in this version.`);
   }
 
   function limiter(id: string): ClosableLimiter {

@@ -651,6 +651,14 @@ test("what is configured and loaded is reported at info, and what is opened [LOG
   );
 });
 
+test("a setting of a file that has no effect is reported at info [LOG-1]", async () => {
+  await inDirectory('[fastapi]\ntrusted_proxy_networks = ["10.0.0.0/8"]\n', async (path) => {
+    const { rateSync, lines } = setUp();
+    await rateSync.loadConfig(path);
+    assertEquals(lines.at(-1), `info: trusted_proxy_networks in ${path} has no effect in this version.`);
+  });
+});
+
 test("without a logger only warnings and errors are written, to the console [LOG-1]", async () => {
   const { warn, error, info, debug, log } = console;
   const lines: string[] = [];

@@ -270,7 +270,7 @@ export interface RateOptions<Store extends string = string> extends CommonTokenB
 export interface ConcurrencyOptions<Store extends string = string> extends CommonTokenBucketOptions<Store> {
   /** How many may run at the same time; an integer >= 1. */
   readonly maxConcurrent: number;
-  /** Makes it a limiter by rate as well. */
+  /** Belongs to a limiter by rate, which may limit concurrency as well. */
   readonly ratePerSecond?: undefined;
   /** Belongs to limiters that have nothing but rates. */
   readonly prefetch?: 0 | undefined;
@@ -296,7 +296,7 @@ export interface ConcurrencyOptions<Store extends string = string> extends Commo
 export interface SeveralRatesOptions<Store extends string = string> extends CommonTokenBucketOptions<Store> {
   /** The limits; at least one. */
   readonly rates: readonly RateSpec[];
-  /** One more rate. */
+  /** Belongs to a limiter by one rate, which may have further `rates`. */
   readonly ratePerSecond?: undefined;
   /** Belongs to `ratePerSecond`; each of the `rates` has its own. */
   readonly burst?: undefined;

@@ -48,7 +48,13 @@ export interface Limiter {
   readonly id: string;
   /** Whether the store has been opened for it. */
   readonly initialized: boolean;
-  /** Opens the store, which the first use does too, and checks that it can keep this limiter's limits. Idempotent. */
+  /**
+   * Opens the store, which the first use does too, and checks that it can keep this limiter's limits. Idempotent. If the
+   * store is down the limiter is opened by a later use, unless it fails closed.
+   *
+   * @throws {ConfigValidationError} if the store cannot keep what this limiter limits, or does not exist.
+   * @throws {RateLimiterAcquisitionError} if the store is down and the limiter fails closed, or if it was closed.
+   */
   initialize(): Promise<void>;
   /**
    * Waits for a slot, and resolves when it has come.
