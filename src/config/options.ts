@@ -2,7 +2,7 @@ import type { NatsStoreOptions } from "../adapters/nats/options.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Kv } from "../core/kv.ts";
 import type { Peers } from "../core/peers.ts";
-import type { RateSpec } from "../core/limiter_config.ts";
+import type { OnFailure, RateSpec } from "../core/limiter_config.ts";
 
 /**
  * A store for a single process. It needs nothing, and what it holds ends with the process.
@@ -133,22 +133,28 @@ export type FailureOptions =
      * @default {false}
      */
     readonly failClosed?: boolean | undefined;
+    /** Left out, `failClosed` says it. */
+    readonly onFailure?: undefined;
+  }
+  | {
+    /** Left out, `onFailure` says it. */
+    readonly failClosed?: undefined;
     /**
      * What happens while the store is down.
      *
      * @default {"open"}
      */
-    readonly onFailure?: undefined;
+    readonly onFailure?: OnFailure | undefined;
   }
   | {
     /** It is, as `onFailure` says. */
-    readonly failClosed?: true | undefined;
+    readonly failClosed: true;
     /** A request is refused with an error while the store is down. */
     readonly onFailure: "closed";
   }
   | {
     /** It is not, as `onFailure` says. */
-    readonly failClosed?: false | undefined;
+    readonly failClosed: false;
     /** Whatever happens while the store is down, a request is not refused because of that. */
     readonly onFailure: "open" | "local";
   };

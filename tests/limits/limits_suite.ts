@@ -71,7 +71,10 @@ class World implements AsyncDisposable {
     rateSync.configureStore("store", this.#place.options);
     const asGiven = { ...options, store: "store" };
     // So that a store that fails shows.
-    rateSync.configureLimiter(ID, asGiven.onFailure === undefined ? { ...asGiven, failClosed: true } : asGiven);
+    rateSync.configureLimiter(
+      ID,
+      asGiven.onFailure === undefined ? { ...asGiven, failClosed: true, onFailure: undefined } : asGiven,
+    );
     return rateSync.getLimiter(ID);
   }
 

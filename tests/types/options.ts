@@ -37,6 +37,11 @@ export const limitersThatAreRight: LimiterOptions[] = [
   { ratePerSecond: 1, failClosed: true },
   { ratePerSecond: 1, failClosed: flag },
   { ratePerSecond: 1, onFailure },
+  { maxConcurrent: 1, onFailure },
+  { rates: [{ limit: 1, windowMs: 1 }], onFailure },
+  { algorithm: "sliding_window", limit: 1, windowMs: 1, onFailure },
+  { maxConcurrent: 1, onFailure: flag ? onFailure : undefined },
+  { maxConcurrent: 1, failClosed: flag },
   { ratePerSecond: 1, failClosed: true, onFailure: "closed" },
   { ratePerSecond: 1, failClosed: false, onFailure: "local" },
   // An option that is `undefined` is not given, as in JavaScript.
