@@ -1,6 +1,6 @@
 import { checkMethods, checkOptions, checkTimeout, namesOf, shown } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
-import { TOGETHER, type Together } from "./core/limiter.ts";
+import { TOGETHER, type Together, together } from "./core/limiter.ts";
 import type { RateLimitResult } from "./core/result.ts";
 import { scarcestOf } from "./multi.ts";
 import type { RateSync } from "./registry.ts";
@@ -233,8 +233,8 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     timeoutMs = Infinity,
     signal: AbortSignal | undefined,
   ): Promise<CompositeResult<Name>> {
-    const together: Together = { timeoutMs };
-    const options = { timeoutMs, signal, [TOGETHER]: together };
+    const calls = together(timeoutMs);
+    const options = { timeoutMs, signal, [TOGETHER]: calls };
     const requests = parts.map(({ id, key, timeoutMs }) => ({ id, key, timeoutMs }));
     const verdict = await this.#rateSync.checkMultiLimiters(requests, options);
     const { allowed, results, release } = verdict;
@@ -242,19 +242,19 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     if (allowed) return composed(asked, null, release);
     const [triggeredBy, refused] = asked.at(-1)!; // the one that refused is the last that was asked
     if (this.strategy === "all_must_pass") return composed(asked, triggeredBy, release, refused);
-    const others = await this.#peeks(parts.slice(asked.length), together);
+    const others = await this.#peeks(parts.slice(asked.length), calls);
     return composed([...asked, ...others], triggeredBy, release);
   }
 
   async #any(parts: readonly Part<Name>[], signal: AbortSignal | undefined): Promise<CompositeResult<Name>> {
     const refusals: (readonly [Part<Name>, RateLimitResult])[] = [];
-    const together: Together = { timeoutMs: Math.max(...parts.map(({ timeoutMs }) => timeoutMs)) };
+    const calls = together(Math.max(...parts.map(({ timeoutMs }) => timeoutMs)));
     const asked = () => refusals.map(([{ name }, result]) => [name, result] as const);
     for (const [i, part] of parts.entries()) {
-      const options = { key: part.key, timeoutMs: 0, signal, [TOGETHER]: together };
+      const options = { key: part.key, timeoutMs: 0, signal, [TOGETHER]: calls };
       const result = await this.#rateSync.tryAcquire(part.id, options);
       if (result.allowed) {
-        const others = await this.#peeks(parts.slice(i + 1), together);
+        const others = await this.#peeks(parts.slice(i + 1), calls);
         return composed([...asked(), [part.name, result], ...others], null, result.release);
       }
       refusals.push([part, result]);
@@ -266,7 +266,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     const [first] = hopeful.sort(([, a], [, b]) => a.retryAfterMs - b.retryAfterMs);
     if (!first) return composed(asked(), "all", () => Promise.resolve());
     const [{ id, key, name, timeoutMs }] = first;
-    const options = { key, timeoutMs, signal, [TOGETHER]: together };
+    const options = { key, timeoutMs, signal, [TOGETHER]: calls };
     const results = new Map(asked());
     let result = await this.#rateSync.tryAcquire(id, options);
     results.set(name, result);
@@ -281,9 +281,9 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
   }
 
   /** What the limiters have left, as far as their stores can say: the verdict does not depend on it any more. */
-  async #peeks(parts: readonly Part<Name>[], together: Together): Promise<(readonly [Name, RateLimitResult])[]> {
+  async #peeks(parts: readonly Part<Name>[], calls: Together): Promise<(readonly [Name, RateLimitResult])[]> {
     const peeks = await Promise.allSettled(parts.map(async ({ name, id, key }) => {
-      const options = { key, consume: false, [TOGETHER]: together };
+      const options = { key, consume: false, [TOGETHER]: calls };
       return [name, await this.#rateSync.checkLimiter(id, options)] as const;
     }));
     return peeks.flatMap((peek) => peek.status === "fulfilled" ? [peek.value] : []);

@@ -1,7 +1,7 @@
 import { checkOptions, checkTimeout, namesOf, shown } from "./core/arguments.ts";
 import type { Clock } from "./core/clock.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
-import { type ClosableLimiter, type SharedPatience, type Tentative, TOGETHER } from "./core/limiter.ts";
+import { type ClosableLimiter, type SharedPatience, type Tentative, TOGETHER, together } from "./core/limiter.ts";
 import type { RateLimitResult } from "./core/result.ts";
 
 /**
@@ -142,7 +142,7 @@ const UNLIMITED = { limit: 1_000, remaining: 999, resetInMs: 60_000 } as const;
 /** Takes from all of them, in order and once each, or in the end from none. */
 export async function takeAllOrNone(
   wanted: readonly Wanted[],
-  { timeoutMs = 0, signal, [TOGETHER]: together = { timeoutMs } }: MultiCheckOptions & SharedPatience,
+  { timeoutMs = 0, signal, [TOGETHER]: calls = together(timeoutMs) }: MultiCheckOptions & SharedPatience,
   clock: Clock,
 ): Promise<MultiLimiterResult> {
   const deadline = clock.now() + checkTimeout(timeoutMs);
@@ -153,7 +153,7 @@ export async function takeAllOrNone(
     let answer: Tentative;
     try {
       const patienceMs = Math.min(leftMs, checkTimeout(request.timeoutMs ?? Infinity));
-      answer = await limiter.tryTake({ key, cost, signal, timeoutMs: patienceMs, [TOGETHER]: together });
+      answer = await limiter.tryTake({ key, cost, signal, timeoutMs: patienceMs, [TOGETHER]: calls });
     } catch (error) {
       await cancelAll(taken);
       throw error;

@@ -12,8 +12,10 @@ import {
   RateLimiterAcquisitionError,
 } from "../src/core/errors.ts";
 import type { Kv } from "../src/core/kv.ts";
+import { CompositeRateLimiter } from "../src/composite.ts";
 import { createRateSync, type RateSync } from "../src/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
+import { createSimulatedServer } from "./support/simulated_kv.ts";
 
 interface Bench {
   readonly clock: VirtualClock;
@@ -164,6 +166,35 @@ test("the timeout is for all limiters together [CHK-6]", async () => {
   assertEquals([refused.allowed, refused.blockingLimiterId], [false, "b"]);
   assertEquals((await rateSync.getLimiter("a").getState()).allowed, true);
 });
+
+for (const onFailure of ["open", "closed", "local"] as const) {
+  test(`a limiter that is asked once another one has been waited for refuses by its limit, as its store is up, ${onFailure} [CHK-6, FAIL-5]`, async () => {
+    for (const latencyMs of [0, 1, 45, 100]) {
+      const { clock, rateSync } = setUp({});
+      const kv = createSimulatedServer(clock).connect({ latencyMs });
+      rateSync.configureStore("far", { kv, clock });
+      const options = { store: "far", onFailure, backendTimeoutMs: 500 } as const;
+      rateSync.configureLimiter("slow", { ratePerSecond: 0.25, ...options });
+      rateSync.configureLimiter("full", { maxConcurrent: 1, ...options });
+      await clock.runUntil(rateSync.acquire("slow"));
+      const held = await clock.runUntil(rateSync.acquire("full"));
+      const result = await clock.runUntil(rateSync.checkMultiLimiters(["slow", "full"], { timeoutMs: 10_000 }));
+      const told = result.results.map(({ allowed, degraded }) => [allowed, degraded]);
+      assertEquals(told, [[true, false], [false, false]], `${latencyMs} ms away`);
+      assertEquals(held.lost, false);
+      const composite = new CompositeRateLimiter({
+        limiters: { one: "full", other: "slow" },
+        strategy: "any_must_pass",
+        rateSync,
+      });
+      await clock.runUntil(rateSync.acquire("full", { key: "k" }));
+      await clock.runUntil(rateSync.acquire("slow", { key: "k" }));
+      const verdict = await clock.runUntil(composite.check({ one: "k", other: "k" }, { timeoutMs: 3_000 }));
+      assertEquals([verdict.allowed, verdict.mostRestrictive.degraded], [false, false], `${latencyMs} ms away`);
+      await clock.runUntil(rateSync.close());
+    }
+  });
+}
 
 test("a limiter may have a shorter timeout of its own [CHK-6]", async () => {
   const { clock, rateSync } = setUp({ a: { ratePerSecond: 1 }, b: { ratePerSecond: 1 } });

@@ -541,7 +541,10 @@ export class Agenda implements WaitingOwner, Pacer {
       let until = Math.min(deadline, waiter.answerBy);
       const isUndecided = until <= now && circumstances !== undefined && isStoreToBlame(waiter, now, circumstances);
       if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
-      else if (until <= now) until = deadline;
+      else if (until <= now) {
+        until = deadline;
+        waiter.answerBy = Infinity; // it has heard of its store since
+      }
       if (until > now) {
         soonest = Math.min(soonest, until);
         ahead += waiter.demand.cost;

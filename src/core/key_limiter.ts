@@ -197,8 +197,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     return {
       result,
       keep: () => noteResult(life, result),
-      cancel: () =>
-        outcome.kind === "granted" ? this.#cancelled(outcome, life, life.answerBy(options)) : Promise.resolve(result),
+      cancel: () => outcome.kind === "granted" ? this.#cancelled(outcome, life, options) : Promise.resolve(result),
     };
   }
 
@@ -445,12 +444,12 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   /** Takes a grant back that nobody used. */
-  async #cancelled({ grant }: Granted, life: Life, answerBy: number): Promise<RateLimitResult> {
+  async #cancelled({ grant }: Granted, life: Life, options: CallOptions): Promise<RateLimitResult> {
     const written = life.cancel(grant);
+    const answerBy = life.answerBy(options);
+    const begun = life.context.localClock.now();
     if (answerBy === Infinity) await written;
-    else {
-      await life.inTime(written, "it did not answer", answerBy - life.context.localClock.now()).catch(() => {});
-    }
+    else await life.inTime(written, "it did not answer", answerBy - begun).catch(() => life.wasSilent(options, begun));
     const { epoch, before } = grant;
     const permit = permitOf(this.id, NO_LEASE, 0, false);
     return grantedResult(this.#shared.rules, { epoch, parts: before }, life.clock.now(), permit);

@@ -186,9 +186,16 @@ export class Life implements CellOwner {
   answerBy({ [TOGETHER]: together }: SharedPatience): number {
     if (!together) return Infinity;
     const { backendTimeoutMs } = this.shared.config;
-    together.since ??= this.context.localClock.now();
     const ms = together.timeoutMs > 0 ? Math.min(together.timeoutMs, backendTimeoutMs) : backendTimeoutMs;
-    return together.since + ms + LEFT_FOR_OTHERS_MS;
+    return this.context.localClock.now() + Math.max(0, ms + LEFT_FOR_OTHERS_MS - together.silentMs);
+  }
+
+  /** The store has failed a call that began then: what comes after it has less time for that. */
+  wasSilent({ [TOGETHER]: together }: SharedPatience, since: number): void {
+    if (!together) return;
+    const { shared: { config }, context: { localClock } } = this;
+    // What it waited for a limit before the store failed was no silence.
+    together.silentMs += Math.min(localClock.now() - since, config.backendTimeoutMs);
   }
 
   /** What who was granted this holds from now on. */

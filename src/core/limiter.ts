@@ -171,10 +171,15 @@ export const TOGETHER: unique symbol = Symbol("together");
 
 /** Several calls whose stores may be silent together for as long as one of them may be, and not each for as long. */
 export interface Together {
-  /** When the first of them began, on the limiters' local clock. */
-  since?: number;
+  /** For how long they were silent so far, in milliseconds. */
+  silentMs: number;
   /** How long the caller waits for all of them, in milliseconds; 0: not at all. */
   readonly timeoutMs: number;
+}
+
+/** The calls of one caller, none of which has failed yet. */
+export function together(timeoutMs: number): Together {
+  return { silentMs: 0, timeoutMs };
 }
 
 /** The options of a call that may be one of several. */

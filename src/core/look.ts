@@ -34,6 +34,7 @@ async function look(life: Life, cost: number, options: SharedPatience = {}, sign
   const { shared, owner, clock, context: { localClock } } = life;
   const { config, rules } = shared;
   mustBeOpen(shared, owner.id);
+  const begun = localClock.now();
   const answerBy = life.answerBy(options);
   const leftMs = () => Math.min(config.backendTimeoutMs, answerBy - localClock.now());
   try {
@@ -53,6 +54,7 @@ async function look(life: Life, cost: number, options: SharedPatience = {}, sign
     if (signal?.aborted) life.meter.count("aborted");
     if (signal?.aborted || error instanceof ConfigValidationError) throw error;
     noteFailure(shared, life.meter, error);
+    life.wasSilent(options, begun);
     const now = clock.now();
     const known = life.cell?.known;
     // What only time can change is as certain without the store.

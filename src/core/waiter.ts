@@ -19,7 +19,7 @@ export class Waiter<Outcome> implements Request {
   /** Since when it waits. */
   readonly since: number;
   /** When it hears at the latest that the store is silent. */
-  readonly answerBy: number;
+  answerBy: number;
   /** Hears how it ended; `undefined` for one that stands for somebody who is still to come. */
   readonly resolve: ((outcome: Outcome) => void) | undefined;
   /** In how many plans it was looked at. */
