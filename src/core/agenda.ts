@@ -18,7 +18,7 @@ import {
   whenToReserve,
 } from "./pacing.ts";
 import { type Pacer, type Plan, planFor, planOf } from "./plan.ts";
-import { GRACE_MS, isStoreToBlame } from "./patience.ts";
+import { CERTAIN_MS, GRACE_MS, isStoreToBlame } from "./patience.ts";
 import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
 import type { Demand } from "./rules/rule.ts";
 import { silence } from "./silence.ts";
@@ -48,8 +48,6 @@ interface PendingUndo extends Undo {
 const MARK_AFTER_MS = 500;
 /** No timer is shorter. */
 const LEAST_TIMER_MS = 1;
-/** What was given back since may be had again: after this long a refusal is not certain any more, nor how long to wait. */
-const CERTAIN_MS = 1_000;
 /** How long to wait after a failure before the store is told again which permits are held. */
 const TELL_AGAIN_MS = 500;
 
@@ -194,6 +192,7 @@ export class Agenda implements WaitingOwner, Pacer {
 
   /** A waiter has gone: if there was a slot for it, that is given back. `isRunning`: whether something is being written. */
   leave(waiter: Caller, isRunning: boolean): void {
+    this.#noteFull(waiter, this.#context.store.clock.now());
     const free = this.waiting.leave(waiter);
     const prefetch = free?.demand.cost === 1 ? this.prefetch : undefined;
     if (free && prefetch && prefetch.wish(this.#context.store.clock.now()).count > 0) prefetch.add(free, free.from);
@@ -525,21 +524,18 @@ export class Agenda implements WaitingOwner, Pacer {
     const ledger = this.#ledger;
     const { rules, storeId, store } = this.#context;
     const { line } = this.waiting;
-    const circumstances = runningSince === undefined ? undefined : {
-      rules,
-      ledger,
-      limitsPermits: this.holdings !== undefined,
-      head: line.head,
-      runningSince,
-      fullAt: this.#fullAt,
-    };
+    const { head } = line;
+    const limitsPermits = this.holdings !== undefined;
+    const isBlamed = (waiter: Caller) =>
+      runningSince !== undefined &&
+      isStoreToBlame(waiter, now, { rules, ledger, limitsPermits, head, runningSince, fullAt: this.#fullAt });
     let soonest = Infinity;
     let ahead = 0;
     for (const waiter of line) {
       if (waiter.settled) continue;
       const deadline = waiter.patient ? waiter.deadline : Infinity;
       let until = Math.min(deadline, waiter.answerBy);
-      const isUndecided = until <= now && circumstances !== undefined && isStoreToBlame(waiter, now, circumstances);
+      const isUndecided = until <= now && isBlamed(waiter);
       if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
       else if (until <= now) {
         until = deadline;
@@ -550,9 +546,17 @@ export class Agenda implements WaitingOwner, Pacer {
         ahead += waiter.demand.cost;
       } else if (isUndecided) {
         this.#failOne(waiter, silence(storeId, store, now - waiter.since, ledger.answeredAt <= waiter.since));
-      } else line.settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts, ahead));
+      } else {
+        this.#noteFull(waiter, now);
+        line.settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts, ahead));
+      }
     }
     line.soonestDeadline = soonest;
+  }
+
+  /** It waited for a permit until now, and with it everybody behind it. */
+  #noteFull({ metFull }: Caller, now: number): void {
+    if (metFull) this.#fullAt = now;
   }
 
   /** Somebody cannot wait: the store is asked now, whatever was known of it. */

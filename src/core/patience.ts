@@ -7,6 +7,8 @@ import type { Rule } from "./rules/rule.ts";
 export const GRACE_MS = 40;
 /** A store that takes long for its answers is not silent either, for so many of them: others may be decided first. */
 const TRIPS_OF_GRACE = 12;
+/** What was given back since may be had again: after this long a refusal is not certain any more, nor how long to wait. */
+export const CERTAIN_MS = 1_000;
 /** Where no permits are limited, one that was asked and has not said anything since is silent after so many. */
 const TRIPS_OF_SILENCE = 3;
 
@@ -36,11 +38,17 @@ export function isStoreToBlame(
   // Who waited for a permit, or behind one who did, has not waited for the store, even if one has just been released: unless
   // the store was asked, and was silent.
   if (head?.metFull) return wasSilent && isSilent;
-  if (wasSilent) return true;
+  const { epoch, parts } = ledger.base(now);
+  if (wasSilent) {
+    if (isSilent || !limitsPermits) return true;
+    // A store that takes longer than the caller can wait has said just before that all permits are held.
+    const isFull = now - ledger.answeredAt < CERTAIN_MS &&
+      earliestStart(rules, parts, now - epoch, demand) === Infinity;
+    return fullAt <= since && !isFull;
+  }
   const isUnheard = !limitsPermits && ledger.answeredAt < runningSince &&
     silentMs >= Math.max(GRACE_MS, TRIPS_OF_SILENCE * ledger.tripMs);
   if (!isSilent && !isUnheard && fullAt > since) return false;
-  const { epoch, parts } = ledger.base(now);
   // Others may have taken what it waited for until just now, or have given back what stood in its way.
   const start = earliestStart(rules, parts, since - epoch, demand) + epoch;
   return Math.max(start, head?.heldUntil ?? start) <= Math.max(since, now - GRACE_MS);

@@ -155,6 +155,27 @@ test("a limit that is full stays a refusal when the time is over, however slow t
   await clock.advance(0);
 });
 
+test("while all permits are held every caller is refused, however its wait ends, and however far the store is [FAIL-5, TMO-2]", async () => {
+  for (const latencyMs of [1, 5, 30, 130]) {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start({ maxConcurrent: 1, backendTimeoutMs: 2_000 }, { latencyMs });
+    const held = await run(limiter.acquire());
+    const calls: Promise<unknown>[] = [];
+    for (let i = 0; i < 400; i++) {
+      const timeoutMs = [50, 100, 505, 1_000, 3][i % 5]!;
+      calls.push(assertRejects(() => limiter.acquire({ timeoutMs }), RateLimiterAcquisitionError, "held"));
+      if (i % 7 === 0) {
+        const abort = new AbortController();
+        calls.push(assertRejects(() => limiter.acquire({ signal: abort.signal }), RangeError));
+        void clock.sleep(i % 90).then(() => abort.abort(new RangeError("enough")));
+      }
+      await clock.advance(7.3 * (i % 6));
+    }
+    await run(Promise.all(calls));
+    assertEquals([limiter.getMetrics().degradedAcquisitions, held.lost], [0, false]);
+  }
+});
+
 test("with on_failure local the store and the local limiter together take no longer than the caller's timeout [TMO-2]", async () => {
   for (const known of [true, false]) {
     const { clock, start, run } = createSimulation();
