@@ -79,7 +79,9 @@ export function decideWork<R extends Request>(
   });
   if (!rules.some(({ kind }) => kind === "concurrency")) return batch;
   const isLeft = batch.dealtWith < requests.length;
-  const waits = isLeft && (isMarked || (marks && batch.waitsFor === "permit" && batch.dealtWith === 0));
+  // Who has to wait for its time leaves the permits that are free until then to others.
+  const waits = isLeft && batch.waitsFor !== "time" &&
+    (isMarked || (marks && batch.waitsFor === "permit" && batch.dealtWith === 0));
   const mark = !waits ? undefined : batch.dealtWith === 0 ? since - state.epoch : time;
   const parts = withPermits(rules, batch.parts, (all) => markWaiting(all, owner, mark, time, MARK_MS));
   return { ...batch, parts };

@@ -132,6 +132,26 @@ test("who waits for a permit first and for its time then is served, whoever wait
   await run(Promise.all([...served, ...impatient]), 60_000);
 });
 
+test("who waits for its time keeps no free permit from others, although it had waited for one before [CMB-1, CON-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { algorithm: "sliding_window", limit: 100, windowMs: 60_000, maxConcurrent: 2 } as const;
+  const [waiting, other, holder] = [1, 1, 1].map((latencyMs) => start(options, { latencyMs }));
+  const [released] = await run(Promise.all([holder!.limiter.acquire(), holder!.limiter.acquire()]));
+  const all = waiting!.limiter.acquire({ cost: 100 });
+  await clock.advance(1_200); // so that it says that it waits for a permit
+  await run(released.release());
+  for (let i = 0; i < 20; i++) {
+    const result = await run(other!.limiter.tryAcquire());
+    assertEquals(result.allowed, true, `try ${i}`);
+    await run(result.release());
+    await clock.advance(1_000);
+  }
+  const { waitedMs } = await run(all);
+  // When the window of the last of them is over.
+  assertGreater(waitedMs, 60_000);
+  assertLess(waitedMs, 60_000 + 25_000);
+});
+
 test("a permit is handed to another process in three round trips of the store [CON-2]", async () => {
   const { clock, start, run } = createSimulation();
   const options = { maxConcurrent: 1 };
