@@ -190,9 +190,14 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   async #tryTakeHere(options: CallOptions): Promise<Tentative> {
-    const answer = await ask(() => this.#life, options, wishOf(this.#shared, this, options, 0));
+    const wish = wishOf(this.#shared, this, options, 0);
+    let answer = await ask(() => this.#life, options, wish);
+    while (answer.outcome.kind === "failed") {
+      const instead = await standIn({ ...answer, outcome: answer.outcome }, options);
+      if (!("backAfterMs" in instead)) return instead;
+      answer = await ask(() => this.#life, options, wish, instead.backAfterMs);
+    }
     const { life, outcome, waitedMs } = answer;
-    if (outcome.kind === "failed") return await standIn({ ...answer, outcome }, options);
     const result = this.#result(life, outcome, waitedMs, life.clock.now());
     return {
       result,
@@ -417,7 +422,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     if (outcome.kind === "abandoned") return await this.#askLater(options, wish, waitedMs, form);
     const { timeoutMs } = wish;
     const waited = timeoutMs === 0 ? 0 : waitedMs;
-    return await this.#formedWithoutStore({ life, outcome, waitedMs: waited, timeoutMs }, options, form);
+    return await this.#formedWithoutStore({ life, outcome, waitedMs: waited, timeoutMs }, options, wish, form);
   }
 
   async #askLater<T>(options: AcquireOptions, wish: Wish, waitedMs: number, form: Form<T>): Promise<T> {
@@ -426,18 +431,26 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
       const answer = await ask(() => this.#life, options, wish, waitedMs);
       const { life, outcome } = answer;
       if (outcome.kind !== "failed") return form.of(this, life, outcome, answer.waitedMs, wish, life.clock.now());
-      return await this.#formedWithoutStore({ ...answer, outcome }, options, form);
+      return await this.#formedWithoutStore({ ...answer, outcome }, options, wish, form);
     } finally {
       this.#counted();
     }
   }
 
-  async #formedWithoutStore<T>(answer: Ending<Failed>, options: AcquireOptions, form: Form<T>): Promise<T> {
+  async #formedWithoutStore<T>(
+    answer: Ending<Failed>,
+    options: AcquireOptions,
+    wish: Wish,
+    form: Form<T>,
+  ): Promise<T> {
     this.#uncounted++;
+    const { localClock } = answer.life.context;
+    const begun = localClock.now();
     try {
-      const { result, keep } = await standIn(answer, options);
-      keep();
-      return form.instead(result, answer);
+      const instead = await standIn(answer, options);
+      if ("backAfterMs" in instead) return await this.#askLater(options, wish, instead.backAfterMs, form);
+      instead.keep();
+      return form.instead(instead.result, { ...answer, waitedMs: answer.waitedMs + localClock.now() - begun });
     } finally {
       this.#counted();
     }

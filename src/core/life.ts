@@ -54,6 +54,8 @@ export class Life implements CellOwner {
   #opening: Promise<Cell> | undefined;
   #cell: Cell | undefined;
   #leases: Map<number, LosableLease> | undefined;
+  /** How many permits are held of the limiter that counted in place of its store. */
+  #heldInPlace = 0;
   #ended: string | undefined;
 
   /** A life in which nothing has happened yet, if `past` is not that of an earlier one. */
@@ -96,6 +98,7 @@ export class Life implements CellOwner {
 
   /** Whether nobody waits and nothing is held. */
   get idle(): boolean {
+    if (this.#heldInPlace > 0) return false;
     return this.#cell === undefined ? this.#opening === undefined : this.#cell.idle;
   }
 
@@ -218,17 +221,25 @@ export class Life implements CellOwner {
     return lease;
   }
 
-  /** What is held of the limiter that counts in place of a store that failed: nobody looks what that one counts. */
-  leaseInPlace(held: Lease): Lease {
-    if (this.shared.config.maxConcurrent === null) return held;
+  /**
+   * What is held of the limiter that counts in place of a store that failed, if there is anything to hold: nobody looks what
+   * that one counts.
+   */
+  leaseInPlace(held: Lease): LosableLease | undefined {
+    if (this.shared.config.maxConcurrent === null) return undefined;
     const { meter } = this;
     let isOver = false;
     const end = (how: -1 | "released") => {
-      if (!isOver) meter.permit(how);
+      if (isOver) return;
       isOver = true;
+      meter.permit(how);
+      this.#heldInPlace--;
+      this.owner.rested();
     };
     meter.permit(1);
-    held.signal.addEventListener("abort", () => end(-1), { once: true });
+    this.#heldInPlace++;
+    const lose = () => end(-1);
+    held.signal.addEventListener("abort", lose, { once: true });
     return {
       get lost() {
         return held.lost;
@@ -240,6 +251,7 @@ export class Life implements CellOwner {
         end("released");
         return held.release();
       },
+      lose,
     };
   }
 

@@ -32,6 +32,7 @@ export function noteAnswer(shared: Shared): void {
   if (shared.failing === "no") return;
   const wasReported = shared.failing === "reported";
   shared.failing = "no";
+  shared.recovery.happened();
   if (wasReported) shared.context.logger.info(`Limiter '${shared.config.id}': its store answers again.`);
 }
 

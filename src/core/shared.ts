@@ -10,6 +10,7 @@ import type { ClosableLimiter, LimiterContext } from "./limiter.ts";
 import type { LimiterConfig } from "./limiter_config.ts";
 import { Meter } from "./metrics.ts";
 import { spareOf } from "./pacing.ts";
+import { createRecovery, type Recovery } from "./recovery.ts";
 import { rulesOf } from "./rules/rules.ts";
 import type { Rule } from "./rules/rule.ts";
 import { type Codec, stateCodec } from "./state.ts";
@@ -33,6 +34,8 @@ export interface Shared extends Askable {
   isOpened: boolean;
   /** Whether the store has failed one of them, and none was granted anything since; and whether the log has that. */
   failing: "no" | "reported" | "unreported";
+  /** For those who wait without it meanwhile. */
+  readonly recovery: Recovery;
   /** What was reported last of that, and when. */
   report: { readonly text: string; readonly at: number } | undefined;
   /** Whether nobody can use it any more. */
@@ -60,6 +63,7 @@ export function createShared(config: LimiterConfig, context: LimiterContext): Sh
     meter: new Meter(),
     isOpened: false,
     failing: "no",
+    recovery: createRecovery(),
     report: undefined,
     isClosed: false,
   };

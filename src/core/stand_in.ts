@@ -1,12 +1,18 @@
 import { grantedResult, inPlace, lacksPermit, permitOf } from "./answers.ts";
 import type { CallOptions, Ending } from "./asking.ts";
-import { NO_LEASE } from "./lease.ts";
+import type { Life } from "./life.ts";
+import { type LosableLease, NO_LEASE } from "./lease.ts";
 import { type Tentative, TOGETHER } from "./limiter.ts";
-import { failure, noteFailure } from "./outage.ts";
+import { failure, noteAnswer, noteFailure } from "./outage.ts";
 import type { Failed } from "./outcome.ts";
 import { localLimiter } from "./shared.ts";
 import { freshState } from "./state.ts";
 import { noteResult } from "./tally.ts";
+
+/** The store answered again before anything was decided in its place: it is to be asked, after so many milliseconds in all. */
+export interface BackAgain {
+  readonly backAfterMs: number;
+}
 
 /**
  * What is granted or refused in place of a store that failed.
@@ -16,8 +22,8 @@ import { noteResult } from "./tally.ts";
 export async function standIn(
   { life, outcome, waitedMs, timeoutMs }: Ending<Failed>,
   options: CallOptions,
-): Promise<Tentative> {
-  const { shared, owner: { id, name } } = life;
+): Promise<Tentative | BackAgain> {
+  const { shared, owner: { id } } = life;
   const { config, rules } = shared;
   const { cause, attempts } = outcome;
   noteFailure(shared, life.meter, cause);
@@ -26,15 +32,12 @@ export async function standIn(
     const result = grantedResult(rules, freshState(rules, 0), 0, permitOf(id, NO_LEASE, waitedMs, true));
     return { result, keep: () => noteResult(life, result), cancel: () => Promise.resolve(result) };
   }
-  const left = timeoutMs === 0 ? 0 : Math.max(0, timeoutMs - waitedMs);
-  // It has time of its own: what the stores of several may take together is over.
-  const local = await localLimiter(life.context, name).tryTake({
-    ...options,
-    key: undefined,
-    timeoutMs: left,
-    [TOGETHER]: undefined,
-  });
-  const result = inPlace(id, local.result, waitedMs, (permit) => life.leaseInPlace(permit));
+  const { localClock } = life.context;
+  const begun = localClock.now();
+  const local = await takeLocally(life, timeoutMs === 0 ? 0 : Math.max(0, timeoutMs - waitedMs), options);
+  if (!local) return { backAfterMs: waitedMs + localClock.now() - begun };
+  let lease: LosableLease | undefined;
+  const result = inPlace(id, local.result, waitedMs, (permit) => (lease = life.leaseInPlace(permit)) ?? permit);
   if (lacksPermit(result, rules)) life.meter.count("maxConcurrentReached");
   return {
     result,
@@ -43,8 +46,35 @@ export async function standIn(
       noteResult(life, result);
     },
     async cancel() {
-      if (config.maxConcurrent !== null && result.allowed) life.meter.permit(-1);
+      lease?.lose();
       return inPlace(id, await local.cancel(), waitedMs);
     },
   };
+}
+
+/** What this process has by itself; `undefined` if its store answers again before that comes. */
+async function takeLocally(
+  life: Life,
+  timeoutMs: number,
+  { signal, ...options }: CallOptions,
+): Promise<Tentative | undefined> {
+  const { shared, owner: { name }, context } = life;
+  // It has time of its own: what the stores of several may take together is over.
+  const alone = { ...options, key: undefined, timeoutMs, [TOGETHER]: undefined };
+  const limiter = localLimiter(context, name);
+  if (timeoutMs === 0) return await limiter.tryTake({ ...alone, signal });
+  const askStore = async () => {
+    const cell = life.cell ?? await life.open(shared.config.backendTimeoutMs, undefined);
+    await cell.read();
+    noteAnswer(shared);
+  };
+  return await shared.recovery.during(context.localClock, askStore, async (isBack) => {
+    try {
+      return await limiter.tryTake({ ...alone, signal: signal ? AbortSignal.any([signal, isBack]) : isBack });
+    } catch (error) {
+      if (signal?.aborted) life.meter.count("aborted");
+      else if (isBack.aborted) return undefined;
+      throw error;
+    }
+  });
 }

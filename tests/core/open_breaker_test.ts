@@ -192,6 +192,70 @@ test("with on_failure local the store and the local limiter together take no lon
   }
 });
 
+test("with on_failure local who waits returns to the store when it answers again, and keeps the time that has passed [FAIL-3]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ...FAST, maxConcurrent: 1, onFailure: "local", leaseMs: 300_000 } as const;
+  const { limiter, link } = start(options, { ...NET, breaker: DEFAULTS.breaker });
+  await run(limiter.tryAcquire().then((result) => result.release()));
+  link.isDown = true;
+  const local = await run(limiter.acquire());
+  assertEquals(local.degraded, true);
+  const begun = clock.now();
+  const waiting = limiter.acquire();
+  const impatient = limiter.acquire({ timeoutMs: 20_000 });
+  impatient.catch(() => {}); // It is awaited below.
+  const abort = new AbortController();
+  const aborted = limiter.acquire({ signal: abort.signal });
+  aborted.catch(() => {}); // It is awaited below.
+  await clock.advance(5_000);
+  abort.abort(new RangeError("enough"));
+  await assertRejects(() => aborted, RangeError);
+  link.isDown = false;
+  // Nobody else asks, so somebody does it for those who wait; the circuit breaker lets that through when it has cooled down.
+  await clock.advance(DEFAULTS.breaker.maxCoolDownMs + SOON_MS);
+  const permit = await run(waiting);
+  assertEquals(permit.degraded, false);
+  assertGreater(permit.waitedMs, 5_000);
+  assertLessOrEqual(permit.waitedMs, clock.now() - begun);
+  const error = await assertRejects(() => run(impatient), RateLimiterAcquisitionError);
+  assertEquals([error.waitedMs, clock.now() - begun], [20_000, 20_000]);
+  assertEquals(limiter.getMetrics().aborted, 1);
+  await run(Promise.all([local.release(), permit.release()]));
+  assertEquals(limiter.getMetrics().currentConcurrent, 0);
+  await run(limiter.close());
+  await clock.advance(FAST.backendTimeoutMs);
+  assertEquals(clock.sleepers, 0);
+});
+
+test("with on_failure local a rate is not used twice once the store is back [FAIL-3]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ...FAST, ratePerSecond: 1, onFailure: "local" }, NET);
+  await run(limiter.acquire());
+  link.isDown = true;
+  const starts: number[] = [];
+  for (let i = 0; i < 100; i++) void limiter.acquire().then(() => starts.push(clock.now()));
+  await clock.advance(3_000);
+  link.isDown = false;
+  await clock.advance(10_000);
+  const from = clock.now();
+  await clock.advance(60_000);
+  const seen = starts.filter((at) => at > from).length;
+  assert(seen >= 59 && seen <= 61, `${seen} in 60 s at 1/s`);
+});
+
+test("with on_failure local a key that holds a permit of this process alone is not forgotten [LIM-17]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ ...FAST, maxConcurrent: 1, onFailure: "local" }, { ...NET, mostKeys: 3 });
+  link.isDown = true;
+  const key = limiter.key("held");
+  const permit = await run(key.acquire());
+  for (let i = 0; i < 10; i++) await run(limiter.tryAcquire({ key: `other-${i}` }).then((result) => result.release()));
+  assertEquals(limiter.key("held").getMetrics().currentConcurrent, 1);
+  assertEquals((await run(limiter.tryAcquire({ key: "held" }))).allowed, false);
+  await permit.release();
+  assertEquals(limiter.key("held").getMetrics().currentConcurrent, 0);
+});
+
 // Permits
 
 test("permits are renewed as soon as the store is back, whatever the circuit breaker's cool-down [CON-7, FAIL-3]", async () => {
