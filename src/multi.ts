@@ -147,12 +147,13 @@ export async function takeAllOrNone(
 ): Promise<MultiLimiterResult> {
   const deadline = clock.now() + checkTimeout(timeoutMs);
   const taken: Tentative[] = [];
-  for (const { limiter, request } of wanted) {
-    const { key, cost } = request;
-    const leftMs = Math.max(0, deadline - clock.now());
+  for (let next = 0; next < wanted.length; next = nextToTake(taken, wanted.length)) {
+    const { limiter, request: { key, cost, timeoutMs = Infinity } } = wanted[next]!;
+    const [lost] = taken.splice(next, 1);
     let answer: Tentative;
     try {
-      const patienceMs = Math.min(leftMs, checkTimeout(request.timeoutMs ?? Infinity));
+      await lost?.cancel();
+      const patienceMs = Math.min(Math.max(0, deadline - clock.now()), checkTimeout(timeoutMs));
       answer = await limiter.tryTake({ key, cost, signal, timeoutMs: patienceMs, [TOGETHER]: calls });
     } catch (error) {
       await cancelAll(taken);
@@ -160,12 +161,20 @@ export async function takeAllOrNone(
     }
     if (!answer.result.allowed) {
       answer.keep();
-      return summary([...await cancelAll(taken), answer.result]);
+      const others = await cancelAll(taken);
+      return summary([...others.slice(0, next), answer.result]);
     }
-    taken.push(answer);
+    taken.splice(next, 0, answer);
   }
   for (const { keep } of taken) keep();
   return summary(taken.map(({ result }) => result));
+}
+
+/** Which of so many is to be taken next: each in its turn, and then any whose permit was lost while others were waited for. */
+function nextToTake(taken: readonly Tentative[], count: number): number {
+  if (taken.length < count) return taken.length;
+  const lost = taken.findIndex(({ result }) => result.allowed && result.permit.lost);
+  return lost < 0 ? count : lost;
 }
 
 function cancelAll(taken: readonly Tentative[]): Promise<RateLimitResult[]> {

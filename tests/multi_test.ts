@@ -13,6 +13,7 @@ import {
 } from "../src/core/errors.ts";
 import type { Kv } from "../src/core/kv.ts";
 import { CompositeRateLimiter } from "../src/composite.ts";
+import { createLimiter } from "../src/limiter.ts";
 import { createRateSync, type RateSync } from "../src/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
 import { createSimulatedServer } from "./support/simulated_kv.ts";
@@ -195,6 +196,37 @@ for (const onFailure of ["open", "closed", "local"] as const) {
     }
   });
 }
+
+test("a permit that was lost while another limiter was waited for is taken again, or the whole is refused [CHK-6, CON-7]", async () => {
+  for (const isTaken of [false, true]) {
+    const { clock, rateSync } = setUp({});
+    const near = createSimulatedServer(clock);
+    const [link, rival] = [near.connect({ latencyMs: 1 }), near.connect({ latencyMs: 1 })];
+    rateSync.configureStore("near", { kv: link, clock });
+    rateSync.configureStore("other", { kv: createSimulatedServer(clock).connect({ latencyMs: 1 }), clock });
+    const leased = { maxConcurrent: 1, leaseMs: 1_000 };
+    rateSync.configureLimiter("leased", { store: "near", backendTimeoutMs: 200, ...leased });
+    rateSync.configureLimiter("full", { store: "other", maxConcurrent: 1 });
+    const held = await clock.runUntil(rateSync.acquire("full"));
+    const checking = rateSync.checkMultiLimiters(["leased", "full"], { timeoutMs: 10_000 });
+    await clock.advance(300);
+    link.isDown = true;
+    await clock.advance(2_000);
+    link.isDown = false;
+    const other = createLimiter("leased", { kv: rival, clock }, leased);
+    if (isTaken) await clock.runUntil(other.acquire());
+    await clock.advance(1_000);
+    await clock.runUntil(held.release());
+    const result = await clock.runUntil(checking);
+    const told = result.results.map((each) => [each.limiterId, each.allowed, each.allowed && each.permit.lost]);
+    if (isTaken) assertEquals([result.blockingLimiterId, told], ["leased", [["leased", false, false]]]);
+    else assertEquals(told, [["leased", true, false], ["full", true, false]]);
+    await clock.runUntil(result.release());
+    const left = await clock.runUntil(rateSync.getLimiter("full").getState());
+    assertEquals(left.currentUsage, 0);
+    await clock.runUntil(Promise.all([other.close(), rateSync.close()]));
+  }
+});
 
 test("a limiter may have a shorter timeout of its own [CHK-6]", async () => {
   const { clock, rateSync } = setUp({ a: { ratePerSecond: 1 }, b: { ratePerSecond: 1 } });
