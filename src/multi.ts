@@ -152,7 +152,7 @@ export async function takeAllOrNone(
     const [lost] = taken.splice(next, 1);
     let answer: Tentative;
     try {
-      await lost?.cancel();
+      if (lost) await lost.cancel();
       const patienceMs = Math.min(Math.max(0, deadline - clock.now()), checkTimeout(timeoutMs));
       answer = await limiter.tryTake({ key, cost, signal, timeoutMs: patienceMs, [TOGETHER]: calls });
     } catch (error) {

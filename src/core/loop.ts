@@ -245,10 +245,13 @@ export class Loop implements Recipient, Visitor {
         plan = agenda.plan(true);
       }
       if (!plan.changed) return this.#finish(plan);
+      const isKnown = ledger.known !== undefined;
       const isWritten = await this.#write(plan);
       this.#isGranting = false;
       if (isWritten) return this.#finish(plan);
       refused = [...refused.filter(({ state }) => ledger.mayStand(state)), plan];
+      // Somebody has written the key before this process knew of it, which may be long ago: that was no race.
+      if (!isKnown) continue;
       this.#owner.meter.count("casFailures");
       if (++lost > maxRetries) {
         agenda.giveUp(tooManyRaces(storeId, lost));
