@@ -26,6 +26,8 @@ interface Peek {
   reject(error: unknown): void;
 }
 
+/** Whoever writes a key meanwhile races for it with those who have heard of it no longer ago than this. */
+const RACE_MS = 1_000;
 /** Who has lost races for this long tries again without pauses, and so meets the room that others make. */
 const STARVED_MS = 500;
 
@@ -245,13 +247,13 @@ export class Loop implements Recipient, Visitor {
         plan = agenda.plan(true);
       }
       if (!plan.changed) return this.#finish(plan);
-      const isKnown = ledger.known !== undefined;
+      const isRace = clock.now() - ledger.answeredAt < RACE_MS;
       const isWritten = await this.#write(plan);
       this.#isGranting = false;
       if (isWritten) return this.#finish(plan);
       refused = [...refused.filter(({ state }) => ledger.mayStand(state)), plan];
-      // Somebody has written the key before this process knew of it, which may be long ago: that was no race.
-      if (!isKnown) continue;
+      // Somebody has written the key since this process knew of it last, which may be long ago.
+      if (!isRace) continue;
       this.#owner.meter.count("casFailures");
       if (++lost > maxRetries) {
         agenda.giveUp(tooManyRaces(storeId, lost));
