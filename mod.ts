@@ -1,10 +1,10 @@
 /**
- * A rate limiter that many processes share through one NATS JetStream Key-Value bucket, and that a single process can use
- * without anything. It limits rates, requests in any window, and how many run at the same time.
+ * A rate limiter that many processes share through one NATS JetStream Key-Value bucket, and that a single process can
+ * use without any server. It limits rates, requests in any window, and how many run at the same time.
  *
  * Name a store and a limiter, in code or in `rate-sync.toml`, and ask before you do what is limited:
  *
- * - {@link acquire} waits for its slot. It is what most callers want.
+ * - {@link acquire} waits for its slot. This is what most callers want.
  * - {@link tryAcquire} answers at once, and says when to try again.
  *
  * Importing the module reads no file and opens no connection. The first use of a limiter does, once.

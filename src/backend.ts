@@ -13,7 +13,7 @@ import type { LimiterConfig } from "./core/limiter_config.ts";
 import { type Logger, silentLogger } from "./core/logger.ts";
 import { opensNothing, type Store } from "./core/store.ts";
 
-/** What a registry and all that is in it work with. */
+/** What a registry, and everything in it, works with. */
 export interface Surroundings {
   readonly logger: Logger;
   readonly clock: Clock;
@@ -21,13 +21,13 @@ export interface Surroundings {
   readonly identity: () => Identity;
 }
 
-/** A store that is in use, and the circuit breaker of all its limiters. */
+/** A store in use, and the circuit breaker that all its limiters share. */
 export interface Backend {
   readonly store: Store;
   readonly breaker: CircuitBreaker;
 }
 
-/** The store with this id, of which nothing is opened yet. `store`: one that takes its place. */
+/** The store with this id, not opened yet. `store`: one that takes its place. */
 export function createBackend(
   id: string,
   options: StoreOptions,
@@ -71,7 +71,7 @@ export function limiterContext(
       local ??= createLimiter({ ...config, onFailure: "closed" }, {
         ...context,
         store: memoryStore(clock),
-        // What it grants in the other one's place, the other one reports.
+        // The limiter for which it stands in reports what it grants.
         logger: silentLogger,
         breaker: breakerOf(config.storeId, { engine: "memory" }, surroundings),
       }),
@@ -79,7 +79,7 @@ export function limiterContext(
   return context;
 }
 
-/** How long a store with these options may take to answer, in milliseconds, unless a limiter says it. */
+/** How long a store with these options may take to answer, in milliseconds, unless a limiter says otherwise. */
 export function backendTimeoutOf(options: StoreOptions): number {
   return natsOptions(options).backendTimeoutMs ?? DEFAULTS.backendTimeoutMs;
 }

@@ -5,10 +5,10 @@ import { ConfigValidationError } from "./core/errors.ts";
 import type { Algorithm, OnFailure, RateSpec } from "./core/limiter_config.ts";
 
 /**
- * What `cloneLimiter` changes: the options of `configureLimiter`, where `null` takes a value away and what is left out stays
- * as it is.
+ * What `cloneLimiter` changes: the options of `configureLimiter`, where `null` removes a value and an option that is
+ * left out stays as it is.
  *
- * @typeParam StoreId The ids of the stores that there are.
+ * @typeParam StoreId The ids of the stores.
  *
  * @example
  * ```ts
@@ -24,7 +24,7 @@ import type { Algorithm, OnFailure, RateSpec } from "./core/limiter_config.ts";
 export interface LimiterOverrides<StoreId extends string = string> {
   /** The id of another store; `null`: the in-memory store of this process. */
   readonly store?: StoreId | null | undefined;
-  /** How it counts; what belongs to the source's algorithm alone needs a `null` then. */
+  /** How it counts. If it changes, options that belong only to the source's algorithm need a `null`. */
   readonly algorithm?: Algorithm | null | undefined;
   /** Requests (or cost) per second; > 0. */
   readonly ratePerSecond?: number | null | undefined;
@@ -38,13 +38,13 @@ export interface LimiterOverrides<StoreId extends string = string> {
   readonly limit?: number | null | undefined;
   /** The window's length in milliseconds; > 0. */
   readonly windowMs?: number | null | undefined;
-  /** Further limits that hold at the same time: all of them, in place of the source's. */
+  /** Further limits that hold at the same time. They replace all of the source's. */
   readonly rates?: readonly RateSpec[] | null | undefined;
-  /** How long an `acquire` without a timeout of its own waits, in milliseconds; `null`: as long as it takes. */
+  /** How long an `acquire` without a timeout of its own waits, in milliseconds; with `null`, as long as it takes. */
   readonly timeoutMs?: number | null | undefined;
-  /** Whether a request is refused while the store is down. Takes the place of the source's `onFailure`. */
+  /** Whether a request is refused while the store is down. Replaces the source's `onFailure`. */
   readonly failClosed?: boolean | null | undefined;
-  /** What happens while the store is down. Takes the place of the source's `failClosed`. */
+  /** What happens while the store is down. Replaces the source's `failClosed`. */
   readonly onFailure?: OnFailure | null | undefined;
   /** How long the store may take to answer, in milliseconds, before that counts as a failure. */
   readonly backendTimeoutMs?: number | null | undefined;
@@ -54,7 +54,7 @@ export interface LimiterOverrides<StoreId extends string = string> {
   readonly prefetch?: number | null | undefined;
 }
 
-/** What is thrown where a limiter has the id that a clone should get. */
+/** The error for a clone whose id a limiter already has. */
 export function alreadyThere(source: string, target: string): ConfigValidationError {
   return new ConfigValidationError(
     `Limiter '${target}' already exists, so limiter '${source}' cannot be cloned to it. Clone to another id, or change ` +
@@ -63,13 +63,13 @@ export function alreadyThere(source: string, target: string): ConfigValidationEr
   );
 }
 
-/** The options of a clone. They are not checked here: together they may be wrong. */
+/** The options of a clone. They are not checked here, and may contradict each other. */
 export function withOverrides(source: LimiterOptions, overrides: LimiterOverrides, target: string): LimiterOptions {
   const title = `The overrides of limiter '${target}'`;
   const { values } = sectionInCode({ path: `limiters.${target}`, title, example: "{ ratePerSecond: 50 }" }, overrides);
   const given = Object.entries(values).filter(([, value]) => value !== undefined);
   const merged = new Map<string, unknown>(Object.entries(source));
-  // Two names for one setting: what is given replaces both.
+  // These are two names for one setting, so whichever is given replaces both.
   if (given.some(([name]) => name === "failClosed" || name === "onFailure")) {
     merged.delete("failClosed");
     merged.delete("onFailure");
@@ -82,7 +82,7 @@ export function withOverrides(source: LimiterOptions, overrides: LimiterOverride
   return Object.fromEntries(merged) as unknown as LimiterOptions;
 }
 
-/** What a `null` can clear: with another name it is a mistake that has to show. */
+/** What a `null` can clear. A `null` under any other name is a mistake, and has to show. */
 const OVERRIDES = namesOf<LimiterOverrides>({
   store: true,
   algorithm: true,

@@ -8,8 +8,8 @@ import { defaultRegistry } from "./default_registry.ts";
 
 /**
  * When a {@link CompositeRateLimiter} allows a request: `most_restrictive` and `all_must_pass` if every limiter does,
- * `any_must_pass` if one does. After a refusal `all_must_pass` looks no further, and `most_restrictive` says of every
- * limiter what is left.
+ * `any_must_pass` if one does. After a refusal, `all_must_pass` looks no further, while `most_restrictive` reports what
+ * is left of every limiter.
  *
  * @example
  * ```ts
@@ -22,10 +22,10 @@ import { defaultRegistry } from "./default_registry.ts";
 export type CompositeStrategy = "most_restrictive" | "all_must_pass" | "any_must_pass";
 
 /**
- * What a {@link CompositeRateLimiter} is made of.
+ * The options of a {@link CompositeRateLimiter}.
  *
  * @typeParam Name The names that it has for its limiters.
- * @typeParam LimiterId The ids of the limiters that there are.
+ * @typeParam LimiterId The ids of the limiters.
  *
  * @example
  * ```ts
@@ -39,7 +39,10 @@ export type CompositeStrategy = "most_restrictive" | "all_must_pass" | "any_must
  * ```
  */
 export interface CompositeRateLimiterOptions<Name extends string, LimiterId extends string = string> {
-  /** The ids of the limiters, by the names that {@link CompositeRateLimiter.check} gives identifiers for; at least one. */
+  /**
+   * The ids of the limiters, by the names under which {@link CompositeRateLimiter.check} takes identifiers; at least
+   * one.
+   */
   readonly limiters: Readonly<Record<Name, NoInfer<LimiterId>>>;
   /**
    * When a request is allowed.
@@ -52,7 +55,7 @@ export interface CompositeRateLimiterOptions<Name extends string, LimiterId exte
 }
 
 /**
- * What {@link CompositeRateLimiter.check} may be told.
+ * The options of {@link CompositeRateLimiter.check}.
  *
  * @example
  * ```ts
@@ -67,8 +70,8 @@ export interface CompositeRateLimiterOptions<Name extends string, LimiterId exte
  */
 export interface CompositeCheckOptions {
   /**
-   * How long to wait at the most, for all limiters together, in milliseconds; 0 means one attempt and no waiting. The
-   * default: each limiter's own `timeoutMs`, and no waiting for a limiter without one.
+   * How long to wait at most, for all limiters together, in milliseconds; 0 means one attempt and no waiting. The
+   * default is each limiter's own `timeoutMs`, and no waiting for a limiter without one.
    */
   readonly timeoutMs?: number | undefined;
   /** Ends the wait with the signal's reason; what was taken is given back. */
@@ -94,12 +97,12 @@ export interface CompositeCheckOptions {
  */
 export interface CompositeFacts<Name extends string> extends AsyncDisposable {
   /**
-   * What each limiter said. Of a limiter from which nothing was taken in the end, the result says what it has left. With
-   * `all_must_pass` those after the first refusal are absent; otherwise those after the one that decided, if their store
-   * cannot say.
+   * What each limiter said. For a limiter from which nothing was taken in the end, the result says what it has left.
+   * With `all_must_pass`, limiters after the first refusal are absent; otherwise, limiters after the one that decided
+   * are absent if their store cannot say.
    */
   readonly results: Readonly<Partial<Record<Name, RateLimitResult>>>;
-  /** The result with the least left; for a refusal by `all_must_pass` the one that refused. */
+  /** The result with the least left; after a refusal by `all_must_pass`, that of the limiter that refused. */
   readonly mostRestrictive: RateLimitResult;
   /** Gives the permits of concurrency limits back. Repeated calls do nothing. Never throws. */
   release(): Promise<void>;
@@ -131,9 +134,9 @@ export type CompositeResult<Name extends string> =
       readonly triggeredBy: null;
     }
     | {
-      /** The request is denied; nothing was used up. */
+      /** The request is refused; nothing was used up. */
       readonly allowed: false;
-      /** The name of the first that refused, or `"all"` if every one did under `any_must_pass`. */
+      /** The name of the first limiter that refused, or `"all"` if every one did under `any_must_pass`. */
       readonly triggeredBy: Name | "all";
     }
   );
@@ -157,11 +160,12 @@ const STRATEGIES: ReadonlySet<unknown> = new Set<CompositeStrategy>([
 ]);
 
 /**
- * Several limiters that decide together, each with an identifier of its own: so many attempts per address, and so many
- * per user. A request that is denied uses up nothing, of none of them; so who is blocked by one cannot drain the others.
+ * Several limiters that decide together, each with an identifier of its own: for example so many attempts per address,
+ * and so many per user. A request that is refused uses up nothing of any of them, so a client that one limiter blocks
+ * cannot drain the others.
  *
  * @typeParam Name The names that it has for its limiters.
- * @typeParam LimiterId The ids of the limiters that there are.
+ * @typeParam LimiterId The ids of the limiters.
  *
  * @example
  * ```ts
@@ -185,7 +189,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
   /**
    * Opens nothing, and does not look for the limiters yet.
    *
-   * @throws {InvalidArgumentError} if there is no limiter, or the strategy is not known.
+   * @throws {InvalidArgumentError} if no limiter is given, or the strategy is not known.
    */
   constructor(options: CompositeRateLimiterOptions<Name, LimiterId>) {
     const { limiters, strategy = "most_restrictive", rateSync = defaultRegistry } = checkOptions(options, NAMES);
@@ -204,17 +208,19 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
   }
 
   /**
-   * Takes a slot of the limiters for these identifiers, as the strategy says, or of none of them. The limiters are asked
-   * in the order in which they were given. With `any_must_pass` one slot is taken, from the first that has one; if none
-   * has, it waits for the one that should have one first, and then asks the others once more.
+   * Takes a slot of the limiters for these identifiers, as the strategy says, or of none of them. The limiters are
+   * asked in the order in which they were given. With `any_must_pass`, one slot is taken, from the first limiter that
+   * has one; if none has, the call waits for the limiter that should have one first, and then asks the others once
+   * more.
    *
    * Permits of a concurrency limit must be released: `await using` does it.
    *
-   * @param identifiers An identifier for every limiter, by the same names.
+   * @param identifiers An identifier for every limiter, under the same names.
    * @throws {LimiterNotFoundError} if a limiter is not configured, before anything is taken.
-   * @throws {InvalidArgumentError} if the identifiers are not those of the limiters, or no texts, or the timeout is wrong.
-   * @throws {RateLimiterAcquisitionError} only if a store failed and its limiter fails closed, or if it was closed meanwhile;
-   * nothing is kept then.
+   * @throws {InvalidArgumentError} if the names of the identifiers are not those of the limiters, an identifier is not
+   * text, or the timeout is wrong.
+   * @throws {RateLimiterAcquisitionError} only if a store failed and its limiter fails closed, or if it was closed
+   * meanwhile; nothing is kept then.
    */
   async check(
     identifiers: Readonly<Record<Name, string>>,
@@ -240,7 +246,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     const { allowed, results, release } = verdict;
     const asked = results.map((result, i) => [parts[i]!.name, result] as const);
     if (allowed) return composed(asked, null, release);
-    const [triggeredBy, refused] = asked.at(-1)!; // the one that refused is the last that was asked
+    const [triggeredBy, refused] = asked.at(-1)!; // the last one asked is the one that refused
     if (this.strategy === "all_must_pass") return composed(asked, triggeredBy, release, refused);
     const others = await this.#peeks(parts.slice(asked.length), calls);
     return composed([...asked, ...others], triggeredBy, release);
@@ -259,7 +265,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
       }
       refusals.push([part, result]);
     }
-    // None has a slot now. Where only time helps it is known whether the wait would be too long.
+    // None has a slot now. Where only time helps, it is known whether the wait would be too long.
     const hopeful = refusals.filter(([{ timeoutMs, canBeReleased }, { retryAfterMs }]) =>
       timeoutMs > 0 && (canBeReleased || retryAfterMs <= timeoutMs)
     );
@@ -270,7 +276,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     const results = new Map(asked());
     let result = await this.#rateSync.tryAcquire(id, options);
     results.set(name, result);
-    // While it waited for that one, another one may have got something: nobody knows when a permit comes back.
+    // While the call waited for that one, another one may have got something: nobody knows when a permit comes back.
     for (const [other] of refusals) {
       if (result.allowed) break;
       if (other.name === name) continue;
@@ -280,7 +286,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     return composed([...results], result.allowed ? null : "all", result.release);
   }
 
-  /** What the limiters have left, as far as their stores can say: the verdict does not depend on it any more. */
+  /** What the limiters have left, for those whose stores can say. The verdict no longer depends on it. */
   async #peeks(parts: readonly Part<Name>[], calls: Together): Promise<(readonly [Name, RateLimitResult])[]> {
     const peeks = await Promise.allSettled(parts.map(async ({ name, id, key }) => {
       const options = { key, consume: false, [TOGETHER]: calls };
@@ -289,7 +295,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     return peeks.flatMap((peek) => peek.status === "fulfilled" ? [peek.value] : []);
   }
 
-  /** The limiters with their identifiers, if both have the same names and all limiters are known. */
+  /** The limiters with their identifiers. Checks that both have the same names and that all limiters are known. */
   #parts(identifiers: Readonly<Record<Name, string>>, timeoutMs: number | undefined): Part<Name>[] {
     const given = identifiers as unknown; // untyped code may give anything
     const keys = new Map<string, unknown>(Object.entries(typeof given === "object" && given !== null ? given : {}));
@@ -336,7 +342,7 @@ function composed<Name extends string>(
     : Object.freeze({ allowed: false, triggeredBy, ...facts });
 }
 
-/** The limiters by name, if there are some; untyped code may give anything. */
+/** The limiters by name, checked, because untyped code may pass anything. */
 function checkLimiters(limiters: unknown): ReadonlyMap<string, string> {
   const entries = typeof limiters === "object" && limiters !== null && !Array.isArray(limiters)
     ? Object.entries(limiters)

@@ -7,14 +7,15 @@ import type { LimiterRequest, MultiCheckOptions, MultiLimiterResult } from "./mu
 import type { LimiterListing, StoreListing } from "./registry.ts";
 
 /**
- * Waits for a slot of the limiter `id`, and resolves when it has come: the function that most callers want. With nothing
- * configured, the first use loads `$RATE_SYNC_CONFIG`, else `./rate-sync.toml`, else `./config/rate-sync.toml`.
+ * Waits for a slot of the limiter `id`, and resolves when the slot has come. This is the function that most callers
+ * want. If nothing is configured, the first use loads `$RATE_SYNC_CONFIG`, else `./rate-sync.toml`, else
+ * `./config/rate-sync.toml`.
  *
- * A permit of a limiter with a limit of concurrency must be released: `await using` does it.
+ * A permit of a limiter with a concurrency limit must be released: `await using` does it.
  *
  * @throws {LimiterNotFoundError} if no limiter has this id.
- * @throws {RateLimiterAcquisitionError} if no slot can be had within the timeout (`timeoutMs`, or else the limiter's), at
- * once where that is certain; or if the store failed and the limiter fails closed.
+ * @throws {RateLimiterAcquisitionError} if no slot can be had within the timeout (`timeoutMs`, or else the limiter's),
+ * thrown at once where that is certain; or if the store failed and the limiter fails closed.
  * @throws {ImpossibleCostError} if the cost is more than the limiter ever grants at once.
  * @throws {ConfigValidationError} if the configuration file that was found is wrong.
  *
@@ -32,11 +33,12 @@ export function acquire(id: string, options?: AcquireOptions): Promise<Permit> {
 }
 
 /**
- * Takes a slot of the limiter `id` if there is one now, or within `timeoutMs` (0 by default). A refusal is an answer and
- * not an error, says when to try again, and uses nothing up.
+ * Takes a slot of the limiter `id` if there is one now, or within `timeoutMs` (0 by default). A refusal is an answer,
+ * not an error: it says when to try again, and uses nothing up.
  *
  * @throws {LimiterNotFoundError} if no limiter has this id.
- * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed, or if it was closed meanwhile.
+ * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed, or if it was closed
+ * meanwhile.
  * @throws {ImpossibleCostError} if the cost is more than the limiter ever grants at once.
  * @throws {ConfigValidationError} if the configuration file that was found is wrong.
  *
@@ -58,7 +60,8 @@ export function tryAcquire(id: string, options?: AcquireOptions): Promise<RateLi
  * `consume: false` it only looks.
  *
  * @throws {LimiterNotFoundError} if no limiter has this id.
- * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed, or if it was closed meanwhile.
+ * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed, or if it was closed
+ * meanwhile.
  *
  * @example
  * ```ts
@@ -74,20 +77,22 @@ export function checkLimiter(id: string, options?: CheckOptions): Promise<RateLi
 }
 
 /**
- * Asks several limiters together: takes a slot of each, or if one of them refuses of none. They are asked in order, once
- * each, up to the first that refuses; what was taken until then is given back, the capacity of rates and windows included.
- * Without a limiter the request is allowed.
+ * Asks several limiters together: takes a slot of each or, if one of them refuses, of none. They are asked in order,
+ * once each, up to the first that refuses; what was taken until then is given back, including the capacity of rates and
+ * windows. If the list is empty, the request is allowed.
  *
- * With a timeout the first ones are held while a later one is waited for. Then ask the same limiters in the same order
- * everywhere, those with a limit of concurrency last: otherwise two callers can wait for each other until their timeout.
+ * With a timeout, the slots of the first limiters are held while the call waits for a later one. In that case ask the
+ * same limiters in the same order everywhere, those with a concurrency limit last: otherwise two callers can wait for
+ * each other until their timeout.
  *
  * Permits of a concurrency limit must be released: `await using` does it.
  *
- * @throws {LimiterNotFoundError} if a limiter is not configured, before anything is taken; unless `onMissing` is `"allow"`.
- * @throws {RateLimiterAcquisitionError} only if a store failed and its limiter fails closed, or if it was closed meanwhile;
- * nothing is kept then.
+ * @throws {LimiterNotFoundError} if a limiter is not configured, before anything is taken; unless `onMissing` is
+ * `"allow"`.
+ * @throws {RateLimiterAcquisitionError} only if a store failed and its limiter fails closed, or if it was closed
+ * meanwhile; nothing is kept then.
  * @throws {ImpossibleCostError} if a cost is more than its limiter ever grants at once; nothing is kept then.
- * @throws {InvalidArgumentError} if what is asked for is no list of limiters, or a timeout is wrong.
+ * @throws {InvalidArgumentError} if `limiters` is not a list of limiters, or a timeout is wrong.
  *
  * @example
  * ```ts
@@ -112,7 +117,8 @@ export function checkMultiLimiters(
 }
 
 /**
- * Names a store for limiters to use. Nothing is opened before a limiter needs it. The same options again change nothing.
+ * Names a store for limiters to use. Nothing is opened until a limiter needs it. Configuring it again with the same
+ * options changes nothing.
  *
  * @throws {ConfigValidationError} if an option is missing, wrong or unknown.
  * @throws {RateLimiterAlreadyConfiguredError} if the id has other options, and `replace` is not set.
@@ -129,8 +135,8 @@ export function configureStore(id: string, options: StoreOptions): void {
 }
 
 /**
- * Names a limiter. Nothing is opened before it is used. Without a `store` it keeps its limit in this process. The same
- * options again change nothing.
+ * Names a limiter. Nothing is opened until it is used. Without a `store` it keeps its limit in this process.
+ * Configuring it again with the same options changes nothing.
  *
  * @throws {ConfigValidationError} if an option is missing, wrong or unknown.
  * @throws {StoreNotFoundError} if no store has the id that is named.
@@ -149,14 +155,14 @@ export function configureLimiter(id: string, options: LimiterOptions): void {
 }
 
 /**
- * Configures the limiter `target` as `source` is, but for the `overrides`: `null` takes a value away, and what is left out
- * stays as it is. The two share nothing but their store. Works as well after `source` was used.
+ * Configures the limiter `target` like `source`, except for the `overrides`: `null` removes a value, and what is left
+ * out stays as it is. The two share nothing but their store. This also works after `source` has been used.
  *
- * For one limit per user or address no clone is needed: see {@link getOrCloneLimiter} and the option `key`.
+ * One limit per user or address needs no clone: see {@link getOrCloneLimiter} and the option `key`.
  *
  * @throws {LimiterNotFoundError} if no limiter has the id `source`.
- * @throws {ConfigValidationError} if there is a limiter `target` already, or an override is wrong, unknown, or contradicts
- * what is copied.
+ * @throws {ConfigValidationError} if there is a limiter `target` already, or an override is wrong, unknown, or
+ * contradicts what is copied.
  * @throws {StoreNotFoundError} if no store has the id that is named.
  *
  * @example
@@ -174,14 +180,14 @@ export function cloneLimiter(source: string, target: string, overrides?: Limiter
 }
 
 /**
- * The limiter that counts for `key` alone, as the limiter `base` says; opened. Its id is `base:key`. Any text will do as a
- * key, and no two keys meet. The same call gives the same object, as long as it is in use: of those that are idle the
- * 10,000 last used are kept, and their limits are in the store anyway.
+ * The limiter that counts for `key` alone, configured like `base` and already opened. Its id is `base:key`. Any text
+ * will do as a key, and no two keys collide. The same call returns the same object as long as it is in use. Of the idle
+ * ones, the 10,000 most recently used are kept; their limits are in the store anyway.
  *
  * `acquire(base, { key })` does the same in one step.
  *
  * @throws {LimiterNotFoundError} if no limiter has the id `base`.
- * @throws {InvalidArgumentError} if the key is no text.
+ * @throws {InvalidArgumentError} if the key is not text.
  * @throws {ConfigValidationError} if the store cannot keep the limit.
  * @throws {RateLimiterAcquisitionError} if the store cannot be opened and the limiter fails closed.
  *
@@ -200,12 +206,12 @@ export function getOrCloneLimiter(base: string, key: string): Promise<Limiter> {
 }
 
 /**
- * Reads a configuration file (`rate-sync.toml`) and adds its stores and limiters to those that are configured; an id that
- * is configured already is replaced. Without a path it looks for the file as the first use does, and finding none is no
- * error. If anything in the file is wrong, nothing of it counts.
+ * Reads a configuration file (`rate-sync.toml`) and adds its stores and limiters to those that are configured; an id
+ * that is configured already is replaced. Without a path it looks for the file as the first use does, and finding none
+ * is not an error. If anything in the file is wrong, none of it takes effect.
  *
- * @throws {ConfigValidationError} if there is no such file, or anything in it is wrong: with the file, the field, what was
- * expected and what was there. Also if this runtime has no files, or this process may not look for them.
+ * @throws {ConfigValidationError} if there is no such file, or anything in it is wrong; it has the file, the field,
+ * what was expected and what was there. Also if this runtime has no files, or this process may not look for them.
  *
  * @example
  * ```ts
@@ -223,8 +229,8 @@ export function loadConfig(path?: string): Promise<void> {
 }
 
 /**
- * The limiter with this id. It is the same object until the limiter or its store is configured anew, or {@link close} is
- * called: whoever has the old one has it closed, or with the limit that it had.
+ * The limiter with this id. It is the same object until the limiter or its store is configured anew, or {@link close}
+ * is called: an object obtained before then is closed, or keeps the limit that it had.
  *
  * @throws {LimiterNotFoundError} if no limiter has this id.
  *
@@ -272,13 +278,13 @@ export function listLimiters(): Readonly<Record<string, LimiterListing>> {
 }
 
 /**
- * Opens the store of the limiter `id` now and checks that it can keep the limit, so that what is wrong shows at start-up
- * and not with the first request.
+ * Opens the store of the limiter `id` now and checks that it can keep the limit, so that what is wrong shows at
+ * start-up and not at the first request.
  *
  * @throws {LimiterNotFoundError} if no limiter has this id.
  * @throws {ConfigValidationError} if the store cannot keep the limit.
- * @throws {RateLimiterAcquisitionError} if the store cannot be opened and the limiter fails closed. A limiter that does not
- * warns, and tries again with the next request.
+ * @throws {RateLimiterAcquisitionError} if the store cannot be opened and the limiter fails closed. A limiter that does
+ * not fail closed logs a warning, and tries again with the next request.
  *
  * @example
  * ```ts
@@ -295,7 +301,8 @@ export function initializeLimiter(id: string): Promise<void> {
 /**
  * {@link initializeLimiter} for every limiter.
  *
- * @throws {RateLimiterError} what the one that failed throws, or if several did an error with all their messages.
+ * @throws {RateLimiterError} what the limiter that failed throws or, if several failed, an error with all their
+ * messages.
  *
  * @example
  * ```ts
@@ -310,8 +317,8 @@ export function initializeAllLimiters(): Promise<void> {
 }
 
 /**
- * Closes every store that was opened, but no connection that was handed in. The configuration stays: the next use opens
- * what it needs again. Repeated calls do nothing.
+ * Closes every store that was opened, but not a connection that was handed in. The configuration stays: the next use
+ * opens what it needs again. Repeated calls do nothing.
  *
  * @example
  * ```ts

@@ -27,13 +27,13 @@ export type HashAlgorithm = "sha256" | "sha384" | "sha512";
  */
 export interface HashIdentifierOptions {
   /**
-   * How many hex digits to keep; an integer >= 1. More than the hash has (64, 96 or 128) gives all of it.
+   * How many hex digits to keep; an integer >= 1. More than the hash has (64, 96 or 128) keeps all of it.
    *
    * @default {16}
    */
   readonly length?: number | undefined;
   /**
-   * Goes before the text, so that the same text has another hash for another purpose.
+   * Is put before the text, so that the same text has a different hash for each purpose.
    *
    * @default {""}
    */
@@ -46,21 +46,21 @@ export interface HashIdentifierOptions {
   readonly algorithm?: HashAlgorithm | undefined;
 }
 
-/** The names of Web Crypto. */
+/** The names that Web Crypto uses. */
 const DIGESTS: ReadonlyMap<string, string> = new Map(
   [["sha256", "SHA-256"], ["sha384", "SHA-384"], ["sha512", "SHA-512"]],
 );
 
 /**
  * Turns text that should not be stored as it is, such as an e-mail address, into a short identifier: the start of its
- * hash in hex digits. Upper and lower case, and space around the text, make no difference.
+ * hash in hex digits. Letter case and surrounding space make no difference.
  *
- * A hash of something that can be guessed can be found by guessing: a `salt` that stays secret prevents that.
+ * Whatever can be guessed can also be found from its hash by guessing; a `salt` that stays secret prevents that.
  *
  * @param text What identifies somebody.
  * @param options How to hash it.
  * @returns The identifier: the same one for the same text and options, everywhere.
- * @throws {InvalidArgumentError} if the algorithm is not known, or the length is no integer >= 1.
+ * @throws {InvalidArgumentError} if the algorithm is not known, or the length is not an integer >= 1.
  *
  * @example A limit for each e-mail address
  * ```ts
@@ -98,7 +98,7 @@ export async function hashIdentifier(text: string, options: HashIdentifierOption
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("").slice(0, length);
 }
 
-/** The value itself is not shown: it may be what was to be hidden. */
+/** The value itself is not shown, because it may be what should be hidden. */
 function checkText(field: string, value: unknown): void {
   if (typeof value === "string") return;
   throw new InvalidArgumentError("Only text can be hashed; use String(…) for a number", {
@@ -109,7 +109,7 @@ function checkText(field: string, value: unknown): void {
 }
 
 /**
- * What {@link combineIdentifiers} puts together. `null`, `undefined` and the empty text are left out.
+ * A part that {@link combineIdentifiers} puts together. `null`, `undefined` and the empty text are left out.
  *
  * @example
  * ```ts
@@ -143,12 +143,12 @@ export interface CombineIdentifiersOptions {
 
 /**
  * Makes one identifier of several parts. Leaves out `null`, `undefined` and the empty text, and keeps `0` and `false`;
- * without any part the result is empty. A last argument `{ separator }` says what stands between two parts.
+ * without any part, the result is empty. A final argument `{ separator }` says what stands between two parts.
  *
- * A separator within a part is not escaped: `"a:b"` and `"c"` give the same as `"a"` and `"b:c"`. Where parts come from
- * users, choose a separator that cannot stand in them, or hash the parts first.
+ * A separator within a part is not escaped: `"a:b"` and `"c"` give the same as `"a"` and `"b:c"`. If parts come from
+ * users, choose a separator that cannot occur in them, or hash the parts first.
  *
- * @throws {InvalidArgumentError} if a part or the separator is none.
+ * @throws {InvalidArgumentError} if a part is not an {@link IdentifierPart}, or the separator is not text.
  *
  * @example
  * ```ts
@@ -173,7 +173,7 @@ export function combineIdentifiers(
   return texts.join(separator);
 }
 
-/** Whether it is nothing but options: a date or a user at the end shall not pass for them. */
+/** Whether this is an options object and nothing else: a date or a user at the end must not pass for one. */
 function isOptions(value: object): boolean {
   return Object.prototype.toString.call(value) === "[object Object]" &&
     Object.keys(value).every((name) => name === "separator");

@@ -12,37 +12,37 @@ import type { Store } from "./core/store.ts";
 import { Strays } from "./core/strays.ts";
 import type { World } from "./registry_access.ts";
 
-/** A store that is configured. */
+/** A configured store. */
 export interface StoreEntry {
   readonly options: StoreOptions;
-  /** Its options, with what counts where they say nothing. */
+  /** Its options, completed with the defaults. */
   readonly settings: StoreOptions;
-  /** Once a limiter has asked for it. */
+  /** Present once a limiter has asked for it. */
   backend: Backend | undefined;
 }
 
-/** A limiter that is configured. */
+/** A configured limiter. */
 export interface LimiterEntry {
   readonly options: LimiterOptions;
   readonly config: LimiterConfig;
-  /** Once somebody has asked for it. */
+  /** Present once somebody has asked for it. */
   limiter: ClosableLimiter | undefined;
 }
 
 /**
- * The stores and limiters of a registry: which are configured under which names, and what of that is in use. Options that
- * come here have been checked.
+ * The stores and limiters of a registry: which are configured under which names, and which of them are in use. Options
+ * that come here have been checked.
  */
 export interface Inventory {
-  /** The time that is kept. Another one in another world. */
+  /** The clock in use. Another world has another one. */
   readonly clock: Clock;
   readonly stores: ReadonlyMap<string, Readonly<StoreEntry>>;
   readonly limiters: ReadonlyMap<string, Readonly<LimiterEntry>>;
-  /** @throws {RateLimiterAlreadyConfiguredError} if there is another store with this id, and it is not to be replaced. */
+  /** @throws {RateLimiterAlreadyConfiguredError} if another store has this id, and it is not to be replaced. */
   configureStore(id: string, options: StoreOptions, replace: boolean): void;
   /**
-   * @throws {RateLimiterAlreadyConfiguredError} if there is another limiter with this id, and it is not to be replaced.
-   * @throws {StoreNotFoundError} if its store is not there.
+   * @throws {RateLimiterAlreadyConfiguredError} if another limiter has this id, and it is not to be replaced.
+   * @throws {StoreNotFoundError} if its store does not exist.
    */
   configureLimiter(id: string, options: LimiterOptions, replace: boolean): void;
   /** @throws {LimiterNotFoundError} if no limiter has this id. */
@@ -55,11 +55,11 @@ export interface Inventory {
   limiter(id: string): ClosableLimiter;
   /** @throws {StoreNotFoundError} if no store has this id. */
   storeEntry(id: string): Readonly<StoreEntry>;
-  /** All limiters that were made on a store, those that were replaced included. */
+  /** All limiters that were made on a store, including those that were replaced. */
   limitersOn(storeId: string): readonly ClosableLimiter[];
-  /** Closes all that was made: limiters, and then their stores. Whoever needs one again makes another. */
+  /** Closes everything that was made: limiters, and then their stores. The next use makes new ones. */
   closeAll(): Promise<void>;
-  /** Closes what was done here, and goes on in that world; without one, in the real one. */
+  /** Closes the stores of the present world, and goes on in `world` or, without one, in the real one. */
   moveTo(world: World | undefined): Promise<void>;
 }
 
@@ -70,7 +70,7 @@ const DEFAULT_STORE = "memory";
 export function createInventory({ logger, clock: ownClock, identity }: Surroundings): Inventory {
   const stores = new Map<string, StoreEntry>();
   const limiters = new Map<string, LimiterEntry>();
-  /** Those that others with the same id took the place of: somebody may hold their permits, or wait there. */
+  /** Limiters that were replaced by others with the same id: somebody may still hold their permits, or wait in them. */
   const replaced = new Strays<ClosableLimiter>();
   let closing: Promise<unknown> = Promise.resolve();
   let world: World | undefined;
@@ -92,7 +92,7 @@ export function createInventory({ logger, clock: ownClock, identity }: Surroundi
     const old = stores.get(id);
     stores.set(id, { options, settings: completed(options), backend: undefined });
     logger.info(`Store '${id}': configured, with engine ${options.engine ?? "custom"}.`);
-    // Limiters that were made on the old store are made anew on this one, and go by its settings.
+    // Limiters that were made on the old store are made anew on this one, with its settings.
     const onOldStore = takeLimiters((config) => config.storeId === id);
     for (const { options: limiterOptions, config } of [...limiters.values()]) {
       if (config.storeId === id) limiters.set(config.id, entryOf(config.id, limiterOptions));
@@ -112,20 +112,20 @@ export function createInventory({ logger, clock: ownClock, identity }: Surroundi
     return limiterContext(config, entry.options, entry.backend, surroundings());
   }
 
-  /** All stores that were made, to be closed: whoever needs one again makes another. */
+  /** All stores that were made, to be closed. The next use makes new ones. */
   function takeStores(): Store[] {
     const made = [...stores.values()].flatMap(({ backend }) => backend ? [backend.store] : []);
     for (const entry of stores.values()) entry.backend = undefined;
     return made;
   }
 
-  /** All limiters that were made and are `meant`, those that were replaced included. */
+  /** All limiters that were made and are `meant`, including those that were replaced. */
   function limitersInUse(meant: (config: LimiterConfig) => boolean): ClosableLimiter[] {
     const current = [...limiters.values()].flatMap(({ limiter }) => limiter ? [limiter] : []);
     return [...current, ...replaced.all].filter((limiter) => meant(limiter.getConfig()));
   }
 
-  /** As {@link limitersInUse}, to be closed: whoever needs one again makes another. */
+  /** Like {@link limitersInUse}, to be closed. The next use makes new ones. */
   function takeLimiters(meant: (config: LimiterConfig) => boolean): ClosableLimiter[] {
     const used = limitersInUse(meant);
     replaced.drop((limiter) => meant(limiter.getConfig()));
@@ -133,7 +133,7 @@ export function createInventory({ logger, clock: ownClock, identity }: Surroundi
     return used;
   }
 
-  /** Closes limiters, and then their stores. Resolves when everything is closed that ever was to be. */
+  /** Closes limiters, and then their stores. Resolves when these, and everything closed before, are closed. */
   async function close(limiters: readonly ClosableLimiter[], stores: readonly Store[]): Promise<void> {
     const before = closing;
     const closed = (async () => {
@@ -188,7 +188,7 @@ export function createInventory({ logger, clock: ownClock, identity }: Surroundi
   };
 }
 
-/** The options with what counts where they say nothing. */
+/** The options, completed with the defaults. */
 function completed(options: StoreOptions): StoreOptions {
   if (options.engine === "memory") return options;
   const { failures, coolDownMs, maxCoolDownMs } = resolveBreaker(options);
@@ -196,7 +196,7 @@ function completed(options: StoreOptions): StoreOptions {
   return options.engine === "nats" ? { ...NATS_DEFAULTS, ...options, ...breaker } : { ...options, ...breaker };
 }
 
-/** The names of the options that are not the same. */
+/** The names of the options that differ. */
 function differences(before: object, after: object): string[] {
   const left = new Map<string, unknown>(Object.entries(before));
   const right = new Map<string, unknown>(Object.entries(after));

@@ -3,16 +3,16 @@ import { BOUNDS, type LimiterSettings } from "./core/defaults.ts";
 import { ConfigValidationError } from "./core/errors.ts";
 import { idFault } from "./core/ids.ts";
 
-/** What a value must be. */
+/** A condition that a value must meet. */
 export interface Demand {
   readonly expected: string;
   readonly fits: (value: unknown) => boolean;
 }
 
-/** What the options of these names must be. There are no others. */
+/** The condition for each option. No other options exist. */
 export type Demands = Readonly<Record<string, Demand>>;
 
-/** A number for which that holds. */
+/** A number that `fits`. */
 export const numberThat = (expected: string, fits: (value: number) => boolean): Demand => ({
   expected,
   fits: (value) => typeof value === "number" && value <= Number.MAX_SAFE_INTEGER && fits(value),
@@ -48,7 +48,7 @@ const RATE_PER_SECOND = numberThat(
   (value) => value >= slowestRate && value <= fastestRate,
 );
 
-/** The options that say what is limited. */
+/** The conditions for the options that define the limits. */
 export const LIMITS: Demands = {
   ...RATE,
   ratePerSecond: RATE_PER_SECOND,
@@ -59,7 +59,7 @@ export const LIMITS: Demands = {
   rates: { expected: "a list of { limit, windowMs }", fits: Array.isArray },
 };
 
-/** The error of an option that is wrong. */
+/** The error for a wrong option. */
 export function refused(id: string, name: string, expected: string, received: string): ConfigValidationError {
   return new ConfigValidationError(`Limiter '${id}': ${name} must be ${expected}, got ${received}.`, {
     field: `limiters.${id}.${name}`,
@@ -68,16 +68,17 @@ export function refused(id: string, name: string, expected: string, received: st
   });
 }
 
-/** Refuses an option that has to be there, or must not be, `when`. */
+/** Refuses an option that is missing but required, or given but not allowed; `when` says in which case. */
 export function expectGiven(id: string, name: string, value: unknown, isGiven: boolean, when: string): void {
   if ((value !== undefined) === isGiven) return;
   throw refused(id, name, `${isGiven ? "given" : "left out"} ${when}`, value === undefined ? "nothing" : shown(value));
 }
 
 /**
- * The options without those that are `undefined`, if each is what `demands` say, and together they say what is limited.
+ * Checks that each option is what `demands` require, and that together they define a limit. Returns those that are not
+ * `undefined`.
  *
- * @throws {ConfigValidationError} if not.
+ * @throws {ConfigValidationError} if they do not.
  */
 export function checkLimits<Options extends Omit<LimiterSettings, "store">>(
   id: string,
@@ -129,5 +130,5 @@ function checkFields<T extends object>(id: string, path: string, demands: Demand
     }
     if (!demand.fits(value)) throw refused(id, path + name, demand.expected, shown(value));
   }
-  return Object.fromEntries(present) as T; // the same entries, all of which were checked
+  return Object.fromEntries(present) as T; // the same entries, all of them checked
 }

@@ -29,8 +29,8 @@ import {
 } from "./limit_checks.ts";
 
 /**
- * Where a limiter of {@link createLimiter} keeps its limit: a `Kv` and the clock that all processes on it share. A whole
- * `Store` will do as well; the first use opens it, and closing the limiter leaves it open.
+ * Where a limiter of {@link createLimiter} keeps its limit: a `Kv`, and the clock that all processes on it share. A
+ * whole `Store` will do as well: the first use opens it, and closing the limiter leaves it open.
  *
  * @example
  * ```ts
@@ -45,7 +45,8 @@ import {
 export type LimiterStore = Pick<Store, "kv" | "clock"> & Partial<Omit<Store, "kv" | "clock" | "close">>;
 
 /**
- * What every limiter of {@link createLimiter} can have, whatever it limits. Its circuit breaker is its own.
+ * The options that every limiter of {@link createLimiter} can have, whatever it limits. Each limiter has its own
+ * circuit breaker.
  *
  * @example
  * ```ts
@@ -57,15 +58,15 @@ export type LimiterStore = Pick<Store, "kv" | "clock"> & Partial<Omit<Store, "kv
  */
 export interface StandaloneOptions extends CircuitBreakerOptions {
   /**
-   * What happens while the store is down: requests are admitted without a limit and marked `degraded`, or refused with an
-   * error.
+   * What happens while the store is down: requests are admitted without a limit and marked `degraded`, or refused with
+   * an error.
    *
    * @default {"open"}
    */
   readonly onFailure?: "open" | "closed" | undefined;
   /**
-   * By how many milliseconds a start may be late before its slot counts as missed. Also the allowance for hosts whose clocks
-   * disagree.
+   * How many milliseconds late a start may be before its slot counts as missed. Also the allowance for hosts whose
+   * clocks disagree.
    *
    * @default {10}
    */
@@ -77,7 +78,7 @@ export interface StandaloneOptions extends CircuitBreakerOptions {
    */
   readonly retryIntervalMs?: number | undefined;
   /**
-   * After how many lost races in a row a request that has a timeout counts as one that the store failed: see
+   * After how many lost races in a row a request with a timeout is treated as a failure of the store: see
    * {@link StandaloneOptions.onFailure}.
    *
    * @default {100}
@@ -85,12 +86,12 @@ export interface StandaloneOptions extends CircuitBreakerOptions {
   readonly maxRetries?: number | undefined;
   /** Where to report. The default writes warnings and errors to the console. */
   readonly logger?: Logger | undefined;
-  /** Belongs to a registry. */
+  /** Only for registries. */
   readonly replace?: undefined;
 }
 
 /**
- * The options of {@link createLimiter}: those of `configureLimiter`, but for what only a registry needs.
+ * The options of {@link createLimiter}: those of `configureLimiter`, except those that only a registry needs.
  *
  * @example
  * ```ts
@@ -119,15 +120,15 @@ export type StandaloneLimiterOptions =
  * ```
  */
 export interface StandaloneLimiter extends Limiter, AsyncDisposable {
-  /** Answers everybody who waits, and gives back what is held or reserved. The store stays as it is. Idempotent. */
+  /** Answers all waiting callers, and gives back what is held or reserved. The store stays as it is. Idempotent. */
   close(): Promise<void>;
 }
 
 /**
- * A limiter over a `Kv` and a `Clock`, without a registry: the same limits, by the same algorithm, with the same stored
- * value as a limiter of the same id that is configured by name. Making one opens nothing.
+ * A limiter over a `Kv` and a `Clock`, without a registry. It has the same limits, algorithm and stored value as a
+ * limiter with the same id in a registry. Creating one opens nothing.
  *
- * `onFailure: "local"` belongs to a registry, which has a memory store to fall back to.
+ * `onFailure: "local"` is only for registries, which have a memory store to fall back on.
  *
  * @param id Its name. All processes that use this name on the same store share the limit.
  * @param store Where the limit is kept: `{ kv, clock }`, or a store.

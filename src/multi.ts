@@ -7,7 +7,7 @@ import type { RateLimitResult } from "./core/result.ts";
 /**
  * A request to one of several limiters.
  *
- * @typeParam LimiterId The ids of the limiters that there are.
+ * @typeParam LimiterId The ids of the limiters.
  *
  * @example
  * ```ts
@@ -22,7 +22,7 @@ import type { RateLimitResult } from "./core/result.ts";
 export interface LimiterRequest<LimiterId extends string = string> {
   /** The limiter. */
   readonly id: LimiterId;
-  /** Selects a limit of its own for every key, as in `acquire`. */
+  /** Selects a separate limit for every key, as in `acquire`. */
   readonly key?: string | undefined;
   /**
    * How much of a rate or a window the request uses.
@@ -30,12 +30,12 @@ export interface LimiterRequest<LimiterId extends string = string> {
    * @default {1}
    */
   readonly cost?: number | undefined;
-  /** How long to wait for this limiter at the most, in milliseconds. The default: what is left of the whole timeout. */
+  /** How long to wait for this limiter at most, in milliseconds. The default is what is left of the whole timeout. */
   readonly timeoutMs?: number | undefined;
 }
 
 /**
- * What `checkMultiLimiters` may be told.
+ * The options of `checkMultiLimiters`.
  *
  * @example
  * ```ts
@@ -47,7 +47,7 @@ export interface LimiterRequest<LimiterId extends string = string> {
  */
 export interface MultiCheckOptions {
   /**
-   * How long to wait at the most, for all limiters together, in milliseconds; 0 means one attempt and no waiting.
+   * How long to wait at most, for all limiters together, in milliseconds; 0 means one attempt and no waiting.
    *
    * @default {0}
    */
@@ -55,7 +55,8 @@ export interface MultiCheckOptions {
   /** Ends the wait with the signal's reason; what was taken is given back. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * What happens if a limiter is not configured: an error before anything is taken, or the others decide without it.
+   * What happens if a limiter is not configured: the call fails before anything is taken, or the others decide without
+   * it.
    *
    * @default {"throw"}
    */
@@ -78,15 +79,15 @@ export interface MultiCheckOptions {
  */
 export interface MultiLimiterFacts extends AsyncDisposable {
   /**
-   * What each of them said, in order, up to the first that refused. Of a limiter that was given back what it had taken,
-   * the result says what was left before.
+   * What each of them said, in order, up to the first that refused. For a limiter whose slot was given back, the result
+   * says what was left before.
    */
   readonly results: readonly RateLimitResult[];
-  /** The limit of the one with the least left. */
+  /** The limit of the limiter with the least left. */
   readonly limit: number;
   /** The least that any of them has left. */
   readonly remaining: number;
-  /** After how many milliseconds the last of them has everything available again. */
+  /** After how many milliseconds all of them have everything available again. */
   readonly resetInMs: number;
   /** Gives the permits of concurrency limits back. Repeated calls do nothing. Never throws. */
   release(): Promise<void>;
@@ -123,7 +124,7 @@ export type MultiLimiterResult =
       readonly allowed: false;
       /** The first that refused. For a keyed limiter `id:key`. */
       readonly blockingLimiterId: string;
-      /** After how many milliseconds the one that refused could grant the request. */
+      /** After how many milliseconds the limiter that refused could grant the request. */
       readonly retryAfterMs: number;
     }
   );
@@ -136,10 +137,10 @@ export interface Wanted {
 
 const REQUEST_NAMES = namesOf<LimiterRequest>({ id: true, key: true, cost: true, timeoutMs: true });
 
-/** What upstream says where there is nothing to check. */
+/** What upstream answers when there is nothing to check. */
 const UNLIMITED = { limit: 1_000, remaining: 999, resetInMs: 60_000 } as const;
 
-/** Takes from all of them, in order and once each, or in the end from none. */
+/** Takes from all of them, in order and once each, or in the end from none of them. */
 export async function takeAllOrNone(
   wanted: readonly Wanted[],
   { timeoutMs = 0, signal, [TOGETHER]: calls = together(timeoutMs) }: MultiCheckOptions & SharedPatience,
@@ -170,7 +171,10 @@ export async function takeAllOrNone(
   return summary(taken.map(({ result }) => result));
 }
 
-/** Which of so many is to be taken next: each in its turn, and then any whose permit was lost while others were waited for. */
+/**
+ * The index of the next limiter to take from: each in turn, and then any whose permit was lost during the wait for
+ * others.
+ */
 function nextToTake(taken: readonly Tentative[], count: number): number {
   if (taken.length < count) return taken.length;
   const lost = taken.findIndex(({ result }) => result.allowed && result.permit.lost);
@@ -207,7 +211,7 @@ export function scarcestOf(results: readonly RateLimitResult[]): RateLimitResult
   return scarcest;
 }
 
-/** The requests, if they are some; untyped code may give anything. */
+/** The requests, checked, because untyped code may pass anything. */
 export function checkRequests(limiters: unknown): LimiterRequest[] {
   if (Array.isArray(limiters)) return limiters.map((limiter: unknown, i) => checkRequest(limiter, `limiters[${i}]`));
   throw wrongRequest("limiters", "a list of limiters", limiters);
@@ -231,7 +235,7 @@ function wrongRequest(field: string, expected: string, value: unknown): InvalidA
   });
 }
 
-/** Whether a limiter that is not configured is an error. */
+/** Whether a limiter may be missing. `other` is the word that allows it. */
 export function isMissingAllowed(onMissing: unknown = "throw", other: string): boolean {
   if (onMissing === "throw" || onMissing === other) return onMissing === other;
   throw new InvalidArgumentError("What shall happen without the limiter is not clear", {

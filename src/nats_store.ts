@@ -6,10 +6,10 @@ import { checkMethods, checkOptions, namesOf } from "./core/arguments.ts";
 import { neverThrowing } from "./core/logger.ts";
 
 /**
- * A store on a NATS JetStream Key-Value bucket. It connects on first use: making one does nothing but check the options.
+ * A store on a NATS JetStream Key-Value bucket. It connects on first use: creating one only checks the options.
  *
  * @throws {ConfigValidationError} if an option is missing, wrong or unknown, or if two of them contradict each other.
- * @throws {InvalidArgumentError} if the context has no logger, or a clock that is none.
+ * @throws {InvalidArgumentError} if the context has no logger, or its clock is not a clock.
  *
  * @example A store that is not opened yet
  * ```ts

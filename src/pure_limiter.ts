@@ -12,7 +12,7 @@ import { describe, readState } from "./core/stored.ts";
 import { checkLimits, LIMITS } from "./limit_checks.ts";
 
 /**
- * What {@link pureLimiter} limits: the options of `configureLimiter` that say it, with the same defaults.
+ * What {@link pureLimiter} limits: the options of `configureLimiter` that define the limits, with the same defaults.
  *
  * @example
  * ```ts
@@ -35,7 +35,7 @@ export type PureLimiterOptions =
   )
   & {
     /**
-     * What is allowed for timers that are late and for hosts whose clocks disagree, in milliseconds.
+     * The allowance for late timers and for hosts whose clocks disagree, in milliseconds.
      *
      * @default {10}
      */
@@ -61,16 +61,16 @@ export interface PureRequest {
    */
   readonly cost?: number | undefined;
   /**
-   * The latest moment at which it is willing to start, in milliseconds since the Unix epoch: until then a slot is reserved
-   * for it, but not farther ahead than `reserveAheadMs`. The default is the time of the decision.
+   * The latest moment at which it may start, in milliseconds since the Unix epoch: a slot up to then is reserved for
+   * it, but not farther ahead than `reserveAheadMs`. The default is the time of the decision.
    */
   readonly startBy?: number | undefined;
-  /** Who is to hold the permit, where concurrency is limited: another text for each permit. */
+  /** Who is to hold the permit, where concurrency is limited: a different text for each permit. */
   readonly holder?: string | undefined;
 }
 
 /**
- * A request was granted, once the `value` is stored.
+ * The request is granted, once the `value` is stored.
  *
  * @example
  * ```ts
@@ -84,22 +84,25 @@ export interface PureRequest {
  * ```
  */
 export interface PureGrant extends Usage {
-  /** That it was. */
+  /** The request is granted. */
   readonly allowed: true;
-  /** What is to be stored. Unless this takes the place of the value that was decided on, nothing is granted. */
+  /** The value to store. Nothing is granted unless it replaces the value that was decided on. */
   readonly value: Uint8Array;
   /** When it may start, in milliseconds since the Unix epoch. */
   readonly startAt: number;
-  /** When it must have started for the limit to hold. Who is later has missed its slot, and decides anew. */
+  /**
+   * When it must have started for the limit to hold. A request that is later has missed its slot, and must be decided
+   * anew.
+   */
   readonly startUntil: number;
-  /** From when on the value says no more than none, and may be deleted. */
+  /** From when on the value says no more than an absent one, and may be deleted. */
   readonly keepUntil: number;
   /** What is wrong with the value that was decided on, in a sentence, if something is: for the log. */
   readonly warning?: string | undefined;
 }
 
 /**
- * A request was refused. There is nothing to store.
+ * The request is refused. There is nothing to store.
  *
  * @example
  * ```ts
@@ -115,18 +118,18 @@ export interface PureGrant extends Usage {
  * ```
  */
 export interface PureRefusal extends Usage {
-  /** That it was not granted. */
+  /** The request is refused. */
   readonly allowed: false;
-  /** When the same request, as willing to wait, could be granted, as far as it can be told: a whole millisecond. */
+  /** When the same request, with the same patience, could be granted, as far as can be told: a whole millisecond. */
   readonly retryAt: number;
-  /** The rule that refused, e.g. `100/s, burst 1`; where several did, the one that takes longest. */
+  /** The rule that refused, e.g. `100/s, burst 1`; if several did, the one that takes longest. */
   readonly rule: string;
   /** What is wrong with the value that was decided on, in a sentence, if something is: for the log. */
   readonly warning?: string | undefined;
 }
 
 /**
- * What a {@link PureLimiter} decided; `allowed` tells which.
+ * The decision of a {@link PureLimiter}. Narrow it on `allowed`.
  *
  * @example
  * ```ts
@@ -139,8 +142,8 @@ export interface PureRefusal extends Usage {
 export type PureDecision = PureGrant | PureRefusal;
 
 /**
- * All limits of one key as a pure function of the stored value, the time and the request. Nothing is kept between two calls,
- * and no argument is changed.
+ * All limits of one key as a pure function of the stored value, the time and the request. Nothing is kept between
+ * calls, and no argument is changed.
  *
  * @example
  * ```ts
@@ -156,29 +159,30 @@ export interface PureLimiter {
   /**
    * Decides a request at the time `now`, in milliseconds since the Unix epoch.
    *
-   * @param value What is stored; `null` or `undefined` if nothing is.
-   * @throws {ImpossibleCostError} if it asks for more than the limits ever allow at once.
-   * @throws {InvalidArgumentError} if an argument cannot be right, or the holder has a permit.
+   * @param value The stored value; `null` or `undefined` if there is none.
+   * @throws {ImpossibleCostError} if the request asks for more than the limits ever allow at once.
+   * @throws {InvalidArgumentError} if an argument cannot be right, or the holder already has a permit.
    * @throws {RateLimiterError} if the value was written by a newer version that this one does not understand.
    */
   decide(value: Uint8Array | null | undefined, now: number, request?: PureRequest): PureDecision;
   /**
-   * What is left at the time `now` of the rule that has least left.
+   * What is left, at the time `now`, of the rule that has the least left.
    *
    * @throws {InvalidArgumentError} if an argument cannot be right.
    * @throws {RateLimiterError} if the value was written by a newer version.
    */
   usage(value: Uint8Array | null | undefined, now: number): Usage;
   /**
-   * What is to be stored so that a permit is held for `leaseMs` from `now` on; `undefined` if it is lost, as its lease has run
-   * out: somebody else may hold it.
+   * The value to store so that a permit is held for `leaseMs` from `now` on; `undefined` if it is lost because its
+   * lease has run out and somebody else may hold it.
    *
    * @throws {InvalidArgumentError} if an argument cannot be right.
    * @throws {RateLimiterError} if the value was written by a newer version.
    */
   renew(value: Uint8Array | null | undefined, now: number, holder: string): Uint8Array | undefined;
   /**
-   * What is to be stored so that a permit is free; `undefined` if nobody of this name has one, and there is nothing to store.
+   * The value to store so that a permit is free; `undefined` if no holder of this name has one, and there is nothing to
+   * store.
    *
    * @throws {InvalidArgumentError} if an argument cannot be right.
    * @throws {RateLimiterError} if the value was written by a newer version.
@@ -190,12 +194,12 @@ export interface PureLimiter {
 const PERMIT = 1;
 
 /**
- * The algorithm alone: it decides on a value that you keep, in a transaction of your own, such as a row in a database, the
- * storage of a durable object, or an atomic operation of Deno KV. The value is the one that limiters store, as readable JSON;
- * at most 4 KiB, and for concurrency some 50 bytes for each holder more.
+ * The algorithm alone: it decides on a value that you keep, in a transaction of your own, such as a row in a database,
+ * the storage of a durable object, or an atomic operation of Deno KV. The value is the one that limiters store, as
+ * readable JSON: at most 4 KiB, and some 50 bytes more for each holder where concurrency is limited.
  *
- * What you keep must change only as a whole, from the value that was decided on to the one that came of it: by a transaction
- * or a compare-and-set. Else two that decide at once grant the same thing twice.
+ * The value must change only as a whole, from the one that was decided on to the one that resulted: in a transaction or
+ * by a compare-and-set. Otherwise two requests decided at the same time are granted the same thing twice.
  *
  * @param id Its name, for messages.
  * @param options What is limited.
@@ -251,7 +255,7 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
     return codec.encode({ ...state, parts: state.parts.map((part, i) => i === concurrency ? permits : part) });
   }
 
-  /** Until when that one holds a permit, relative to the epoch. */
+  /** Until when the holder has a permit, relative to the epoch. */
   function heldUntil(state: State, holder: string): number {
     return concurrency < 0 ? -Infinity : holderOf(permitsOf(state), holder)?.until ?? -Infinity;
   }
@@ -276,7 +280,7 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
       if (at > time + waitMs) {
         const { rule, retryAt } = obstacle(rules, parts, time, demand);
         const fitsAt = at === Infinity ? retryAt : Math.max(retryAt, at) - waitMs;
-        // Rounded before it is added, as the sum has fewer digits: who asks again then is not too early.
+        // Rounded before it is added, because the sum has fewer digits: a caller that asks again then is not too early.
         return {
           allowed: false,
           retryAt: Math.ceil(fitsAt) + epoch,

@@ -16,7 +16,7 @@ import type {
 /**
  * How a {@link rateLimited} function waits. See also {@link KeyOption}.
  *
- * @typeParam LimiterId The ids of the limiters that there are.
+ * @typeParam LimiterId The ids of the limiters.
  *
  * @example
  * ```ts
@@ -29,12 +29,12 @@ import type {
  */
 export interface RateLimitedOptions<LimiterId extends string = string> {
   /**
-   * How long a call waits for its slot at the most, in milliseconds; 0 means one attempt and no waiting. The default: the
+   * How long a call waits for its slot at most, in milliseconds; 0 means one attempt and no waiting. The default is the
    * limiter's `timeoutMs`, or else as long as it takes.
    */
   readonly timeoutMs?: number | undefined;
   /**
-   * What becomes of a call that gets no slot in time: it rejects (`wait`), or it resolves to `null` without having run
+   * What happens to a call that gets no slot in time: it rejects (`wait`), or it resolves to `null` without having run
    * (`try`, which needs a `timeoutMs`).
    *
    * @default {"wait"}
@@ -53,7 +53,7 @@ export interface RateLimitedOptions<LimiterId extends string = string> {
 /**
  * {@link RateLimitedOptions} for mode `wait`, the default: a call that gets no slot in time rejects.
  *
- * @typeParam LimiterId The ids of the limiters that there are.
+ * @typeParam LimiterId The ids of the limiters.
  *
  * @example
  * ```ts
@@ -75,7 +75,7 @@ export interface RateLimitedWaitOptions<LimiterId extends string = string> exten
 /**
  * {@link RateLimitedOptions} for mode `try`: a call that gets no slot in time resolves to `null`.
  *
- * @typeParam LimiterId The ids of the limiters that there are.
+ * @typeParam LimiterId The ids of the limiters.
  *
  * @example
  * ```ts
@@ -88,7 +88,7 @@ export interface RateLimitedWaitOptions<LimiterId extends string = string> exten
 export interface RateLimitedTryOptions<LimiterId extends string = string> extends RateLimitedOptions<LimiterId> {
   /** A call that gets no slot in time resolves to `null`, without having run. */
   readonly mode: "try";
-  /** How long a call waits for its slot at the most, in milliseconds; 0 means one attempt and no waiting. */
+  /** How long a call waits for its slot at most, in milliseconds; 0 means one attempt and no waiting. */
   readonly timeoutMs: number;
 }
 
@@ -96,7 +96,7 @@ export interface RateLimitedTryOptions<LimiterId extends string = string> extend
  * {@link RateLimitedOptions} of one mode.
  *
  * @typeParam Mode The mode.
- * @typeParam LimiterId The ids of the limiters that there are.
+ * @typeParam LimiterId The ids of the limiters.
  *
  * @example
  * ```ts
@@ -111,7 +111,7 @@ export type RateLimitedModeOptions<Mode extends "wait" | "try", LimiterId extend
   & (RateLimitedWaitOptions<LimiterId> | RateLimitedTryOptions<LimiterId>);
 
 /**
- * The option that says what a call's limit is for.
+ * The option that derives the key of a call's limit from its arguments.
  *
  * @typeParam Args The arguments of the function.
  * @typeParam Text The limiter: its id, or a template.
@@ -127,8 +127,8 @@ export type RateLimitedModeOptions<Mode extends "wait" | "try", LimiterId extend
  */
 export interface KeyOption<Args extends readonly unknown[], Text extends string> {
   /**
-   * The values of a template's placeholders by name, or a text: the value of a template's only placeholder, or for a plain
-   * id the key. Without it a template takes its placeholders from the call's only argument, an object.
+   * Returns the values of a template's placeholders by name, or a text: the value of a template's only placeholder or,
+   * for a plain id, the key. Without it, a template takes its placeholders from the call's only argument, an object.
    */
   readonly key: (...args: Args) => KeyFor<Text>;
 }
@@ -150,7 +150,7 @@ export interface NoKeyOption {
 }
 
 /**
- * A function that is limited: it takes what the function that it was made of takes.
+ * A limited function: it takes the same arguments as the function that it was made from.
  *
  * @example
  * ```ts
@@ -196,29 +196,30 @@ export type RateLimitedDecorator<Allowed extends readonly unknown[], Refusal> = 
 ) => RateLimitedFunction<This, Args, Result | Refusal>;
 
 /**
- * Limits a function: every call waits for a slot of its limiter first, and gives the permit of a concurrency limit back
+ * Limits a function: every call first waits for a slot of its limiter, and gives the permit of a concurrency limit back
  * when the function has settled. What the function returns or throws passes through. The limited function has the same
- * name and takes the same arguments; it returns a promise, also of a function that does not.
+ * name and takes the same arguments; it returns a promise even if the function does not.
  *
  * The limiter is looked up at every call. It is named by its id; by a template such as `"api:{userId}"`, with one limit
- * for each user; or by a function of the arguments. Of a template the text before the first `:` is the limiter's id, and
- * the rest its key. Its placeholders come from the call's only argument, an object, or from the option `key`, and may be
- * paths (`{user.id}`). Default values of parameters are not seen. Different values never share a limit: of several
- * placeholders each two need a `:` between them, and a `:` or `%` within their values is written as `%3A` or `%25`.
+ * for each user; or by a function of the arguments. In a template, the text before the first `:` is the limiter's id,
+ * and the rest is its key. The placeholders come from the call's only argument, an object, or from the option `key`,
+ * and may be paths (`{user.id}`). Default values of parameters are not seen. Different values never share a limit: with
+ * several placeholders, every two need a `:` between them, and a `:` or `%` within their values is written as `%3A` or
+ * `%25`.
  *
- * Without a function it is a decorator for a method: `@rateLimited("api:{userId}")`.
+ * Without a function, it is a decorator for a method: `@rateLimited("api:{userId}")`.
  *
- * The compiler checks the placeholders of a template against the function's argument, or what `key` gives, and with a
- * `rateSync` that knows its ids the limiter.
+ * The compiler checks the placeholders of a template against the function's argument or what `key` returns and, with a
+ * `rateSync` that knows its ids, it checks the limiter.
  *
  * A call rejects
  * - with a {@link LimiterNotFoundError} if the limiter is not configured, unless `onMissing` is `"run"`;
- * - with a {@link RateLimiterAcquisitionError} if there is no slot in time (in mode `try` it resolves to `null` instead),
- *   or if the store failed and the limiter fails closed;
+ * - with a {@link RateLimiterAcquisitionError} if there is no slot in time (in mode `try` it resolves to `null`
+ *   instead), or if the store failed and the limiter fails closed;
  * - with an {@link InvalidArgumentError} if a placeholder has no value.
  *
- * @throws {InvalidArgumentError} at once, if the template or an option is wrong, `mode: "try"` is without a timeout, or the
- * function is a generator: its body would run after the permit was given back.
+ * @throws {InvalidArgumentError} at once, if the template or an option is wrong, `mode: "try"` has no timeout, or the
+ * function is a generator, whose body would run after the permit was given back.
  *
  * @example One limit for each endpoint
  * ```ts
@@ -272,7 +273,7 @@ export function rateLimited<
   Parameters<Fn>,
   Awaited<ReturnType<Fn>> | ("try" extends Mode ? null : never)
 >;
-/** With the option `key`, which gives a template's placeholders, or the key of a plain id. */
+/** With the option `key`, which returns a template's placeholders, or the key for a plain id. */
 export function rateLimited<
   Fn extends (...args: never[]) => unknown,
   Text extends string,
@@ -287,7 +288,7 @@ export function rateLimited<
   Parameters<Fn>,
   Awaited<ReturnType<Fn>> | ("try" extends Mode ? null : never)
 >;
-/** A decorator for a method. In mode `try` the method's type has to say that it may resolve to `null`. */
+/** A decorator for a method. In mode `try`, the method's type must say that it may resolve to `null`. */
 export function rateLimited<
   Args extends unknown[] = [],
   Text extends string = string,
@@ -326,7 +327,7 @@ export function rateLimited(
   };
 }
 
-/** Any function: what its arguments are is between it and its callers. */
+/** Any function; its arguments are a matter between it and its callers. */
 type Callable = (this: unknown, ...args: unknown[]) => unknown;
 
 interface Settings {
@@ -382,9 +383,9 @@ function limitedBy({ select, mode, timeoutMs, runsWithout, rateSync }: Settings,
   });
 }
 
-/** Checks everything that can be checked before the first call; untyped code may give anything. */
+/** Checks everything that can be checked before the first call, because untyped code may pass anything. */
 function settingsOf(limiter: unknown, options: unknown = {}): Settings {
-  // That it is an object with these names is checked with it, and what they say below.
+  // This checks that it is an object with these names; their values are checked below.
   const { timeoutMs, mode = "wait", key, rateSync, onMissing } = checkOptions(options as AnyOptions, NAMES);
   if (mode !== "wait" && mode !== "try") {
     throw wrong("rateLimited() either waits or tries", "mode", `"wait" or "try"`, mode);
@@ -450,7 +451,7 @@ interface Template {
   readonly base: string;
   /** `tenant` and `user`. */
   readonly placeholders: readonly string[];
-  /** What stands before, between and after them: the empty text, `:` and the empty text. */
+  /** The text before, between and after them: the empty text, `:` and the empty text. */
   readonly literals: readonly string[];
 }
 
@@ -460,7 +461,7 @@ function parseTemplate(text: string): Template {
   if (base === "" || /[{}]/.test(base)) {
     throw wrongTemplate(text, "the id of a limiter, a ':' and then the placeholders, such as 'api:{userId}'");
   }
-  // With a group in the pattern, split() gives literals and placeholders in turns.
+  // With a group in the pattern, split() returns literals and placeholders alternately.
   const pieces = text.slice(colon + 1).split(/\{([^{}]*)\}/);
   const literals = pieces.filter((_, i) => i % 2 === 0);
   const placeholders = pieces.filter((_, i) => i % 2 === 1);
@@ -491,7 +492,7 @@ function selectByTemplate(template: Template, key: KeyOf): Settings["select"] {
   };
 }
 
-/** Where a call's placeholders come from; text is the value of the only one. */
+/** The source of a call's placeholders. A text is the value of the only one. */
 function sourceOf({ text, placeholders }: Template, args: unknown[], key: KeyOf): string | object {
   if (key === undefined) {
     const [only] = args;

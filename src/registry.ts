@@ -30,7 +30,7 @@ import {
 import { leaveAccess } from "./registry_access.ts";
 
 /**
- * How `createRateSync` makes a registry: what is in it from the beginning, and what it works with.
+ * How `createRateSync` makes a registry: what it contains from the beginning, and what it works with.
  *
  * @typeParam LimiterId The ids of the limiters.
  * @typeParam StoreId The ids of the stores.
@@ -53,7 +53,7 @@ export interface RateSyncOptions<LimiterId extends string = string, StoreId exte
   /** Where to report. The default writes warnings and errors to the console. */
   readonly logger?: Logger | undefined;
   /**
-   * Whether the first use, with nothing configured until then, looks for a `rate-sync.toml`.
+   * Whether the first use looks for a `rate-sync.toml` if nothing has been configured until then.
    *
    * @default {false}
    */
@@ -82,7 +82,7 @@ export interface StoreListing {
   readonly initialized: boolean;
   /** The state of its circuit breaker in this process. */
   readonly circuitBreaker: CircuitBreakerState;
-  /** Every option that counts, given or by default; secrets are masked. */
+  /** Every option in effect, given or by default; secrets are masked. */
   readonly [option: string]: string | number | boolean;
 }
 
@@ -103,20 +103,20 @@ export interface LimiterListing extends Omit<LimiterConfig, "id"> {
   /** Whether it has opened its store. */
   readonly initialized: boolean;
   /**
-   * What it has done in this process since it was configured, with all its keys together; `null` before somebody asked for
-   * it, and after `close()`.
+   * What it has done in this process since it was configured, all its keys together; `null` until somebody asks for the
+   * limiter, and after `close()`.
    */
   readonly metrics: RateLimiterMetrics | null;
 }
 
 /**
- * Stores and limiters by name. The functions of this module are the methods of one of these; `createRateSync` makes
+ * Stores and limiters by name. The functions of this module are the methods of one registry; `createRateSync` makes
  * another, which shares nothing with it.
  *
  * Its methods throw what the functions of the same names throw.
  *
  * A registry that was made with its `limiters` knows their ids, and its methods take no others: a misspelt id does not
- * compile. Ids that are only known at run time, because they are in a file or the target of `cloneLimiter`, are for the
+ * compile. For ids that are known only at run time, because they are in a file or the target of `cloneLimiter`, use the
  * open type: `const open: RateSync = rateSync` is the same registry and takes any text.
  *
  * @typeParam LimiterId The ids of the limiters. The default: any text.
@@ -140,28 +140,29 @@ export interface RateSync<LimiterId extends string = string, StoreId extends str
   /** Takes a slot if there is one, or with `consume: false` only looks. See {@link Limiter.check}. */
   checkLimiter(id: LimiterId, options?: CheckOptions): Promise<RateLimitResult>;
   /**
-   * Takes a slot of each of the limiters, in order and once each, or if one of them refuses of none: what was taken until
-   * then is given back, the capacity of rates and windows included.
+   * Takes a slot of each of the limiters, in order and once each or, if one of them refuses, of none: what was taken
+   * until then is given back, including the capacity of rates and windows.
    */
   checkMultiLimiters(
     limiters: readonly (LimiterId | LimiterRequest<LimiterId>)[],
     options?: MultiCheckOptions,
   ): Promise<MultiLimiterResult>;
-  /** Names a store. Nothing is opened. The same options again change nothing; others need `replace: true`. */
+  /** Names a store. Nothing is opened. Repeating the same options changes nothing; others need `replace: true`. */
   configureStore(id: StoreId, options: StoreOptions): void;
-  /** Names a limiter. Nothing is opened. The same options again change nothing; others need `replace: true`. */
+  /** Names a limiter. Nothing is opened. Repeating the same options changes nothing; others need `replace: true`. */
   configureLimiter(id: LimiterId, options: LimiterOptions<StoreId>): void;
   /**
-   * Configures the limiter `target` as `source` is, but for the `overrides`. The two share nothing but their store. `target`
-   * must be free.
+   * Configures the limiter `target` like `source`, except for the `overrides`. The two share nothing but their store.
+   * No limiter may have the id `target` yet.
    */
   cloneLimiter(source: LimiterId, target: string, overrides?: LimiterOverrides<StoreId>): void;
   /**
-   * The limiter that counts for `key` alone as the limiter `base` says, opened: `getLimiter(base).key(key)`. Its id is
-   * `base:key`, and its limit is not that of any other base and key, nor of a limiter that was configured with this id.
+   * The limiter that counts for `key` alone, configured like `base` and already opened: `getLimiter(base).key(key)`.
+   * Its id is `base:key`, and it shares its limit with no other base and key, nor with a limiter configured under this
+   * id.
    */
   getOrCloneLimiter(base: LimiterId, key: string): Promise<Limiter>;
-  /** Reads a `rate-sync.toml` and adds everything in it, or if anything in it is wrong nothing. */
+  /** Reads a `rate-sync.toml` and adds everything in it or, if anything in it is wrong, nothing. */
   loadConfig(path?: string): Promise<void>;
   /**
    * The limiter with this id. It is the same object until the limiter or its store is configured anew, or
@@ -181,15 +182,16 @@ export interface RateSync<LimiterId extends string = string, StoreId extends str
 }
 
 /**
- * An isolated registry of stores and limiters, for tests, for libraries that shall not meet the application's names, and
- * for ids that the compiler checks.
+ * An isolated registry of stores and limiters: for tests, for libraries whose names must not meet the application's,
+ * and for ids that the compiler checks.
  *
- * With `stores` and `limiters` they are configured at once, all of them or, if one is wrong, none; nothing is opened. The
+ * `stores` and `limiters` are configured at once: all of them or, if one is wrong, none. Nothing is opened. The
  * registry then knows their ids, and a misspelt one does not compile, neither in a call nor as the store of a limiter.
- * Without them it takes any id. For ids that are all in a `rate-sync.toml`, say them: `createRateSync<"api" | "login">()`.
+ * Without them it takes any id. If all ids are in a `rate-sync.toml`, name them in the type:
+ * `createRateSync<"api" | "login">()`.
  *
  * @throws {ConfigValidationError} if a store or limiter has an option that is missing, wrong or unknown.
- * @throws {StoreNotFoundError} if a limiter names a store that is not there.
+ * @throws {StoreNotFoundError} if a limiter names a store that does not exist.
  *
  * @example Ids that the compiler knows
  * ```ts
@@ -220,13 +222,13 @@ export function createRateSync<
   LimiterId extends string = string,
   StoreId extends string = string extends LimiterId ? string : never,
 >(settings: RateSyncOptions<LimiterId, StoreId> = {}): RateSync<LimiterId, StoreId> {
-  // Inside it takes any id: whether there is such a store or limiter is found out at run time.
+  // Inside, it takes any id: whether such a store or limiter exists is found out at run time.
   const rateSync = createOpenRateSync(settings);
   configureAll(rateSync, settings);
   return rateSync;
 }
 
-/** What untyped code gives is checked too; and if one of them is refused, nobody gets the registry. */
+/** Options from untyped code are checked too. If one of them is refused, nobody gets the registry. */
 function configureAll(rateSync: RateSync, { stores = {}, limiters = {} }: RateSyncOptions): void {
   const entriesOf = (name: string, example: string, given: object) =>
     Object.entries(sectionInCode({ path: name, title: `The ${name} of createRateSync()`, example }, given).values);
@@ -256,7 +258,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
 
   function load(path: string): void {
     const { stores: newStores, limiters: newLimiters, http } = readConfiguration(path, { knownStores: stores.keys() });
-    // What comes later wins, so nothing from here on can be refused.
+    // What comes later wins, so nothing can be refused from here on.
     for (const [id, options] of newStores) inventory.configureStore(id, options, true);
     for (const [id, options] of newLimiters) inventory.configureLimiter(id, options, true);
     logger.info(`Loaded ${newStores.size} stores and ${newLimiters.size} limiters from ${path}.`);
@@ -353,7 +355,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
   return rateSync;
 }
 
-/** What is thrown before there is a promise rejects it. */
+/** Turns an exception thrown before there is a promise into a rejection. */
 function promised<T>(call: () => Promise<T>): Promise<T> {
   try {
     return call();

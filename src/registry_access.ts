@@ -4,14 +4,14 @@ import type { ClosableLimiter } from "./core/limiter.ts";
 import type { Logger } from "./core/logger.ts";
 import type { Store } from "./core/store.ts";
 
-/** Other stores and another time for the limiters of a registry. */
+/** Different stores and a different time for the limiters of a registry. */
 export interface World {
   readonly clock: Clock;
-  /** What takes the place of the store with this id: always the same one. */
+  /** The replacement for the store with this id: always the same one. */
   store(id: string): Store;
 }
 
-/** A store of a registry, and who uses it. */
+/** A store of a registry, and the limiters that use it. */
 export interface StoreInUse {
   /** `undefined` if no limiter has asked for it yet. */
   readonly store?: Store;
@@ -22,7 +22,7 @@ export interface StoreInUse {
   readonly backendTimeoutMs: number;
 }
 
-/** What tests may do with a registry, and nobody else: it is no part of `RateSync`. */
+/** What only tests may do with a registry. It is not part of `RateSync`. */
 export interface RegistryAccess {
   readonly logger: Logger;
   readonly clock: Clock;
@@ -32,18 +32,18 @@ export interface RegistryAccess {
   limiter(id: string): ClosableLimiter;
   /** @throws {StoreNotFoundError} if no store has this id. */
   storeInUse(id: string): StoreInUse;
-  /** Closes everything, and goes on in that world; without one, in the real one. */
+  /** Closes the stores of the present world, and goes on in `world` or, without one, in the real one. */
   moveTo(world: World | undefined): Promise<void>;
 }
 
 const accesses = new WeakMap<object, RegistryAccess>();
 
-/** Leaves the access to `registry` here. */
+/** Deposits the access to `registry` here. */
 export function leaveAccess(registry: object, access: RegistryAccess): void {
   accesses.set(registry, access);
 }
 
-/** The access to `registry`, if it is one. */
+/** The access to `registry`, if that is a registry. */
 export function accessTo(registry: object): RegistryAccess | undefined {
   return accesses.get(registry);
 }

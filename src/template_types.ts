@@ -1,7 +1,7 @@
 import type { LimiterRequest } from "./multi.ts";
 
 /**
- * What says what a call's limit is for: text, or the values of a template's placeholders by name.
+ * The key of a call's limit: text, or the values of a template's placeholders by name.
  *
  * @example
  * ```ts
@@ -14,7 +14,7 @@ import type { LimiterRequest } from "./multi.ts";
 export type CallKey = string | Readonly<Record<string, unknown>>;
 
 /**
- * What may stand in the place of a placeholder of a template.
+ * A value that may replace a placeholder of a template.
  *
  * @example
  * ```ts
@@ -29,7 +29,7 @@ export type PlaceholderValue = string | number | bigint | boolean;
 /**
  * The placeholders of a template.
  *
- * @typeParam Template The template; of a text that is only known at run time, nothing is known.
+ * @typeParam Template The template. Nothing is known about a text that is known only at run time.
  *
  * @example
  * ```ts
@@ -46,7 +46,7 @@ export type PlaceholderOf<Template extends string> = Template extends `${string}
 /**
  * An object in which a path leads to a value for a placeholder.
  *
- * @typeParam Path A name, or several with dots between.
+ * @typeParam Path A name, or several separated by dots.
  *
  * @example
  * ```ts
@@ -78,11 +78,11 @@ export type ObjectForTemplate<Template extends string> = Template extends `${str
   : unknown;
 
 /**
- * The limiter that a text names, as the type of a parameter: the text itself if all is well, and otherwise what the compiler
- * shall say that it expected. Of a text that is only known at run time, nothing is known.
+ * The limiter that a text names, as the type of a parameter: the text itself if all is well, and otherwise what the
+ * compiler should report as expected. Nothing is known about a text that is known only at run time.
  *
  * @typeParam Text The id of a limiter, or a template.
- * @typeParam LimiterId The ids of the limiters that there are.
+ * @typeParam LimiterId The ids of the limiters.
  *
  * @example
  * ```ts
@@ -100,10 +100,11 @@ export type KnownLimiter<Text extends string, LimiterId extends string> = string
   : LimiterId;
 
 /**
- * {@link KnownLimiter} for a function without the option `key`: of a template, its only argument must have the placeholders.
+ * {@link KnownLimiter} for a function without the option `key`: with a template, the function's only argument must have
+ * the placeholders.
  *
  * @typeParam Text The id of a limiter, or a template.
- * @typeParam LimiterId The ids of the limiters that there are.
+ * @typeParam LimiterId The ids of the limiters.
  * @typeParam Args The arguments of the function that is limited.
  *
  * @example
@@ -120,8 +121,8 @@ export type FittingLimiter<Text extends string, LimiterId extends string, Args e
     : `the function's only argument must be an object with {${PlaceholderOf<Text>}}`;
 
 /**
- * What the option `key` may give: for the id of a limiter text, and for a template its placeholders by name, or for the only
- * one its text.
+ * What the option `key` may return: for the id of a limiter, text; for a template, its placeholders by name or, if
+ * there is only one, its text.
  *
  * @typeParam Text The id of a limiter, or a template.
  *
@@ -143,7 +144,7 @@ export type KeyFor<Text extends string> = string extends Text ? CallKey
  * A function of a call's arguments that says which limiter the call needs, at once or as a promise.
  *
  * @typeParam Args The arguments of the function that is limited.
- * @typeParam LimiterId The ids of the limiters that there are.
+ * @typeParam LimiterId The ids of the limiters.
  *
  * @example
  * ```ts

@@ -1,8 +1,8 @@
 import type { Identity } from "../core/ledger.ts";
 
-/** Names for writers that nobody else has, on any machine. */
+/** Names for writers that are unique across all machines. */
 export function createIdentities(): () => Identity {
-  // Drawn when it is needed: some worker runtimes have no random numbers while a module is imported.
+  // Drawn when needed: some worker runtimes have no random numbers while a module is imported.
   let name = "";
   let cells = 0;
   return () => {

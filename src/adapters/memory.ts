@@ -8,11 +8,11 @@ interface MemoryEntry {
   readonly expiresAt: number;
 }
 
-/** How many entries are looked at with each write. More than one, so that the expired ones run out. */
+/** How many entries each write inspects. More than one, so that the expired ones run out. */
 const SWEPT_PER_WRITE = 2;
 
 /**
- * A store in the memory of this process: the default, and all that a single process needs. Values that matter no longer
+ * A store in the memory of this process: the default, and all that a single process needs. Values that no longer matter
  * are dropped, so a limiter with a million keys does not keep a million values.
  *
  * @example
@@ -52,7 +52,7 @@ export function memoryKv(clock: Clock = systemClock): Kv {
   const lent = new Map<string, CallBack>();
   const listeners = new Map<string, Set<() => void>>();
   let revision = 0;
-  // The iterator of a map sees what is inserted while it runs: it goes round and round.
+  // A map's iterator sees what is inserted while it runs, so it can go round and round.
   let sweeper = entries.entries();
 
   function put(key: string, value: Uint8Array, ttlMs = Infinity): void {

@@ -1,12 +1,12 @@
 import type { Clock } from "../core/clock.ts";
 import { BOUNDS } from "../core/defaults.ts";
 
-/** To ask for it takes longer than for the time since. */
+/** Kept because reading it takes longer than reading the time since then. */
 const ORIGIN = performance.timeOrigin;
 
 /**
- * The time of this host: the wall clock when the process started, and from then on the monotonic clock. So it never goes
- * back, and nobody who sets the wall clock while the process runs can make a limit admit more.
+ * The time of this host: the wall clock when the process started, and the monotonic clock from then on. It therefore
+ * never goes back, and setting the wall clock while the process runs cannot make a limit admit more.
  *
  * @example
  * ```ts
@@ -22,7 +22,8 @@ export const systemClock: Clock = {
   async sleep(ms, signal, isBackground = false) {
     const until = performance.now() + ms;
     signal?.throwIfAborted();
-    // Some runtimes round a timeout down and others add a millisecond: one short first, and then what is left.
+    // Some runtimes round a timeout down and others add a millisecond, so it first waits one too few, and then the
+    // rest.
     for (let left = ms; left > 0; left = until - performance.now()) {
       await timeout(Math.min(BOUNDS.longestTimeoutMs, left > 1 ? Math.ceil(left) - 1 : 1), signal, isBackground);
     }
@@ -44,10 +45,10 @@ function timeout(ms: number, signal: AbortSignal | undefined, isBackground: bool
   });
 }
 
-/** Lets the program end before the timer does. Browsers and most workers do not know that, and need not. */
+/** Lets the program end before the timer does. Browsers and most workers cannot do that, and need not. */
 function letGo(timer: unknown): void {
   const deno: unknown = Reflect.get(globalThis, "Deno");
-  // A number in Deno, which has a function for it; in Node and Bun an object with a method.
+  // Deno's timers are numbers, with a function for this; those of Node and Bun are objects with a method.
   if (typeof timer === "number") call(deno, "unrefTimer", timer);
   else call(timer, "unref");
 }

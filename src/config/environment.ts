@@ -30,11 +30,11 @@ export interface ExpandedDocument {
   /** The document. */
   readonly root: TomlTable;
   /**
-   * The environment variables that the value at `key` of a table or array of {@link ExpandedDocument.root} was made from.
-   * If there are any, the value may be a secret, and no message may show it.
+   * The environment variables that the value at `key` of a table or array of {@link ExpandedDocument.root} was made
+   * from. If there are any, the value may be a secret, and no message may show it.
    */
   variablesIn(container: TomlTable | readonly TomlValue[], key: string | number): readonly string[];
-  /** The name of a table as it stands in the document, where variables made another one of it. */
+  /** The name of a table as written in the document, if variables changed it. */
   writtenName(container: object, name: string): string;
 }
 
@@ -44,9 +44,9 @@ const NAME = /[A-Za-z_][A-Za-z0-9_]*/y;
 
 /**
  * Replaces `${NAME}`, `$NAME` and `${NAME:-default}` in all strings of a document, and in the names of its tables. `$$`
- * is a literal `$`. The default is taken if the variable is unset or empty; it may itself hold references, but no other `}`. A `$`
- * that neither a name nor `{` nor `$` follows stays as it is, as in a shell, so that a password with such a `$` keeps working.
- * What a variable holds is taken literally: a `$` in it means nothing.
+ * is a literal `$`. The default is used if the variable is unset or empty; it may itself contain references, but no
+ * other `}`. A `$` that is not followed by a name, `{` or `$` stays as it is, as in a shell, so that a password with
+ * such a `$` keeps working. The value of a variable is taken literally: a `$` in it has no meaning.
  *
  * @throws {ConfigValidationError} If a variable without a default is not set, a `${` is not closed or holds no name, or
  * the names of two tables become the same.
@@ -120,7 +120,7 @@ interface ExpansionContext {
   readonly file: string | undefined;
 }
 
-/** `field` is the path of the text, for errors; they never show the text itself. */
+/** `field` is the path of the text, for errors, which never show the text itself. */
 function expandText(
   source: string,
   field: string,
@@ -132,7 +132,10 @@ function expandText(
   const text = expandUntilEnd(false, true);
   return { text, variables: [...variables] };
 
-  /** A part that is not `live` is a default that is not needed: its syntax counts, its variables do not. */
+  /**
+   * A part that is not `live` is a default that is not needed: its syntax is checked, but its variables are not looked
+   * up.
+   */
   function expandUntilEnd(inBraces: boolean, live: boolean): string {
     let expanded = "";
     while (position < source.length) {

@@ -16,7 +16,7 @@ export interface Field<T> {
 /** The options of a table, by their names in code. */
 export type Fields = Readonly<Record<string, Field<unknown>>>;
 
-/** What reading a table of options gives: those that were there. */
+/** The result of reading a table of options: those that were there. */
 export type Values<F extends Fields> = { readonly [K in keyof F]?: F[K] extends Field<infer T> ? T : never };
 
 /** The name of an option as the section writes it. */
@@ -25,7 +25,7 @@ export function nameIn(section: Section, fields: Fields, codeName: string): stri
 }
 
 /**
- * Reads a whole table of options. `foreign` are options that belong elsewhere, with a sentence about where.
+ * Reads a whole table of options. `foreign` says of options that belong elsewhere, in a sentence, where they belong.
  *
  * @throws {ConfigValidationError} If an option is not known or has a wrong value.
  */
@@ -51,7 +51,7 @@ export function readFields<F extends Fields>(
     const isAbsent = section.dialect === "code" ? value === undefined : field.emptyIsAbsent === true && value === "";
     if (!isAbsent) values[codeName] = field.read(value, { section, key });
   }
-  // Every property was written by the reader of the field with that name.
+  // Each property was written by the reader of the field with that name.
   return values as Values<F>;
 }
 
@@ -99,7 +99,8 @@ export function number(demand: NumberDemand): Field<number>["read"] {
 
 /**
  * Reads a duration, in seconds in TOML and in milliseconds in code, and returns milliseconds. Its bounds are in
- * milliseconds; without one above it is that up to which every millisecond can still be told from the next.
+ * milliseconds. The default upper bound is the largest value up to which each millisecond can still be told from the
+ * next.
  */
 export function duration({ above, from, to = Number.MAX_SAFE_INTEGER }: NumberDemand): Field<number>["read"] {
   const inUnitsOf = (ms: number): NumberDemand => ({
@@ -110,7 +111,7 @@ export function duration({ above, from, to = Number.MAX_SAFE_INTEGER }: NumberDe
   return (value, place) => {
     if (place.section.dialect === "code") return readNumber(value, place, inUnitsOf(1), " in milliseconds");
     const seconds = readNumber(value, place, inUnitsOf(1_000), " in seconds");
-    // 0.07 * 1000 is 70.00000000000001: the decimal point is moved instead.
+    // 0.07 * 1000 is 70.00000000000001, so the decimal point is moved instead.
     const [digits, exponent = "0"] = String(seconds).split("e");
     return Number(`${digits}e${Number(exponent) + 3}`);
   };
@@ -156,8 +157,8 @@ export function choice<const T extends string>(...words: readonly T[]): Field<T>
 }
 
 /**
- * Reads a text that is not empty. Numbers are no texts: an id or token of digits needs quotes. `ifEmpty`: what to do in place
- * of an empty one.
+ * Reads a text that is not empty. Numbers are not texts: an id or token of digits needs quotes. `ifEmpty`: advice for
+ * an empty text.
  */
 export function text(ifEmpty = "Leave it out if there is none."): Field<string>["read"] {
   return (value, place) => {
@@ -191,7 +192,7 @@ export function textLike(pattern: RegExp, expected: string): Field<string>["read
 // deno-lint-ignore no-control-regex -- no path on any system that this runs on has them
 const CONTROL_CHARACTER = /[\u0000-\u001f\u007f]/;
 
-/** Reads the path of a file. The content of a key or certificate in its place is refused, and not shown. */
+/** Reads the path of a file. If it holds the content of a key or certificate instead, it is refused and not shown. */
 export function path(): Field<string>["read"] {
   const read = text();
   return (value, place) => {

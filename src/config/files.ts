@@ -17,7 +17,7 @@ import { type Configuration, parseConfiguration } from "./load.ts";
 export const CONFIGURATION_VARIABLE = "RATE_SYNC_CONFIG";
 
 /**
- * Where a configuration file is looked for after that, in this order.
+ * Where a configuration file is looked for after {@link CONFIGURATION_VARIABLE}, in this order.
  *
  * @example
  * ```ts
@@ -28,7 +28,7 @@ export const CONFIGURATION_VARIABLE = "RATE_SYNC_CONFIG";
  */
 export const CONFIGURATION_PATHS: readonly string[] = ["./rate-sync.toml", "./config/rate-sync.toml"];
 
-/** What this module uses of the `process` of Deno, Bun and Node. On other runtimes all of it is missing. */
+/** What this module uses of `process` in Deno, Bun and Node. Other runtimes have none of it. */
 interface Host {
   readonly env?: Record<string, unknown>;
   getBuiltinModule?(name: "node:fs"): typeof import("node:fs");
@@ -39,11 +39,11 @@ const NO_FILES =
   "the text of the file to parseConfiguration() of @ratesync/core/config.";
 
 function host(): Host {
-  // A global that may not be there has no type.
+  // A global that may be absent has no type.
   return (globalThis as { process?: Host }).process ?? {};
 }
 
-/** Loaded when it is needed, so that runtimes without files can import this module. */
+/** Loaded when needed, so that runtimes without files can import this module. */
 function files(): typeof import("node:fs") | undefined {
   return host().getBuiltinModule?.("node:fs");
 }
@@ -63,7 +63,7 @@ function files(): typeof import("node:fs") | undefined {
 export function processEnvironment(name: string): string | undefined {
   try {
     const value = host().env?.[name];
-    // `toString` and the like are found on its prototype.
+    // `toString` and the like would be found on its prototype.
     return typeof value === "string" ? value : undefined;
   } catch (cause) {
     throw new ConfigValidationError(
@@ -75,7 +75,7 @@ export function processEnvironment(name: string): string | undefined {
 }
 
 /**
- * What {@link findConfigurationFile} needs.
+ * The options of {@link findConfigurationFile}.
  *
  * @example
  * ```ts
@@ -86,12 +86,12 @@ export function processEnvironment(name: string): string | undefined {
  * ```
  */
 export interface FindConfigurationFileOptions {
-  /** Is warned about a file that `RATE_SYNC_CONFIG` names and that does not exist. */
+  /** Receives a warning if `RATE_SYNC_CONFIG` names a file that does not exist. */
   readonly logger: Logger;
   /** Looks up environment variables. The default: those of this process. */
   readonly environment?: EnvironmentLookup | undefined;
   /**
-   * Whether it is an error that nobody can look: as this runtime has no files, or this process may not read them.
+   * Whether being unable to look is an error: because this runtime has no files, or this process may not read them.
    *
    * @default {false}
    */
@@ -100,11 +100,12 @@ export interface FindConfigurationFileOptions {
 
 /**
  * Finds the configuration file: the one that `RATE_SYNC_CONFIG` names, else `./rate-sync.toml`, else
- * `./config/rate-sync.toml`. The first that exists is the one; they are not merged.
+ * `./config/rate-sync.toml`. The first that exists counts; files are not merged.
  *
- * @returns Its path, or `undefined` if there is none, which is no error.
- * @throws {ConfigValidationError} With `mustLook`, if this runtime has no files, or none was found and this process may not
- * look everywhere. Without it that is as if there were none; what is forbidden is warned about.
+ * @returns Its path, or `undefined` if there is none, which is not an error.
+ * @throws {ConfigValidationError} With `mustLook`, if this runtime has no files, or no file was found and this process
+ * may not look everywhere. Without it, these cases count as if there were no file, and what is forbidden is warned
+ * about.
  *
  * @example
  * ```ts
@@ -120,7 +121,7 @@ export function findConfigurationFile(
   if (mustLook && !files()) throw refuse(CONFIGURATION_PATHS.join(" or "), NO_FILES);
   const { value: named, problem } = readVariable(environment, logger, mustLook);
   if (named !== undefined && named !== "") {
-    // What is there and cannot be read is for readConfiguration() to explain.
+    // readConfiguration() explains why a file that exists cannot be read.
     if (lookAt(named) !== "absent") return named;
     logger.warn(
       `${CONFIGURATION_VARIABLE} names '${named}', which does not exist; looking for rate-sync.toml instead.`,
@@ -145,7 +146,7 @@ function whyHidden(path: string): string {
   return `Cannot look for ${path}: in Deno, allow it with --allow-read=${path}.`;
 }
 
-/** What the variable says, and why it could not be read. */
+/** The variable's value, or why it could not be read. */
 function readVariable(
   environment: EnvironmentLookup,
   logger: Logger,
@@ -155,7 +156,7 @@ function readVariable(
     return { value: environment(CONFIGURATION_VARIABLE) };
   } catch (error) {
     if (mustLook) throw error;
-    // Whoever configures everything in code needs no permission for this.
+    // Programs that configure everything in code need no permission for this.
     const problem = error instanceof ConfigValidationError ? error.problem : String(error);
     logger.debug?.(`${CONFIGURATION_VARIABLE} is not considered: ${problem}`);
     return { problem };
@@ -176,7 +177,7 @@ function lookAt(path: string): "there" | "absent" | "forbidden" {
 }
 
 /**
- * What {@link readConfiguration} may be given.
+ * The options of {@link readConfiguration}.
  *
  * @example
  * ```ts
@@ -196,9 +197,9 @@ export interface ReadConfigurationOptions {
 /**
  * Reads a configuration file.
  *
- * @param path Its path; relative to the current directory, if it is not absolute.
- * @throws {ConfigValidationError} If there is no such file, it cannot be read, this runtime has no files, or anything in
- * the file is wrong.
+ * @param path Its path, relative to the current directory if it is not absolute.
+ * @throws {ConfigValidationError} If there is no such file, it cannot be read, this runtime has no files, or anything
+ * in the file is wrong.
  *
  * @example
  * ```ts

@@ -54,10 +54,10 @@ const LIMITER_FIELDS = {
 type LimiterValues = Values<typeof LIMITER_FIELDS>;
 
 /**
- * Checks the options of a limiter that were given in code.
+ * Checks a limiter's options that were given in code.
  *
  * @param id The id of the limiter.
- * @param options What `configureLimiter` was given; untyped code may give anything.
+ * @param options What `configureLimiter` was given; untyped code may pass anything.
  * @returns The options, without those that are `undefined`.
  * @throws {ConfigValidationError} If the id or an option is wrong, not known, missing, or contradicts another.
  */
@@ -68,7 +68,7 @@ export function checkLimiterOptions(id: string, options: unknown): LimiterOption
 }
 
 /**
- * Reads a `[limiters.<id>]` table, or the same options in code. Whether its store exists is for the caller to check.
+ * Reads a `[limiters.<id>]` table, or the same options in code. The caller has to check whether its store exists.
  *
  * @throws {ConfigValidationError} If an option is wrong, not known, missing, or contradicts another.
  */
@@ -118,7 +118,7 @@ function readRateSpec(entry: unknown, { section, key }: Place): RateSpec {
   const { limit, windowMs, ...rest } = readFields(RATE_FIELDS, inner);
   if (limit === undefined) throw refuseMissingIn(inner, "limit");
   if (windowMs === undefined) throw refuseMissingIn(inner, "windowMs");
-  return { limit, windowMs, ...rest } as RateSpec; // checkRateBursts() looks at the burst, once the algorithm is known
+  return { limit, windowMs, ...rest } as RateSpec; // checkRates() looks at the burst, once the algorithm is known
 }
 
 function refuseMissingIn(section: Section, codeName: keyof typeof RATE_FIELDS): Error {

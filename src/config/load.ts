@@ -10,7 +10,7 @@ import { readStore } from "./stores.ts";
 import { isTable, parseToml, type TomlTable, type TomlValue } from "./toml.ts";
 
 /**
- * What a configuration file says, checked as a whole.
+ * The contents of a configuration file, checked as a whole.
  *
  * @example
  * ```ts
@@ -26,15 +26,15 @@ export interface Configuration {
   readonly stores: ReadonlyMap<string, StoreOptions>;
   /** The limiters by id. Each names a store. */
   readonly limiters: ReadonlyMap<string, LimiterOptions>;
-  /** What `[http]`, which upstream calls `[fastapi]`, says. */
+  /** The contents of `[http]`, which upstream calls `[fastapi]`. */
   readonly http: {
-    /** The networks whose proxies are believed. Absent: the defaults; empty: nobody is. */
+    /** The networks whose proxies are trusted. Absent: the defaults; empty: none are. */
     readonly trustedProxyNetworks?: readonly string[];
   };
 }
 
 /**
- * What {@link parseConfiguration} needs besides the text.
+ * The options of {@link parseConfiguration}.
  *
  * @example
  * ```ts
@@ -59,7 +59,7 @@ const TOP_LEVEL = ["stores", "limiters", "http", "fastapi"] as const;
 const NAMES = namesOf<ParseConfigurationOptions>({ file: true, environment: true, knownStores: true });
 
 /**
- * Reads a whole `rate-sync.toml`. All of it is right, or none of it is returned.
+ * Reads a whole `rate-sync.toml`. It is returned only if all of it is right.
  *
  * @throws {ConfigValidationError} If it is not TOML, or anything in it is wrong, not known, missing or contradictory.
  *
@@ -214,6 +214,6 @@ function readNetworks(networks: TomlValue, key: string, section: Section): reado
 }
 
 function ownValue(table: object, key: string): TomlValue | undefined {
-  // Sections of this module only hold tables that parseToml made.
+  // Sections of this module contain only tables that parseToml made.
   return Object.hasOwn(table, key) ? (table as TomlTable)[key] : undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * The name that was probably meant by one that is not known: the same but for case, `_` and `-`, or at most a third of
- * it mistyped. `undefined` if nothing is near.
+ * The name that was probably meant by an unknown one: the same except for case, `_` and `-`, or with at most a third of
+ * it mistyped. `undefined` if no name is near.
  *
  * @param aliases Other spellings that stand for a name, such as `ratePerSecond` for `rate_per_second`.
  */
@@ -20,8 +20,8 @@ export function nearestName(
 }
 
 /**
- * " Did you mean '…'?" or nothing, to append to a message. Names of which what was given is a word are meant too, unless it
- * is another spelling of one.
+ * " Did you mean '…'?" or nothing, to append to a message. If `given` is a word of some names, those count as meant
+ * too, unless it is another spelling of a name.
  */
 export function suggestion(
   given: string,
@@ -39,7 +39,7 @@ export function suggestion(
   return ` Did you mean ${[...meant].map((name) => `'${name}'`).join(" or ")}?`;
 }
 
-/** A word that more names have says nothing. */
+/** A word that occurs in more names than this says nothing. */
 const MOST_MEANT = 3;
 
 /** The words of a name in snake_case or camelCase. */
@@ -48,11 +48,11 @@ function wordsOf(name: string): readonly string[] {
 }
 
 function plain(name: string): string {
-  // No known name is half as long: what is longer than this is no typing mistake, and need not be compared.
+  // No known name is half as long: anything longer is not a typing mistake, and need not be compared.
   return name.slice(0, 64).toLowerCase().replaceAll(/[_\-\s]/g, "");
 }
 
-/** Insertions, deletions, replacements and swaps of neighbours that turn one text into the other. */
+/** The number of insertions, deletions, replacements and swaps of neighbours that turn one text into the other. */
 function editDistance(from: string, to: string): number {
   let beforePrevious: number[] = [];
   let previous = Array.from({ length: to.length + 1 }, (_, column) => column);

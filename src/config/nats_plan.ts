@@ -4,10 +4,10 @@ import { ConfigValidationError } from "../core/errors.ts";
 import { type NatsTarget, parseNatsUrl } from "./nats_url.ts";
 
 /**
- * What options that were checked say about connecting, or `undefined` if a ready connection was handed in. No file is read.
- * `nameOf`: how who has written an option calls it.
+ * What checked options say about connecting, or `undefined` if a ready connection was handed in. No file is read.
+ * `nameOf`: the name of an option as its author wrote it.
  *
- * @throws {ConfigValidationError} if the URL cannot be used, or not with the other options.
+ * @throws {ConfigValidationError} if the URL cannot be used, or not together with the other options.
  */
 export function connectionPlan(
   options: NatsStoreOptions,
@@ -37,7 +37,7 @@ export function connectionPlan(
   };
 }
 
-/** The one way that was given. */
+/** The login that was given, in the URL or as options. */
 function loginOf(
   { token, user, password = "", credentialsFile, nkeySeedFile }: NatsStoreOptions,
   target: NatsTarget,

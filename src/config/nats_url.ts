@@ -1,12 +1,12 @@
 import { ConfigValidationError } from "../core/errors.ts";
 
-/** What a NATS URL, or a list of them, says. */
+/** What a NATS URL, or a list of them, means. */
 export interface NatsTarget {
   /** For TCP `host:port`, for WebSockets `ws://host:port/…`: what nats.js dials. Never with credentials. */
   readonly servers: readonly string[];
   /** How to talk to them. */
   readonly transport: "tcp" | "websocket";
-  /** Whether TLS is required. Without it, it is still used with a server that requires it. */
+  /** Whether TLS is required. If not, it is still used with a server that requires it. */
   readonly tls: boolean;
   /** From `user:password@`. */
   readonly user?: string;
@@ -39,7 +39,7 @@ interface Part extends Scheme {
 }
 
 /**
- * Reads one URL, or several with commas between. nats.js does none of this: it takes `user:password@host` for a host,
+ * Reads one URL, or several separated by commas. nats.js does none of this: it takes `user:password@host` for a host,
  * and connects to `tls://` in plain text.
  *
  * @throws {ConfigValidationError} with field `url`. What may be part of a password or a token is not shown.
@@ -74,7 +74,7 @@ export function parseNatsUrl(url: string): NatsTarget {
   };
 }
 
-/** The scheme and the host, and nothing of what comes after them: of `nats://user:password` somebody forgot the host. */
+/** The scheme and the host, and nothing after them: in `nats://user:password`, somebody forgot the host. */
 function shownUrl(url: string): string {
   if (url.includes("@")) return "a URL with credentials, not shown here";
   const [whole = "", shown = ""] = /^([a-z][a-z0-9+.-]{0,19}:\/\/[a-z0-9._-]{0,255})(.*)$/is.exec(url) ?? [];

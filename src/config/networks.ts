@@ -1,6 +1,6 @@
 /**
- * Whether a text is an IP network in CIDR notation, such as `10.0.0.0/8` or `fc00::/7`, or a single IPv4 or IPv6 address.
- * Bits after the prefix may be set, as upstream accepts them.
+ * Whether a text is an IP network in CIDR notation, such as `10.0.0.0/8` or `fc00::/7`, or a single IPv4 or IPv6
+ * address. Bits after the prefix may be set, because upstream accepts them.
  */
 export function isNetwork(text: string): boolean {
   const [address = "", prefix, ...rest] = text.split("/");
@@ -25,7 +25,7 @@ function isIpv6(text: string): boolean {
   if (endsInIpv4 && !isIpv4(last)) return false;
   const hexGroups = endsInIpv4 ? groups.slice(0, -1) : groups;
   if (!hexGroups.every((group) => /^[0-9A-Fa-f]{1,4}$/.test(group))) return false;
-  // With "::" in it an address leaves out at least one group, and an IPv4 ending must be at its end.
+  // An address with "::" leaves out at least one group, and an embedded IPv4 address must be at its end.
   if (endsInIpv4 && halves.length === 2 && tail.length === 0) return false;
   const count = hexGroups.length + (endsInIpv4 ? 2 : 0);
   return halves.length === 2 ? count <= 7 : count === 8;

@@ -5,7 +5,7 @@ import type { Peers } from "../core/peers.ts";
 import type { OnFailure, RateSpec } from "../core/limiter_config.ts";
 
 /**
- * A store for a single process. It needs nothing, and what it holds ends with the process.
+ * A store for a single process. It needs nothing else, and its contents end with the process.
  *
  * @example
  * ```ts
@@ -21,8 +21,8 @@ export interface MemoryStoreOptions {
 }
 
 /**
- * When the circuit breaker of a store opens, and for how long. All limiters on the store share it. While it is open
- * nobody asks the store, and requests are answered at once as their limiter's `onFailure` says; after the cool-down a
+ * When the circuit breaker of a store opens, and for how long. All limiters on the store share it. While it is open,
+ * the store is not asked, and requests are answered at once as their limiter's `onFailure` says; after the cool-down, a
  * single call finds out whether the store is back.
  *
  * @example
@@ -35,21 +35,21 @@ export interface MemoryStoreOptions {
  */
 export interface CircuitBreakerOptions {
   /**
-   * So many failures of the store in a row open it; an integer >= 0, and with 0 it never opens. Calls that took too long
-   * and errors of the store count; refusals and lost races do not.
+   * How many failures of the store in a row open it; an integer >= 0, and with 0 it never opens. Calls that took too
+   * long and errors of the store count; refusals and lost races do not.
    *
    * @default {5}
    */
   readonly breakerFailures?: number | undefined;
   /**
-   * How long it stays open at first, in milliseconds; > 0. Twice as long after every try that fails, and up to a quarter
-   * shorter by chance, so that the processes of a fleet do not try at the same moment.
+   * How long it stays open at first, in milliseconds; > 0. The time doubles after every try that fails, and is
+   * shortened at random by up to a quarter, so that the processes of a fleet do not try at the same moment.
    *
    * @default {1_000}
    */
   readonly breakerCoolDownMs?: number | undefined;
   /**
-   * How long it stays open at the most, in milliseconds; not less than `breakerCoolDownMs`.
+   * How long it stays open at most, in milliseconds; not less than `breakerCoolDownMs`.
    *
    * @default {5_000}
    */
@@ -57,7 +57,7 @@ export interface CircuitBreakerOptions {
 }
 
 /**
- * A store of the caller's own: anything that implements `Kv`, and the clock that all processes on it share.
+ * A custom store: anything that implements `Kv`, and the clock that all processes on it share.
  *
  * @example
  * ```ts
@@ -69,18 +69,18 @@ export interface CircuitBreakerOptions {
  * ```
  */
 export interface CustomStoreOptions extends CircuitBreakerOptions {
-  /** Absent: a custom store has no engine of this package's. */
+  /** Absent: a custom store has none of this package's engines. */
   readonly engine?: undefined;
   /** Where the limits are kept. The caller closes it. */
   readonly kv: Kv;
   /** The time that all processes agree on. The default is this host's clock. */
   readonly clock?: Clock | undefined;
-  /** How the processes talk to each other, where they can: then a key that many of them want is as fast as with one. */
+  /** How the processes talk to each other, if they can. A key that many processes want is then as fast as with one. */
   readonly peers?: Peers | undefined;
 }
 
 /**
- * What `configureStore` takes, and what a `[stores.<id>]` table is turned into. The engine decides what else belongs to it.
+ * What `configureStore` takes, and what a `[stores.<id>]` table becomes. The engine determines the other options.
  *
  * @example
  * ```ts
@@ -103,18 +103,18 @@ export type StoreOptions =
     )
     | (
       & CustomStoreOptions
-      // Without an engine to tell them apart, options of NATS would be let in beside `kv`.
+      // Without an engine to tell them apart, NATS options would be accepted beside `kv`.
       & { readonly [Name in Exclude<keyof NatsStoreOptions, keyof CustomStoreOptions>]?: undefined }
     )
   )
   & {
-    /** Whether other values may take the place of those that this id was configured with before. Not in TOML. */
+    /** Whether other values may replace those that this id was configured with before. Not in TOML. */
     readonly replace?: boolean | undefined;
   };
 
 /**
  * What a limiter does while its store is down: `failClosed` and `onFailure` are two names for one setting. Give one of
- * them; both only if they say the same.
+ * them, or both if they say the same.
  *
  * @example
  * ```ts
@@ -133,11 +133,11 @@ export type FailureOptions =
      * @default {false}
      */
     readonly failClosed?: boolean | undefined;
-    /** Left out, `failClosed` says it. */
+    /** Absent: `failClosed` decides. */
     readonly onFailure?: undefined;
   }
   | {
-    /** Left out, `onFailure` says it. */
+    /** Absent: `onFailure` decides. */
     readonly failClosed?: undefined;
     /**
      * What happens while the store is down.
@@ -147,22 +147,22 @@ export type FailureOptions =
     readonly onFailure?: OnFailure | undefined;
   }
   | {
-    /** It is, as `onFailure` says. */
+    /** A request is refused, as `onFailure` says. */
     readonly failClosed: true;
     /** A request is refused with an error while the store is down. */
     readonly onFailure: "closed";
   }
   | {
-    /** It is not, as `onFailure` says. */
+    /** A request is not refused, as `onFailure` says. */
     readonly failClosed: false;
-    /** Whatever happens while the store is down, a request is not refused because of that. */
+    /** Requests are not refused because the store is down. */
     readonly onFailure: "open" | "local";
   };
 
 /**
- * What every limiter can have, whatever it limits.
+ * The options that every limiter can have, whatever it limits.
  *
- * @typeParam Store The ids of the stores that there are.
+ * @typeParam Store The ids of the stores.
  *
  * @example
  * ```ts
@@ -183,26 +183,29 @@ export interface CommonLimiterOptions<Store extends string = string> {
    * @default {10_000}
    */
   readonly leaseMs?: number | undefined;
-  /** How long an `acquire` without a timeout of its own waits, in milliseconds. The default: as long as it takes. */
+  /** How long an `acquire` without a timeout of its own waits, in milliseconds. By default, as long as it takes. */
   readonly timeoutMs?: number | undefined;
-  /** How long the store may take to answer, in milliseconds, before that counts as a failure. The default: the store's. */
+  /**
+   * How long the store may take to answer, in milliseconds, before that counts as a failure. The default is the
+   * store's.
+   */
   readonly backendTimeoutMs?: number | undefined;
   /**
    * How far into the future the waiting callers of one process reserve slots, in milliseconds. A crash wastes at most
-   * that much capacity, and what one caller asked for who was passed over. Slots are reserved only as far ahead as the store
-   * remembers them for as long as they count.
+   * that much capacity, plus what one caller that was passed over had asked for. Slots are reserved only as far ahead
+   * as the store remembers them while they count.
    *
    * @default {1_000}
    */
   readonly reserveAheadMs?: number | undefined;
-  /** Whether other values may take the place of those that this id was configured with before. */
+  /** Whether other values may replace those that this id was configured with before. */
   readonly replace?: boolean | undefined;
 }
 
 /**
- * What the limiters of the algorithm `token_bucket` have in common.
+ * What limiters with the algorithm `token_bucket` have in common.
  *
- * @typeParam Store The ids of the stores that there are.
+ * @typeParam Store The ids of the stores.
  *
  * @example
  * ```ts
@@ -224,8 +227,8 @@ export interface CommonTokenBucketOptions<Store extends string = string> extends
   /**
    * How many slots each process may take in one write before anybody asks for them, so that its next callers need no
    * network; an integer from 0 to 5,000. It takes as many as the demand is likely to use in time, up to
-   * `reserveAheadMs` ahead, and the limit holds exactly. What nobody uses in time is lost to the others. Only for
-   * limiters that have nothing but rates: not with `maxConcurrent`, nor with a window.
+   * `reserveAheadMs` ahead, and the limit holds exactly. Slots that nobody uses in time are lost to the others. Only
+   * for limiters that have nothing but rates: not with `maxConcurrent`, nor with a window.
    *
    * @default {0}
    */
@@ -239,7 +242,7 @@ export interface CommonTokenBucketOptions<Store extends string = string> extends
 /**
  * A limiter by rate (GCRA, a token bucket), with or without a limit of concurrency.
  *
- * @typeParam Store The ids of the stores that there are.
+ * @typeParam Store The ids of the stores.
  *
  * @example
  * ```ts
@@ -263,7 +266,7 @@ export interface RateOptions<Store extends string = string> extends CommonTokenB
 /**
  * A limiter by concurrency: how many run at the same time.
  *
- * @typeParam Store The ids of the stores that there are.
+ * @typeParam Store The ids of the stores.
  *
  * @example
  * ```ts
@@ -287,7 +290,7 @@ export interface ConcurrencyOptions<Store extends string = string> extends Commo
 /**
  * A limiter by a list of rates and windows, all of which hold at the same time.
  *
- * @typeParam Store The ids of the stores that there are.
+ * @typeParam Store The ids of the stores.
  *
  * @example
  * ```ts
@@ -312,7 +315,7 @@ export interface SeveralRatesOptions<Store extends string = string> extends Comm
  * A limiter by rate (GCRA, a token bucket), by concurrency, or by both: it needs at least one of `ratePerSecond`,
  * `maxConcurrent` and `rates`.
  *
- * @typeParam Store The ids of the stores that there are.
+ * @typeParam Store The ids of the stores.
  *
  * @example
  * ```ts
@@ -329,7 +332,7 @@ export type TokenBucketOptions<Store extends string = string> =
 /**
  * A limiter that never admits more than `limit` in any window of `windowMs`, with or without a limit of concurrency.
  *
- * @typeParam Store The ids of the stores that there are.
+ * @typeParam Store The ids of the stores.
  *
  * @example
  * ```ts
@@ -359,7 +362,7 @@ export interface WindowOptions<Store extends string = string> extends CommonLimi
 /**
  * {@link WindowOptions}, and what happens while the store is down.
  *
- * @typeParam Store The ids of the stores that there are.
+ * @typeParam Store The ids of the stores.
  *
  * @example
  * ```ts
@@ -372,11 +375,11 @@ export interface WindowOptions<Store extends string = string> extends CommonLimi
 export type SlidingWindowOptions<Store extends string = string> = WindowOptions<Store> & FailureOptions;
 
 /**
- * What `configureLimiter` takes, and what a `[limiters.<id>]` table is turned into. The algorithm decides what else belongs
- * to it; what contradicts it, or itself, does not compile. Only when it runs it is found that a number is out of its range,
- * that a list of rates is empty, or that `prefetch` stands beside permits or windows.
+ * What `configureLimiter` takes, and what a `[limiters.<id>]` table becomes. The algorithm determines the other
+ * options, and contradictory ones do not compile. Only at run time is it found that a number is out of range, that a
+ * list of rates is empty, or that `prefetch` is used with permits or windows.
  *
- * @typeParam Store The ids of the stores that there are.
+ * @typeParam Store The ids of the stores.
  *
  * @example
  * ```ts

@@ -1,6 +1,6 @@
 import type { StoreOptions } from "./options.ts";
 
-/** What stands in place of a secret. */
+/** Replaces a secret. */
 export const MASK = "***";
 
 const SECRET_KEYS: ReadonlySet<string> = new Set(["token", "password"]);
@@ -9,15 +9,15 @@ const KEY_MATERIAL = /-----BEGIN|\bS[UAOCNX][A-Z2-7]{40}/;
 /** What a JSON Web Token begins with, up to its first dot: `eyJ` is the start of an object in base64. */
 const BEFORE_DOT = /(?<![\w-])[\w-]{11,}(?=\.[\w-]{8})/g;
 
-/** Whether the option with this name, in TOML or in code, is a secret as a whole. */
+/** Whether the whole value of the option with this name, in TOML or in code, is a secret. */
 export function isSecretKey(key: string): boolean {
   return SECRET_KEYS.has(key);
 }
 
 /**
- * Replaces the user, password or token in every URL of a text by `***`, also in lists of URLs, and what follows a `?` or
- * `#`. Where it cannot tell what belongs to a password (which may hold `@`, `/` and commas) it masks too much rather than
- * too little.
+ * Replaces the user, password or token in every URL of a text by `***`, also in lists of URLs, and whatever follows a
+ * `?` or `#`. Where it cannot tell what belongs to a password (which may contain `@`, `/` and commas), it masks too
+ * much rather than too little.
  */
 export function maskUrls(text: string): string {
   const starts = [0, ...Array.from(text.matchAll(SCHEME), (match) => match.index)];
@@ -34,19 +34,19 @@ function maskOneUrl(url: string): string {
   return query === -1 ? host : `${host.slice(0, host.search(/[?#]/))}?${MASK}${separators}`;
 }
 
-/** Whether a URL, or one of several with commas between, holds a user, a password or a token. */
+/** Whether a URL, or one of several separated by commas, contains a user, a password or a token. */
 export function hasUserinfo(url: string): boolean {
   return url.includes("@");
 }
 
-/** Whether a text holds a private key, an NKey seed or a JSON Web Token, wherever somebody may have put it. */
+/** Whether a text contains a private key, an NKey seed or a JSON Web Token, wherever somebody may have put it. */
 export function holdsKeyMaterial(text: string): boolean {
   if (KEY_MATERIAL.test(text)) return true;
-  // In one pattern this would take a time that grows with the square of the text's length.
+  // As one pattern, this would take time that grows with the square of the text's length.
   return Array.from(text.matchAll(BEFORE_DOT)).some(([run]) => run.lastIndexOf("eyJ", run.length - 11) >= 0);
 }
 
-/** A text as it may stand in an error message or a log line: shortened, and without the secrets that can be recognised. */
+/** A text in a form that may appear in errors and logs: shortened, and without the secrets that can be recognised. */
 export function maskText(text: string): string {
   const masked = maskWhole(text);
   return masked.length > 60 ? `${masked.slice(0, 60)}…` : masked;
@@ -58,9 +58,9 @@ function maskWhole(text: string): string {
 }
 
 /**
- * The options of a store as they may be listed or logged: `token` and `password` are `***`, URLs lose what authenticates,
- * and objects that were handed in (`connection`, `kv`, `clock`) are named and not shown. Options without a value are left out, and so is
- * `replace`, which is no property of the store.
+ * The options of a store in a form that may be listed or logged: `token` and `password` are `***`, URLs lose what
+ * authenticates, and objects that were handed in (`connection`, `kv`, `clock`) are named but not shown. Options without
+ * a value are left out, and so is `replace`, which is not a property of the store.
  */
 export function maskStoreOptions(options: StoreOptions): Readonly<Record<string, string | number | boolean>> {
   const listed = new Map<string, string | number | boolean>();

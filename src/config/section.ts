@@ -3,16 +3,17 @@ import { idFault } from "../core/ids.ts";
 import { isSecretKey, maskText } from "./secrets.ts";
 
 /**
- * Where options come from. In TOML, keys are in snake_case, durations in seconds, and a number or boolean may be written
- * as text, as environment variables are text. In code, keys are in camelCase, durations in milliseconds, and types exact.
+ * Where options come from. In TOML, keys are in snake_case, durations in seconds, and a number or boolean may be
+ * written as text, because environment variables are text. In code, keys are in camelCase, durations in milliseconds,
+ * and types exact.
  */
 export type Dialect = "toml" | "code";
 
-/** A table of options that is being read: where it stands, and what is in it. */
+/** A table of options that is being read: where it is, and what is in it. */
 export interface Section {
   /** The path of the table, e.g. `limiters.api`. */
   readonly path: string;
-  /** How a message calls it, e.g. `Limiter 'api'`. */
+  /** What messages call it, e.g. `Limiter 'api'`. */
   readonly title: string;
   /** How its options are written. */
   readonly dialect: Dialect;
@@ -20,21 +21,20 @@ export interface Section {
   readonly file: string | undefined;
   /** The options as they were given. */
   readonly values: object;
-  /** The environment variables that a value in a table or list was made from, as far as it was. */
+  /** The environment variables that a value in a table or list was made from, if any. */
   variablesIn(container: object, key: string): readonly string[];
-  /** The name of an option as it was written, where variables made another one of it. */
+  /** The name of an option as it was written, if variables changed it. */
   writtenName?(container: object, key: string): string;
 }
 
-/** One option while it is read. */
+/** An option that is being read. */
 export interface Place {
-  /** Its table. */
   readonly section: Section;
-  /** Its name, as it is written there. */
+  /** Its name, as written there. */
   readonly key: string;
 }
 
-/** Says what is wrong with an option, without showing a secret. */
+/** The error for a wrong option. Shows no secret. */
 export function refuse(
   section: Section,
   message: string,
@@ -43,7 +43,7 @@ export function refuse(
   return new ConfigValidationError(`${section.title}: ${message}`, { ...mismatch, file: section.file });
 }
 
-/** Says that the value of an option is wrong: `rate_per_second must be > 0, got -1`. */
+/** The error for a wrong value: `rate_per_second must be > 0, got -1`. */
 export function refuseValue(
   { section, key }: Place,
   value: unknown,
@@ -59,12 +59,12 @@ export function refuseValue(
   });
 }
 
-/** Says that a table lacks an option that it needs. */
+/** The error for a table that lacks a required option. */
 export function refuseMissing(section: Section, key: string, message: string, expected: string): ConfigValidationError {
   return refuse(section, message, { field: `${section.path}.${key}`, expected, received: "missing" });
 }
 
-/** Says that two options exclude each other, by the one that had better go. */
+/** The error for two options that exclude each other; `key` is the one that should go. */
 export function refuseConflict(section: Section, key: string, message: string): ConfigValidationError {
   return refuse(section, message, {
     field: `${section.path}.${key}`,
@@ -73,7 +73,7 @@ export function refuseConflict(section: Section, key: string, message: string): 
   });
 }
 
-/** The name of an option that nobody knows, as it may be shown: what a variable holds may be a secret. */
+/** The name of an unknown option in a form that may be shown: a variable in it may hold a secret. */
 export function shownName(section: Section, key: string): string {
   return maskText(section.writtenName?.(section.values, key) ?? key);
 }
@@ -90,7 +90,7 @@ export function describe(value: unknown, key: string, section: Section): string 
   return describePlain(value);
 }
 
-/** A value in words; only for values that cannot be a secret as a whole. */
+/** A value in words. Only for values that cannot be secret as a whole. */
 export function describePlain(value: unknown): string {
   if (value === undefined) return "nothing";
   if (value === null) return "null";
@@ -102,17 +102,17 @@ export function describePlain(value: unknown): string {
   return `a ${typeof value}`;
 }
 
-/** Whether a value is a table of options: an object that is no array, date, map or the like. */
+/** Whether a value is a table of options: an object that is not an array, date, map or the like. */
 export function isRecord(value: unknown): value is object {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
   return Object.prototype.toString.call(value) === "[object Object]";
 }
 
 /**
- * Options that were given in code, as a section.
+ * Options given in code, as a section.
  *
- * @param example What the options could look like, for the message if they are no object at all.
- * @throws {ConfigValidationError} If they are not.
+ * @param example What the options could look like, for the message if they are not an object.
+ * @throws {ConfigValidationError} If they are not an object.
  */
 export function sectionInCode(
   { path, title, example }: { readonly path: string; readonly title: string; readonly example: string },
@@ -131,7 +131,7 @@ export function sectionInCode(
 /**
  * Checks the id of a store or limiter: any text that is not empty, has no space at its ends and is well-formed.
  *
- * @param path Where it stands: `stores` or `limiters`.
+ * @param path Where it is used: `stores` or `limiters`.
  */
 export function checkId(id: unknown, path: "stores" | "limiters", file?: string): string {
   const kind = path === "stores" ? "store" : "limiter";

@@ -39,7 +39,7 @@ const replace: Field<boolean> = { toml: undefined, read: flag() };
 
 /** The server takes no shorter time to live. */
 const LEAST_BUCKET_TTL_MS = 100;
-/** It counts in 64 bits of nanoseconds, which is not much longer than this. */
+/** The server counts nanoseconds in 64 bits, which is not much longer than this. */
 const LONGEST_BUCKET_TTL_MS = 100 * 365 * 86_400_000;
 const readBucketTtl = duration({ from: 0, to: LONGEST_BUCKET_TTL_MS });
 
@@ -85,7 +85,7 @@ const NATS_FIELDS = {
   bucketTtlMs: { toml: "bucket_ttl", read: bucketTtl },
   retryIntervalMs: { toml: "retry_interval", read: duration({ above: 0 }) },
   maxRetries: { toml: "max_retries", read: number({ integer: true, from: 1 }) },
-  // The one duration that is in milliseconds in TOML too: its name says so, as upstream's does.
+  // The only duration that is in milliseconds in TOML too: its name says so, as in upstream.
   timingMarginMs: { toml: "timing_margin_ms", read: number({ from: 0, to: Number.MAX_SAFE_INTEGER }) },
   backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0, to: BOUNDS.longestTimeoutMs }) },
   clock: { toml: "clock", read: choice("server", "local") },
@@ -113,10 +113,10 @@ const CONNECTING = [
 ] as const satisfies readonly (keyof typeof NATS_FIELDS)[];
 
 /**
- * Checks the options of a store that were given in code.
+ * Checks a store's options that were given in code.
  *
  * @param id The id of the store.
- * @param options What `configureStore` was given; untyped code may give anything.
+ * @param options What `configureStore` was given; untyped code may pass anything.
  * @returns The options, without those that are `undefined`.
  * @throws {ConfigValidationError} If the id or an option is wrong, not known, missing, or contradicts another.
  */
@@ -124,7 +124,7 @@ export function checkStoreOptions(id: string, options: unknown): StoreOptions {
   return readStore(sectionOf(id, '{ engine: "memory" }', options));
 }
 
-/** As {@link checkStoreOptions}, for a store that is known to be on NATS. */
+/** Like {@link checkStoreOptions}, for a store that is known to be on NATS. */
 export function checkNatsOptions(id: string, options: unknown): NatsStoreOptions {
   return readNatsStore(sectionOf(id, '{ url: "nats://localhost:4222" }', options));
 }
@@ -212,7 +212,7 @@ function readNatsStore(section: Section): NatsStore {
   return options;
 }
 
-/** The URL, and whether it goes with the other options. */
+/** Checks the URL, and whether it can be used with the other options. */
 function checkPlan(section: Section, options: NatsStoreOptions): void {
   try {
     connectionPlan(options, (option) => nameIn(section, NATS_FIELDS, option));
@@ -283,12 +283,12 @@ function refuseEngine(section: Section, given: unknown): Error {
   });
 }
 
-/** Takes an object of another library by its methods: it may come from another copy of its class. */
+/** Recognises an object of another library by its methods, because it may come from another copy of its class. */
 function objectWith<T extends object>(...methods: readonly (keyof T & string)[]): Field<T>["read"] {
   return (value, place) => {
     if (typeof value === "object" && value !== null) {
       const object: object = value;
-      // The methods that this package calls are there, which is what the type stands for.
+      // It has the methods that this package calls, which is all that the type means here.
       if (methods.every((method) => typeof Reflect.get(object, method) === "function")) return object as T;
     }
     const demand = `an object with ${methods.map((method) => `${method}()`).join(", ")}`;

@@ -4,11 +4,11 @@ import { ConfigValidationError } from "../core/errors.ts";
 import { RESERVED_NAMES } from "../core/ids.ts";
 
 // @std/toml reads the numbers and booleans. It cannot be given the whole text: a second definition of a key wins or is
-// merged without a word, `__proto__` is lost or used, integers above 2^53 are rounded, `\U0001F600` is misread, and
-// valid forms such as a table after its own subtable are refused. tests/config/toml_test.ts shows each of these.
+// merged silently, `__proto__` is lost or used, integers above 2^53 are rounded, `\U0001F600` is misread, and valid
+// forms such as a table after its own subtable are refused. tests/config/toml_test.ts shows each of these.
 
 /**
- * A value in a TOML document, dates excepted: no setting is one, so {@link parseToml} refuses them.
+ * A value in a TOML document, except dates: no setting is a date, so {@link parseToml} refuses them.
  *
  * @example
  * ```ts
@@ -41,7 +41,7 @@ export function isTable(value: TomlValue | undefined): value is TomlTable {
   return typeof value === "object" && !Array.isArray(value);
 }
 
-/** How a table came to be; that decides whether what follows may still add to it. */
+/** How a table was created, which decides whether later lines may still add to it. */
 type Origin = "implied by a subtable" | "header" | "dotted key" | "inline";
 
 const BARE_KEY = /[A-Za-z0-9_-]+/y;
@@ -68,8 +68,9 @@ const ESCAPES: ReadonlyMap<string, string> = new Map([
 const MAXIMUM_DEPTH = 64;
 
 /**
- * Reads a TOML 1.0 document into plain data, strictly: what the document defines twice, what a number cannot hold and
- * what could reach an object's prototype is an error and never lost. No error shows a value, as it may be a secret.
+ * Reads a TOML 1.0 document into plain data, strictly: anything that is defined twice, that a number cannot hold or
+ * that could reach an object's prototype is an error, and never lost. No error shows a value, because it may be a
+ * secret.
  *
  * @param text The document; a byte order mark at its start and Windows line ends are fine.
  * @param file The path for error messages, if the text came from a file.
@@ -133,13 +134,13 @@ export function parseToml(text: string, file?: string): TomlTable {
     }
     const wholePath = [...path, ...key];
     if (Object.hasOwn(target, last)) throw duplicate(wholePath, target);
-    // What stands there may be a value that lost its key: it is not shown.
+    // What is there may be a value that lost its key, so it is not shown.
     if (!take("=")) throw invalid("expected '=' after the key");
     skip(BLANKS);
     define(target, last, readValue(wholePath, depth), keyEnd);
   }
 
-  /** Dotted keys may add to what dotted keys of the same table began, and to nothing else. */
+  /** Dotted keys may add only to what dotted keys of the same table began. */
   function openDottedTable(parent: TomlTable, name: string, path: readonly string[]): TomlTable {
     const existing = ownValue(parent, name);
     if (existing === undefined) return define(parent, name, newTable("dotted key"), position);
@@ -175,7 +176,7 @@ export function parseToml(text: string, file?: string): TomlTable {
     return table;
   }
 
-  /** Walks to the table that holds the last name of a header; an array of tables stands for its newest table. */
+  /** Walks to the table that contains the last name of a header; an array of tables stands for its newest table. */
   function openParents(path: readonly string[]): TomlTable {
     let table = root;
     for (const [index, name] of path.slice(0, -1).entries()) {
@@ -290,7 +291,7 @@ export function parseToml(text: string, file?: string): TomlTable {
       }
     }
     position += closing.length;
-    // Up to two quotes may stand directly before the closing three.
+    // Up to two quotes may come directly before the closing three.
     for (let extra = 0; multiline && extra < 2 && take(quote); extra += 1) content += quote;
     return content;
   }

@@ -1,10 +1,10 @@
 /**
- * Reading `rate-sync.toml`: from text to checked options, with environment variables, and the search for the file. It
- * applies nothing: `loadConfig` of `@ratesync/core` reads the file and applies it.
+ * Reads `rate-sync.toml`: finds the file, expands environment variables and turns the text into checked options. It
+ * applies nothing; `loadConfig` of `@ratesync/core` reads the file and applies it.
  *
- * Use it where there are no files, such as in a worker runtime; to check a file before it is deployed; or to read it from
- * somewhere else. Only {@link readConfiguration}, {@link findConfigurationFile} and {@link processEnvironment} touch the
- * host. Where it has no files they say so with a {@link ConfigValidationError}.
+ * Use it where there are no files, such as in a worker runtime; to check a file before it is deployed; or to read it
+ * from somewhere else. Only {@link readConfiguration}, {@link findConfigurationFile} and {@link processEnvironment}
+ * touch the host. Where it has no files, they say so with a {@link ConfigValidationError}.
  *
  * @example A worker without files: the text comes with the program, the variables from its bindings
  * ```ts

@@ -1,10 +1,10 @@
 /**
- * The algorithm alone: pure functions of what is stored, the time and a request. No registry, no store, no clock, no timer,
- * no dependency, and less than 8 KiB.
+ * The algorithm alone: pure functions of the stored value, the time and a request. No registry, no store, no clock, no
+ * timer, no dependency, and less than 8 KiB.
  *
- * {@link pureLimiter} decides on a value that you keep, in a transaction of your own: a row in a database, the storage of a
- * durable object, an atomic operation of Deno KV. Whoever has a compare-and-set and wants to wait, to share a hot key or to
- * go on during an outage takes `createLimiter` of `@ratesync/core/limiter`, which stores the same value.
+ * {@link pureLimiter} decides on a value that you keep, in a transaction of your own: a row in a database, the storage
+ * of a durable object, an atomic operation of Deno KV. If you have a compare-and-set and want to wait, to share a hot
+ * key or to go on during an outage, use `createLimiter` of `@ratesync/core/limiter`, which stores the same value.
  *
  * @example A rate and a number of permits in a table
  * ```ts

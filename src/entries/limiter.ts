@@ -1,9 +1,9 @@
 /**
- * One limiter, for who brings a `Kv` and a `Clock`: no registry, no configuration file, no adapter, no dependency. With it
- * comes everything of `@ratesync/core/core`.
+ * One limiter, for callers that bring a `Kv` and a `Clock`: no registry, no configuration file, no adapter, no
+ * dependency. Everything of `@ratesync/core/core` is included.
  *
- * {@link createLimiter} makes a limiter over `{ kv, clock }`. It is the limiter that `configureLimiter` of `@ratesync/core`
- * makes, with the same options and the same stored value: both may share a limit.
+ * {@link createLimiter} makes a limiter over `{ kv, clock }`. It is the limiter that `configureLimiter` of
+ * `@ratesync/core` makes, with the same options and the same stored value: both may share a limit.
  *
  * @example A store of your own: four methods around a compare-and-set
  * ```ts
@@ -52,9 +52,9 @@
  * console.log(permit.limiterId, permit.lost); // "upload" false
  * ```
  *
- * What a `Kv` must promise: a compare-and-set that succeeds for one of several writers, and a `get` that is never stale. A
- * call that fails or takes longer than `backendTimeoutMs` counts as a failed store: see `onFailure`. The clock of all
- * processes must tell the same time, as far as `timingMarginMs` allows.
+ * A `Kv` must promise a compare-and-set that succeeds for only one of several writers, and a `get` that is never stale.
+ * A call that fails or takes longer than `backendTimeoutMs` counts as a failure of the store: see `onFailure`. The
+ * clocks of all processes must tell the same time, to within `timingMarginMs`.
  *
  * @module
  */

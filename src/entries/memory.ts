@@ -1,6 +1,6 @@
 /**
- * Limits within one process: a store in memory, the host's clock, and everything of `@ratesync/core/limiter`. No NATS code is
- * loaded, no file is read, and no permission is needed.
+ * Limits within one process: a store in memory, the host's clock, and everything of `@ratesync/core/limiter`. No NATS
+ * code is loaded, no file is read, and no permission is needed.
  *
  * @example
  * ```ts
@@ -23,8 +23,8 @@
  * await upload.acquire().then((permit) => permit.release());
  * ```
  *
- * With names, a configuration file and metrics of all limiters, use the registry of `@ratesync/core`: without a `store` its
- * limiters are in memory as well.
+ * For names, a configuration file and metrics of all limiters, use the registry of `@ratesync/core`: without a `store`,
+ * its limiters are in memory as well.
  *
  * @module
  */

@@ -1,9 +1,9 @@
 /**
- * The NATS adapter by itself: limits in a JetStream Key-Value bucket, for who brings a connection or makes stores by hand;
- * and everything of `@ratesync/core/limiter`.
+ * The NATS adapter by itself: limits in a JetStream Key-Value bucket, for callers that bring a connection or make
+ * stores by hand. Everything of `@ratesync/core/limiter` is included.
  *
- * Importing it loads no NATS client. {@link natsStore} opens nothing either: the first use of the store loads the client
- * and connects, or `open()` does, which shows at start-up what is wrong.
+ * Importing it loads no NATS client. {@link natsStore} opens nothing either: the client is loaded and connects at the
+ * first use of the store, or in `open()`, which shows at start-up what is wrong.
  *
  * @example A connection of your own
  * ```ts no-eval

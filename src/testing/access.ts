@@ -23,7 +23,7 @@ export interface RegistryOptions {
 
 const NAMES = namesOf<RegistryOptions>({ rateSync: true });
 
-/** The access to the registry that is meant. `names`: of all the options that there are. */
+/** The access to the registry that is meant. `names`: the names of all allowed options. */
 export function accessIn(options: RegistryOptions, names: ReadonlySet<string> = NAMES): RegistryAccess {
   const { rateSync = defaultRegistry } = checkOptions(options, names);
   const access = accessTo(rateSync);

@@ -7,7 +7,8 @@ import type { CasResult, Kv } from "../core/kv.ts";
 import { seededRandom } from "./random.ts";
 
 /**
- * What a message to a store asks for. `announce` is the hint that something was released; nobody waits for its answer.
+ * What a message to a store asks for. `announce` is the hint that something was released; it has no answer that anybody
+ * waits for.
  *
  * @example
  * ```ts
@@ -37,12 +38,12 @@ export type KvOperation = "get" | "compareAndSet" | "delete" | "keys" | "announc
 export interface KvMessage {
   /** What it asks for. */
   readonly operation: KvOperation;
-  /** The key that it is about; for `keys` the prefix. */
+  /** The key that it is about; for `keys`, the prefix. */
   readonly key: string;
 }
 
 /**
- * What goes wrong with one message. A message that is lost is never answered: who sent it has to have a time limit.
+ * What goes wrong with one message. A lost message is never answered, so its sender needs a time limit.
  *
  * | `kind`         | The store has carried it out | The caller                                              |
  * | -------------- | ---------------------------- | ------------------------------------------------------- |
@@ -54,8 +55,8 @@ export interface KvMessage {
  * | `refused`      | no                           | gets a `StoreUnavailableError` that says `not_applied`  |
  * | `conflict`     | no                           | lost the race: somebody else wrote the key just before  |
  *
- * A `conflict` happens only to a `compareAndSet` of a key that exists. A hint (`announce`) gets lost with everything that
- * does not make it late.
+ * A `conflict` happens only to a `compareAndSet` of a key that exists. For a hint (`announce`), every fault that does
+ * not make it late loses it.
  *
  * @example
  * ```ts
@@ -75,7 +76,7 @@ export type Fault =
   | { readonly kind: "conflict" };
 
 /**
- * The name of a {@link Fault} that needs nothing else to be said.
+ * The name of a {@link Fault} that has no required parameters.
  *
  * @example
  * ```ts
@@ -89,7 +90,7 @@ export type Fault =
 export type FaultName = Exclude<Fault["kind"], "request_late" | "answer_late">;
 
 /**
- * How likely each {@link Fault} is, for every message: from 0 to 1, and not more than 1 together.
+ * How likely each {@link Fault} is for every message: from 0 to 1, and together not more than 1.
  *
  * @example
  * ```ts
@@ -101,7 +102,7 @@ export type FaultName = Exclude<Fault["kind"], "request_late" | "answer_late">;
  */
 export type FaultRates = { readonly [kind in Fault["kind"]]?: number | undefined } & {
   /**
-   * How late what is late comes, in milliseconds.
+   * How late a late message comes, in milliseconds.
    *
    * @default {100}
    */
@@ -109,7 +110,7 @@ export type FaultRates = { readonly [kind in Fault["kind"]]?: number | undefined
 };
 
 /**
- * Called for every message in turn; what it returns happens to that one.
+ * Called for every message in turn; the fault that it returns happens to that message.
  *
  * @example Every read is lost
  * ```ts
@@ -122,7 +123,7 @@ export type FaultRates = { readonly [kind in Fault["kind"]]?: number | undefined
 export type FaultScript = (message: KvMessage) => Fault | FaultName | undefined | void;
 
 /**
- * Which messages {@link FaultyKv.failNext} means.
+ * Which messages {@link FaultyKv.failNext} affects.
  *
  * @example
  * ```ts
@@ -134,19 +135,19 @@ export type FaultScript = (message: KvMessage) => Fault | FaultName | undefined 
  */
 export interface FailNextOptions {
   /**
-   * With how many messages it happens.
+   * How many messages the fault happens to.
    *
    * @default {1}
    */
   readonly times?: number | undefined;
-  /** Only with these. The default is all that are answered: everything but `announce`. */
+  /** Only messages with this operation. The default is all that are answered: everything but `announce`. */
   readonly operation?: KvOperation | undefined;
-  /** Only with this key. The default is any. */
+  /** Only messages about this key. The default is any. */
   readonly key?: string | undefined;
 }
 
 /**
- * What {@link createFaultyKv} makes.
+ * The options of {@link createFaultyKv}.
  *
  * @example
  * ```ts
@@ -161,9 +162,9 @@ export interface FailNextOptions {
  * ```
  */
 export interface FaultyKvOptions {
-  /** On which latency takes its time: the same one as the limiter's. The default is the host's. */
+  /** The clock on which latency passes: the same as the limiter's. The default is the host's. */
   readonly clock?: Clock | undefined;
-  /** What it stands before. The default is a store in memory of its own. */
+  /** The store behind it. The default is an in-memory store of its own. */
   readonly kv?: Kv | undefined;
   /**
    * How long a message and its answer take together, in milliseconds.
@@ -172,7 +173,7 @@ export interface FaultyKvOptions {
    */
   readonly latencyMs?: number | undefined;
   /**
-   * What {@link FaultRates} draw from: the same seed and the same messages give the same faults.
+   * The seed of the {@link FaultRates}: the same seed and the same messages give the same faults.
    *
    * @default {1}
    */
@@ -180,7 +181,7 @@ export interface FaultyKvOptions {
 }
 
 /**
- * How many messages were sent over a {@link FaultyKv}, with those that were lost.
+ * How many messages were sent over a {@link FaultyKv}, including those that were lost.
  *
  * @example
  * ```ts
@@ -198,7 +199,7 @@ export type SentMessages = { readonly [operation in KvOperation]: number } & {
 };
 
 /**
- * A {@link Kv} with which things go wrong as a test says. Made by {@link createFaultyKv}.
+ * A {@link Kv} that goes wrong as a test says. Made by {@link createFaultyKv}.
  *
  * @example
  * ```ts
@@ -214,26 +215,26 @@ export type SentMessages = { readonly [operation in KvOperation]: number } & {
 export interface FaultyKv extends Kv {
   /** How long a message and its answer take together, in milliseconds. May be changed at any time. */
   latencyMs: number;
-  /** Whether it cannot be reached: everything that is sent is lost. May be changed at any time. */
+  /** Whether it is unreachable: everything that is sent is lost. May be changed at any time. */
   isDown: boolean;
   /** How many messages were sent. */
   readonly sent: SentMessages;
   /**
-   * Lets the next message go wrong, or the next ones. What was said first happens first, and before anything that
-   * {@link FaultyKv.setFaults} says.
+   * Lets the next message, or the next ones, go wrong. Faults happen in the order in which they were requested, and
+   * before anything that {@link FaultyKv.setFaults} says.
    *
-   * @throws {InvalidArgumentError} if there is no such fault, or `times` is no positive integer.
+   * @throws {InvalidArgumentError} if there is no such fault, or `times` is not a positive integer.
    */
   failNext(fault: Fault | FaultName, options?: FailNextOptions): void;
   /**
-   * Lets messages go wrong from now on: at random, or as a function says. Takes the place of what was set before.
+   * Lets messages go wrong from now on: at random, or as a function says. Replaces what was set before.
    *
-   * @throws {InvalidArgumentError} if the rates are no probabilities.
+   * @throws {InvalidArgumentError} if the rates are not probabilities.
    */
   setFaults(faults: FaultRates | FaultScript): void;
-  /** Nothing goes wrong any more, unless it is said again. The latency stays. */
+  /** Ends all faults and outages. The latency stays. */
   clearFaults(): void;
-  /** Calls `onHint` when it hears that something under `key` was released. See {@link Kv.wake}. */
+  /** Calls `onHint` when a hint comes that something under `key` was released. See {@link Kv.wake}. */
   wake(key: string, onHint: () => void): Promise<AsyncDisposable>;
   /** Announces that something under `key` was released. See {@link Kv.announce}. */
   announce(key: string): void;
@@ -256,10 +257,10 @@ const KINDS: readonly Fault["kind"][] = [
 ];
 
 /**
- * A store in memory, or in front of any other one, with which things go wrong as a test says: latency, lost and late
- * messages, conflicts, errors, outages. It passes hints on as the store behind it does.
+ * A store in memory, or in front of any other one, that goes wrong as a test says: latency, lost and late messages,
+ * conflicts, errors, outages. It passes hints on as the store behind it does.
  *
- * Everything is deterministic: faults are said one by one, by a function, or drawn from a seed. On a
+ * Everything is deterministic: faults are given one by one, by a function, or drawn from a seed. On a
  * {@link createVirtualClock} all of it takes no time.
  *
  * @throws {InvalidArgumentError} if the latency is not a number of milliseconds.
@@ -369,7 +370,7 @@ export function createFaultyKv(options: FaultyKvOptions = {}): FaultyKv {
     },
     get: (key) => send({ operation: "get", key }, () => behind.get(key)),
     compareAndSet(key, value, expected, ttlMs) {
-      const copy = value.slice(); // it may arrive when the caller has changed it
+      const copy = value.slice(); // it may arrive after the caller has changed it
       return send<CasResult>(
         { operation: "compareAndSet", key },
         () => behind.compareAndSet(key, copy, expected, ttlMs),
@@ -426,7 +427,7 @@ function checkMs(field: string, ms: unknown): number {
 
 const RATE_NAMES: ReadonlySet<string> = new Set([...KINDS, "lateByMs"]);
 
-/** A script that lets chance decide. */
+/** A script that draws faults at random. */
 function drawFrom({ lateByMs = 100, ...rates }: FaultRates, random: () => number): FaultScript {
   checkMs("lateByMs", lateByMs);
   for (const kind of KINDS) {
@@ -434,7 +435,7 @@ function drawFrom({ lateByMs = 100, ...rates }: FaultRates, random: () => number
     if (rate !== undefined && !(rate >= 0 && rate <= 1)) throw wrong(kind, "a number from 0 to 1", rate);
   }
   const together = KINDS.reduce((sum, kind) => sum + (rates[kind] ?? 0), 0);
-  // Decimal fractions that should be 1 together are not always.
+  // Decimal fractions that should add up to 1 do not always.
   if (together > 1 + 1e-9) throw wrong("faults", "probabilities that are not more than 1 together", together);
   return () => {
     let drawn = random();

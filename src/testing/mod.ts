@@ -1,10 +1,10 @@
 /**
  * For tests of code that uses `@ratesync/core`: time that passes when the test says so, stores that fail when the test
- * says so, and limits that begin anew.
+ * says so, and limits that start over.
  *
  * | Your test wants                                      | Use                                                               |
  * | ---------------------------------------------------- | ----------------------------------------------------------------- |
- * | code that calls `acquire` of the module, in no time  | {@link useVirtualTime}                                            |
+ * | code that calls the module's `acquire`, in no time | {@link useVirtualTime} |
  * | a registry of its own, in no time                    | {@link createVirtualClock} and `createRateSync({ clock })`        |
  * | to see what happens when the store is slow or down   | {@link createFaultyKv}, or `kv()` of what `useVirtualTime` returns |
  * | the whole limit before every test, in real time      | {@link resetAllLimiters}, {@link resetLimiter}                    |
@@ -14,11 +14,11 @@
  *
  * ## Virtual time
  *
- * {@link useVirtualTime} needs nothing of the code under test: it may configure its limiters wherever it does, and keep
- * them from `getLimiter` in constants. While it lasts, every limiter of the module works in memory and on a clock that
- * stands still. `runUntil(promise)` moves the clock on from one waiting caller to the next until the promise is settled,
- * and `advance(ms)` by so much. Whoever waits for a limiter without one of them waits for ever: so do not `await` an
- * `acquire` that has to wait, but `await time.runUntil(acquire(...))`.
+ * {@link useVirtualTime} requires nothing of the code under test, which may configure its limiters anywhere and keep
+ * the results of `getLimiter` in constants. While virtual time lasts, every limiter of the module works in memory, on a
+ * clock that stands still. `runUntil(promise)` moves the clock on from one waiting caller to the next until the promise
+ * is settled, and `advance(ms)` moves it by that much. Without one of them, a caller that waits for a limiter waits for
+ * ever: do not `await` an `acquire` that has to wait, but `await time.runUntil(acquire(...))`.
  *
  * @example Code that calls `acquire`, and its test
  * ```ts

@@ -6,7 +6,7 @@ import type { ClosableLimiter, Limiter } from "../core/limiter.ts";
 import { accessIn, type RegistryOptions } from "./access.ts";
 
 /**
- * What {@link resetLimiter} resets.
+ * The options of {@link resetLimiter}.
  *
  * @example
  * ```ts
@@ -28,24 +28,23 @@ export interface ResetLimiterOptions extends RegistryOptions {
 const NAMES = namesOf<ResetLimiterOptions>({ rateSync: true, key: true });
 
 /**
- * Makes a limiter as if it had never been used: nothing is used up or held, and its metrics are zero. It stays configured,
- * and can be used at once. With it go all of its keys, also those that only other processes used; other limiters, clones
- * of it too, stay as they are. It may be called any number of times.
+ * Makes a limiter as if it had never been used: nothing is used up or held, and its metrics are zero. It stays
+ * configured, and can be used at once. All of its keys are reset with it, even those that only other processes used;
+ * other limiters, including clones of it, stay as they are. It may be called any number of times.
  *
- * What stands in the store is deleted, which every process on the store notices with its next write. What this process is
- * doing with the limiter meanwhile:
+ * Its values in the store are deleted, which every process on the store notices with its next write. In this process:
  *
- * - Whoever waits is decided anew, with what is left of its timeout.
- * - A permit that is held is lost: `permit.lost` is `true`, `permit.signal` is aborted, and to release it does nothing, so
- *   nobody else's permit is freed. Other processes keep theirs, and say so in the store with their next renewal.
+ * - Waiting callers are decided anew, with what is left of their timeouts.
+ * - Held permits are lost: `permit.lost` is `true`, `permit.signal` is aborted, and releasing one does nothing, so
+ *   nobody else's permit is freed. Other processes keep theirs, and write them to the store with their next renewal.
  *
- * On a virtual clock that has to move before the store answers (one with latency, or that is down), let it:
+ * If a virtual clock has to move before the store answers (because it has latency or is down), let it:
  * `await clock.runUntil(resetLimiter("api"))`.
  *
  * @param limiter The id of a limiter, or a limiter.
  * @throws {LimiterNotFoundError} if no limiter has this id.
- * @throws {StoreUnavailableError} if the store failed. What stands there may stay; in this process the limiter has begun
- * anew all the same, and whoever waited goes on.
+ * @throws {StoreUnavailableError} if the store failed. The values there may remain; in this process the limiter has
+ * started over all the same, and waiting callers go on.
  *
  * @example Every test begins with the whole limit
  * ```ts
@@ -65,13 +64,13 @@ export async function resetLimiter(limiter: string | Limiter, options: ResetLimi
 }
 
 /**
- * {@link resetLimiter} for every limiter that is configured, clones and all keys included. Also for those that were not used
- * yet: on a store that outlives the process, an earlier run may have left something there.
+ * {@link resetLimiter} for every configured limiter, including clones and all keys. Limiters that were not used yet are
+ * reset too: on a store that outlives the process, an earlier run may have left something there.
  *
  * All are tried, whatever happens to one of them.
  *
- * @throws {RateLimiterError} what the one that failed throws, or if several did an error with all their messages, whose
- * cause is an `AggregateError`.
+ * @throws {RateLimiterError} what the limiter that failed throws or, if several failed, an error with all their
+ * messages, whose cause is an `AggregateError`.
  *
  * @example
  * ```ts
@@ -93,12 +92,12 @@ export async function resetAllLimiters(options: RegistryOptions = {}): Promise<v
 }
 
 /**
- * Deletes **everything** in a store, whoever put it there, and resets all limiters on it. Of a NATS bucket that others use
- * too nothing is left.
+ * Deletes **everything** in a store, whoever put it there, and resets all limiters on it. Nothing is left of a NATS
+ * bucket, even if others use it too.
  *
- * If no limiter on it has been used in this process, nothing is opened and nothing deleted: the logger gets a warning.
+ * If no limiter on it has been used in this process, nothing is opened or deleted, and the logger gets a warning.
  *
- * @throws {StoreNotFoundError} if no store has this id; the message names those that there are.
+ * @throws {StoreNotFoundError} if no store has this id; the message names the existing ones.
  * @throws {StoreUnavailableError} if the store failed.
  *
  * @example
@@ -147,7 +146,7 @@ function closable(limiter: Limiter): ClosableLimiter {
   });
 }
 
-/** Untyped code may give anything. */
+/** Untyped code may pass anything. */
 function isClosable(limiter: Limiter): limiter is ClosableLimiter {
   return typeof limiter === "object" && limiter !== null && "reset" in limiter && typeof limiter.reset === "function";
 }

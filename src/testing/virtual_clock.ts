@@ -3,8 +3,8 @@ import type { Clock } from "../core/clock.ts";
 import { InvalidArgumentError } from "../core/errors.ts";
 
 /**
- * A {@link Clock} that stands still until it is told to move: then everything that sleeps on it wakes in order, at
- * exactly its time, however long that would really take.
+ * A {@link Clock} that stands still until it is told to move. Then everything that sleeps on it wakes in order, exactly
+ * at its time, however long that would really take.
  *
  * @example
  * ```ts
@@ -17,7 +17,7 @@ import { InvalidArgumentError } from "../core/errors.ts";
  * ```
  */
 export interface VirtualClock extends Clock {
-  /** Moves on by `ms` milliseconds, and lets everything happen that is due on the way. */
+  /** Moves on by `ms` milliseconds, and lets everything that is due on the way happen. */
   advance(ms: number): Promise<void>;
   /** Moves on from one sleeper to the next until `promise` is settled, and returns what it settles to. */
   runUntil<T>(promise: Promise<T>): Promise<T>;
@@ -34,7 +34,9 @@ interface Sleeper {
 /** The start of the year 2030: a time that code under test cannot mistake for the real one. */
 const START = Date.UTC(2030, 0, 1);
 
-/** A {@link VirtualClock} that starts at `start`, in milliseconds since the Unix epoch; by default at the start of 2030. */
+/**
+ * A {@link VirtualClock} that starts at `start`, in milliseconds since the Unix epoch; by default at the start of 2030.
+ */
 export function createVirtualClock(start: number = START): VirtualClock {
   let now = checkTime(start, "start", Number.NEGATIVE_INFINITY);
   let order = 0;
@@ -102,7 +104,7 @@ export function createVirtualClock(start: number = START): VirtualClock {
   };
 }
 
-/** A number of milliseconds, if it is one: time never goes back. */
+/** Checks a number of milliseconds. It has a lower bound because time never goes back. */
 function checkTime(ms: unknown, field: string, least: number): number {
   if (typeof ms === "number" && Number.isFinite(ms) && ms >= least) return ms;
   throw new InvalidArgumentError("This is no time to go on to", {
@@ -120,7 +122,7 @@ const { setImmediate } = globalThis as { setImmediate?: (task: () => void) => un
 /** Lets every promise that can settle do so: a task comes after all microtasks. */
 function settle(): Promise<void> {
   return new Promise((resolve) => {
-    // In Deno a message arrives after a few microtasks already, once something has loaded node:worker_threads.
+    // In Deno, once something has loaded node:worker_threads, a message arrives after only a few microtasks.
     if (setImmediate) return void setImmediate(resolve);
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {

@@ -6,7 +6,7 @@ import { createFaultyKv, type FaultyKv } from "./faulty_kv.ts";
 import { createVirtualClock, type VirtualClock } from "./virtual_clock.ts";
 
 /**
- * What {@link useVirtualTime} starts with.
+ * The options of {@link useVirtualTime}.
  *
  * @example
  * ```ts
@@ -41,7 +41,7 @@ const NAMES = namesOf<VirtualTimeOptions>({ rateSync: true, start: true });
  */
 export interface VirtualTime extends VirtualClock, AsyncDisposable {
   /**
-   * What has taken the place of the store with this id: to let things go wrong, or to look what was sent.
+   * The replacement for the store with this id: to let things go wrong, or to see what was sent.
    *
    * @throws {StoreNotFoundError} if no store has this id.
    */
@@ -51,19 +51,19 @@ export interface VirtualTime extends VirtualClock, AsyncDisposable {
 const inUse = new WeakSet<object>();
 
 /**
- * Lets all limiters of a registry work in virtual time and in memory, until the result is disposed of: for tests of code
- * that calls `acquire` and the like of the module, and that stays as it is. No server is needed, whatever store the code
- * has configured, nothing that it limits waits in real time, and every test begins with the whole limit.
+ * Lets all limiters of a registry work in virtual time and in memory until the result is disposed of: for tests of code
+ * that calls the module's `acquire` and the like, without changing that code. No server is needed, whatever store the
+ * code has configured; nothing that it limits waits in real time; and every test begins with the whole limit.
  *
- * All stores are replaced by empty ones, each a {@link FaultyKv}, which has to be asked: `tryAcquireSync()` says so here.
- * What was opened is closed before, and in the end; who waits at that moment gets an error with the reason `closed`. The
- * configuration stays, and what is configured meanwhile counts too; so do limiters that the code got from `getLimiter`
- * before. In the end everything works as before.
+ * All stores are replaced by empty ones, each a {@link FaultyKv}. Such a store has to be asked, and `tryAcquireSync()`
+ * says so. What was opened is closed at the beginning and again at the end; callers that wait at that moment get an
+ * error with the reason `closed`. The configuration stays, and whatever is configured meanwhile counts too, as do
+ * limiters that the code obtained from `getLimiter` before. Afterwards everything works as before.
  *
- * Only limiters live in this time. `Date.now()`, `setTimeout()` and the network go on as always, so code that has to wait
- * for something else in between should wait with the same clock: `await time.sleep(500)`.
+ * Only limiters live in this time. `Date.now()`, `setTimeout()` and the network go on as always, so code that has to
+ * wait for something else in between should use the same clock: `await time.sleep(500)`.
  *
- * @throws {RateLimiterError} if the registry lives in virtual time already.
+ * @throws {RateLimiterError} if the registry already lives in virtual time.
  *
  * @example A test of code that calls `acquire`
  * ```ts
@@ -112,7 +112,7 @@ export async function useVirtualTime(options: VirtualTimeOptions = {}): Promise<
   async function end(): Promise<void> {
     for (const kv of replaced.values()) kv.clearFaults();
     try {
-      // What is given back at the end takes its time too.
+      // Giving back at the end takes time too.
       await clock.runUntil(access.moveTo(undefined));
     } finally {
       inUse.delete(access);

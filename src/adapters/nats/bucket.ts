@@ -9,7 +9,7 @@ export interface BucketWish {
   readonly name: string;
   /** Whether to create it if it is missing. */
   readonly autoCreate: boolean;
-  /** On how many servers it is kept. */
+  /** How many servers keep it. */
   readonly replicas: number;
   /** Where it is kept. */
   readonly storage: "file" | "memory";
@@ -29,7 +29,6 @@ export interface Partition {
 
 /** What a bucket is like. */
 export interface Bucket {
-  /** Its name. */
   readonly name: string;
   /** After how many milliseconds without a write it forgets a key, if ever. */
   readonly retentionMs: number | undefined;
@@ -64,10 +63,10 @@ export function isAtLeast(version: string, wanted: readonly [number, number, num
 }
 
 /**
- * Finds the bucket, or creates it if that is wanted. One that exists is used as it is.
+ * Finds the bucket, or creates it if that is wanted. An existing one is used as it is.
  *
  * @throws {StoreUnavailableError} if it is missing, or cannot be used safely.
- * @throws {ConfigValidationError} if it holds another part of the keys than is wanted.
+ * @throws {ConfigValidationError} if it holds a different part of the keys from the one wanted.
  */
 export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): Promise<Bucket> {
   const info = `$JS.API.STREAM.INFO.KV_${wish.name}`;
@@ -94,7 +93,7 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
       if (found !== undefined) logger.info(`Store '${link.at.store}': created the KV bucket '${wish.name}'`);
     } catch (error) {
       if (!isOverlap(error)) throw error;
-      // the stream that has the subjects already may be this one, which somebody else has just created
+      // the stream that already has the subjects may be this one, which somebody else has just created
       found = await link.ask("bind", info, undefined, STREAM_NOT_FOUND);
       if (found === undefined) throw error;
     }
@@ -121,12 +120,12 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
   };
 }
 
-/** What the description of a bucket says about the keys in it: every server keeps it, and it never expires. */
+/** What the description of a bucket says about its keys. Every server keeps the description, and it never expires. */
 function describePartition({ index, of }: Partition): string {
   return `ratesync partition ${index} of ${of}`;
 }
 
-/** Who spreads keys in another way looks for them elsewhere: every limit would count twice. */
+/** A process that spreads keys differently looks for them elsewhere, and every limit would count twice. */
 function checkPartition({ name, partition }: BucketWish, description: unknown, store: string): void {
   const found = /^ratesync partition \d+ of \d+$/.exec(typeof description === "string" ? description : "")?.[0];
   const wanted = partition && describePartition(partition);
@@ -148,7 +147,7 @@ function checkPartition({ name, partition }: BucketWish, description: unknown, s
   );
 }
 
-/** A KV bucket is a stream with these settings; they are the ones that the nats CLI and nats.js use. */
+/** A KV bucket is a stream with these settings, which are those of the nats CLI and nats.js. */
 function streamConfig(wish: BucketWish, allowMsgTtl: boolean): Answer {
   return {
     name: `KV_${wish.name}`,
@@ -167,7 +166,7 @@ function streamConfig(wish: BucketWish, allowMsgTtl: boolean): Answer {
     max_consumers: -1,
     deny_delete: true,
     allow_rollup_hdrs: true,
-    // whoever is not the leader may be behind
+    // servers other than the leader may be behind
     allow_direct: false,
     ...allowMsgTtl ? { allow_msg_ttl: true } : {},
   };

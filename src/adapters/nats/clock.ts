@@ -6,7 +6,7 @@ import { absenceOf } from "./errors.ts";
 import { RESERVED_PREFIX, subjectOf } from "./kv.ts";
 import { isAnswer, type Link, readAnswer } from "./link.ts";
 
-/** How far the server's time is ahead of a monotonic one, in milliseconds, and by how much that may be wrong. */
+/** How far the server's time is ahead of a monotonic one, and how wrong that may be, in milliseconds. */
 export interface Offset {
   /** Server time = monotonic time + `ms`. */
   readonly ms: number;
@@ -20,7 +20,7 @@ export interface TimeSample {
   readonly before: number;
   /** The monotonic time after the answer. */
   readonly after: number;
-  /** What the server said, in milliseconds since the epoch. */
+  /** The server's answer, in milliseconds since the epoch. */
   readonly server: number;
 }
 
@@ -29,53 +29,56 @@ export type AskTime = () => Promise<TimeSample | undefined>;
 
 /** The server's clock, as this process knows it. */
 export interface ServerClock extends Clock {
-  /** How far the server's time is ahead of this host's clock at the moment, in milliseconds. */
+  /** How far the server's time is ahead of this host's clock now, in milliseconds. */
   readonly offsetMs: number;
-  /** By how much {@link Clock.now} may differ from the server's time, in milliseconds. */
+  /** How far {@link Clock.now} may be from the server's time, in milliseconds. */
   readonly errorMs: number;
   /** When it was measured, in the server's time. */
   readonly measuredAt: number | null;
   /**
-   * Whether it was not measured for so long that nothing should be decided by it. As of the last {@link Clock.now}, which
-   * whoever asks has just called: to ask the host for the time again would cost as much as a whole decision.
+   * Whether it has not been measured for so long that nothing should be decided by it. This is as of the last
+   * {@link Clock.now}, which the caller has just called: asking the host for the time again would cost as much as a
+   * whole decision.
    */
   readonly isStale: boolean;
-  /** Measures; calls that come while it measures share the result. Rejects if the server did not answer. */
+  /** Measures. Calls during a measurement share its result. Rejects if the server did not answer. */
   measure(): Promise<void>;
   /**
-   * Measures if it is stale, again and again for up to `patienceMs` while nobody leads the bucket. Rejects if nobody knows what
-   * time it is: nothing is to be decided by such a clock, as others would go by what it says.
+   * Measures if it is stale, repeatedly for up to `patienceMs` while nobody leads the bucket. Rejects if the time
+   * cannot be learnt: nothing must be decided by such a clock, because others would rely on what it says.
    */
   refresh(patienceMs: number): Promise<void>;
 }
 
-/** When a measurement is out of date, in milliseconds. It is then repeated on the next use, in the background. */
+/** The age in milliseconds at which a measurement is out of date. The next use then repeats it in the background. */
 const MEASURE_EVERY_MS = 2_000;
 /**
- * One that is further from the truth than this, perhaps, is repeated sooner: after this long, and twice as long each time that
- * it is no better. The line may just have been slow when the store was opened.
+ * A measurement whose error may exceed this is repeated sooner: after the time below, and after twice as long each time
+ * that it is no better. The line may just have been slow when the store was opened.
  */
 const POOR_ERROR_MS = 5;
 const REPEAT_AFTER_MS = 50;
-/** When nothing is decided before it was repeated: two clocks may be 5 ms further apart by then. */
+/** The age at which nothing is decided until it is repeated: two clocks may be 5 ms further apart by then. */
 const STALE_AFTER_MS = 5_000;
 const SAMPLES = 8;
-/** One sample may have met a server, or this process, that stood still: then the time is only known to be in between. */
+/**
+ * A single sample may have met a server, or this process, standing still: the time is then only known to be in between.
+ */
 const FEWEST_SAMPLES = 2;
 const NO_MESSAGE = 10_037;
-/** No further sample is taken once a measurement took so long: opening a store over a slow line must not wait for all. */
+/** After this long, a measurement takes no further sample: opening a store over a slow line must not wait for all. */
 const SAMPLING_MS = 100;
-/** Over how many keys processes that measure at the same time spread. They stay in the bucket, so they are few. */
+/** How many keys processes that measure at the same time spread over. The keys stay in the bucket, so they are few. */
 const SCRATCH_KEYS = 64;
 /**
- * How much two clocks may drift apart per millisecond: NTP slews a clock by up to 500 ppm, this host's and the server's.
- * Usually it is a hundredth of it.
+ * How much two clocks may drift apart per millisecond: NTP slews a clock by up to 500 ppm, this host's and the
+ * server's. Usually it is a hundredth of that.
  */
 const DRIFT = 1e-3;
 
 /**
- * The offset at the monotonic time `at` that the best sample shows: the one with the shortest round trip, half of which
- * bounds its error, and what the clocks may have drifted since it began.
+ * The offset at the monotonic time `at` according to the best sample: the one with the smallest error, which is half of
+ * its round trip plus what the clocks may have drifted since it began.
  */
 export function offsetOf(samples: readonly TimeSample[], at: number): Offset | undefined {
   let best: Offset | undefined;
@@ -87,8 +90,8 @@ export function offsetOf(samples: readonly TimeSample[], at: number): Offset | u
 }
 
 /**
- * What a fresh measurement and the last one, taken `ageMs` before, say together: the truth is where both allow it. If they
- * exclude each other the server's clock was set, or another server leads, and only the fresh one counts.
+ * Combines a fresh measurement with the last one, taken `ageMs` before: the truth is where both allow it. If they
+ * exclude each other, the server's clock was set or another server leads, and only the fresh one counts.
  */
 export function combineOffsets(last: Offset | undefined, fresh: Offset, ageMs: number): Offset {
   if (last === undefined) return fresh;
@@ -108,9 +111,10 @@ export function parseTimestamp(text: unknown): number | undefined {
 }
 
 /**
- * How to ask for the time. From 2.10 on the leader of the bucket says it in the information about the stream, so all
- * processes on the bucket hear the same clock, whichever server each is connected to. Before, a message is stored and
- * the time at which it was stored is read. Of several buckets the first says it, and the next one after a failure.
+ * How to ask for the time. From 2.10 on, the leader of the bucket includes it in the information about the stream, so
+ * all processes on the bucket read the same clock, whichever server each is connected to. Before 2.10, a message is
+ * stored, and the time at which it was stored is read. Of several buckets, the first is asked, and the next one after a
+ * failure.
  */
 export function timeSource(
   link: Link,
@@ -123,7 +127,7 @@ export function timeSource(
     const answer = await link.ask("read", `$JS.API.STREAM.INFO.KV_${bucket}`);
     const after = monotonic();
     const server = parseTimestamp(answer?.["ts"]);
-    // An older server may lead the bucket than the one that this process is connected to.
+    // The bucket's leader may be an older server than the one that this process is connected to.
     return server === undefined ? await fromMessage(bucket) : { before, after, server };
   };
   const fromMessage = async (bucket: string) => {
@@ -147,7 +151,7 @@ export function timeSource(
     try {
       return await askOne(buckets[asked]!);
     } catch (error) {
-      // One without a leader does not keep the keys of the others from knowing the time.
+      // A bucket without a leader must not keep the others from knowing the time.
       asked = (asked + 1) % buckets.length;
       throw error;
     }
@@ -156,7 +160,8 @@ export function timeSource(
 
 /**
  * A clock that shows the server's time. Between measurements it runs on `monotonic`, so nothing that happens to this
- * host's clock changes it, and it never goes back: where a measurement shows an earlier time it waits for it.
+ * host's clock changes it. It never goes back: if a measurement shows an earlier time, it stands still until that time
+ * catches up.
  */
 export function createServerClock(ask: AskTime, local: Clock, monotonic: () => number): ServerClock {
   let offset: Offset | undefined;
@@ -164,7 +169,7 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
   let due = Infinity;
   let latest = -Infinity;
   let lastRead = -Infinity;
-  /** The error of a good sample; 0 as long as nobody knows. */
+  /** The error of a good sample; 0 while unknown. */
   let usualErrorMs = 0;
   let repeatAfterMs = REPEAT_AFTER_MS;
   let measuring: Promise<void> | undefined;
@@ -181,8 +186,8 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
   }
 
   /**
-   * By how much the clock is set back while it is not known well: one that was ahead would have to stand still once that is
-   * known, as it never goes back. Nothing is decided by it before.
+   * How far the clock is set back while it is not known well: because it never goes back, a clock that was ahead would
+   * have to stand still once that is known. Nothing is decided by it before then.
    */
   const cautionAt = (at: number) => at - measuredAt > STALE_AFTER_MS ? (at - measuredAt) * DRIFT : 0;
   const errorAt = (at: number) => offset === undefined ? Infinity : offset.errorMs + (at - measuredAt) * DRIFT;
@@ -199,7 +204,7 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
         failure = error;
         break;
       }
-      // It is as good as they usually are, so more would say little more.
+      // It is as good as samples usually are, so more would add little.
       if ((offsetOf(samples, monotonic())?.errorMs ?? Infinity) <= 2 * usualErrorMs) break;
     }
     const at = monotonic();
@@ -209,7 +214,7 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
     offset = combineOffsets(offset, fresh, at - measuredAt);
     measuredAt = at;
     due = dueAfter(at, offset.errorMs);
-    // The way to the server may become longer for good.
+    // The path to the server may become longer for good.
     usualErrorMs = Math.min(fresh.errorMs, 1.5 * (usualErrorMs || Infinity));
   }
 
@@ -244,7 +249,7 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
     },
     measure,
     async refresh(patienceMs) {
-      clock.now(); // says whether it is stale
+      clock.now(); // updates whether it is stale
       if (!clock.isStale) return;
       const isElection = (error: unknown) => absenceOf(error) === "leader";
       await whileLeaderless(measure, isElection, patienceMs, { now: monotonic, sleep: (ms) => local.sleep(ms) });

@@ -10,9 +10,11 @@ import { ConfigValidationError } from "../../core/errors.ts";
 import type { ConnectionPlan, Login } from "./plan.ts";
 
 /**
- * Connects to one of the servers of `plan`, for this store. Reads the files it names, and throws what nats.js throws.
+ * Connects to one of the servers of `plan`, for this store. Reads the files that it names, and throws what nats.js
+ * throws.
  *
- * @throws {ConfigValidationError} if one of the files cannot be used, or this runtime has no WebSocket for `ws://` and `wss://`.
+ * @throws {ConfigValidationError} if one of the files cannot be used, or this runtime has no WebSocket for `ws://` and
+ * `wss://`.
  */
 export async function connectNats(plan: ConnectionPlan, store: string, timeoutMs: number): Promise<NatsConnection> {
   const options: ConnectionOptions = {
@@ -23,7 +25,7 @@ export async function connectNats(plan: ConnectionPlan, store: string, timeoutMs
     reconnectTimeWait: 250,
     ignoreAuthErrorAbort: true,
     pingInterval: 2_000,
-    // a server that does not answer must leave time for the others of the list
+    // a server that does not answer must leave time for the others in the list
     timeout: Math.max(1, Math.floor(timeoutMs / plan.servers.length)),
     noAsyncTraces: true,
     ...await inStore(store, authentication(plan.login)),
@@ -37,8 +39,8 @@ export async function connectNats(plan: ConnectionPlan, store: string, timeoutMs
 
 async function dial(plan: ConnectionPlan, options: ConnectionOptions): Promise<NatsConnection> {
   if (plan.transport === "websocket") return await wsconnect(options).catch(hideQueries);
-  // literal specifiers: bundlers and JSR see them, and no runtime loads the other's transport
-  // Deno cannot show a certificate of its own on a connection that is open already.
+  // The specifiers are literals, so that bundlers and JSR see them; no runtime loads the other's transport. Deno cannot
+  // present a client certificate on a connection that is already open.
   if ("Deno" in globalThis && plan.tlsFiles.certFile === undefined) {
     const { connect } = await import("./deno_transport.ts");
     return await connect(options);
@@ -59,14 +61,15 @@ function withoutWebSocket(store: string): ConfigValidationError {
   );
 }
 
-/** What nats.js (3.4.0) has besides what its types say. */
+/** What nats.js (3.4.0) has beyond its types. */
 interface Inside {
   readonly protocol?: { readonly servers?: { addServer?(url: string): void } };
 }
 
 /**
- * nats.js forgets the servers that were down when it connected to another one of the list, unless that one knows them. They may
- * be back when they are needed. `setServers()` would keep also those that the cluster has told of, once they have left it.
+ * nats.js forgets the servers that were down when it connected to another one in the list, unless that one knows them.
+ * They may be back when they are needed. `setServers()` would also keep servers announced by the cluster that have left
+ * it since.
  */
 function addMissing(servers: readonly string[], connection: NatsConnection): void {
   const known = connection.getServers().map(({ src }) => src);
@@ -74,14 +77,14 @@ function addMissing(servers: readonly string[], connection: NatsConnection): voi
   for (const server of servers) if (!known.includes(server)) pool?.addServer?.(server);
 }
 
-/** Bun quotes the whole URL of a WebSocket, and what follows its host may be a secret. */
+/** Bun quotes the whole URL of a WebSocket, where what follows the host may be a secret. */
 function hideQueries(error: unknown): never {
   if (!(error instanceof Error)) throw error;
   const message = error.message.replace(/(wss?:\/\/[^\s'"?#]*)[?#][^\s'"]*/g, "$1?***");
   throw Object.assign(new Error(message), { name: error.name });
 }
 
-/** Says in an error about a file which store it belongs to. */
+/** Adds the store to an error about a file. */
 async function inStore<T>(store: string, options: Promise<T>): Promise<T> {
   try {
     return await options;
@@ -93,7 +96,7 @@ async function inStore<T>(store: string, options: Promise<T>): Promise<T> {
   }
 }
 
-/** What is needed of a transport of `@nats-io/transport-node`. */
+/** What is used of a transport of `@nats-io/transport-node`. */
 interface ClosableTransport {
   /** Whether the server has said who it is. */
   readonly connected: boolean;
@@ -105,8 +108,8 @@ interface ClosableTransport {
 const mended = new WeakSet<ClosableTransport>();
 
 /**
- * The transports of nats.js (3.4.0) leave a socket open when they are closed before the server has said who it is, as one
- * that is frozen never does: each try would leave one behind, and no program would end.
+ * The transports of nats.js (3.4.0) leave a socket open if they are closed before the server has said who it is, which
+ * a frozen server never does: each try would leave a socket behind, and no program would end.
  */
 function closeSilentSockets(prototype: ClosableTransport): void {
   if (mended.has(prototype)) return;
@@ -162,8 +165,8 @@ function inSeed(text: string): Authenticator {
 }
 
 /**
- * Signs with what stands in the file at each login: credentials that expire are renewed there. What cannot be read any more is
- * as it was.
+ * Signs at each login with what the file contains then, because credentials that expire are renewed there. If it can no
+ * longer be read, the last ones are used.
  */
 async function fromFile(
   field: string,
@@ -173,7 +176,7 @@ async function fromFile(
 ): Promise<Authenticator> {
   let last = inText(await readText(field, path));
   try {
-    // For trial: nats.js would report a seed that cannot sign as a connection that was closed.
+    // A trial: nats.js would report a seed that cannot sign as a closed connection.
     last("nonce");
   } catch {
     // without the cause: it may quote what it could not read
@@ -182,7 +185,7 @@ async function fromFile(
   const { readFileSync, statSync } = await import("node:fs");
   return (nonce) => {
     try {
-      // A pipe, which says it once, would stop the process until somebody says it again.
+      // A pipe has its content only once: reading it would block the process until somebody writes again.
       if (!statSync(path).isFile()) return last(nonce);
       const renewed = inText(readFileSync(path, "utf8"));
       const signed = renewed(nonce);

@@ -1,7 +1,7 @@
 import { DEFAULTS } from "../../core/defaults.ts";
 import type { NatsBucketOptions } from "./options.ts";
 
-/** What counts where the options of a NATS store do not say otherwise. */
+/** The values of options that a NATS store is not given. */
 export const NATS_DEFAULTS = {
   bucketName: "rate_limits",
   partitions: 1,

@@ -13,19 +13,19 @@ import {
   type Transport,
 } from "@nats-io/nats-core/internal";
 
-/** So much is read at once at the most, and room for it is made for several reads. */
+/** The most that is read at once. Room for it is shared by several reads. */
 const READ_BYTES = 65_536;
 /** Less room than this is not worth a read. */
 const LEAST_READ_BYTES = 4_096;
 
 /**
- * Connects over TCP in Deno, as nats.js lets anybody do who has a transport.
+ * Connects over TCP in Deno, with the hook by which nats.js accepts custom transports.
  *
- * It takes the place of `@nats-io/transport-deno` (3.4.0), which leaves Nagle's algorithm on and makes room for 256 KiB
- * for every read: with that, four processes that want one key have less than half of the throughput, and wait for 45 ms.
+ * It replaces `@nats-io/transport-deno` (3.4.0), which leaves Nagle's algorithm on and allocates 256 KiB for every
+ * read: with that, four processes that want one key have less than half of the throughput, and wait for 45 ms.
  */
 export function connect(options: ConnectionOptions): Promise<NatsConnection> {
-  // Names are for Deno, which tries all addresses that they have, and may be allowed to connect there and nowhere else.
+  // Names are left to Deno, which tries all of their addresses, and may be allowed to connect only to those names.
   setTransportFactory({ factory: createDenoTransport });
   return NatsConnectionImpl.connect(options);
 }
@@ -35,13 +35,15 @@ function createDenoTransport(): Transport {
   const closing = new AbortController();
   let connection: Deno.TcpConn | Deno.TlsConn | undefined;
   let isEncrypted = false;
-  /** What the server has said before anything else. */
+  /** What the server said before anything else. */
   let greeting: Uint8Array = new Uint8Array();
   let room = new Uint8Array();
   let unsent: Uint8Array[] = [];
   let isWriting = false;
 
-  /** What has come; nothing once the server has closed the connection. It is not written over later. */
+  /**
+   * Returns what has come, or nothing once the server has closed the connection. The bytes are not overwritten later.
+   */
   async function read(from: Deno.Conn): Promise<Uint8Array | undefined> {
     if (room.length < LEAST_READ_BYTES) room = new Uint8Array(READ_BYTES);
     const length = await from.read(room);
@@ -51,7 +53,7 @@ function createDenoTransport(): Transport {
     return bytes;
   }
 
-  /** What the server says about itself, in the first line. */
+  /** What the server says about itself in the first line. */
   async function readInfo(from: Deno.Conn): Promise<Parameters<typeof checkOptions>[0]> {
     let line = "";
     while (line === "") {
@@ -69,13 +71,13 @@ function createDenoTransport(): Transport {
     isWriting = true;
     try {
       while (unsent.length > 0) {
-        // What came while something was being written goes at once.
+        // Whatever came during a write is sent together.
         let bytes = unsent.length === 1 ? unsent[0]! : DataBuffer.concat(...unsent);
         unsent = [];
         while (bytes.length > 0) bytes = bytes.subarray(await to.write(bytes));
       }
     } catch {
-      // Whoever reads sees that the connection is gone.
+      // The reader sees that the connection is gone.
     }
     isWriting = false;
   }
@@ -86,19 +88,19 @@ function createDenoTransport(): Transport {
     try {
       connection?.close();
     } catch {
-      // It is closed already.
+      // It is already closed.
     }
   }
 
-  /** The connection is gone, and nobody has asked for that. */
+  /** The connection is gone without having been closed here. */
   function lose(error?: Error): void {
     if (transport.isClosed) return;
     shut(error);
-    // nats.js does not dial anew in the turn in which a dial has succeeded: it takes that one for the new one.
+    // In the turn in which a dial has succeeded, nats.js does not dial again: it takes that one for the new one.
     setTimeout(() => lost.resolve(), 0);
   }
 
-  /** Whoever has waited for this may have given up meanwhile: then it is closed by who catches this. */
+  /** The caller may have given up meanwhile. Then this throws, and whatever catches that closes the connection. */
   function hold<T extends Deno.TcpConn | Deno.TlsConn>(opened: T): T {
     connection = opened;
     closing.signal.throwIfAborted();
@@ -111,7 +113,7 @@ function createDenoTransport(): Transport {
     const info = await readInfo(socket);
     checkOptions(info, options);
     if (!info.tls_required && !(info.tls_available && options.tls !== null)) return;
-    // Before that anybody may have said something: of it only the first line is heard.
+    // Anybody may have sent what came before TLS, so only its first line counts.
     greeting = greeting.subarray(0, protoLen(greeting));
     const { ca, caFile } = options.tls ?? {};
     const caCerts = [ca, caFile && await Deno.readTextFile(caFile)].filter((text) => text !== undefined);
@@ -139,7 +141,7 @@ function createDenoTransport(): Transport {
       try {
         while (connection && !transport.isClosed) {
           const bytes = await read(connection);
-          // What comes for a connection that is given up is not for the next one.
+          // What arrives for an abandoned connection is not meant for the next one.
           if (!bytes || transport.isClosed) break;
           yield bytes;
         }

@@ -1,11 +1,11 @@
 import type { Clock } from "../../core/clock.ts";
 
-/** While nobody leads a bucket it is asked again after so many milliseconds, and then more rarely. */
+/** While nobody leads a bucket, it is asked again after this many milliseconds, and then more rarely. */
 export const FIRST_PAUSE_MS = 10;
-/** After so many milliseconds it is asked again at the latest. */
+/** The longest pause before it is asked again, in milliseconds. */
 export const LONGEST_PAUSE_MS = 160;
 
-/** Calls again while nobody leads the bucket that it is about, for up to `patienceMs`. `isElection`: whether an error says so. */
+/** Repeats a call while its bucket has no leader, for up to `patienceMs`. `isElection`: whether an error says that. */
 export async function whileLeaderless<T>(
   call: () => Promise<T>,
   isElection: (error: unknown) => boolean,

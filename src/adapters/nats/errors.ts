@@ -14,7 +14,7 @@ export interface Circumstances {
   readonly timeoutMs: number;
 }
 
-/** What can be told from an error of nats.js and its causes, whichever copy of the library it comes from. */
+/** What an error of nats.js and its causes reveal, whichever copy of the library it comes from. */
 interface Facts {
   readonly names: ReadonlySet<string>;
   readonly codes: ReadonlySet<string | number>;
@@ -51,14 +51,14 @@ const CERTIFICATE_CODES = [
   "ERR_TLS_CERT_ALTNAME_INVALID",
 ];
 
-/** From the most to the least telling: the first that fits is what happened. */
+/** From the most to the least telling: the first that matches is what happened. */
 const DIAGNOSES: readonly Diagnosis[] = [
   {
     when: named("PermissionViolationError"),
-    // without its inbox a client gets no answer, but what it sent was taken
+    // without its inbox a client gets no answer, but what it sent was accepted
     applied: ({ operation }) => operation === "subscription" ? "unknown" : "no",
     say: ({ server, bucket }, { operation, subject = "?" }) => {
-      // Which key it was says nothing about the permission, and may say who the user of this program is.
+      // The key says nothing about the permission, and may identify the program's user.
       const shown = subject.startsWith(`$KV.${bucket}.`) ? `$KV.${bucket}.>` : subject;
       return `the user may not ${
         operation === "subscription" ? "subscribe to" : "publish on"
@@ -78,7 +78,7 @@ const DIAGNOSES: readonly Diagnosis[] = [
       `${server} rejected the credentials. Check token, user and password, credentialsFile or nkeySeedFile.`,
   },
   {
-    // Deno says it in its own way, and through the modules of Node as the lookup of a name that failed.
+    // Deno reports this in its own way and, through Node's modules, as a failed name lookup.
     when: either(named("NotCapable"), coded("EPERM", "EACCES"), says(/requires net access/i)),
     applied: "no",
     say: ({ server }) =>
@@ -224,37 +224,37 @@ const DIAGNOSES: readonly Diagnosis[] = [
   },
 ];
 
-/** What an opening that goes on waits for. */
+/** What an opening in progress waits for. */
 export function openingProblem({ server, bucket, doing }: Pick<Circumstances, "server" | "bucket" | "doing">): string {
   return doing === "connect"
     ? `${server} has not completed the connection. ${WHY_IT_MAY_NOT_CONNECT}`
     : `nobody at ${server} has answered yet for JetStream and the bucket '${bucket}'. Check its load and the network.`;
 }
 
-/** What was not there when a call failed. */
+/** What was absent when a call failed. */
 export type Absence = "bucket" | "leader";
 
 const isElection = coded(10008);
 const isLeaderless = either(named("NoResponders", "NoRespondersError"), isElection);
 
 /**
- * What was missing when a call failed without having been applied: the bucket, or somebody who answers for it at this
+ * What was missing when a call failed without having been applied: the bucket, or anybody who answers for it at this
  * moment. `undefined` if it failed for another reason.
  */
 export function absenceOf(error: unknown): Absence | undefined {
   if (!(error instanceof StoreUnavailableError) || error.outcome !== "not_applied") return undefined;
   const facts = factsOf(error);
-  // The one that takes no time to live is another one of that name than this process knows.
+  // A bucket that takes no time to live is not the one that this process knows, but another of that name.
   if (coded(10059, 10166)(facts)) return "bucket";
   return isLeaderless(facts) ? "leader" : undefined;
 }
 
-/** Whether the cluster says that it has no leader at this moment: nobody is asked in vain who asks again. */
+/** Whether the cluster says that it has no leader at this moment, so that it is worth asking again. */
 export function saysElection(error: unknown): boolean {
   return isElection(factsOf(error));
 }
 
-/** What to do about a bucket that is not there. */
+/** What to do about a bucket that does not exist. */
 export function missingBucket(bucket: string, description?: string): string {
   return `KV bucket '${bucket}' not found. Set auto_create = true (autoCreate in code), or create it: ` +
     `nats kv add ${bucket} --history 1 --ttl 24h --storage file` +
@@ -267,8 +267,8 @@ export function mayChange(doing: Circumstances["doing"]): boolean {
 }
 
 /**
- * Says in one sentence what an error of the driver means, which server it is about and what to do. An error that says
- * so already is handed through.
+ * Says in one sentence what an error of the driver means, which server it is about and what to do. An error that
+ * already says so is returned as it is.
  */
 export function toStoreError(error: unknown, at: Circumstances): StoreUnavailableError {
   if (error instanceof StoreUnavailableError) return error;
@@ -304,7 +304,7 @@ function factsOf(error: unknown): Facts {
   return { names, codes, text, operation, subject };
 }
 
-/** The properties that errors of nats.js and of the runtimes have; which of them are there is not known. */
+/** The properties that errors of nats.js and of the runtimes may have. */
 function shape(
   value: object,
 ): Partial<Record<"name" | "code" | "message" | "cause" | "operation" | "subject", unknown>> {

@@ -6,19 +6,19 @@ import { toStoreError } from "./errors.ts";
 import { type Answer, apiError, isAnswer, type Link, readAnswer } from "./link.ts";
 import type { Question } from "./requests.ts";
 
-/** "wrong last sequence", and the same while another write of the key is on its way through the cluster. */
+/** "wrong last sequence", and its equivalent while another write of the key is on its way through the cluster. */
 const CONFLICTS: ReadonlySet<unknown> = new Set([10_071, 10_164]);
 const NO_MESSAGE = 10_037;
 
-/** Above this a time to live says nothing any more, and larger ones overflow in the server. */
+/** A longer time to live means nothing any more, and larger ones overflow in the server. */
 const LONGEST_TTL_S = 100 * 365 * 86_400;
 
-/** Keys that this package keeps for itself: no escaped identifier has a `=` that is not followed by two hex digits. */
+/** Keys that this package reserves: no escaped identifier has a `=` that is not followed by two hex digits. */
 export const RESERVED_PREFIX = "=ratesync";
 
 /** The subject that a key's value is published on. */
 export function subjectOf(bucket: string, key: string): string {
-  // it becomes part of the protocol: a space, a line end or a wildcard would change its meaning
+  // the key becomes part of the protocol: a space, a line end or a wildcard would change its meaning
   if (/^(?!\.)(?:[-/=\w]|\.(?=[-/=\w]))+$/.test(key)) return `$KV.${bucket}.${key}`;
   throw new InvalidArgumentError("The key cannot be a NATS KV key.", {
     field: "key",
@@ -27,7 +27,7 @@ export function subjectOf(bucket: string, key: string): string {
   });
 }
 
-/** A time to live as the server takes it: whole seconds, at least one. `undefined` if it says nothing. */
+/** A time to live as the server takes it: whole seconds, at least one. `undefined` if it means nothing. */
 export function ttlHeader(ttlMs: number | undefined): string | undefined {
   if (ttlMs === undefined || Number.isNaN(ttlMs)) return undefined;
   const seconds = Math.max(1, Math.ceil(ttlMs / 1_000));
@@ -35,8 +35,8 @@ export function ttlHeader(ttlMs: number | undefined): string | undefined {
 }
 
 /**
- * Headers with these names and the values that are given: always the same ones, as to make new ones takes as long as the
- * rest of a message. To be made when they are sent, which turns them into bytes.
+ * Headers with these names and the given values. It is always the same object, because making a new one takes as long
+ * as the rest of a message, so it has to be filled just before sending, which turns it into bytes.
  */
 export function reusableHeaders(names: readonly string[]): (...values: readonly string[]) => MsgHdrs {
   const header = headers();
@@ -48,7 +48,7 @@ export function reusableHeaders(names: readonly string[]): (...values: readonly 
   };
 }
 
-/** A {@link Kv} that can also wake those who wait. */
+/** A {@link Kv} that can also wake waiting callers. */
 export type NatsKv = Kv & Required<Pick<Kv, "wake" | "announce">>;
 
 /**
@@ -69,7 +69,7 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
   const permanent = reusableHeaders(["Nats-Expected-Last-Subject-Sequence"]);
   const expiring = reusableHeaders(["Nats-Expected-Last-Subject-Sequence", "Nats-TTL"]);
 
-  /** A compare-and-set. A class, as functions for each would cost as much as sending it. */
+  /** A compare-and-set. It is a class because separate functions for each would cost as much as sending it. */
   class Write implements Question<CasResult> {
     readonly subject: string;
     constructor(
@@ -99,7 +99,7 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
     throw toStoreError(apiError(isAnswer(error) ? error : answer), { ...link.at, doing: "write" });
   }
 
-  /** The race may have been lost to a marker only, and then the key does not exist. */
+  /** The race may have been lost only to a marker, in which case the key does not exist. */
   async function overMarker({ key, payload, ttl }: Write): Promise<CasResult> {
     const message = await last(key);
     if (!message?.marker) return { ok: false };
@@ -114,7 +114,7 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
       return message === null || message.marker ? null : { value: message.value, revision: message.revision };
     },
 
-    // what is wrong with the key rejects, and is not thrown
+    // a wrong key rejects, and does not throw
     compareAndSet: (key, value, expected, ttlMs) => {
       try {
         const ttl = bucket.allowMsgTtl ? ttlHeader(ttlMs) : undefined;
@@ -124,8 +124,8 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
       }
     },
 
-    // purged, and not marked as deleted: a marker would stay until the bucket's TTL ends, be listed among the keys, and
-    // make the next creation three messages long
+    // purged, not marked as deleted: a marker would stay until the bucket's TTL ends, be listed among the keys, and
+    // make the next creation take three messages
     async delete(key) {
       await link.ask("write", `$JS.API.STREAM.PURGE.${stream}`, { filter: subjectOf(name, key) });
     },
@@ -147,8 +147,8 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
       }
     },
 
-    // no round trip: what the caller sends next on this connection reaches the server after the subscription. A user who
-    // may not subscribe hears no hints, and looks by itself.
+    // no round trip: what the caller sends next on this connection reaches the server after the subscription. A user
+    // that may not subscribe gets no hints, and its callers look by themselves.
     wake(key, onHint) {
       subjectOf(name, key);
       let subscription: { unsubscribe(): void } | undefined;
@@ -175,7 +175,7 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
         subjectOf(name, key);
         link.connection.publish(wakeSubject(key));
       } catch {
-        // a hint that cannot be given is one that waiting callers do without
+        // waiting callers do without a hint that cannot be given
       }
     },
   };

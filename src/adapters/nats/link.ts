@@ -4,21 +4,22 @@ import type { Logger } from "../../core/logger.ts";
 import { type Circumstances, mayChange, toStoreError } from "./errors.ts";
 import { createRequests, type Question } from "./requests.ts";
 
-/** A connection as the modules of this folder use it: every request is bounded, and fails with a `StoreUnavailableError`. */
+/**
+ * A connection as the modules of this folder use it: every request is bounded, and fails with a
+ * `StoreUnavailableError`.
+ */
 export interface Link {
-  /** The connection itself. */
   readonly connection: NatsConnection;
-  /** What to say about where a failure happened. */
+  /** What errors say about where a failure happened. */
   readonly at: Omit<Circumstances, "doing">;
   /** The same connection, for requests about this bucket: their errors name it. */
   about(bucket: string): Link;
   /**
-   * Asks and waits for the answer, for at most `timeoutMs`, which is `backendTimeoutMs` unless it is given. While the
-   * connection is being restored it waits for that first; a request that was on its way when the connection broke fails at
-   * once.
+   * Asks and waits for the answer, for at most `timeoutMs`, by default `backendTimeoutMs`. If the connection is being
+   * restored, it waits for that first; a request that was on its way when the connection broke fails at once.
    */
   request<T>(doing: Circumstances["doing"], question: Question<T>, timeoutMs?: number): Promise<T>;
-  /** An answer of the JetStream API. Its errors are thrown, except the one with the code `but`: that is `undefined`. */
+  /** Asks the JetStream API. Its errors are thrown, except the one with the code `but`, which becomes `undefined`. */
   ask(doing: Circumstances["doing"], subject: string, payload?: unknown, but?: number): Promise<Answer | undefined>;
   /** How often the connection was lost. */
   readonly losses: number;
@@ -30,10 +31,10 @@ export interface Link {
   release(): void;
 }
 
-/** An object that came over the wire: nothing in it is known until it was looked at. */
+/** An object that came over the wire: nothing about it is known until it is checked. */
 export type Answer = Readonly<Record<string, unknown>>;
 
-/** Watches `connection`, and sends requests over it. `isOwn`: it was opened here, and so is tried again for ever. */
+/** Watches `connection`, and sends requests over it. `isOwn`: it was opened here, and so reconnects for ever. */
 export function createLink(
   connection: NatsConnection,
   whole: Omit<Circumstances, "doing">,
@@ -41,7 +42,7 @@ export function createLink(
   isOwn: boolean,
 ): Link {
   let up = !connection.isClosed();
-  /** Why it was not back at the last try, as far as the server has said. */
+  /** Why the last try to reconnect failed, if the server has said so. */
   let reason: string | undefined;
   let released = false;
   let losses = 0;
@@ -62,7 +63,8 @@ export function createLink(
 
   function observe(status: Status): void {
     switch (status.type) {
-      // Some transports say so at every try that fails, and others once for each of them when one has succeeded.
+      // Some transports report this at every try that fails, and others once for each failed try when one has
+      // succeeded.
       case "disconnect":
         if (!up) return;
         up = false;
@@ -87,7 +89,7 @@ export function createLink(
         goOn();
         return lose();
       case "error":
-        // a permission that is missing fails the request it was needed for; what is only a hint works without
+        // a missing permission fails the request that needed it; hints are optional
         if (status.error.name === "PermissionViolationError") {
           const { subject } = status.error as { readonly subject?: string }; // as its name says
           if (subject !== undefined) requests.fail(status.error, subject);
@@ -97,7 +99,7 @@ export function createLink(
     }
   }
 
-  /** A connection that is tried again fails for the same reason again and again. */
+  /** Logs each reason once: a connection that is retried fails for the same reason again and again. */
   function explain(message: string): void {
     const words = message.replace(`Store '${whole.store}': `, "");
     if (words === reason) return;
@@ -175,9 +177,9 @@ export function createLink(
       },
       onReconnect: (callback) => void reconnected.push(callback),
       release() {
-        // the iterator of nats.js can be stopped, which its type does not say
+        // nats.js's iterator can be stopped, though its type does not say so
         if ("stop" in statuses && typeof statuses.stop === "function") statuses.stop();
-        // Whoever still waits for the connection hears now that there is none, and leaves no timer.
+        // Requests that still wait for the connection fail now, and leave no timer.
         released = true;
         up = false;
         goOn();
@@ -195,7 +197,7 @@ const HANDED_IN = "it was handed in, and is tried again as often as it was told"
 
 const decoder = new TextDecoder();
 
-/** Reads what should be a JSON object; what is not reads as an empty one. */
+/** Reads what should be a JSON object; anything else reads as an empty one. */
 export function readAnswer(data: Uint8Array): Answer {
   try {
     const value: unknown = JSON.parse(decoder.decode(data));
@@ -210,7 +212,7 @@ export function isAnswer(value: unknown): value is Answer {
   return typeof value === "object" && value !== null;
 }
 
-/** An error as the JetStream API reports it, in the shape that nats.js gives it. */
+/** An error reported by the JetStream API, in the shape that nats.js gives it. */
 export function apiError(error: Answer): Error {
   const text = typeof error["description"] === "string" ? error["description"] : "no description";
   return Object.assign(new Error(text), { name: "JetStreamApiError", code: error["err_code"] });

@@ -16,7 +16,7 @@ import { openPartitions, partitionWishes } from "./partitions.ts";
 import { createNatsPeers } from "./peers.ts";
 import type { ConnectionPlan } from "./plan.ts";
 
-/** Everything that opening a store needs to know. */
+/** What opening a store needs to know. */
 export interface OpenRequest {
   /** The id of the store. */
   readonly store: string;
@@ -24,9 +24,9 @@ export interface OpenRequest {
   readonly source: NatsConnectionLike | ConnectionPlan;
   /** The bucket, or the first one. */
   readonly bucket: BucketWish;
-  /** Over how many buckets the keys are spread. */
+  /** How many buckets the keys are spread over. */
   readonly partitions: number;
-  /** How long all of it may take, and every request afterwards. */
+  /** How long opening may take, and every request afterwards. */
   readonly timeoutMs: number;
   /** Whether to keep the server's time. */
   readonly serverClock: boolean;
@@ -34,15 +34,14 @@ export interface OpenRequest {
   readonly local: Clock;
   /** Where to report. */
   readonly logger: Logger;
-  /** Hears in a sentence what it waits for. */
+  /** Is told in a sentence what opening waits for. */
   readonly onWait: (problem: string) => void;
 }
 
 /** A store that is open. */
 export interface OpenedNats {
-  /** The connection that it uses. */
   readonly connection: NatsConnection;
-  /** Its bucket, or what is true of all of them. */
+  /** Its bucket, or what is true of all its buckets. */
   readonly bucket: Bucket;
   /** The values. */
   readonly kv: NatsKv;
@@ -50,7 +49,7 @@ export interface OpenedNats {
   readonly peers: Peers;
   /** The server's clock, measured, unless this host's is to be used. */
   readonly clock: ServerClock | undefined;
-  /** Another number whenever the connection was lost. */
+  /** A number that changes whenever the connection is lost. */
   readonly session: number;
   /** What is wrong with the connection at this moment. */
   problem(): string | undefined;
@@ -59,8 +58,8 @@ export interface OpenedNats {
 }
 
 /**
- * Connects, finds or creates the buckets, and measures the server's clock. What was opened on the way is closed again if
- * any of it fails or takes too long.
+ * Connects, finds or creates the buckets, and measures the server's clock. If any of it fails or takes too long, what
+ * was opened on the way is closed again.
  */
 export function openNats(request: OpenRequest): Promise<OpenedNats> {
   const at: Circumstances = {
@@ -88,17 +87,17 @@ export function openNats(request: OpenRequest): Promise<OpenedNats> {
       else resolve(opened);
     }, (error) => {
       clearTimeout(timer);
-      // what is wrong with the configuration says so itself
+      // configuration errors already say what is wrong
       reject(error instanceof ConfigValidationError ? error : toStoreError(error, at));
     });
   });
 }
 
-/** `onConnected`: what takes time from then on is no fault of the connection. */
+/** `onConnected`: called when further delays are no longer the connection's fault. */
 async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: () => void): Promise<OpenedNats> {
   const { source, store, logger, timeoutMs } = request;
   const owned = isPlan(source);
-  // What was handed in is a NatsConnection, though maybe of another copy of nats-core than this one.
+  // What was handed in is a NatsConnection, though maybe of a different copy of nats-core.
   const connection = owned ? await connectNats(source, store, timeoutMs) : source as NatsConnection;
   const link = createLink(connection, at, logger, owned);
   const peers = createNatsPeers(link, request.bucket.name);
@@ -127,7 +126,7 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
       ? createServerClock(timeSource(link, bucket, names, monotonic), request.local, monotonic)
       : undefined;
     await clock?.measure();
-    // it may have led to another server, with another clock
+    // it may have led to another server, with a different clock
     if (clock !== undefined) link.onReconnect(() => void clock.measure().catch(() => {}));
     logger.info(`Store '${store}': open at ${connection.getServer()} (nats-server ${bucket.serverVersion})`);
     return {
@@ -150,7 +149,7 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
   }
 }
 
-/** What is on its way is sent first, unless the server does not take it. */
+/** Sends what is on its way first, unless the server does not take it. */
 async function closeConnection(connection: NatsConnection, timeoutMs: number): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const tired = new Promise<void>((resolve) => timer = setTimeout(resolve, timeoutMs));

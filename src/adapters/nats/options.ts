@@ -1,6 +1,6 @@
 /**
  * A connection that the caller opened: any `NatsConnection` of `@nats-io/transport-deno`, `@nats-io/transport-node` or
- * `wsconnect`. Its own type is not named, as the caller's copy of it may be another one than this package's.
+ * `wsconnect`. Its own type is not named, because the caller's copy of it may differ from this package's.
  *
  * @example
  * ```ts
@@ -40,10 +40,10 @@ export interface NatsBucketOptions {
    */
   readonly bucketName?: string | undefined;
   /**
-   * Over how many buckets the keys are spread, from 1 to 64, so that a cluster can share the load: each is a stream with
-   * a leader of its own. The first has the name {@link NatsBucketOptions.bucketName}, and the others `_1`, `_2` and so on
-   * behind it. A key is always in the same one. All processes that share limits use the same number; one with another
-   * number is refused with a `ConfigValidationError` when it opens the store.
+   * How many buckets the keys are spread over, from 1 to 64, so that a cluster can share the load: each is a stream
+   * with a leader of its own. The first has the name {@link NatsBucketOptions.bucketName}, and the others have `_1`,
+   * `_2` and so on appended. A key is always in the same bucket. All processes that share limits use the same number; a
+   * process with another number is refused with a `ConfigValidationError` when it opens the store.
    *
    * @default {1}
    */
@@ -55,8 +55,8 @@ export interface NatsBucketOptions {
    */
   readonly autoCreate?: boolean | undefined;
   /**
-   * On how many servers of a cluster a bucket that is created here is kept, from 1 to 5. More than 1 needs nats-server
-   * 2.9.21 or later: older ones break compare-and-set on replicated buckets.
+   * How many servers of a cluster keep a bucket that is created here, from 1 to 5. More than 1 needs nats-server 2.9.21
+   * or later: older ones break compare-and-set on replicated buckets.
    *
    * @default {1}
    */
@@ -68,8 +68,8 @@ export interface NatsBucketOptions {
    */
   readonly storage?: "file" | "memory" | undefined;
   /**
-   * After how many milliseconds without a write a bucket that is created here forgets a key: at least 100, at most 100 years;
-   * 0: never.
+   * How many milliseconds a bucket that is created here remembers a key that is not written: at least 100, at most 100
+   * years; 0: for ever.
    *
    * @default {86_400_000}
    */
@@ -81,13 +81,13 @@ export interface NatsBucketOptions {
    */
   readonly retryIntervalMs?: number | undefined;
   /**
-   * How many lost races in a row end a request that has a timeout.
+   * How many lost races in a row fail a request that has a timeout.
    *
    * @default {100}
    */
   readonly maxRetries?: number | undefined;
   /**
-   * By how many milliseconds a caller may start after its slot before the slot counts as missed; with `clock: "local"`
+   * How many milliseconds after its slot a caller may start before the slot counts as missed; with `clock: "local"`
    * also the allowance for hosts whose clocks disagree.
    *
    * @default {10}
@@ -100,7 +100,7 @@ export interface NatsBucketOptions {
    */
   readonly backendTimeoutMs?: number | undefined;
   /**
-   * Whose time counts: the server's, or this host's. With `local` all hosts must agree about the time.
+   * Whose time counts: the server's, or this host's. With `local`, all hosts must agree on the time.
    *
    * @default {"server"}
    */
@@ -108,8 +108,8 @@ export interface NatsBucketOptions {
 }
 
 /**
- * Who to be for the server: with a token, a user, a `.creds` file, an NKey, or nobody. Only one of them, and none if the
- * `url` names it.
+ * How to authenticate: with a token, a user, a `.creds` file or an NKey, or not at all. Give only one of them, and none
+ * if the `url` contains credentials.
  *
  * @example
  * ```ts
@@ -214,9 +214,9 @@ export type NatsTlsOptions =
 export type NatsServerOptions =
   & {
     /**
-     * One URL, or several of the same cluster with commas between: `nats://`, `tls://`, `ws://` or `wss://`, with or without
-     * `user:password@` or `token@`, in which `%`, `/`, `?`, `#` and `,` are percent-encoded. Credentials may also be given as
-     * options, but only in one of these places.
+     * One URL, or several of the same cluster separated by commas: `nats://`, `tls://`, `ws://` or `wss://`, with or
+     * without `user:password@` or `token@`, in which `%`, `/`, `?`, `#` and `,` are percent-encoded. Credentials may
+     * also be given as options, but only in one of these places.
      */
     readonly url: string;
     /** Takes the place of `url`. */
@@ -226,7 +226,7 @@ export type NatsServerOptions =
   & NatsTlsOptions;
 
 /**
- * A connection that the caller has opened and will close; then nothing else about connecting can be said.
+ * A connection that the caller has opened and will close. No other option about connecting can then be given.
  *
  * @example
  * ```ts
@@ -260,8 +260,8 @@ export interface NatsConnectionOptions {
 }
 
 /**
- * How to reach a NATS server, by its `url` or with a `connection` that is there already, and which JetStream Key-Value
- * bucket on it holds the limits. In TOML the names are the same in snake_case, and durations are in seconds.
+ * How to reach a NATS server, by its `url` or with an existing `connection`, and which JetStream Key-Value bucket on it
+ * holds the limits. In TOML, the names are the same in snake_case, and durations are in seconds.
  *
  * @example
  * ```ts

@@ -6,9 +6,9 @@ import type { Link } from "./link.ts";
 import { createPatientKv, type PatientKv } from "./patient.ts";
 
 /**
- * Which of `partitions` buckets a key is in. It decides where the limits of every version and every process are, so it
- * never changes: the 32-bit FNV-1a hash of the key's ASCII characters, mixed by the finalizer of MurmurHash3 (as the low
- * bits of FNV-1a alone say little), modulo the number of partitions.
+ * Which of `partitions` buckets a key is in. This determines where the limits of every version and every process are,
+ * so it never changes: the 32-bit FNV-1a hash of the key's ASCII characters, mixed by the finalizer of MurmurHash3
+ * (because the low bits of FNV-1a alone say little), modulo the number of partitions.
  */
 export function partitionOf(key: string, partitions: number): number {
   let hash = 0x811c9dc5;
@@ -19,8 +19,8 @@ export function partitionOf(key: string, partitions: number): number {
 }
 
 /**
- * The buckets of a store. The first has the name that one bucket alone would have, so every process on the store looks
- * into it first, however many it wants.
+ * The buckets of a store. The first has the name that a single bucket would have, so every process on the store looks
+ * at it first, however many buckets the process wants.
  */
 export function partitionWishes(wish: BucketWish, partitions: number): readonly [BucketWish, ...BucketWish[]] {
   if (partitions === 1) return [wish];
@@ -34,7 +34,8 @@ export function partitionWishes(wish: BucketWish, partitions: number): readonly 
 
 /**
  * Finds or creates the bucket, or all buckets, of a store. The first one is bound before any other, at the start and
- * whenever one was lost: it tells who wants another number of partitions before anything is created or written.
+ * whenever one was lost: it turns away a process that wants another number of partitions before anything is created or
+ * written.
  */
 export async function openPartitions(
   link: Link,
@@ -64,7 +65,7 @@ export async function openPartitions(
   return joined([first, ...others]);
 }
 
-/** Says of all buckets that cannot be used which they are, and of one why. */
+/** Throws an error that names all buckets that cannot be used, and says why for one of them. */
 function throwFirst(
   failures: readonly { readonly name: string; readonly reason: unknown }[],
   partitions: number,
@@ -103,7 +104,7 @@ function joined(parts: readonly [PatientKv, ...PatientKv[]]): PatientKv {
   };
 }
 
-/** What is true of all buckets: the first one's name, and the least that any of them promises. */
+/** What is true of all buckets together: the name of the first, and the least that any of them promises. */
 function common(buckets: readonly Bucket[], first: Bucket): Bucket {
   const retentions = buckets.flatMap(({ retentionMs }) => retentionMs === undefined ? [] : [retentionMs]);
   return {

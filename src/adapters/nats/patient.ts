@@ -7,25 +7,25 @@ import type { Link } from "./link.ts";
 /** A {@link NatsKv}, and the bucket that it is on. */
 export interface PatientKv {
   readonly kv: NatsKv;
-  /** What the bucket is like; another one once it had to be created again. */
+  /** What the bucket is like. Changes if it had to be created again. */
   readonly bucket: Bucket;
 }
 
-/** After this part of a call's time it is not only a change of the leader: the bucket may be gone. */
+/** After this part of a call's time, the cause may be more than a change of leader: the bucket may be gone. */
 const ASK_AFTER = 1 / 16;
 
 /**
- * A {@link NatsKv} that does not fail when nobody answers for the bucket at this moment: in a cluster that is so while its
- * leader changes, and for a moment after a server was started. What was certainly not applied is sent again, for up to
- * half of the time that a call may take. A bucket that is gone, as the server has lost it, is asked for with `rebind`,
- * which creates it again if that is wanted: nothing else would bring its limiters back.
+ * A {@link NatsKv} that does not fail while nobody answers for the bucket, as happens in a cluster while its leader
+ * changes, and for a moment after a server was started. What was certainly not applied is sent again, for up to half of
+ * the time that a call may take. For a bucket that the server has lost, it calls `rebind`, which creates the bucket
+ * again if that is wanted: nothing else would bring its limiters back.
  */
 export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise<Bucket>): PatientKv {
   let bucket = first;
   let kv = createNatsKv(link, bucket);
   let binding: Promise<void> | undefined;
 
-  /** Finds the bucket, or creates it. Calls that come meanwhile share that. */
+  /** Finds the bucket, or creates it. Concurrent calls share the result. */
   function bind(): Promise<void> {
     binding ??= rebind().then((found) => {
       bucket = found;
@@ -65,7 +65,8 @@ export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise
         return kv.compareAndSet(key, value, expected, ttlMs).catch((error) =>
           again(
             (absent) => {
-              // A new bucket counts from 1, and so does a server that has lost it: there the same number is somebody else's.
+              // A new bucket counts from 1, and so does a server that has lost the old one: the same number there is
+              // somebody else's.
               if (expected > 0 && (absent === "bucket" || link.losses !== losses)) {
                 return Promise.resolve({ ok: false });
               }

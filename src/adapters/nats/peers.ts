@@ -3,26 +3,29 @@ import { StoreUnavailableError } from "../../core/errors.ts";
 import type { Peers } from "../../core/peers.ts";
 import type { Link } from "./link.ts";
 
-/** What {@link Peers} promise about addresses. One that was read from a value may be anything, and becomes a subject. */
+/**
+ * What {@link Peers} promise about addresses. An address read from a stored value may be anything, and becomes part of
+ * a subject.
+ */
 const ADDRESS = /^(\w{1,32})-(\w{1,16})$/;
 
 const NOTHING = new Uint8Array();
 
-/** {@link Peers}, until they are not needed any more. */
+/** {@link Peers} that can be released. */
 export interface NatsPeers extends Peers {
-  /** Nobody is answered any more: who is served on the same connection later answers. */
+  /** Stops answering, so that whatever is served on the same connection later can answer. */
   release(): void;
 }
 
 /**
  * {@link Peers} that talk over core NATS. A process has one subscription for all of its addresses, which begin with its
- * name. A user who may not use the subjects has none, and everything works without.
+ * name. A user without permission for the subjects has none, and everything works without it.
  */
 export function createNatsPeers(link: Link, bucket: string): NatsPeers {
   const subscriptions: Subscription[] = [];
   const served = new Map<string, Parameters<Peers["serve"]>[1]>();
   const names = new Set<string>();
-  /** Who was asked last is likely to be asked again. */
+  /** The peer that was asked last is likely to be asked again. */
   let asked: { readonly address: string; readonly subject: string } | undefined;
 
   function subjectOf(address: string): string | undefined {
@@ -44,7 +47,7 @@ export function createNatsPeers(link: Link, bucket: string): NatsPeers {
           if (receive) receive(message.data, (answer) => message.respond(answer));
           else message.respond(NOTHING);
         } catch {
-          // nats.js stops reading after anything that is thrown here. Whoever asked goes on by itself.
+          // nats.js stops reading after anything that is thrown here. The process that asked goes on by itself.
         }
       },
     });

@@ -3,30 +3,33 @@ import { createAlarm } from "../../core/alarm.ts";
 import { systemClock } from "../system_clock.ts";
 
 /**
- * Questions over a connection, each with its answer. One subscription hears all answers and one timer bounds all of them,
- * where `connection.request()` starts a timer, and makes an error with its stack, for each.
+ * Questions over a connection, each with its answer. One subscription receives all answers and one timer bounds all of
+ * them, whereas `connection.request()` starts a timer, and creates an error with its stack, for each.
  */
 export interface Requests {
-  /** Sends one message, and resolves to what is read in its answer. Fails as `connection.request()` would, in other words. */
+  /**
+   * Sends one message, and resolves to what is read from its answer. Fails when `connection.request()` would, with the
+   * error that `inWords` makes.
+   */
   send<T>(question: Question<T>, timeoutMs: number, inWords: (error: unknown) => Error): Promise<T>;
-  /** Everything that waits for an answer fails; with a subject, what was sent there. */
+  /** Fails everything that waits for an answer or, with a subject, everything that was sent there. */
   fail(error: Error, subject?: string): void;
-  /** Hears no more answers. */
+  /** Stops receiving answers. */
   release(): void;
 }
 
-/** A message, and what its answer says. */
+/** A message, and how to read its answer. */
 export interface Question<T> {
   readonly subject: string;
   readonly payload?: Uint8Array | string | undefined;
   /**
-   * Whether asking twice is as good as asking once. It is sent again while nobody answers: of a bucket whose leader has just
-   * died or changed, nobody does, nor says so.
+   * Whether asking twice is as good as asking once. If so, it is sent again while nobody answers: for a bucket whose
+   * leader has just died or changed, nobody answers or even says so.
    */
   readonly isRepeatable?: boolean;
-  /** What to send with it, as it is sent. */
+  /** The headers, made as the message is sent. */
   headersNow?(): MsgHdrs;
-  /** Reads the data of the answer. What it throws is what is wrong. */
+  /** Reads the data of the answer. What it throws becomes the error of the question. */
   read(data: Uint8Array): T | Promise<T>;
 }
 
@@ -43,13 +46,13 @@ const NOTHING = new Uint8Array();
 
 const NO_RESPONDERS = 503;
 
-/** How often a question is sent at the most, in equal parts of the time that its answer may take. */
+/** How often a question is sent at most, in equal parts of the time that its answer may take. */
 const TRIES = 4;
 
-/** {@link Requests} of which none has been sent yet: the first one subscribes. */
+/** {@link Requests} that have sent nothing yet: the first question subscribes. */
 export function createRequests(connection: NatsConnection): Requests {
   const pending = new Map<number, Pending>();
-  // A connection that was handed in may have been told another prefix, which its type does not say.
+  // A connection that was handed in may have been given a different prefix, which its type does not show.
   const { options } = connection as { readonly options?: { readonly inboxPrefix?: string } };
   let inbox = "";
   let subscription: Subscription | undefined;
@@ -81,7 +84,7 @@ export function createRequests(connection: NatsConnection): Requests {
     try {
       publish(token, request.question);
     } catch {
-      // the connection is closed, which fails the question as well
+      // the connection is closed, which also fails the question
     }
   }
 
@@ -95,7 +98,7 @@ export function createRequests(connection: NatsConnection): Requests {
 
   function receive(error: Error | null, message: Msg): void {
     if (error !== null) {
-      // Without answers there are no questions; the next one tries again.
+      // Without a subscription no answer can come. The next question subscribes again.
       subscription = undefined;
       return fail(error);
     }

@@ -26,11 +26,13 @@ import type { ConnectionPlan } from "./plan.ts";
  * ```
  */
 export interface NatsStoreContext {
-  /** The id of the store: its errors and log lines say it. */
+  /** The id of the store, which its errors and log lines name. */
   readonly id: string;
   /** Where to report. */
   readonly logger: Logger;
-  /** This host's clock. It sleeps, and with `clock: "local"` it also tells the time. The default is {@link systemClock}. */
+  /**
+   * This host's clock. It sleeps, and with `clock: "local"` it also tells the time. The default is {@link systemClock}.
+   */
   readonly clock?: Clock | undefined;
 }
 
@@ -50,19 +52,19 @@ export interface NatsStore extends Store {
   readonly clock: Clock;
   /** How exactly this process knows the server's time. */
   readClock(): ClockReading;
-  /** Whether {@link Store.open} has succeeded, and {@link Store.close} was not called. */
+  /** Whether {@link Store.open} has succeeded and {@link Store.close} was not called. */
   readonly isOpen: boolean;
   /** The version of the server, once the store is open. */
   readonly serverVersion: string | undefined;
-  /** Whether its buckets forget a value when its own time is over, once the store is open. */
+  /** Whether its buckets let each value expire by a TTL of its own, once the store is open. */
   readonly allowMsgTtl: boolean | undefined;
   /** The connection that the store uses; opens it first. */
   connection(): Promise<NatsConnectionLike>;
 }
 
 /**
- * A store on a NATS JetStream Key-Value bucket, on first use. The options are checked, and `plan` says how to connect, unless
- * they bring a connection.
+ * A store on a NATS JetStream Key-Value bucket that connects on first use. The options have been checked, and `plan`
+ * says how to connect unless they contain a connection.
  */
 export function createNatsStore(
   options: NatsStoreOptions,
@@ -74,10 +76,10 @@ export function createNatsStore(
   const timeoutMs = options.backendTimeoutMs ?? NATS_DEFAULTS.backendTimeoutMs;
   let opening: Promise<OpenedNats> | undefined;
   let opened: OpenedNats | undefined;
-  // outlives a close: a clock never goes back
+  // kept after a close, because a clock never goes back
   let clock: OpenedNats["clock"];
   let closing: Promise<void> | undefined;
-  /** What an opening waits for that goes on. */
+  /** What an opening in progress waits for. */
   let waitsFor: string | undefined;
 
   function closedError(): StoreUnavailableError {
@@ -88,9 +90,9 @@ export function createNatsStore(
   }
 
   async function connect(): Promise<OpenedNats> {
-    // only a store that is used loads the NATS client
+    // loaded here, so that only a store in use loads the NATS client
     const { openNats } = await import("./open.ts").catch((cause) => {
-      // A broken installation is no outage: it does not pass.
+      // A broken installation is not an outage, because it does not pass.
       throw new ConfigValidationError(
         `The NATS client could not be loaded: ${
           cause instanceof Error ? cause.message : cause
