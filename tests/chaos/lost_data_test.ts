@@ -14,6 +14,14 @@ function processOn({ url }: RunningServer, autoCreate = true): RateSync & { read
   return Object.assign(rateSync, { log });
 }
 
+/** The process has slept for so many milliseconds, or had nothing to do: what it knows of the server's time is that old. */
+function laterBy(ms: number): Disposable {
+  const truth = performance.now;
+  const show = (now: () => number) => Object.defineProperty(performance, "now", { value: now, configurable: true });
+  show(() => truth.call(performance) + ms);
+  return { [Symbol.dispose]: () => void show(() => truth.call(performance)) };
+}
+
 await forEachServer((server) => {
   server.test("after the server has lost everything its limits hold again, without a restart [FAIL-3]", async () => {
     await using running = await server.start();
@@ -34,6 +42,18 @@ await forEachServer((server) => {
     for (const process of [one, other, one, other]) allowed.push((await process.tryAcquire("rate")).allowed);
     assertEquals(allowed, [true, true, true, false]);
     assertEquals((await one.getLimiter("rate").getState()).remaining, 0);
+  });
+
+  server.test("a bucket that was lost while nobody asked for the time is created again before anything is decided [FAIL-3, NATS-2]", async () => {
+    await using running = await server.start();
+    await using process = processOn(running);
+    assert((await process.tryAcquire("rate")).allowed);
+    await running.kill("SIGKILL");
+    await running.restart();
+    using _ = laterBy(10_000);
+    for (let i = 0; i < 3; i++) assertEquals((await process.tryAcquire("rate")).allowed, true);
+    assertEquals((await process.tryAcquire("rate")).allowed, false);
+    assert(process.log.lines.filter((line) => line.includes("created the KV bucket")).length === 2, "it was not lost");
   });
 
   server.test("a server that counts its revisions anew is not taken for the one that it was [FAIL-3]", async () => {

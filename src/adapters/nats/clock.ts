@@ -1,8 +1,6 @@
 import { headers } from "@nats-io/nats-core";
 import type { Clock } from "../../core/clock.ts";
 import { type Bucket, isAtLeast } from "./bucket.ts";
-import { whileLeaderless } from "./election.ts";
-import { absenceOf } from "./errors.ts";
 import { RESERVED_PREFIX, subjectOf } from "./kv.ts";
 import { isAnswer, type Link, readAnswer } from "./link.ts";
 
@@ -43,11 +41,8 @@ export interface ServerClock extends Clock {
   readonly isStale: boolean;
   /** Measures. Calls during a measurement share its result. Rejects if the server did not answer. */
   measure(): Promise<void>;
-  /**
-   * Measures if it is stale, repeatedly for up to `patienceMs` while nobody leads the bucket. Rejects if the time
-   * cannot be learnt: nothing must be decided by such a clock, because others would rely on what it says.
-   */
-  refresh(patienceMs: number): Promise<void>;
+  /** Measures if it is stale. Rejects if the server did not answer. */
+  refresh(): Promise<void>;
 }
 
 /** The age in milliseconds at which a measurement is out of date. The next use then repeats it in the background. */
@@ -248,11 +243,9 @@ export function createServerClock(ask: AskTime, local: Clock, monotonic: () => n
       return offset === undefined || lastRead - measuredAt > STALE_AFTER_MS;
     },
     measure,
-    async refresh(patienceMs) {
+    async refresh() {
       clock.now(); // updates whether it is stale
-      if (!clock.isStale) return;
-      const isElection = (error: unknown) => absenceOf(error) === "leader";
-      await whileLeaderless(measure, isElection, patienceMs, { now: monotonic, sleep: (ms) => local.sleep(ms) });
+      if (clock.isStale) await measure();
     },
   };
   return clock;

@@ -49,6 +49,12 @@ export interface OpenedNats {
   readonly peers: Peers;
   /** The server's clock, measured, unless this host's is to be used. */
   readonly clock: ServerClock | undefined;
+  /**
+   * Measures the server's clock if it is stale, repeatedly while nobody answers for the bucket, which is created again if
+   * the server has lost it and that is wanted. Rejects if the time cannot be learnt: nothing must be decided by such a
+   * clock, because others would rely on what it says.
+   */
+  refreshClock(): Promise<void>;
   /** A number that changes whenever the connection is lost. */
   readonly session: number;
   /** What is wrong with the connection at this moment. */
@@ -137,6 +143,8 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
       kv: values.kv,
       peers,
       clock,
+      // Without the time nothing is decided, so no other call would find out that the server has lost the bucket.
+      refreshClock: () => clock === undefined ? Promise.resolve() : values.patiently(() => clock.refresh()),
       get session() {
         return link.losses;
       },

@@ -101,6 +101,7 @@ function joined(parts: readonly [PatientKv, ...PatientKv[]]): PatientKv {
     get bucket() {
       return common(parts.map(({ bucket }) => bucket), first.bucket);
     },
+    patiently: first.patiently,
   };
 }
 

@@ -9,6 +9,8 @@ export interface PatientKv {
   readonly kv: NatsKv;
   /** What the bucket is like. Changes if it had to be created again. */
   readonly bucket: Bucket;
+  /** Makes another call about the bucket, with the same patience. */
+  patiently<T>(call: () => Promise<T>): Promise<T>;
 }
 
 /** After this part of a call's time, the cause may be more than a change of leader: the bucket may be gone. */
@@ -85,5 +87,6 @@ export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise
     get bucket() {
       return bucket;
     },
+    patiently,
   };
 }

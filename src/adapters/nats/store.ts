@@ -138,8 +138,8 @@ export function createNatsStore(
 
   const kv: NatsKv = {
     async get(key) {
-      const { kv, clock } = opened ?? await open();
-      const [entry] = await Promise.all([kv.get(key), clock?.refresh(timeoutMs / 2)]);
+      const { kv, refreshClock } = opened ?? await open();
+      const [entry] = await Promise.all([kv.get(key), refreshClock()]);
       return entry;
     },
     compareAndSet: (key, value, expected, ttlMs) =>
@@ -183,8 +183,8 @@ export function createNatsStore(
     },
     localClock: local,
     async open() {
-      const { clock } = await open();
-      await clock?.refresh(timeoutMs / 2);
+      const { refreshClock } = await open();
+      await refreshClock();
     },
     close() {
       closing ??= (async () => {

@@ -16,17 +16,12 @@ import {
   type TimeSample,
   timeSource,
 } from "../../../src/adapters/nats/clock.ts";
-import { toStoreError } from "../../../src/adapters/nats/errors.ts";
 import { createLink } from "../../../src/adapters/nats/link.ts";
 import type { Clock } from "../../../src/core/clock.ts";
-import { StoreUnavailableError } from "../../../src/core/errors.ts";
-import { createVirtualClock } from "../../../src/testing/virtual_clock.ts";
 import { systemClock } from "../../../src/adapters/system_clock.ts";
 import { forEachServer } from "../../support/nats_server.ts";
 import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
 
-/** As nats.js says that nobody answers. */
-const NO_LEADER = Object.assign(new Error("no responders"), { name: "NoRespondersError" });
 const CIRCUMSTANCES = { store: "nats", server: "localhost", bucket: "b", doing: "read", timeoutMs: 2_000 } as const;
 
 test("parseTimestamp() keeps the fraction of a millisecond [TB-12]", () => {
@@ -280,35 +275,12 @@ test("ServerClock refuses to be decided by when it is stale and cannot be measur
   await clock.measure();
   time.down = true;
   time.monotonic += 4_000;
-  await clock.refresh(1_000); // it is known well enough
+  await clock.refresh(); // it is known well enough
   time.monotonic += 2_000;
-  await assertRejects(() => clock.refresh(1_000), Error, "down");
+  await assertRejects(() => clock.refresh(), Error, "down");
   time.down = false;
-  await clock.refresh(1_000);
+  await clock.refresh();
   assertEquals(clock.isStale, false);
-});
-
-test("ServerClock is asked again while nobody leads the bucket, for as long as its caller has [TB-12]", async () => {
-  const time = createVirtualClock(0);
-  let leaderless = 0;
-  const clock = createServerClock(
-    () => {
-      const now = time.now();
-      if (leaderless-- > 0) return Promise.reject(toStoreError(NO_LEADER, CIRCUMSTANCES));
-      return Promise.resolve({ before: now, after: now, server: now });
-    },
-    time,
-    () => time.now(),
-  );
-  await clock.measure();
-  await time.advance(6_000);
-  leaderless = 3;
-  await time.runUntil(clock.refresh(1_000));
-  assertEquals([clock.isStale, time.now() > 6_000, time.now() < 6_200], [false, true, true]);
-  await time.advance(6_000);
-  leaderless = Infinity;
-  await assertRejects(() => time.runUntil(clock.refresh(1_000)), StoreUnavailableError);
-  assertLessOrEqual(time.now(), 13_300);
 });
 
 test("ServerClock stops asking when a measurement takes long [TB-12]", async () => {
