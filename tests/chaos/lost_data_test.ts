@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createRateSync, RateLimiterAcquisitionError, type RateSync } from "../../mod.ts";
+import { laterBy } from "../support/later.ts";
 import { forEachServer, type RunningServer } from "../support/nats_server.ts";
 import { type LogBook, logBook } from "../support/nats_store.ts";
 
@@ -12,14 +13,6 @@ function processOn({ url }: RunningServer, autoCreate = true): RateSync & { read
   rateSync.configureLimiter("permits", { store: "nats", maxConcurrent: 2, onFailure: "closed", leaseMs: 60_000 });
   rateSync.configureLimiter("rate", { store: "nats", ratePerSecond: 0.001, burst: 3, onFailure: "closed" });
   return Object.assign(rateSync, { log });
-}
-
-/** The process has slept for so many milliseconds, or had nothing to do: what it knows of the server's time is that old. */
-function laterBy(ms: number): Disposable {
-  const truth = performance.now;
-  const show = (now: () => number) => Object.defineProperty(performance, "now", { value: now, configurable: true });
-  show(() => truth.call(performance) + ms);
-  return { [Symbol.dispose]: () => void show(() => truth.call(performance)) };
 }
 
 await forEachServer((server) => {

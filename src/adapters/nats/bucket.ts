@@ -36,6 +36,8 @@ export interface Bucket {
   readonly allowMsgTtl: boolean;
   /** The version of the server that the connection led to. */
   readonly serverVersion: string;
+  /** When it was created, as the server says it: another bucket of the same name has another time. */
+  readonly created: unknown;
 }
 
 const STREAM_NOT_FOUND = 10_059;
@@ -100,8 +102,15 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
     // somebody else created it in between, with other settings
     found ??= await link.ask("bind", info) ?? {};
   }
-  const config = isAnswer(found["config"]) ? found["config"] : {};
+  const config = configIn(found);
   checkPartition(wish, config["description"], link.at.store);
+  const fault = faultOf(config);
+  if (fault !== undefined) {
+    throw new StoreUnavailableError(`the stream 'KV_${wish.name}' ${fault}. Use another bucket, or create it anew.`, {
+      store: link.at.store,
+      outcome: "not_applied",
+    });
+  }
   const differences = differencesFrom(wish, config);
   if (differences.length > 0) {
     logger.warn(
@@ -111,13 +120,37 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
   }
   const replicas = numberIn(config, "num_replicas", 1);
   refuse(replicas, `the KV bucket '${wish.name}' has`);
+  return { name: wish.name, serverVersion, ...settingsIn(found) };
+}
+
+/** Whether this information is about another bucket of the same name, or about one with other settings by now. */
+export function hasChanged(bucket: Bucket, information: Answer): boolean {
+  const { created, retentionMs, allowMsgTtl } = settingsIn(information);
+  return created !== bucket.created || retentionMs !== bucket.retentionMs || allowMsgTtl !== bucket.allowMsgTtl;
+}
+
+function settingsIn(information: Answer): Pick<Bucket, "created" | "retentionMs" | "allowMsgTtl"> {
+  const config = configIn(information);
   const maxAge = numberIn(config, "max_age", 0);
   return {
-    name: wish.name,
+    created: information["created"],
     retentionMs: maxAge > 0 ? maxAge / NANOSECONDS : undefined,
     allowMsgTtl: config["allow_msg_ttl"] === true,
-    serverVersion,
   };
+}
+
+function configIn(information: Answer): Answer {
+  return isAnswer(information["config"]) ? information["config"] : {};
+}
+
+/** Why no limit can be kept in a stream with this configuration, if that is so. */
+function faultOf(config: Answer): string | undefined {
+  if (config["mirror"] !== undefined) return "is a mirror, so nothing can be written to it";
+  if (config["sealed"] === true) return "is sealed, so nothing can be written to it any more";
+  if (config["no_ack"] === true) return "does not acknowledge what is written to it (no_ack)";
+  if (config["discard_new_per_subject"] === true) return "lets no value replace another one (discard_new_per_subject)";
+  const retention = config["retention"] ?? "limits";
+  return retention === "limits" ? undefined : `keeps nothing that is not read (retention: ${retention})`;
 }
 
 /** What the description of a bucket says about its keys. Every server keeps the description, and it never expires. */
@@ -173,8 +206,11 @@ function streamConfig(wish: BucketWish, allowMsgTtl: boolean): Answer {
 }
 
 /** How an existing bucket differs from what was wanted, in words. */
-export function differencesFrom(wish: BucketWish, config: Answer): string[] {
+function differencesFrom(wish: BucketWish, config: Answer): string[] {
+  const isBounded = numberIn(config, "max_msgs", -1) > 0 || numberIn(config, "max_bytes", -1) > 0;
   const facts: [string, unknown, unknown][] = [
+    // With no room left, it forgets a limit that counts for one that is asked for.
+    ["discard", isBounded ? config["discard"] ?? "old" : "new", "new"],
     ["history", numberIn(config, "max_msgs_per_subject", -1), 1],
     ["TTL", seconds(numberIn(config, "max_age", 0)), seconds(nanosecondsOf(wish.ttlMs))],
     ["replicas", numberIn(config, "num_replicas", 1), wish.replicas],

@@ -2,7 +2,7 @@ import { headers } from "@nats-io/nats-core";
 import type { Clock } from "../../core/clock.ts";
 import { type Bucket, isAtLeast } from "./bucket.ts";
 import { RESERVED_PREFIX, subjectOf } from "./kv.ts";
-import { isAnswer, type Link, readAnswer } from "./link.ts";
+import { type Answer, isAnswer, type Link, readAnswer } from "./link.ts";
 
 /** How far the server's time is ahead of a monotonic one, and how wrong that may be, in milliseconds. */
 export interface Offset {
@@ -109,18 +109,21 @@ export function parseTimestamp(text: unknown): number | undefined {
  * How to ask for the time. From 2.10 on, the leader of the bucket includes it in the information about the stream, so
  * all processes on the bucket read the same clock, whichever server each is connected to. Before 2.10, a message is
  * stored, and the time at which it was stored is read. Of several buckets, the first is asked, and the next one after a
- * failure.
+ * failure. `onInformation` hears what else the information says.
  */
 export function timeSource(
   link: Link,
   { serverVersion }: Pick<Bucket, "serverVersion">,
   buckets: readonly string[],
   monotonic: () => number,
+  onInformation: (bucket: string, information: Answer) => Promise<void> = () => Promise.resolve(),
 ): AskTime {
+  const informationOn = (bucket: string) => link.ask("read", `$JS.API.STREAM.INFO.KV_${bucket}`);
   const fromInfo = async (bucket: string) => {
     const before = monotonic();
-    const answer = await link.ask("read", `$JS.API.STREAM.INFO.KV_${bucket}`);
+    const answer = await informationOn(bucket);
     const after = monotonic();
+    if (answer) await onInformation(bucket, answer);
     const server = parseTimestamp(answer?.["ts"]);
     // The bucket's leader may be an older server than the one that this process is connected to.
     return server === undefined ? await fromMessage(bucket) : { before, after, server };
@@ -134,7 +137,11 @@ export function timeSource(
       read: readAnswer,
     });
     const after = monotonic();
-    const answer = await link.ask("read", `$JS.API.STREAM.MSG.GET.KV_${bucket}`, { seq }, NO_MESSAGE);
+    const [answer, information] = await Promise.all([
+      link.ask("read", `$JS.API.STREAM.MSG.GET.KV_${bucket}`, { seq }, NO_MESSAGE),
+      informationOn(bucket),
+    ]);
+    if (information) await onInformation(bucket, information);
     const message = answer?.["message"];
     // another process may have taken the same slot in between, and the bucket keeps only one message
     const server = isAnswer(message) ? parseTimestamp(message["time"]) : undefined;

@@ -55,7 +55,7 @@ export interface OpenedNats {
    * clock, because others would rely on what it says.
    */
   refreshClock(): Promise<void>;
-  /** A number that changes whenever the connection is lost. */
+  /** A number that changes whenever the connection is lost, or another bucket is found under the same name. */
   readonly session: number;
   /** What is wrong with the connection at this moment. */
   problem(): string | undefined;
@@ -128,9 +128,10 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
     const { bucket } = values;
     const monotonic = () => performance.now();
     const names = partitionWishes(request.bucket, request.partitions).map(({ name }) => name);
-    const clock = request.serverClock
-      ? createServerClock(timeSource(link, bucket, names, monotonic), request.local, monotonic)
-      : undefined;
+    const askTime = timeSource(link, bucket, names, monotonic, async (name, information) => {
+      if (name === bucket.name) await values.saw(information);
+    });
+    const clock = request.serverClock ? createServerClock(askTime, request.local, monotonic) : undefined;
     await clock?.measure();
     // it may have led to another server, with a different clock
     if (clock !== undefined) link.onReconnect(() => void clock.measure().catch(() => {}));
@@ -146,7 +147,7 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
       // Without the time nothing is decided, so no other call would find out that the server has lost the bucket.
       refreshClock: () => clock === undefined ? Promise.resolve() : values.patiently(() => clock.refresh()),
       get session() {
-        return link.losses;
+        return link.losses + values.replacements;
       },
       problem: () => link.problem,
       close,

@@ -101,6 +101,11 @@ function joined(parts: readonly [PatientKv, ...PatientKv[]]): PatientKv {
     get bucket() {
       return common(parts.map(({ bucket }) => bucket), first.bucket);
     },
+    get replacements() {
+      return parts.reduce((sum, { replacements }) => sum + replacements, 0);
+    },
+    // the time is asked of the first one, unless that does not answer
+    saw: first.saw,
     patiently: first.patiently,
   };
 }

@@ -1,14 +1,18 @@
-import type { Bucket } from "./bucket.ts";
+import { type Bucket, hasChanged } from "./bucket.ts";
 import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS } from "./election.ts";
 import { type Absence, absenceOf } from "./errors.ts";
 import { createNatsKv, type NatsKv } from "./kv.ts";
-import type { Link } from "./link.ts";
+import type { Answer, Link } from "./link.ts";
 
 /** A {@link NatsKv}, and the bucket that it is on. */
 export interface PatientKv {
   readonly kv: NatsKv;
-  /** What the bucket is like. Changes if it had to be created again. */
+  /** What the bucket is like. Changes if it had to be created again, or somebody else has changed it. */
   readonly bucket: Bucket;
+  /** How often another bucket was found under its name: what was known of the revisions in it says nothing any more. */
+  readonly replacements: number;
+  /** Looks at information about the bucket that came by the way. Resolves when what it says is known here. */
+  saw(information: Answer): Promise<void>;
   /** Makes another call about the bucket, with the same patience. */
   patiently<T>(call: () => Promise<T>): Promise<T>;
 }
@@ -25,11 +29,13 @@ const ASK_AFTER = 1 / 16;
 export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise<Bucket>): PatientKv {
   let bucket = first;
   let kv = createNatsKv(link, bucket);
+  let replacements = 0;
   let binding: Promise<void> | undefined;
 
   /** Finds the bucket, or creates it. Concurrent calls share the result. */
   function bind(): Promise<void> {
     binding ??= rebind().then((found) => {
+      if (found.created !== bucket.created) replacements++;
       bucket = found;
       kv = createNatsKv(link, bucket);
     }).finally(() => binding = undefined);
@@ -86,6 +92,13 @@ export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise
     },
     get bucket() {
       return bucket;
+    },
+    get replacements() {
+      return replacements;
+    },
+    async saw(information) {
+      // If it cannot be used any more, calls find that out.
+      if (hasChanged(bucket, information)) await bind().catch(() => {});
     },
     patiently,
   };

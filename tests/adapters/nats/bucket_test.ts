@@ -6,6 +6,7 @@ import { isMarker, subjectOf, ttlHeader } from "../../../src/adapters/nats/kv.ts
 import type { NatsStore } from "../../../src/adapters/nats/store.ts";
 import { ConfigValidationError, InvalidArgumentError, StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer, LIMIT, natsServers, startCluster } from "../../support/nats_server.ts";
+import { laterBy } from "../../support/later.ts";
 import { connectionOf, freshBucket, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
 const text = (value: string) => new TextEncoder().encode(value);
@@ -129,6 +130,76 @@ await forEachServer((server) => {
     assertEquals(store.retentionMs, 10_000);
     assertEquals(store.allowMsgTtl, false);
     assert((await store.kv.compareAndSet("a", text("1"), 0, 5_000)).ok);
+  });
+
+  const modernOnly = { discard_new_per_subject: true };
+  for (
+    const [settings, problem] of [
+      [{ retention: "interest" }, "keeps nothing that is not read (retention: interest)"],
+      [{ retention: "workqueue" }, "keeps nothing that is not read (retention: workqueue)"],
+      [{ no_ack: true }, "does not acknowledge what is written to it (no_ack)"],
+      [{ sealed: true }, "is sealed, so nothing can be written to it any more"],
+      [{ mirror: { name: "KV_somewhere_else" }, subjects: [] }, "is a mirror, so nothing can be written to it"],
+      ...(modern ? [[modernOnly, "lets no value replace another one (discard_new_per_subject)"] as const] : []),
+    ] as const
+  ) {
+    server.test(`a stream that ${problem} is refused, with that reason [NATS-1, NATS-2]`, async () => {
+      const { url } = await server.shared();
+      const bucketName = freshBucket();
+      await using admin = testStore({ url });
+      const connection = await connectionOf(admin);
+      const whole = { subjects: [`$KV.${bucketName}.>`], storage: "memory", max_msgs_per_subject: 1, discard: "new" };
+      const { sealed, ...others } = { sealed: false, ...settings };
+      const config = { name: `KV_${bucketName}`, ...whole, ...others };
+      await api(connection, `STREAM.CREATE.KV_${bucketName}`, config);
+      if (sealed) await api(connection, `STREAM.UPDATE.KV_${bucketName}`, { ...config, sealed });
+      await using store = testStore({ url, bucketName });
+      const error = await assertRejects(() => store.open(), StoreUnavailableError);
+      assertStringIncludes(String(error), `the stream 'KV_${bucketName}' ${problem}`);
+    });
+  }
+
+  server.test("a bucket that forgets a key when it is full is used, with a warning [NATS-1]", async () => {
+    const { url } = await server.shared();
+    await using admin = testStore({ url });
+    const warnings: string[] = [];
+    for (
+      const settings of [{ discard: "old", max_msgs: 9 }, { discard: "old" }, { discard: "new", max_bytes: 9_999 }]
+    ) {
+      const bucketName = freshBucket();
+      const whole = {
+        subjects: [`$KV.${bucketName}.>`],
+        storage: "memory",
+        max_msgs_per_subject: 1,
+        max_age: 86_400e9,
+      };
+      const config = { name: `KV_${bucketName}`, ...whole, ...settings };
+      await api(await connectionOf(admin), `STREAM.CREATE.KV_${bucketName}`, config);
+      await using store = testStore({ url, bucketName });
+      await store.open();
+      const lines = store.log.lines.filter((line) => line.startsWith("warn"));
+      warnings.push(lines.join().replace(/.* as it is: /, ""));
+    }
+    assertEquals(warnings, ["discard old instead of new", "", ""]);
+  });
+
+  server.test("a bucket that was replaced meanwhile is not taken for the one that it was [FAIL-3]", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using store = testStore({ url, bucketName });
+    await store.open();
+    const { session, retentionMs } = store;
+    const connection = await connectionOf(store);
+    await api(connection, `STREAM.DELETE.KV_${bucketName}`);
+    const subjects = [`$KV.${bucketName}.>`];
+    const config = { name: `KV_${bucketName}`, subjects, storage: "memory", max_msgs_per_subject: 1, max_age: 600e9 };
+    await api(connection, `STREAM.CREATE.KV_${bucketName}`, config);
+    assertEquals([store.session, store.retentionMs], [session, retentionMs]);
+    using _ = laterBy(10_000);
+    store.clock.now();
+    await store.open(); // asks for the time, as nobody knows it any more
+    assert(store.session !== session);
+    assertEquals(store.retentionMs, 600_000);
   });
 
   server.test("a bucket with a TTL that is no whole number of nanoseconds, or a very long one, is as wanted [NATS-1]", async () => {

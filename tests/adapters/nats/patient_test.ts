@@ -7,7 +7,14 @@ import { StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer } from "../../support/nats_server.ts";
 import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
 
-const BUCKET: Bucket = { name: "b", retentionMs: undefined, allowMsgTtl: false, serverVersion: "2.15.1" };
+const CREATED = "2030-01-01T00:00:00Z";
+const BUCKET: Bucket = {
+  name: "b",
+  retentionMs: undefined,
+  allowMsgTtl: false,
+  serverVersion: "2.15.1",
+  created: CREATED,
+};
 const AT = { store: "nats", server: "localhost", bucket: "b", doing: "read", timeoutMs: 400 } as const;
 /** As nats.js says that nobody answers, and as a server says that there is no such stream. */
 const NO_LEADER = toStoreError(Object.assign(new Error("no responders"), { name: "NoRespondersError" }), AT);
@@ -58,6 +65,14 @@ await forEachServer((server) => {
       assertEquals(error, NO_LEADER);
       assertGreater(counts.calls, 2);
       assert(counts.found > 0 && counts.found < counts.calls, JSON.stringify(counts));
+    }));
+
+  server.test("another bucket under the same name is one more, and the same with another TTL is none [FAIL-3]", () =>
+    world(async (patient, counts) => {
+      await patient.saw({ created: CREATED, config: {} });
+      assertEquals([counts.found, patient.replacements], [0, 0]);
+      await patient.saw({ created: CREATED, config: { max_age: 1e9 } });
+      assertEquals([counts.found, patient.replacements], [1, 0]);
     }));
 
   server.test("another failure is not made again", () =>
