@@ -211,7 +211,7 @@ export class Ledger implements Bounded {
         result = await this.#compareAndSet(write);
       } catch (error) {
         if (isNotApplied(error)) throw error;
-        const again = await this.#writeAgain(write, writer, error);
+        const again = await this.#writeAgain(write, writer, sentAt, error);
         const now = store.clock.now();
         if (now - sentAt <= 2 * backendTimeoutMs) trips.tookInAll(now - sentAt, now);
         if (again === "written") return true;
@@ -286,14 +286,14 @@ export class Ledger implements Bounded {
     });
   }
 
-  /** What stands there, as the leader says. */
-  async #look(isUrgent: boolean): Promise<State> {
-    const { breaker, limit, store, backendTimeoutMs } = this.#context;
+  /** What stands there, as the leader says within so many milliseconds. */
+  async #look(isUrgent: boolean, ms: number = this.#context.backendTimeoutMs): Promise<State> {
+    const { breaker, limit, store } = this.#context;
     const asked = store.session;
     const entered = breaker.enter(isUrgent);
     let entry;
     try {
-      entry = await limit.bound(store.kv.get(this.key), backendTimeoutMs, this);
+      entry = await limit.bound(store.kv.get(this.key), ms, this);
       this.#answeredAt = store.clock.now();
       breaker.succeeded();
     } catch (error) {
@@ -348,12 +348,15 @@ export class Ledger implements Bounded {
     }
   }
 
-  /** Nobody knows whether it was written. */
-  async #writeAgain(write: Write, writer: Writer, error: unknown): Promise<CasResult | "written"> {
+  /** Nobody knows whether what was sent then was written. All of it together takes no longer than one answer may. */
+  async #writeAgain(write: Write, writer: Writer, sentAt: number, error: unknown): Promise<CasResult | "written"> {
+    const { store: { clock }, backendTimeoutMs } = this.#context;
     try {
       // At most one write can follow a revision: if this one is accepted the first was not, and never will be.
       const result = this.#isOtherSession() ? LOST : await this.#compareAndSet(write);
-      return result.ok || !wasWritten(await this.#look(write.isUrgent), writer) ? result : "written";
+      if (result.ok) return result;
+      const state = await this.#look(write.isUrgent, Math.max(0, sentAt + backendTimeoutMs - clock.now()));
+      return wasWritten(state, writer) ? "written" : result;
     } catch (second) {
       // That nothing was applied this time says nothing about the first.
       throw isNotApplied(second) ? error : second;

@@ -176,6 +176,20 @@ test("while all permits are held every caller is refused, however its wait ends,
   }
 });
 
+test("what became of a write is found out within the time that one answer may take, however it goes wrong [TMO-2]", async () => {
+  for (const timeoutMs of [0, 5_000]) {
+    const { clock, start, run } = createSimulation();
+    const { limiter, link } = start({ maxConcurrent: 1, backendTimeoutMs: 2_000 }, NET);
+    await run(limiter.acquire().then((permit) => permit.release()));
+    link.failNext("answer_lost", { operation: "compareAndSet" });
+    link.failNext({ kind: "answer_late", byMs: 990 }, { operation: "compareAndSet" });
+    link.failNext("request_lost", { operation: "get" });
+    const begun = clock.now();
+    const { degraded } = await run(limiter.acquire({ timeoutMs }));
+    assertEquals([degraded, clock.now() - begun], [true, 2_000]);
+  }
+});
+
 test("with on_failure local the store and the local limiter together take no longer than the caller's timeout [TMO-2]", async () => {
   for (const known of [true, false]) {
     const { clock, start, run } = createSimulation();
