@@ -78,12 +78,13 @@ export function checkLimiter(id: string, options?: CheckOptions): Promise<RateLi
 
 /**
  * Asks several limiters together: takes a slot of each or, if one of them refuses, of none. They are asked in order,
- * once each, up to the first that refuses; what was taken until then is given back, including the capacity of rates and
+ * up to the first that refuses; what was taken until then is given back, including the capacity of rates and
  * windows. If the list is empty, the request is allowed.
  *
  * With a timeout, the slots of the first limiters are held while the call waits for a later one. In that case ask the
- * same limiters in the same order everywhere, those with a concurrency limit last: otherwise two callers can wait for
- * each other until their timeout.
+ * same limiters in the same order everywhere: otherwise two callers can wait for each other until their timeout. Ask
+ * those with a concurrency limit first: a slot of a rate counts for the moment at which it was taken. A permit that is
+ * lost while the call waits is taken again.
  *
  * Permits of a concurrency limit must be released: `await using` does it.
  *

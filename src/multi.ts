@@ -140,7 +140,7 @@ const REQUEST_NAMES = namesOf<LimiterRequest>({ id: true, key: true, cost: true,
 /** What upstream answers when there is nothing to check. */
 const UNLIMITED = { limit: 1_000, remaining: 999, resetInMs: 60_000 } as const;
 
-/** Takes from all of them, in order and once each, or in the end from none of them. */
+/** Takes from all of them, in order, or in the end from none of them. */
 export async function takeAllOrNone(
   wanted: readonly Wanted[],
   { timeoutMs = 0, signal, [TOGETHER]: calls = together(timeoutMs) }: MultiCheckOptions & SharedPatience,

@@ -140,7 +140,7 @@ export interface RateSync<LimiterId extends string = string, StoreId extends str
   /** Takes a slot if there is one, or with `consume: false` only looks. See {@link Limiter.check}. */
   checkLimiter(id: LimiterId, options?: CheckOptions): Promise<RateLimitResult>;
   /**
-   * Takes a slot of each of the limiters, in order and once each or, if one of them refuses, of none: what was taken
+   * Takes a slot of each of the limiters, in order or, if one of them refuses, of none: what was taken
    * until then is given back, including the capacity of rates and windows.
    */
   checkMultiLimiters(

@@ -105,11 +105,14 @@ export function timedOut(
     readonly lacksPermit: boolean;
   },
 ): RateLimiterAcquisitionError {
-  const { limiterId, rule, retryAfterMs } = refused;
+  const { limiterId, rule, retryAfterMs, remaining } = refused;
   const when = timeoutMs === 0 ? "at once" : `within ${timeoutMs / 1_000} s`;
   const later = inSeconds(retryAfterMs);
+  const taken = remaining > 0
+    ? `what is left of its rule "${rule}" goes to a process that has waited longer`
+    : `all permits of its rule "${rule}" are held`;
   const why = lacksPermit
-    ? `all permits of its rule "${rule}" are held. One comes back when it is released, or in ${later} if the holder does ` +
+    ? `${taken}. One comes back when it is released, or in ${later} if the holder does ` +
       `not renew it`
     : `its rule "${rule}" has none before ${later} from now`;
   return new RateLimiterAcquisitionError(

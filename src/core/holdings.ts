@@ -120,8 +120,8 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
       checked = known;
       const lostData = lostWrite(known, [owner, lastWrite]);
       lastWrite = known.writers.find(([id]) => id === owner)?.[1] ?? lastWrite;
-      const counted = holderOf(permitsIn(known.parts), owner)?.permits ?? [];
-      const missing = [...held].filter((permit) => !counted.includes(permit));
+      const counted = new Set(holderOf(permitsIn(known.parts), owner)?.permits);
+      const missing = [...held].filter((permit) => !counted.has(permit));
       if (missing.length === 0) return;
       // Nobody took what a store has lost: it is said to be held again.
       if (lostData) renewAt = now;
