@@ -1,7 +1,8 @@
-import { type Batch, type Grant, type Insight, reachOf, refusalOf, type Undo } from "./batch.ts";
+import { type Grant, type Insight, reachOf, refusalOf, type Undo } from "./batch.ts";
 import type { CellContext } from "./cell_context.ts";
 import { earliestStartBehind, extraReachOf, obstacle, type Parts } from "./decide.ts";
 import { MOST_REQUESTS, type Verdict } from "./hand_over.ts";
+import { Head } from "./head.ts";
 import { Hints } from "./hints.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
 import type { Identity, Ledger } from "./ledger.ts";
@@ -17,7 +18,7 @@ import {
   whenToLookAgain,
   whenToReserve,
 } from "./pacing.ts";
-import { type Pacer, type Plan, planFor, planOf } from "./plan.ts";
+import { type Plan, planFor, planOf } from "./plan.ts";
 import { CERTAIN_MS, GRACE_MS, isStoreToBlame } from "./patience.ts";
 import { createPrefetch, type Prefetch, withStock } from "./prefetch.ts";
 import type { Demand } from "./rules/rule.ts";
@@ -35,6 +36,12 @@ export interface AgendaOwner {
   lost(permit: number): void;
   /** There may be something to decide now. */
   proceed(now: number): void;
+}
+
+/** A plan, and when to go on after it. */
+export interface TimedPlan extends Plan {
+  /** When the first caller that it leaves waiting is decided again. */
+  readonly resumeAt: number;
 }
 
 interface PendingUndo extends Undo {
@@ -55,7 +62,7 @@ const TELL_AGAIN_MS = 500;
  * What there is to decide about one key, and what has been: who waits here, what is held or was granted ahead, what goes back,
  * and the work of others. Asks nobody. A class, as there is one for every key.
  */
-export class Agenda implements WaitingOwner, Pacer {
+export class Agenda implements WaitingOwner {
   readonly waiting: Waiting;
   /** The permits that this process holds and renews, where concurrency is limited. */
   readonly holdings: Holdings | undefined;
@@ -72,16 +79,9 @@ export class Agenda implements WaitingOwner, Pacer {
   /** How far ahead moments are granted, in milliseconds. */
   readonly #reserveAheadMs: number;
   #undo = NOTHING_UNDONE;
-  /** Who has to wait before anybody behind it is decided, as it was last decided. */
-  #held: Caller | undefined;
-  /** Whether it waits for its time, and not for a permit. */
-  #awaitsTime = false;
-  /** When to decide again about it. */
-  #resumeAt = -Infinity;
+  readonly #head = new Head();
   /** When somebody here had to wait or was refused last, as nothing was left. */
   #fullAt = -Infinity;
-  /** Whether a hint has come since the store was last asked: then there is no pause before it is asked again. */
-  #nudged = false;
   #hints: Hints | undefined;
   /** Whether what was dropped in this turn is about to be written. */
   #isDropping = false;
@@ -121,9 +121,7 @@ export class Agenda implements WaitingOwner, Pacer {
   isDue(now: number): boolean {
     const { waiting: { line }, prefetch, holdings } = this;
     if (!this.ended && line.waiting === 0 && prefetch?.isLow(now)) return true;
-    // Those behind one that has gone do not wait for when it could have started.
-    if (line.waiting > 0 && this.#held?.queued !== true) return true;
-    return (line.length > 0 && now >= this.#resumeAt) || this.#undo.length > 0 || this.turns?.hasGuests === true ||
+    return this.#head.isDue(line, now) || this.#undo.length > 0 || this.turns?.hasGuests === true ||
       (holdings !== undefined && (now >= holdings.renewAt || (holdings.isMarked && line.waiting === 0)));
   }
 
@@ -154,7 +152,7 @@ export class Agenda implements WaitingOwner, Pacer {
   /** The refusal that is certain from what is known, if it is. */
   refusalNow(demand: Demand, now: number, deadline: number, isDown: boolean): Refused | undefined {
     const { known } = this.#ledger;
-    if (!known || (this.#resumeAt <= now && deadline > now && !isDown)) return undefined;
+    if (!known || (this.#head.resumeAt <= now && deadline > now && !isDown)) return undefined;
     const ahead = this.waiting.line.cost;
     if (!this.#startsTooLate(known, now, ahead, demand, deadline)) return undefined;
     if (isDown || this.#isCertain(now)) return this.#refusal(known, now, demand, 0, ahead);
@@ -223,9 +221,11 @@ export class Agenda implements WaitingOwner, Pacer {
     const { grant, unused } = undo;
     this.holdings?.drop(grant.demand.permit);
     this.#undoNext(undo);
-    // No permit makes a time come sooner.
-    if (unused || !this.#awaitsTime) this.#resumeAt = -Infinity;
-    if (!unused) return this.#proceed();
+    if (!unused) {
+      this.#head.released();
+      return this.#proceed();
+    }
+    this.#head.hurry();
     // Several that are taken back together are, whatever their order: nothing depends on what goes too.
     if (this.#isDropping) return;
     this.#isDropping = true;
@@ -285,15 +285,8 @@ export class Agenda implements WaitingOwner, Pacer {
       lead: this.leadAt(now),
       // A rate would lose what counts for later.
       slack: limitsRate ? 0 : missOf(lateness, toleranceMs),
-      // Who comes anew leaves the end of what may be reserved to those who have waited for it, here and elsewhere; and who writes
-      // for another reason, before its turn to reserve, takes nothing that it would not have taken then.
-      restraint: this.#resumeAt === -Infinity ? stepOf(this.#reserveAheadMs) : this.#earlyMs(now),
+      restraint: this.#head.restraint(now, this.#reserveAheadMs),
     };
-  }
-
-  /** How much too early it is to reserve for who waits for its time, in milliseconds. */
-  #earlyMs(now: number): number {
-    return this.#awaitsTime ? Math.min(Math.max(0, this.#resumeAt - now), this.#reserveAheadMs) : 0;
   }
 
   /** What another process is to decide, which knows nothing of what was taken back here. */
@@ -326,7 +319,7 @@ export class Agenda implements WaitingOwner, Pacer {
    * Decides as much of the queue as can be decided now, and what the guests want, on what is known to be stored, and tells
    * nobody: that is for {@link Agenda.commit}. `isFresh`: what is known cannot have changed since.
    */
-  plan(isFresh: boolean): Plan {
+  plan(isFresh: boolean): TimedPlan {
     const { rules, store: { clock } } = this.#context;
     const now = clock.now();
     const own = this.work(now);
@@ -334,7 +327,7 @@ export class Agenda implements WaitingOwner, Pacer {
     const visit = this.turns?.guests(now, base.writers) ?? NO_VISIT;
     const terms = { now, horizon: now + this.#reserveAheadMs, isFresh };
     const insight = own.undos.length > 0 ? this.#insight : undefined;
-    return planFor(rules, base, own, visit, terms, insight, this);
+    return this.#timed(planFor(rules, base, own, visit, terms, insight));
   }
 
   /** What is known of the grants in what is known to be stored. */
@@ -345,16 +338,18 @@ export class Agenda implements WaitingOwner, Pacer {
   }
 
   /** What another process has planned for this work, which was sent at `sentAt`; `undefined` if it was not this work. */
-  planOf(work: Work<Caller>, verdict: Verdict, sentAt: number): Plan | undefined {
-    return planOf(this.#context.rules, work, verdict, sentAt, this);
+  planOf(work: Work<Caller>, verdict: Verdict, sentAt: number): TimedPlan | undefined {
+    const plan = planOf(this.#context.rules, work, verdict, sentAt);
+    return plan && this.#timed(plan);
   }
 
-  /** When to decide again about the first one that was not decided. */
-  resumeAt(
-    { dealtWith, waitsFor, waitsUntil, granted }: Batch<Caller>,
-    requests: readonly Caller[],
-    state: State,
-  ): number {
+  /** The plan, of which the first caller that it leaves waiting is prepared for that. */
+  #timed(plan: Plan): TimedPlan {
+    return { ...plan, resumeAt: this.#prepareToWait(plan) };
+  }
+
+  /** When to decide again about the first caller that the plan leaves waiting, who hears of what it waits for meanwhile. */
+  #prepareToWait({ batch: { dealtWith, waitsFor, waitsUntil, granted }, requests, state }: Plan): number {
     const head = requests[dealtWith];
     if (!head || head.isAhead || waitsFor === "doubt") return -Infinity;
     const { rules, random, store: { clock } } = this.#context;
@@ -412,7 +407,7 @@ export class Agenda implements WaitingOwner, Pacer {
   }
 
   /** Tells everybody what was written. */
-  commit(plan: Plan): void {
+  commit(plan: TimedPlan): void {
     const now = this.#context.store.clock.now();
     const { waiting, holdings, prefetch } = this;
     if (plan.batch.waitsFor !== undefined || plan.batch.refused.length > 0) this.#fullAt = now;
@@ -420,9 +415,7 @@ export class Agenda implements WaitingOwner, Pacer {
     const decided = plan.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
     for (let i = 0; i < decided && i < plan.requests.length; i++) plan.requests[i]!.attempts++;
     waiting.line.advance(plan.requests, plan.dealtWith);
-    this.#held = plan.requests[plan.dealtWith];
-    this.#awaitsTime = plan.batch.waitsFor === "time";
-    this.#resumeAt = this.#nudged && plan.batch.waitsFor === "permit" ? -Infinity : plan.resumeAt;
+    this.#head.leave(plan.requests[plan.dealtWith], plan.batch.waitsFor, plan.resumeAt);
     // The answer may have been on its way for longer than the lease lasts: somebody else may hold the permits by now.
     const isOver = holdings !== undefined && now >= holdings.leaseEnd(plan.state);
     const again: Caller[] = [];
@@ -447,7 +440,7 @@ export class Agenda implements WaitingOwner, Pacer {
       if (refusal.rule.kind === "concurrency") this.#meetFull(waiter, plan.state.parts);
       if (!waiter.settled) waiting.line.settle(waiter, { ...refusal, kind: "refused", attempts: waiter.attempts });
     }
-    if (this.#resumeAt > now) this.#refuseBehind(plan.state, now);
+    if (this.#head.resumeAt > now) this.#refuseBehind(plan.state, now);
     const left = waiting.serveDue(now);
     waiting.line.prepend([...again, ...left]);
     if (plan.ahead > 0) prefetch?.heard(plan.ahead, stocked, now);
@@ -486,7 +479,7 @@ export class Agenda implements WaitingOwner, Pacer {
       else this.#failOne(waiter, cause);
     }
     line.clear();
-    this.#resumeAt = -Infinity;
+    this.#head.hurry();
     this.turns?.fail();
     this.#forgetUndone(this.#undo.length, mayHaveGranted, now);
     this.holdings?.failed(now, now + TELL_AGAIN_MS);
@@ -561,25 +554,22 @@ export class Agenda implements WaitingOwner, Pacer {
 
   /** Somebody cannot wait: the store is asked now, whatever was known of it. */
   hurry(): void {
-    this.#resumeAt = -Infinity;
+    this.#head.hurry();
   }
 
   /** The store is being asked: hints that come from now on are news. */
   forgetHint(): void {
-    this.#nudged = false;
+    this.#head.asked();
   }
 
   /** Hears of released permits from now on, where the store can tell. */
   listen(): void {
     const { kv, clock } = this.#context.store;
     this.#hints ??= new Hints(kv, this.#ledger.key, () => {
-      this.#nudged = true;
-      // No permit makes the time come sooner, and whoever is nearest to the store would win the race for it.
-      if (this.#awaitsTime) return;
+      if (!this.#head.hinted()) return;
       // To take a free permit oneself takes one trip less than to have it taken.
       const now = clock.now();
       this.turns?.hear(now);
-      this.#resumeAt = -Infinity;
       this.#owner.proceed(now);
     });
     this.#hints.listen();
@@ -612,7 +602,7 @@ export class Agenda implements WaitingOwner, Pacer {
         waiting.line.prepend(left);
         if (prefetch) waiting.serveFromStock(prefetch, now);
       }
-      this.#resumeAt = -Infinity;
+      this.#head.hurry();
     }
     if (now >= waiting.line.soonestDeadline) this.#expire(now, runningSince);
   }
@@ -621,7 +611,7 @@ export class Agenda implements WaitingOwner, Pacer {
   wakeAt(isRunning: boolean): number {
     const { line } = this.waiting;
     if (isRunning) return this.#momentToWake();
-    return Math.min(this.#momentToWake(), line.soonestDeadline, line.length > 0 ? this.#resumeAt : Infinity);
+    return Math.min(this.#momentToWake(), line.soonestDeadline, line.length > 0 ? this.#head.resumeAt : Infinity);
   }
 
   /** When to be woken for the next moment that was granted: sooner, where timers are late. */

@@ -1,4 +1,4 @@
-import type { Agenda } from "./agenda.ts";
+import type { Agenda, TimedPlan } from "./agenda.ts";
 import type { CellContext } from "./cell_context.ts";
 import type { Recipient, Respond } from "./desk.ts";
 import type { Visitor } from "./gate.ts";
@@ -6,7 +6,6 @@ import type { ForeignWork } from "./hand_over.ts";
 import { type Identity, isNotApplied, type Ledger } from "./ledger.ts";
 import type { Meter } from "./metrics.ts";
 import { pauseAfter } from "./pacing.ts";
-import type { Plan } from "./plan.ts";
 import { Room } from "./room.ts";
 import { tooBusy, tooManyRaces } from "./silence.ts";
 import type { State } from "./state.ts";
@@ -212,7 +211,7 @@ export class Loop implements Recipient, Visitor {
     /** As many of them as those who wait may have lost. */
     let lost = 0;
     let hasAsked = false;
-    let refused: readonly Plan[] = NOTHING_REFUSED;
+    let refused: readonly TimedPlan[] = NOTHING_REFUSED;
     while (agenda.ended !== "abandoned") {
       let isFresh = this.#isFresh && races === 0;
       if (this.#peeks.length > 0) {
@@ -310,7 +309,7 @@ export class Loop implements Recipient, Visitor {
   }
 
   /** Reads, and returns the plan that stands there although it was refused: to do it again could give back twice. */
-  async #readFor(refused: readonly Plan[]): Promise<Plan | undefined> {
+  async #readFor(refused: readonly TimedPlan[]): Promise<TimedPlan | undefined> {
     const written = await this.#read();
     return written && refused.find(({ state }) => state === written);
   }
@@ -319,7 +318,7 @@ export class Loop implements Recipient, Visitor {
    * Writes the plan. Who waits for a permit hears of it already now: the hint reaches it while the answer is on its way
    * here, and what it reads then has been written. Should it be too early, the hint after the answer is not.
    */
-  #write(plan: Plan): Promise<boolean> {
+  #write(plan: TimedPlan): Promise<boolean> {
     this.#isGranting = plan.batch.granted.length > 0;
     this.agenda.forgetHint();
     const writing = this.#ledger.write(plan, this.agenda.isUrgent);
@@ -354,18 +353,18 @@ export class Loop implements Recipient, Visitor {
   }
 
   /** Nobody else has written since what was decided here. */
-  #finish(plan: Plan): void {
+  #finish(plan: TimedPlan): void {
     this.#isFresh = plan.changed;
     this.#commit(plan);
   }
 
-  #commit(plan: Plan): void {
+  #commit(plan: TimedPlan): void {
     this.agenda.commit(plan);
     this.#owner.decided();
     this.#announce(plan);
   }
 
-  #announce({ givesBack, state, decidedAt }: Plan): void {
+  #announce({ givesBack, state, decidedAt }: TimedPlan): void {
     const { rules, concurrency, store: { kv } } = this.#context;
     if (!givesBack || concurrency < 0) return;
     const { remaining } = rules[concurrency]!.usage(state.parts[concurrency]!, decidedAt - state.epoch);
@@ -384,4 +383,4 @@ export class Loop implements Recipient, Visitor {
 
 const NOBODY: readonly Peek[] = [];
 const NOBODY_WAITS: readonly (() => void)[] = [];
-const NOTHING_REFUSED: readonly Plan[] = [];
+const NOTHING_REFUSED: readonly TimedPlan[] = [];

@@ -28,18 +28,10 @@ export interface Plan {
   readonly decidedAt: number;
   /** How many of the things to undo were undone. */
   readonly undone: number;
-  /** When the head of the queue can be decided, if it was not. */
-  readonly resumeAt: number;
   /** The last moment that it grants to anybody; `-Infinity` if it grants nothing. */
   readonly latest: number;
   /** Whether it takes something out from between other grants. */
   readonly mixes: boolean;
-}
-
-/** Says how long to wait for what. */
-export interface Pacer {
-  /** When the one that a batch has not decided is looked at again, in the state that it left. */
-  resumeAt(batch: Batch<Caller>, requests: readonly Caller[], state: State): number;
 }
 
 /** The guests of a key, and whose turn to write is next. */
@@ -59,7 +51,6 @@ export function planFor(
   { all, next }: Visit,
   terms: Terms,
   insight: Insight | undefined,
-  pacer: Pacer,
 ): Plan {
   const verdicts: Decided[] = all.length > 0 ? [] : NO_VERDICTS;
   let parts = base.parts;
@@ -104,7 +95,6 @@ export function planFor(
     givesBack,
     decidedAt: terms.now,
     undone: own.undos.length,
-    resumeAt: pacer.resumeAt(batch, own.requests, state),
     latest,
     mixes: batch.mixes,
   };
@@ -119,7 +109,6 @@ export function planOf(
   work: Work<Caller>,
   verdict: Verdict,
   decidedAt: number,
-  pacer: Pacer,
 ): Plan | undefined {
   const { requests, undos } = work;
   const batch = decideWork(rules, verdict.state, work, verdict.terms);
@@ -139,7 +128,6 @@ export function planOf(
     givesBack: false,
     decidedAt,
     undone: undos.length,
-    resumeAt: pacer.resumeAt(batch, requests, state),
     latest: Infinity,
     mixes: false,
   };

@@ -13,7 +13,6 @@ import type { Terms, Work } from "../../src/core/work.ts";
 const NOW = 1_000_000;
 const TERMS: Terms = { now: NOW, horizon: NOW + 1_000, isFresh: true };
 const NO_GUESTS = { all: [], next: undefined };
-const later = { resumeAt: () => NOW + 10 };
 
 /** What `owner` wants: so many permits or slots, since so many milliseconds. */
 function workOf(owner: string, count: number, since = NOW, more: Partial<Work<Caller>> = {}): Work<Caller> {
@@ -47,7 +46,6 @@ test("a plan serves who has waited for longest first, here or elsewhere", () => 
     { all: [late, early], next: late },
     TERMS,
     undefined,
-    later,
   );
   assertEquals(plan.verdicts.map(({ guest: { work } }) => work.owner), ["early", "late"]);
   assertEquals(plan.verdicts.map(({ verdict }) => verdict.next), ["late", "late"]);
@@ -59,7 +57,7 @@ test("a plan serves who has waited for longest first, here or elsewhere", () => 
 test("a plan that changes nothing is not written, unless somebody says in it which permits it holds", () => {
   const base = freshState(permits, NOW);
   const changed = (work: Work<Caller>, all: readonly Guest[] = []) =>
-    planFor(permits, base, work, { ...NO_GUESTS, all }, TERMS, undefined, later).changed;
+    planFor(permits, base, work, { ...NO_GUESTS, all }, TERMS, undefined).changed;
   assertEquals(changed(workOf("me", 0)), false);
   // A grant that it has not heard of may be on its way to the store.
   assertEquals(changed(workOf("me", 0, NOW, { held: [] })), true);
@@ -70,13 +68,13 @@ test("who handed its work over decides it again, and believes no verdict that di
   const base = freshState(two, NOW);
   const work = workOf("me", 3);
   const own = workOf("writer", 0);
-  const plan = planFor(two, base, own, { ...NO_GUESTS, all: [guestOf(work)] }, TERMS, undefined, later);
+  const plan = planFor(two, base, own, { ...NO_GUESTS, all: [guestOf(work)] }, TERMS, undefined);
   const verdict = plan.verdicts[0]!.verdict;
-  const again = planOf(two, work, verdict, NOW - 3, later);
+  const again = planOf(two, work, verdict, NOW - 3);
   assertEquals(again?.state.parts, plan.state.parts);
   assertEquals([again?.batch.granted.length, again?.dealtWith, again?.decidedAt], [3, 3, NOW - 3]);
   for (const lie of [{ granted: 2 }, { dealtWith: 1 }, { lastAt: verdict.lastAt - 1 }]) {
-    assertEquals(planOf(two, work, { ...verdict, ...lie }, NOW - 3, later), undefined);
+    assertEquals(planOf(two, work, { ...verdict, ...lie }, NOW - 3), undefined);
   }
 });
 
@@ -90,7 +88,6 @@ test("slots that nobody waits for do not count among those who are dealt with", 
     NO_GUESTS,
     TERMS,
     undefined,
-    later,
   );
   assertEquals([plan.dealtWith, plan.ahead], [1, 2]);
 });
