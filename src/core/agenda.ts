@@ -88,7 +88,7 @@ export class Agenda implements WaitingOwner {
 
   /** Of `identity`, about the key of the ledger. Nothing is to be done yet. */
   constructor(context: CellContext, owner: AgendaOwner, identity: Identity, ledger: Ledger) {
-    const { rules, concurrency: index, leaseMs, clockErrorMs, timingMarginMs, toleranceMs } = context;
+    const { rules, permitRule, leaseMs, clockErrorMs, timingMarginMs, toleranceMs } = context;
     this.#context = context;
     this.#reserveAheadMs = reservableMs(context.reserveAheadMs, rules, context.store.retentionMs);
     this.#owner = owner;
@@ -96,9 +96,9 @@ export class Agenda implements WaitingOwner {
     this.#ledger = ledger;
     this.waiting = new Waiting(this, toleranceMs);
     if (context.prefetch > 0) this.prefetch = createPrefetch(rules, context.prefetch, this.#reserveAheadMs);
-    if (index < 0) return;
+    if (permitRule === undefined) return;
     this.holdings = createHoldings({
-      index,
+      index: permitRule,
       owner: identity.id,
       leaseMs,
       // Another clock may be ahead, and the timer that says that the lease is over may be late.
@@ -262,22 +262,27 @@ export class Agenda implements WaitingOwner {
     }
   }
 
-  /** Everything that is to be decided here, at most so many requests of it. */
-  work(now: number, most = Infinity): Work<Caller> {
+  /** Collects everything that is to be decided here, at most so many requests of it. */
+  #collect(now: number, most = Infinity): Work<Caller> {
     const { leaseMs, limitsRate, lateness, toleranceMs } = this.#context;
     const { prefetch, holdings } = this;
     const identity = this.#identity;
+    // In this order: permits may turn out to be lost, what is in stock may have to go back for what is asked for, and what
+    // is told and numbered here is neither told nor numbered again.
     holdings?.check(this.#ledger.known, now + this.#behindMs);
     const waiting = this.waiting.line.unanswered(most);
-    const [first] = waiting;
     const requests = prefetch ? this.#withAhead(prefetch, waiting, now, most) : waiting;
+    const undos = this.#undo.length > 0 ? this.#undo.slice() : NOTHING_UNDONE;
+    const held = holdings?.toTell(now);
+    const firstPermit = holdings ? identity.next(requests.length) : 0;
+    const [first] = waiting;
     return {
       owner: identity.id,
       leaseMs,
-      undos: this.#undo.length > 0 ? this.#undo.slice() : NOTHING_UNDONE,
-      held: holdings?.toTell(now),
+      undos,
+      held,
       requests,
-      firstPermit: holdings ? identity.next(requests.length) : 0,
+      firstPermit,
       since: first?.since ?? now,
       marks: first !== undefined && this.#isOvertaken(first, now),
       isMarked: holdings?.isMarked ?? false,
@@ -291,7 +296,7 @@ export class Agenda implements WaitingOwner {
 
   /** What another process is to decide, which knows nothing of what was taken back here. */
   workForOthers(now: number): Work<Caller> {
-    const work = this.work(now, MOST_REQUESTS);
+    const work = this.#collect(now, MOST_REQUESTS);
     if (work.undos.length === 0) return work;
     const { mixedUntil } = this.#ledger.insight;
     const undos = work.undos.map((undo) => undo.grant.at <= mixedUntil ? { ...undo, unused: false } : undo);
@@ -322,7 +327,7 @@ export class Agenda implements WaitingOwner {
   plan(isFresh: boolean): TimedPlan {
     const { rules, store: { clock } } = this.#context;
     const now = clock.now();
-    const own = this.work(now);
+    const own = this.#collect(now);
     const base = withRecentEpoch(rules, this.#ledger.base(now), now);
     const visit = this.turns?.guests(now, base.writers) ?? NO_VISIT;
     const terms = { now, horizon: now + this.#reserveAheadMs, isFresh };

@@ -40,13 +40,13 @@ export class Cell implements AgendaOwner, LoopOwner {
 
   /** The cell of what the store calls `key`. `knowledge`: of the cell that it takes the place of. */
   constructor(context: CellContext, owner: CellOwner, key: string, knowledge?: Knowledge) {
-    const { concurrency, prefetch, identity, nextIdentity } = context;
+    const { permitRule, prefetch, identity, nextIdentity } = context;
     this.#context = context;
     this.#owner = owner;
-    this.#identity = concurrency < 0 ? identity : nextIdentity();
+    this.#identity = permitRule === undefined ? identity : nextIdentity();
     this.#ledger = new Ledger(context, this.#identity, key, knowledge);
     // What is held, or granted before anybody asked for it, has to be on the agenda from the beginning.
-    if (concurrency >= 0 || prefetch > 0) this.#ensureLoop();
+    if (permitRule !== undefined || prefetch > 0) this.#ensureLoop();
   }
 
   get meter(): Meter {
@@ -172,9 +172,11 @@ export class Cell implements AgendaOwner, LoopOwner {
   }
 
   #remembered(outcome: Refused, cost: number, decidedAt: number): Refused {
-    const { concurrency, prefetch } = this.#context;
+    const { permitRule, prefetch } = this.#context;
     // A permit may come back at any moment, and so may what is in stock.
-    if (concurrency < 0 && prefetch === 0) this.#refused = { outcome, cost, ahead: this.waitingCost, decidedAt };
+    if (permitRule === undefined && prefetch === 0) {
+      this.#refused = { outcome, cost, ahead: this.waitingCost, decidedAt };
+    }
     return outcome;
   }
 

@@ -18,8 +18,8 @@ export interface CellContext extends LedgerContext, Punctuality {
   readonly desk: Desk | undefined;
   /** A number from 0 to 1, for pauses that shall not be the same everywhere. */
   readonly random: () => number;
-  /** Which of the rules limits concurrency; -1: none does. */
-  readonly concurrency: number;
+  /** Which of the rules limits concurrency, if one does. */
+  readonly permitRule: number | undefined;
   /** How late timers are here. */
   readonly lateness: Lateness;
   /** Whether one of the rules limits a rate. */

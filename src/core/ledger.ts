@@ -60,7 +60,7 @@ interface Write {
   readonly isUrgent: boolean;
 }
 
-interface Refused {
+interface RefusedWrite {
   readonly writer: Writer;
   readonly expected: number;
   readonly state: State;
@@ -68,7 +68,7 @@ interface Refused {
 
 /** How much longer than it matters a value is kept. */
 const RETENTION_MARGIN_MS = 1_000;
-const NOTHING_REFUSED: readonly Refused[] = [];
+const NOTHING_REFUSED: readonly RefusedWrite[] = [];
 const LOST = { ok: false } as const;
 
 /**

@@ -206,14 +206,14 @@ export class Life implements CellOwner {
     const { maxConcurrent, leaseMs } = this.shared.config;
     if (maxConcurrent === null) return NO_LEASE;
     const { permit } = grant.demand;
-    this.meter.permit(1);
+    this.meter.permit("taken");
     const lease = createLease(this.owner.id, leaseMs, {
       release: () => {
         this.#leases?.delete(permit);
         this.meter.permit("released");
         return this.#cell!.giveBack(grant, false); // it was granted by the cell
       },
-      lost: () => this.meter.permit(-1),
+      lost: () => this.meter.permit("lost"),
     });
     this.#leases ??= new Map();
     this.#leases.set(permit, lease);
@@ -229,16 +229,16 @@ export class Life implements CellOwner {
     if (this.shared.config.maxConcurrent === null) return undefined;
     const { meter } = this;
     let isOver = false;
-    const end = (how: -1 | "released") => {
+    const end = (how: "lost" | "released") => {
       if (isOver) return;
       isOver = true;
       meter.permit(how);
       this.#heldInPlace--;
       this.owner.rested();
     };
-    meter.permit(1);
+    meter.permit("taken");
     this.#heldInPlace++;
-    const lose = () => end(-1);
+    const lose = () => end("lost");
     held.signal.addEventListener("abort", lose, { once: true });
     return {
       get lost() {
@@ -257,7 +257,7 @@ export class Life implements CellOwner {
 
   /** Takes a grant back that nobody used. Resolves when that is written. */
   cancel(grant: Grant): Promise<void> {
-    if (this.#leases?.delete(grant.demand.permit)) this.meter.permit(-1);
+    if (this.#leases?.delete(grant.demand.permit)) this.meter.permit("lost");
     return this.#cell!.giveBack(grant, true); // it was granted by the cell
   }
 

@@ -365,9 +365,9 @@ export class Loop implements Recipient, Visitor {
   }
 
   #announce({ givesBack, state, decidedAt }: TimedPlan): void {
-    const { rules, concurrency, store: { kv } } = this.#context;
-    if (!givesBack || concurrency < 0) return;
-    const { remaining } = rules[concurrency]!.usage(state.parts[concurrency]!, decidedAt - state.epoch);
+    const { rules, permitRule, store: { kv } } = this.#context;
+    if (!givesBack || permitRule === undefined) return;
+    const { remaining } = rules[permitRule]!.usage(state.parts[permitRule]!, decidedAt - state.epoch);
     if (remaining > 0) kv.announce?.(this.#ledger.key);
   }
 

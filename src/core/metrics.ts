@@ -90,10 +90,10 @@ export class Meter {
     this.#counts[what]++;
   }
 
-  /** A permit of a concurrency limit was taken (1), given back before it was used or lost (-1), or released. */
-  permit(change: 1 | -1 | "released"): void {
+  /** What became of a permit of a concurrency limit; `"lost"`: also that it was given back unused. */
+  permit(change: "taken" | "lost" | "released"): void {
     this.#whole?.permit(change);
-    this.#held = Math.max(0, this.#held + (change === 1 ? 1 : -1));
+    this.#held = Math.max(0, this.#held + (change === "taken" ? 1 : -1));
     if (change === "released") this.#released++;
   }
 

@@ -4,7 +4,7 @@ import type { Verdict } from "./hand_over.ts";
 import type { Caller } from "./outcome.ts";
 import type { Rule } from "./rules/rule.ts";
 import type { State } from "./state.ts";
-import type { Decided } from "./turns.ts";
+import type { DecidedGuest } from "./turns.ts";
 import { decideWork, type Terms, type Work } from "./work.ts";
 
 /** What is to be written, and what everybody is told once it is. */
@@ -17,7 +17,7 @@ export interface Plan {
   /** How many slots it was to take that nobody waits for. */
   readonly ahead: number;
   /** What the guests are told. */
-  readonly verdicts: readonly Decided[];
+  readonly verdicts: readonly DecidedGuest[];
   readonly state: State;
   /** Whether it has to be written. */
   readonly changed: boolean;
@@ -52,7 +52,7 @@ export function planFor(
   terms: Terms,
   insight: Insight | undefined,
 ): Plan {
-  const verdicts: Decided[] = all.length > 0 ? [] : NO_VERDICTS;
+  const verdicts: DecidedGuest[] = all.length > 0 ? [] : NO_VERDICTS;
   let parts = base.parts;
   let latest = -Infinity;
   let isDoubtful = false;
@@ -133,7 +133,7 @@ export function planOf(
   };
 }
 
-const NO_VERDICTS: Decided[] = []; // and none is ever put into it
+const NO_VERDICTS: DecidedGuest[] = []; // and none is ever put into it
 
 /** What is taken for those who are still to come stands behind those who wait. */
 function ofThoseWhoWait({ dealtWith }: Batch<Caller>, requests: readonly Caller[]): Pick<Plan, "dealtWith" | "ahead"> {

@@ -88,6 +88,7 @@ function createCellContext(
   const { store, logger } = context;
   const handOver = createHandOver(rules, codec);
   const found = new Set<Finding["kind"]>();
+  const limitsConcurrency = config.maxConcurrent !== null;
   return {
     ...context,
     ...config,
@@ -103,7 +104,7 @@ function createCellContext(
     lateness: new Lateness(),
     limitsRate: rules.some((rule) => rule.kind === "rate"),
     gate: new Gate(context.mostAtOnce),
-    concurrency: rules.findIndex((rule) => rule.kind === "concurrency"),
+    permitRule: limitsConcurrency ? rules.findIndex(({ kind }) => kind === "concurrency") : undefined,
     toleranceMs: Math.min(...rules.map((rule) => rule.toleranceMs)),
     spareMs: spareOf(rules),
     onFinding(finding) {

@@ -10,7 +10,7 @@ import { Trips } from "./trips.ts";
 import type { Work } from "./work.ts";
 
 /** A guest, and how it was decided. */
-export interface Decided {
+export interface DecidedGuest {
   readonly guest: Guest;
   readonly verdict: Verdict;
 }
@@ -47,7 +47,7 @@ export interface Turns {
   /** The work of others that waits here, and whose turn to write is next, if this process has had its own. */
   guests(now: number, writers: readonly Writer[]): { readonly all: readonly Guest[]; readonly next: Guest | undefined };
   /** What was decided for guests is written. */
-  served(decided: readonly Decided[]): void;
+  served(decided: readonly DecidedGuest[]): void;
   /** Tells the guests that were served so. */
   tell(): void;
   /** The store has failed: nobody knows what became of the work of others. */
@@ -103,7 +103,7 @@ export function createTurns(options: TurnsOptions): Turns {
   const following = createFollowing();
   const guests = createGuests();
   /** Served, and not told so yet. */
-  const untold: Decided[] = [];
+  const untold: DecidedGuest[] = [];
   /** Since when it decides for others. */
   let leadsSince = Infinity;
   /** Who was told to write now, and may not know it yet. */

@@ -31,12 +31,12 @@ test("new Meter() sums, averages and keeps the longest wait [MET-2]", () => {
 
 test("new Meter() counts permits, never below 0, and releases apart from what was given back unused [MET-3]", () => {
   const meter = new Meter();
-  meter.permit(1);
-  meter.permit(1);
+  meter.permit("taken");
+  meter.permit("taken");
   meter.permit("released");
   assertEquals([meter.snapshot().currentConcurrent, meter.snapshot().totalReleases], [1, 1]);
-  meter.permit(-1);
-  meter.permit(-1);
+  meter.permit("lost");
+  meter.permit("lost");
   assertEquals([meter.snapshot().currentConcurrent, meter.snapshot().totalReleases], [0, 1]);
 });
 
@@ -71,10 +71,10 @@ test("new Meter() of a part counts for the whole, too [MET-5]", () => {
     part.granted(1_000 * i, 10 + i);
     part.degraded();
     part.count("timeouts");
-    part.permit(1);
+    part.permit("taken");
   }
   parts[0]?.permit("released");
-  parts[1]?.permit(-1);
+  parts[1]?.permit("lost");
   const { totalAcquisitions, totalWaitTimeMs, maxWaitTimeMs, degradedAcquisitions, timeouts } = whole.snapshot();
   assertEquals([totalAcquisitions, totalWaitTimeMs, maxWaitTimeMs, degradedAcquisitions, timeouts], [2, 21, 11, 2, 2]);
   assertEquals([whole.snapshot().currentConcurrent, whole.snapshot().totalReleases], [0, 1]);
