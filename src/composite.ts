@@ -1,4 +1,4 @@
-import { checkMethods, checkOptions, checkTimeout, namesOf, shown } from "./core/arguments.ts";
+import { checkMethods, checkOptions, checkTimeout, kindOf, namesOf, quoted, shown } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
 import { TOGETHER, type Together, together } from "./core/limiter.ts";
 import type { RateLimitResult } from "./core/result.ts";
@@ -303,8 +303,8 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     if (!isEach) {
       throw new InvalidArgumentError("A composite limiter needs exactly one identifier for each of its limiters", {
         field: "identifiers",
-        expected: `the names ${list(this.#limiters.keys())}`,
-        received: keys.size === 0 ? "none" : `the names ${list(keys.keys())}`,
+        expected: `the names ${quoted(this.#limiters.keys())}`,
+        received: keys.size === 0 ? "none" : `the names ${quoted(keys.keys())}`,
       });
     }
     return [...this.#limiters].map(([name, id]) => {
@@ -313,7 +313,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
         throw new InvalidArgumentError("An identifier must be text; use String(…) for a number", {
           field: `identifiers.${name}`,
           expected: "a string",
-          received: key === null ? "null" : `a value of type ${typeof key}`,
+          received: kindOf(key),
         });
       }
       const config = this.#rateSync.getLimiter(id).getConfig();
@@ -362,8 +362,4 @@ function wrongLimiters(field: string, expected: string, received: string): Inval
     expected,
     received,
   });
-}
-
-function list(names: Iterable<string>): string {
-  return [...names].map((name) => `'${name}'`).join(", ");
 }

@@ -1,4 +1,4 @@
-import { checkOptions, namesOf, shown } from "./core/arguments.ts";
+import { checkOptions, kindOf, namesOf, shown } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
 
 /**
@@ -104,7 +104,7 @@ function checkText(field: string, value: unknown): void {
   throw new InvalidArgumentError("Only text can be hashed; use String(…) for a number", {
     field,
     expected: "a string",
-    received: value === null ? "null" : `a value of type ${typeof value}`,
+    received: kindOf(value),
   });
 }
 
@@ -185,7 +185,7 @@ function wrongPart(field: string, expected: string, value: unknown): InvalidArgu
   return new InvalidArgumentError("Identifiers are made of plain values, with { separator } at the end if need be", {
     field,
     expected,
-    received: Array.isArray(value) ? "a list" : `a value of type ${typeof value}`,
+    received: kindOf(value),
   });
 }
 

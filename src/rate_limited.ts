@@ -1,4 +1,4 @@
-import { checkMethods, checkOptions, checkTimeout, namesOf, shown } from "./core/arguments.ts";
+import { checkMethods, checkOptions, checkTimeout, kindOf, namesOf, quoted, shown } from "./core/arguments.ts";
 import { InvalidArgumentError, LimiterNotFoundError } from "./core/errors.ts";
 import type { Limiter } from "./core/limiter.ts";
 import { isMissingAllowed, type LimiterRequest } from "./multi.ts";
@@ -499,7 +499,7 @@ function sourceOf({ text, placeholders }: Template, args: unknown[], key: KeyOf)
     if (args.length === 1 && typeof only === "object" && only !== null) return only;
     throw new InvalidArgumentError(`Template '${text}' takes its placeholders from a call's only argument, an object`, {
       field: "args",
-      expected: `an object with ${names(placeholders)}, or the option key: (…args) => ({ … })`,
+      expected: `an object with ${quoted(placeholders)}, or the option key: (…args) => ({ … })`,
       received: args.length === 1 ? only === null ? "null" : `a ${typeof only}` : `${args.length} arguments`,
     });
   }
@@ -508,8 +508,8 @@ function sourceOf({ text, placeholders }: Template, args: unknown[], key: KeyOf)
   if (typeof source === "string" && placeholders.length === 1) return source;
   throw new InvalidArgumentError(`The key function of template '${text}' gave no values for its placeholders`, {
     field: "key",
-    expected: placeholders.length === 1 ? "text, or an object" : `an object with ${names(placeholders)}`,
-    received: source === null ? "null" : `a value of type ${typeof source}`,
+    expected: placeholders.length === 1 ? "text, or an object" : `an object with ${quoted(placeholders)}`,
+    received: kindOf(source),
   });
 }
 
@@ -522,17 +522,13 @@ function valueAt({ text }: Template, source: object, placeholder: string): strin
   if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean") return String(value);
   const available = Object.keys(source);
   throw new InvalidArgumentError(
-    `Template '${text}' has no value for '{${placeholder}}'. Available: ${names(available) || "nothing"}`,
+    `Template '${text}' has no value for '{${placeholder}}'. Available: ${quoted(available) || "nothing"}`,
     {
       field: placeholder,
       expected: "a string, number, bigint or boolean",
-      received: value === null ? "null" : value === undefined ? "undefined" : `a value of type ${typeof value}`,
+      received: kindOf(value),
     },
   );
-}
-
-function names(list: readonly string[]): string {
-  return list.map((name) => `'${name}'`).join(", ");
 }
 
 function isMethodContext(context: unknown): boolean {

@@ -7,6 +7,17 @@ export function shown(value: unknown): string {
   return Array.isArray(value) ? "a list" : typeof value === "function" ? "a function" : "an object";
 }
 
+/** What kind of value it is, in an error message about one that should not be shown. */
+export function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  return Array.isArray(value) ? "a list" : `a value of type ${typeof value}`;
+}
+
+/** Names, in an error message. */
+export function quoted(names: Iterable<string>): string {
+  return Array.from(names, (name) => `'${name}'`).join(", ");
+}
+
 /** The names of options. The compiler sees that none is missing. */
 export function namesOf<Options>(names: Readonly<Record<keyof Options & string, true>>): ReadonlySet<string> {
   return new Set(Object.keys(names));
