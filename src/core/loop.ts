@@ -234,17 +234,8 @@ export class Loop implements Recipient, Visitor {
       }
       const pausing = this.#pauseForOthers();
       if (pausing) await pausing;
-      let plan = agenda.plan(isFresh);
-      if ((plan.isDoubtful && !plan.changed) || agenda.isDated(plan)) {
-        try {
-          await this.#read();
-        } catch (error) {
-          // Who only waits for its time goes on waiting for it: to look whether it comes sooner was not needed.
-          if (plan.isDoubtful || plan.batch.waitsFor !== "time") throw error;
-          return this.#finish(plan);
-        }
-        plan = agenda.plan(true);
-      }
+      const known = agenda.plan(isFresh);
+      const plan = (known.isDoubtful && !known.changed) || agenda.isDated(known) ? await this.#planAnew(known) : known;
       if (!plan.changed) return this.#finish(plan);
       const isRace = clock.now() - ledger.answeredAt < RACE_MS;
       const isWritten = await this.#write(plan);
@@ -264,6 +255,18 @@ export class Loop implements Recipient, Visitor {
       if (races > 0 && !isStarved) await clock.sleep(pause = pauseAfter(pause, retryIntervalMs, random()));
       races++;
     }
+  }
+
+  /** Reads, and plans on that, as the plan on what was known may be out of date. */
+  async #planAnew(plan: TimedPlan): Promise<TimedPlan> {
+    try {
+      await this.#read();
+    } catch (error) {
+      // A caller that only waits for its time goes on waiting for it: to look whether it comes sooner was not needed.
+      if (plan.isDoubtful || plan.batch.waitsFor !== "time") throw error;
+      return plan;
+    }
+    return this.agenda.plan(true);
   }
 
   /** Nobody can wait for this process on a key that it has not written yet. */
