@@ -1,5 +1,5 @@
 import type { ConcurrencyOptions, RateOptions, SeveralRatesOptions, WindowOptions } from "./config/options.ts";
-import { checkCost, shown } from "./core/arguments.ts";
+import { checkCost, checkOptions, namesOf, shown } from "./core/arguments.ts";
 import { earliestStart, maximumCost, obstacle, scarcest, takeAll } from "./core/decide.ts";
 import { DEFAULTS, type LimiterSettings, resolveLimiter } from "./core/defaults.ts";
 import { ImpossibleCostError, InvalidArgumentError, RateLimiterError } from "./core/errors.ts";
@@ -192,6 +192,9 @@ export interface PureLimiter {
 
 /** Each holder has one permit. */
 const PERMIT = 1;
+/** Up to here a Date can say what time it is. */
+const LATEST = 8.64e15;
+const NAMES = namesOf<PureRequest>({ cost: true, startBy: true, holder: true });
 
 /**
  * The algorithm alone: it decides on a value that you keep, in a transaction of your own, such as a row in a database,
@@ -235,7 +238,9 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
     if (value !== null && value !== undefined && !(value instanceof Uint8Array)) {
       throw invalid("value", "The stored value must be bytes", "a Uint8Array, or null if nothing is stored", value);
     }
-    if (!Number.isFinite(now)) throw invalid("now", "There is no such time", "milliseconds since the Unix epoch", now);
+    if (!Number.isFinite(now) || Math.abs(now) > LATEST) {
+      throw invalid("now", "There is no such time", "milliseconds since the Unix epoch", now);
+    }
     const { state, finding } = readState(rules, codec, value ?? undefined, now, reserveAheadMs);
     const warning = finding && `Limiter '${id}': ${describe(finding)}`;
     if (!state) throw new RateLimiterError(warning);
@@ -262,10 +267,13 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
 
   return {
     label: codec.fingerprint,
-    decide(value, now, { cost = 1, startBy = now, holder = "" } = {}) {
+    decide(value, now, request = {}) {
+      const { cost = 1, startBy = now, holder = "" } = checkOptions(request, NAMES);
       const { state, warning } = read(value, now);
       if (checkCost(cost) > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
-      if (!(startBy >= now)) throw invalid("startBy", "Nothing can start in the past", "a moment >= now", startBy);
+      if (typeof startBy !== "number" || !(startBy >= now)) {
+        throw invalid("startBy", "Nothing can start in the past", "a moment >= now", startBy);
+      }
       const { epoch, parts } = state;
       const time = now - epoch;
       if (concurrency >= 0) {

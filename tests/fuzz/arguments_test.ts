@@ -7,6 +7,7 @@ import { readAnswer } from "../../src/adapters/nats/link.ts";
 import { rateLimited } from "../../src/rate_limited.ts";
 import { createRateSync, type RateSync } from "../../src/registry.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
+import { pureLimiter, type PureLimiterOptions } from "../../src/pure_limiter.ts";
 import { anything, attempt, attemptAsync, fuzz, soup } from "./fuzz.ts";
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
@@ -286,6 +287,36 @@ fuzz(
       if (!Number.isNaN(whole)) assert(time !== undefined && Math.abs(time - whole) < 1e-3);
       assertEquals(typeof readAnswer(bytes), "object");
       assertEquals(typeof isAtLeast(String(typeof text === "string" ? text : ""), [2, 9, 21]), "boolean");
+    },
+  ),
+);
+
+fuzz(
+  "fuzz: pureLimiter() comes to a decision or to an error of this package, whatever it is called with",
+  1_000,
+  fc.property(
+    fc.constantFrom<PureLimiterOptions>(
+      { ratePerSecond: 10, burst: 3 },
+      { maxConcurrent: 2, rates: [{ limit: 5, windowMs: 1_000, algorithm: "sliding_window" }] },
+    ),
+    fc.oneof(anything, fc.uint8Array({ maxLength: 60 }), fc.constant(null)),
+    fc.oneof(anything, fc.double(), fc.constant(Date.UTC(2030, 0, 1))),
+    fc.record<Record<string, unknown>>({ cost: anything, startBy: anything, holder: anything }, { requiredKeys: [] }),
+    (options, value, now, request) => {
+      const limiter = pureLimiter("api", options);
+      const call = [value, now, request] as unknown as Parameters<typeof limiter.decide>; // untyped code may give anything
+      const decided = attempt(() => limiter.decide(...call));
+      if (decided.ok) {
+        const { allowed, limit, remaining, resetAt, ...more } = decided.value;
+        assertEquals(typeof allowed, "boolean");
+        const numbers = "startAt" in more ? [more.startAt, more.keepUntil] : [more.retryAt];
+        for (const number of [limit, remaining, resetAt, ...numbers]) assert(Number.isFinite(number), String(number));
+      }
+      attempt(() => limiter.usage(call[0], call[1]));
+      for (const what of ["renew", "release"] as const) {
+        const result = attempt(() => limiter[what](call[0], call[1], request["holder"] as string)); // or anything
+        if (result.ok) assert(result.value === undefined || result.value instanceof Uint8Array);
+      }
     },
   ),
 );
