@@ -43,7 +43,7 @@ export type PureLimiterOptions =
   };
 
 /**
- * What is asked of a {@link PureLimiter}.
+ * A request to a {@link PureLimiter}.
  *
  * @example
  * ```ts
@@ -55,7 +55,7 @@ export type PureLimiterOptions =
  */
 export interface PureRequest {
   /**
-   * How much of a rate or a window it uses; finite and > 0.
+   * How much of a rate or a window the request uses; finite and > 0.
    *
    * @default {1}
    */
@@ -65,7 +65,7 @@ export interface PureRequest {
    * it, but not farther ahead than `reserveAheadMs`. The default is the time of the decision.
    */
   readonly startBy?: number | undefined;
-  /** Who is to hold the permit, where concurrency is limited: a different text for each permit. */
+  /** The holder of the permit, where concurrency is limited: a different text for each permit. */
   readonly holder?: string | undefined;
 }
 
@@ -95,9 +95,9 @@ export interface PureGrant extends Usage {
    * anew.
    */
   readonly startUntil: number;
-  /** From when on the value says no more than an absent one, and may be deleted. */
+  /** The moment from which the value says no more than an absent one, and may be deleted. */
   readonly keepUntil: number;
-  /** What is wrong with the value that was decided on, in a sentence, if something is: for the log. */
+  /** For the log: what is wrong with the value that was decided on, in a sentence, if anything is. */
   readonly warning?: string | undefined;
 }
 
@@ -124,7 +124,7 @@ export interface PureRefusal extends Usage {
   readonly retryAt: number;
   /** The rule that refused, e.g. `100/s, burst 1`; if several did, the one that takes longest. */
   readonly rule: string;
-  /** What is wrong with the value that was decided on, in a sentence, if something is: for the log. */
+  /** For the log: what is wrong with the value that was decided on, in a sentence, if anything is. */
   readonly warning?: string | undefined;
 }
 

@@ -2,26 +2,33 @@ import type { Clock } from "./clock.ts";
 
 /** One timer for everything that its owner waits for. */
 export interface Alarm {
-  /** Rings at `at` at the latest. It may ring earlier: whoever is woken looks what is due and sets it again. */
+  /** Rings at `at` at the latest. It may ring earlier: its owner then checks what is due, and sets it again. */
   set(at: number): void;
   /**
-   * As {@link Alarm.set}, for something that is likely to be over long before: a call that is answered in a moment. Costs
-   * next to nothing where one such thing follows another, as one timer of at most {@link GLANCE_MS} serves for many.
+   * Like {@link Alarm.set}, for something that is likely to be over long before, such as a call that is answered in a
+   * moment. When such calls follow one another this costs next to nothing, because one timer of at most
+   * {@link GLANCE_MS} serves many of them.
    */
   glance(at: number): void;
-  /** Leaves no timer behind, except for one of a glance, which is gone soon. */
+  /** Leaves no timer behind, except for that of a glance, which soon ends by itself. */
   clear(): void;
 }
 
-/** To start and stop a timer takes longer than most calls: so it runs on, but not for long. */
+/**
+ * How long the timer of a glance runs at most, in milliseconds. It is not stopped earlier, because starting and
+ * stopping a timer takes longer than most calls.
+ */
 export const GLANCE_MS = 100;
 
-/** Why a sleep ended that nobody waits for any more. Without a reason of its own, an abort makes an error with a stack. */
+/**
+ * The reason for ending a sleep that nobody waits for any more. Without a reason, an abort creates an error with a
+ * stack.
+ */
 const CLEARED = "cleared";
 
 /**
- * An {@link Alarm} that calls `ring`, on an injected clock, and says by how many milliseconds its timer was late. In the
- * background it keeps no program from ending.
+ * An {@link Alarm} on an injected clock. It calls `ring` with how late its timer was, in milliseconds. In the
+ * background it does not keep a program from ending.
  */
 export function createAlarm(clock: Clock, ring: (lateMs: number) => void, isBackground = false): Alarm {
   let armedFor = Infinity;
@@ -37,12 +44,12 @@ export function createAlarm(clock: Clock, ring: (lateMs: number) => void, isBack
       armedFor = Infinity;
       timer = undefined;
       ring(Math.max(0, clock.now() - Math.max(at, now)));
-    }, () => {}); // Rejects when it is cleared, which is nobody's problem.
+    }, () => {}); // Rejects when it is cleared, which is not an error.
   }
 
   return {
     set(at) {
-      // A later time needs no new timer: the earlier one rings, and is set again.
+      // A later time needs no new timer: the earlier one rings first, and is then set again.
       if (at >= armedFor) return;
       glancing = false;
       arm(at, clock.now());

@@ -5,7 +5,7 @@ import type { Permit, RateLimitResult } from "./result.ts";
 import type { Rule } from "./rules/rule.ts";
 import type { State } from "./state.ts";
 
-/** As much of a state as says what is left. */
+/** The part of a state that says what is left. */
 export type Snapshot = Pick<State, "epoch" | "parts">;
 
 /** The answer to a request that was refused. */
@@ -18,7 +18,7 @@ export function permitOf(id: string, lease: Lease, waitedMs: number, degraded: b
   return new LeasedPermit(id, waitedMs, degraded, lease);
 }
 
-/** The answer to a request that was granted, and left this state. */
+/** The answer to a request that was granted and left this state. */
 export function grantedResult(
   rules: readonly Rule[],
   { epoch, parts }: Snapshot,
@@ -68,7 +68,10 @@ export function refusedResult(
   });
 }
 
-/** The answer of a limiter that was asked in place of the limiter `limiterId`, whose store failed. `lease`: of what it granted. */
+/**
+ * The answer of a limiter that was asked in place of the limiter `limiterId`, whose store failed. `lease` makes the
+ * lease of what was granted.
+ */
 export function inPlace(
   limiterId: string,
   result: RateLimitResult,
@@ -89,19 +92,19 @@ export function inPlace(
   });
 }
 
-/** Whether it was refused because all permits are held. */
+/** Whether the request was refused because all permits are held. */
 export function lacksPermit(result: RateLimitResult, rules: readonly Rule[]): boolean {
   return !result.allowed && rules.some(({ kind, label }) => kind === "concurrency" && label === result.rule);
 }
 
-/** What is thrown where a refusal is no answer. */
+/** The error to throw where a refusal is not an acceptable answer. */
 export function timedOut(
   refused: RefusedResult,
   { attempts, timeoutMs, waitedMs, lacksPermit }: {
     readonly attempts: number;
     readonly timeoutMs: number;
     readonly waitedMs: number;
-    /** Whether what is missing is a permit: nobody knows when that comes back. */
+    /** Whether a permit is missing: nobody knows when one comes back. */
     readonly lacksPermit: boolean;
   },
 ): RateLimiterAcquisitionError {
@@ -124,7 +127,7 @@ export function timedOut(
   );
 }
 
-/** Not earlier than it is. */
+/** Rounded up, so that it never names a time that is too early. */
 export function inSeconds(ms: number): string {
   return `${(Math.ceil(ms) / 1_000).toFixed(3)} s`;
 }

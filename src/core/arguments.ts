@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from "./errors.ts";
 
-/** How a value of the caller's looks in an error message. Nothing of an object is called or shown. */
+/** A value from the caller as an error message shows it. Nothing in an object is called or shown. */
 export function shown(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.slice(0, 100));
   if (value === null || typeof value !== "object" && typeof value !== "function") return String(value);
@@ -18,12 +18,14 @@ export function quoted(names: Iterable<string>): string {
   return Array.from(names, (name) => `'${name}'`).join(", ");
 }
 
-/** The names of options. The compiler sees that none is missing. */
+/** The names of options. The compiler checks that none is missing. */
 export function namesOf<Options>(names: Readonly<Record<keyof Options & string, true>>): ReadonlySet<string> {
   return new Set(Object.keys(names));
 }
 
-/** The options of a call, if they are some and have no other `names`; untyped code may give anything. */
+/**
+ * The options of a call, if they are an object and have no names other than `names`. Untyped code may pass anything.
+ */
 export function checkOptions<Options extends object>(options: Options, names?: ReadonlySet<string>): Options {
   if (typeof options === "object" && options !== null) {
     if (names) { for (const name in options) if (!names.has(name)) throw unknownOption(name, names); }
@@ -44,7 +46,7 @@ function unknownOption(name: string, names: ReadonlySet<string>): InvalidArgumen
   });
 }
 
-/** What was handed in as `field`, if it has these methods; untyped code may give anything. */
+/** What was passed as `field`, if it has these methods. Untyped code may pass anything. */
 export function checkMethods<Value>(value: Value, field: string, what: string, ...methods: readonly string[]): Value {
   const given: unknown = value;
   const isObject = (typeof given === "object" && given !== null) || typeof given === "function";
@@ -56,7 +58,7 @@ export function checkMethods<Value>(value: Value, field: string, what: string, .
   });
 }
 
-/** The signal, if it is one: of any runtime and realm. */
+/** The signal, if it is one. It may come from any runtime and realm. */
 export function checkSignal(signal: AbortSignal): AbortSignal {
   const given: unknown = signal;
   if (typeof given === "object" && given !== null && "aborted" in given && "throwIfAborted" in given) return signal;
@@ -67,7 +69,7 @@ export function checkSignal(signal: AbortSignal): AbortSignal {
   });
 }
 
-/** Whether a check takes something, if that is clear. */
+/** Whether a check consumes anything, if the option is valid. */
 export function checkConsume(consume: unknown): boolean {
   if (consume === undefined || typeof consume === "boolean") return consume ?? true;
   throw new InvalidArgumentError("A check either consumes or does not", {
@@ -77,14 +79,14 @@ export function checkConsume(consume: unknown): boolean {
   });
 }
 
-/** Whether a call without a `timeoutMs` has upstream's `timeout`, in seconds: it would wait for much longer. */
+/** Refuses upstream's `timeout`, in seconds, in a call without `timeoutMs`: the call would wait for much longer. */
 export function checkUntimed(options: object): void {
   if ("timeout" in options) throw unknownOption("timeout", TIMED);
 }
 
 const TIMED: ReadonlySet<string> = new Set(["key", "cost", "timeoutMs (milliseconds)", "signal"]);
 
-/** The timeout in milliseconds, if it is one; `Infinity` waits as long as it takes. */
+/** The timeout in milliseconds, if it is valid; `Infinity` waits as long as it takes. */
 export function checkTimeout(timeoutMs: unknown): number {
   if (typeof timeoutMs === "number" && timeoutMs >= 0) return timeoutMs;
   throw new InvalidArgumentError(
@@ -93,7 +95,7 @@ export function checkTimeout(timeoutMs: unknown): number {
   );
 }
 
-/** The cost, if it is one. */
+/** The cost, if it is valid. */
 export function checkCost(cost: unknown): number {
   if (typeof cost === "number" && Number.isFinite(cost) && cost > 0) return cost;
   throw new InvalidArgumentError("A cost must be a finite number above 0", {
@@ -103,12 +105,12 @@ export function checkCost(cost: unknown): number {
   });
 }
 
-/** The id of a limiter, if it is one. */
+/** The id of a limiter, if it is valid. */
 export function checkIdentifier(id: unknown): string {
   return checkString(id, "id", "The id of a limiter must be text");
 }
 
-/** The identifier of a keyed limiter, if it is one. */
+/** The identifier of a keyed limiter, if it is valid. */
 export function checkKey(key: unknown): string {
   return checkString(key, "key", "A key must be text; use String(key) for a number");
 }

@@ -5,75 +5,75 @@ import { shiftParts, type State } from "./state.ts";
 
 /** A request that was granted. */
 export interface Grant {
-  /** From when on it may start, in milliseconds since the Unix epoch. */
+  /** When it may start at the earliest, in milliseconds since the Unix epoch. */
   readonly from: number;
-  /** The moment that it counts for; it may start later by the rules' tolerance. */
+  /** The moment for which it counts. It may start later by up to the rules' tolerance. */
   readonly at: number;
   /** The epoch of the states. */
   readonly epoch: number;
-  /** The states of the rules that it was granted in. */
+  /** The states of the rules in which it was granted. */
   readonly before: Parts;
-  /** The states of the rules that it left. */
+  /** The states of the rules after it. */
   readonly after: Parts;
   /** What was asked for. */
   readonly demand: Demand;
 }
 
-/** Something that was granted, to be taken back. */
+/** A grant that is to be taken back. */
 export interface Undo {
   readonly grant: Grant;
-  /** Whether the request never started: then everything comes back, and else only the permit. */
+  /** Whether the request never started: if so, everything comes back, and otherwise only the permit. */
   readonly unused: boolean;
 }
 
 /** A request as a batch sees it. */
 export interface Request {
   readonly demand: Demand;
-  /** The latest moment to start at. */
+  /** The latest moment at which it may start. */
   readonly deadline: number;
-  /** Whether it would wait at all. */
+  /** Whether it is willing to wait at all. */
   readonly patient: boolean;
-  /** For how long it may be kept before it starts, in milliseconds: by so much later it counts. */
+  /** How long it may be kept before it starts, in milliseconds: it counts for that much later. */
   readonly keepMs?: number;
 }
 
-/** A request that was refused: what stood in its way, in which state. */
+/** Why a request was refused: what stood in its way, and in which state. */
 export interface Refusal extends Obstacle {
   readonly state: State;
 }
 
-/** What a batch is decided on. */
+/** The input for deciding a batch. */
 export interface BatchOptions<R extends Request> {
   readonly rules: readonly Rule[];
-  /** What is stored, as far as known, after what was given back or renewed. */
+  /** The stored state, as far as it is known, after grants were given back and permits renewed. */
   readonly state: State;
-  /** Whether that has taken something out from between other grants. */
+  /** Whether giving back has taken something out from between other grants. */
   readonly mixes: boolean;
   readonly now: number;
-  /** By how much a grant counts for later than it is decided, in milliseconds. */
+  /** How much later than the moment of decision a grant counts, in milliseconds. */
   readonly lead: number;
-  /** By how much a grant for a moment to come counts for later than it may start, in milliseconds. */
+  /** How much later than its earliest start a grant for a future moment counts, in milliseconds. */
   readonly slack: number;
-  /** How far ahead moments are granted, as a moment. */
+  /** The moment up to which slots are granted ahead. */
   readonly horizon: number;
-  /** Whether the state cannot have changed since it was known. */
+  /** Whether the state cannot have changed since it became known. */
   readonly isFresh: boolean;
-  /** Whether the first one was passed over, and may be granted a moment that is farther away. */
+  /** Whether the first request was passed over, and may be granted a moment that is farther away. */
   readonly isOverdue: boolean;
-  /** In order of arrival. */
+  /** The requests, in order of arrival. */
   readonly requests: readonly R[];
-  /** A number for a permit, never the same one twice. */
+  /** Returns a number for a permit, never the same one twice. */
   readonly nextPermit: () => number;
 }
 
-/** What became of a batch, if it is written. */
+/** The result of a batch, if it is written. */
 export interface Batch<R extends Request> extends Undone {
   readonly granted: readonly { readonly request: R; readonly grant: Grant }[];
   readonly refused: readonly { readonly request: R; readonly refusal: Refusal }[];
-  /** How many requests from the head on are dealt with. */
+  /** How many requests, counted from the head, are dealt with. */
   readonly dealtWith: number;
   /**
-   * Why the request at that place was not decided, if there is one: it has to wait for its time, or for a permit; or a
+   * Why the request after those was not decided, if there is one: it has to wait for its time or for a permit, or a
    * permit may be free by now, and somebody has to look.
    */
   readonly waitsFor: "time" | "permit" | "doubt" | undefined;
@@ -82,8 +82,8 @@ export interface Batch<R extends Request> extends Undone {
 }
 
 /**
- * Decides requests in order, each in the state that the ones before left, until one has to wait. Who cannot get a moment
- * by its deadline, or a permit without waiting for it, is refused.
+ * Decides requests in order, each in the state that the ones before it left, until one has to wait. A request that
+ * cannot get a moment by its deadline is refused, and so is one that is not willing to wait for a permit.
  */
 export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<R> {
   const { rules, state, mixes, now, lead, slack, horizon, isFresh, isOverdue, requests, nextPermit } = options;
@@ -104,8 +104,8 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
       waitsFor = "doubt";
       break;
     }
-    // What was granted just before counts for when the answer is here, and a window starts nothing before that: who does
-    // not want to wait starts then, too.
+    // What was granted just before counts for the moment when the answer will be here, and a window starts nothing
+    // before that. So a request that does not want to wait also starts then.
     const latest = Math.max(request.deadline, request.patient ? now : now + lead);
     if (permitsAreTaken ? !request.patient : from > latest) {
       const refusal = refusalOf(rules, { ...state, parts }, now, request.demand);
@@ -116,7 +116,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
       waitsUntil = from;
       break;
     } else {
-      // A number for every grant and not for every request: requests may exchange what they were granted.
+      // One number for each grant, not for each request: requests may exchange what they were granted.
       const demand = limitsConcurrency ? { ...request.demand, permit: nextPermit() } : request.demand;
       const countsFrom = Math.max(time + Math.max(lead, request.keepMs ?? 0), at > time ? at + slack : at);
       const counted = at < countsFrom ? earliestStart(rules, parts, time, demand, countsFrom) : at;
@@ -129,47 +129,50 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
   return { parts, mixes, granted, refused, dealtWith, waitsFor, waitsUntil };
 }
 
-const NOBODY: never[] = []; // and nobody is ever put into it
+const NOBODY: never[] = []; // never written to
 
-/** Until the next answer is here, if it is asked for a little later than it could be. */
+/**
+ * How many times as long as one answer it takes until the next one is here, if it is asked for a little later than
+ * possible.
+ */
 const TWO_ANSWERS = 2.25;
 
 /**
- * How far ahead slots are granted, in milliseconds. Where answers take longer than anybody is to reserve ahead, what starts
- * by the time this one is here is granted with it or never; and a rate is used up only if that holds for what starts until
- * the next one is here, too. A window keeps all that was reserved, and has to stay short.
+ * How far ahead slots are granted, in milliseconds. If answers take longer than anybody may reserve ahead, what starts
+ * before this answer arrives is granted with it or never; and a rate is used in full only if the same holds for what
+ * starts before the next answer arrives. A window keeps all that was reserved, and has to stay short.
  */
 export function reachOf(rules: readonly Rule[], reserveAheadMs: number, leadMs: number): number {
   const limitsWindow = rules.some(({ kind }) => kind === "window");
   return Math.max(reserveAheadMs, limitsWindow ? leadMs : TWO_ANSWERS * leadMs);
 }
 
-/** A refusal of the request in this state, behind others of `ahead` cost in all. */
+/** A refusal of the request in this state, behind others whose total cost is `ahead`. */
 export function refusalOf(rules: readonly Rule[], state: State, now: number, demand: Demand, ahead = 0): Refusal {
   const { rule, retryAt } = obstacle(rules, state.parts, now - state.epoch, demand, ahead);
   return { rule, retryAt: retryAt + state.epoch, state };
 }
 
-/** What is known of the grants in a state. */
+/** What is known about the grants in a state. */
 export interface Insight {
-  /** All that count for a later moment than this were granted here. */
+  /** All grants that count for a later moment than this were made here. */
   readonly since: number;
   /** The last moment that was granted here. */
   readonly latest: number;
-  /** From the states of what counts for this moment or an earlier one, others have been taken out. */
+  /** From the states of grants that count for this moment or an earlier one, other grants have been taken out. */
   readonly mixedUntil: number;
 }
 
 const NO_INSIGHT: Insight = { since: Infinity, latest: Infinity, mixedUntil: -Infinity };
 
-/** The states that are left when grants are taken back. */
+/** The states that are left after grants are taken back. */
 export interface Undone {
   readonly parts: Parts;
-  /** Whether something was taken out from between others, so that the states of those do not show what comes after them. */
+  /** Whether a grant was taken out from between others, so that their states do not show what comes after them. */
   readonly mixes: boolean;
 }
 
-/** The states of the rules after what was granted is taken back, as far as nothing later depends on it. */
+/** The states of the rules after these grants are taken back, as far as nothing later depends on them. */
 export function withoutUndone(
   rules: readonly Rule[],
   { epoch, parts }: State,
@@ -179,7 +182,7 @@ export function withoutUndone(
   if (undos.length === 0) return { parts, mixes: false };
   let mixes = false;
   let left = parts;
-  // The latest first: without knowing more, a rate gives back only what nothing later depends on.
+  // The latest first: without further knowledge, a rate gives back only what nothing later depends on.
   for (const { grant, unused } of undos.toSorted((a, b) => a.grant.at - b.grant.at).reverse()) {
     const before = shiftParts(rules, grant.before, epoch - grant.epoch);
     const after = shiftParts(rules, grant.after, epoch - grant.epoch);
@@ -198,7 +201,7 @@ export function withoutUndone(
   return { parts: left, mixes };
 }
 
-/** The parts with some of them replaced; the same ones if all stay as they are. */
+/** The parts with some of them replaced; the same array if all stay as they are. */
 function replaced(parts: Parts, replace: (part: RuleState, index: number) => RuleState): Parts {
   const next = parts.map(replace);
   return next.every((part, i) => part === parts[i]) ? parts : next;

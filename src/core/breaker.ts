@@ -5,8 +5,8 @@ import type { Logger } from "./logger.ts";
 import type { Store } from "./store.ts";
 
 /**
- * The state of a store's circuit breaker: `closed` while the store answers, `open` while nobody asks it as it failed too
- * often, and `half_open` while a single call finds out whether it is back.
+ * The state of a store's circuit breaker: `closed` while the store answers, `open` while nobody asks it because it
+ * failed too often, and `half_open` while a single call finds out whether it is back.
  *
  * @example
  * ```ts
@@ -22,21 +22,21 @@ export type CircuitBreakerState = "closed" | "open" | "half_open";
 
 /** When a circuit breaker opens, and for how long. */
 export interface BreakerSettings {
-  /** So many failures in a row open it; 0: it never opens. */
+  /** How many failures in a row open it; with 0 it never opens. */
   readonly failures: number;
   /** How long it stays open at first, in milliseconds. */
   readonly coolDownMs: number;
-  /** How long it stays open at the most, in milliseconds. */
+  /** How long it stays open at most, in milliseconds. */
   readonly maxCoolDownMs: number;
 }
 
-/** What is known of a store. The epoch is another one after every change of the kind: it tells old calls from new ones. */
+/** What is known about a store. The epoch changes with every change of the kind, and tells old calls from new ones. */
 export type BreakerState =
   | { readonly kind: "closed"; readonly epoch: number; readonly failures: number }
   | {
     readonly kind: "open";
     readonly epoch: number;
-    /** How often it has opened since the store answered last. */
+    /** How often it has opened since the store last answered. */
     readonly openings: number;
     readonly since: number;
     readonly until: number;
@@ -45,31 +45,34 @@ export type BreakerState =
 
 /** What happened to a call. */
 export type BreakerEvent =
-  /** It was let through to find out whether the store is back. */
+  /** The call was let through to find out whether the store is back. */
   | { readonly kind: "probe" }
   | { readonly kind: "success" }
-  /** `epoch`: that of the state in which the call began. `random`: a number from 0 to 1. */
+  /** `epoch` is that of the state in which the call began, and `random` a number from 0 to 1. */
   | { readonly kind: "failure"; readonly epoch: number; readonly random: number }
-  /** It ended without saying anything about the store. */
+  /** The call ended without saying anything about the store. */
   | { readonly kind: "undecided"; readonly epoch: number };
 
 /** Nothing has failed yet. */
 export const CLOSED: BreakerState = { kind: "closed", epoch: 0, failures: 0 };
 
-/** By how much a cool-down is longer than the one before it. */
+/** The factor by which a cool-down is longer than the one before it. */
 const GROWTH = 2;
-/** Which part of a cool-down is left to chance, so that the processes of a fleet do not ask at the same moment. */
+/** The part of a cool-down that is left to chance, so that the processes of a fleet do not ask at the same moment. */
 const JITTER = 0.25;
 
-/** Whether a call may be made now. One that is `urgent` does not wait for the cool-down, but for the call that probes. */
+/**
+ * Whether a call may be made now. One that is `urgent` need not wait for the cool-down, but does wait for a call that
+ * probes.
+ */
 export function letsThrough(state: BreakerState, now: number, urgent = false): boolean {
   if (state.kind === "closed") return true;
   if (state.kind === "half_open") return false;
-  // A clock that went back shall not keep the store away for as long as that.
+  // A clock that went back must not keep the store away for that long.
   return urgent || now >= state.until || now < state.since;
 }
 
-/** The state after something happened. */
+/** The state after the event. */
 export function nextBreakerState(
   settings: BreakerSettings,
   state: BreakerState,
@@ -115,29 +118,30 @@ export interface BreakerOptions {
   readonly clock: Clock;
   /** A number from 0 to 1. */
   readonly random: () => number;
-  /** Hears once that the store is down, and once that it is back; of what is tried meanwhile at `debug`. */
+  /** Is told once that the store is down and once that it is back, and at `debug` what is tried in between. */
   readonly logger: Logger;
 }
 
-/** The circuit breaker of a store, for everybody in this process who calls it. Without callers it does nothing. */
+/** The circuit breaker of a store, for all its callers in this process. Without callers it does nothing. */
 export interface CircuitBreaker {
   readonly state: CircuitBreakerState;
   /**
-   * What a caller hears who may not ask the store now; `undefined` if it may. `isTaken`: somebody who came before will ask.
+   * The error for a caller that may not ask the store now; `undefined` if it may. `isTaken` says that an earlier caller
+   * will ask.
    */
   refusal(isTaken?: boolean): StoreUnavailableError | undefined;
   /**
-   * Begins a call. What it returns is handed back when the call has ended.
+   * Begins a call. What it returns is passed to {@link CircuitBreaker.failed} if the call fails.
    *
    * @throws {StoreUnavailableError} if it may not be made now.
    */
   enter(urgent?: boolean): number;
   /** The store answered. */
   succeeded(): void;
-  /** The call failed. What is wrong with the configuration or with an argument is no failure of the store. */
+  /** The call failed. A wrong configuration or argument is not a failure of the store. */
   failed(call: number, error: unknown): void;
   /**
-   * Opens the store. Those who want it at the same time wait for the same attempt, and so its failure counts once.
+   * Opens the store. Callers that want it at the same time wait for the same attempt, so its failure counts once.
    *
    * @throws {StoreUnavailableError} if it may not be asked now.
    */
@@ -170,7 +174,7 @@ export function createBreaker({ storeId, settings, clock, random, logger }: Brea
       `more rarely. The last failure: ${problemOf(cause, storeId)}`;
   }
 
-  /** One for all callers: the stack of each would cost more than everything else that is done for it. */
+  /** One error for all callers: a stack for each would cost more than everything else that is done for it. */
   function refuse(): StoreUnavailableError {
     return refused ??= new StoreUnavailableError(
       `it was not asked, as its circuit breaker is open after ${settings.failures} failures in a row. It is tried again by ` +
@@ -187,7 +191,7 @@ export function createBreaker({ storeId, settings, clock, random, logger }: Brea
       breaker.failed(epoch, error);
       throw error;
     }
-    // One that is open already did not ask anybody. What comes next will.
+    // A store that was already open has not asked anybody. The next call will.
     happens({ kind: "undecided", epoch });
   }
 

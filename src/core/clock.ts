@@ -25,14 +25,14 @@ export interface Clock {
   now(): number;
   /**
    * Resolves after `ms` milliseconds, never earlier. If `signal` is aborted it rejects at once with the signal's reason
-   * and leaves no timer behind. `isBackground` says that nobody waits for it, so that a program may end before, if its
-   * runtime can do that.
+   * and leaves no timer behind. `isBackground` says that nobody waits for it, so that a program may end before it does,
+   * if its runtime supports that.
    */
   sleep(ms: number, signal?: AbortSignal, isBackground?: boolean): Promise<void>;
 }
 
 /**
- * The time that a limiter goes by, and how well this process knows it: `getLimiter(id).getClock()`.
+ * The time that a limiter uses, and how well this process knows it: `getLimiter(id).getClock()`.
  *
  * @example
  * ```ts
@@ -46,21 +46,21 @@ export interface Clock {
  */
 export interface ClockReading {
   /**
-   * Whose time it is: that of the store's `server`, as this process has measured it; that of this `host`; or a `custom`
-   * one, which was handed in.
+   * Whose time it is: that of the store's `server`, as this process has measured it; that of this `host`; or that of a
+   * `custom` clock that was passed in.
    */
   readonly source: "server" | "host" | "custom";
-  /** What time it is, in milliseconds since the Unix epoch. */
+  /** The time, in milliseconds since the Unix epoch. */
   readonly now: number;
-  /** How far that is ahead of this host's clock, in milliseconds. */
+  /** How far it is ahead of this host's clock, in milliseconds. */
   readonly offsetMs: number;
   /**
-   * By how much it may differ from the time that it stands for, in milliseconds. Of the server's clock that is known: half
-   * of the shortest round trip, and what two clocks may have drifted apart since; `Infinity` before the store is open. Of
-   * other clocks it is what is assumed: that hosts which share a store agree to within `timingMarginMs`, and that a clock which
-   * was handed in is the same everywhere.
+   * How far it may differ from the time that it stands for, in milliseconds. For the server's clock this is known: half
+   * of the shortest round trip, plus what two clocks may have drifted apart since; `Infinity` before the store is open.
+   * For other clocks it is an assumption: that hosts sharing a store agree to within `timingMarginMs`, and that a clock
+   * that was passed in is the same everywhere.
    */
   readonly errorMs: number;
-  /** When it was measured, in the same time; `null` if it was not, or need not be. */
+  /** When it was measured, on the same clock; `null` if it was not, or need not be. */
   readonly measuredAt: number | null;
 }

@@ -5,8 +5,8 @@ import type { RuleState } from "./rules/states.ts";
 export type Parts = readonly RuleState[];
 
 /**
- * The first moment from `from` on at which every rule lets the request start, or `Infinity` if time alone does not bring
- * it. Rules only get fuller with time, so the moment at which the last of them agrees is found by asking round.
+ * The first moment from `from` on at which every rule lets the request start, or `Infinity` if time alone does not make
+ * it fit. Rules only get fuller with time, so the moment is found by asking them in turn until all agree.
  */
 export function earliestStart(
   rules: readonly Rule[],
@@ -24,7 +24,7 @@ export function earliestStart(
   for (let asked = 0, agreed = 0; agreed < rules.length; asked++) {
     const index = asked % rules.length;
     const rule = rules[index]!;
-    // Who holds a permit is known for now only: nobody knows who will hold one at a later moment.
+    // Who holds a permit is known only for now: nobody knows who will hold one at a later moment.
     const next = rule.earliest(parts[index]!, rule.kind === "concurrency" ? now : at, demand);
     if (next === Infinity) return Infinity;
     agreed = next > at ? 1 : agreed + 1;
@@ -33,7 +33,7 @@ export function earliestStart(
   return at;
 }
 
-/** At the earliest when a request starts that comes after others of `ahead` cost in all. */
+/** A lower bound for when a request starts behind others whose total cost is `ahead`. */
 export function earliestStartBehind(
   rules: readonly Rule[],
   parts: Parts,
@@ -46,21 +46,21 @@ export function earliestStartBehind(
   return at;
 }
 
-/** The states after every rule granted the request for the moment `at`. */
+/** The states after every rule has granted the request for the moment `at`. */
 export function takeAll(rules: readonly Rule[], parts: Parts, at: number, now: number, demand: Demand): Parts {
   if (rules.length === 1) return [rules[0]!.take(parts[0]!, at, now, demand)];
   return rules.map((rule, i) => rule.take(parts[i]!, at, now, demand));
 }
 
-/** A request that did not fit, and what stood in its way. */
+/** What stood in the way of a request that did not fit. */
 export interface Obstacle {
-  /** The rule that refused; where several did, the one that takes longest. */
+  /** The rule that refused; if several did, the one that takes longest. */
   readonly rule: Rule;
   /** When the request could be granted, as far as that rule can tell. */
   readonly retryAt: number;
 }
 
-/** Which rule keeps the request from starting now, behind others of `ahead` cost in all. */
+/** The rule that keeps the request from starting now, behind others whose total cost is `ahead`. */
 export function obstacle(rules: readonly Rule[], parts: Parts, now: number, demand: Demand, ahead = 0): Obstacle {
   const retryAtOf = (rule: Rule, i: number) => {
     const at = rule.retryAt(parts[i]!, now, demand);
@@ -75,7 +75,7 @@ export function obstacle(rules: readonly Rule[], parts: Parts, now: number, dema
   return { rule, retryAt };
 }
 
-/** What is left of the rule that has least left. */
+/** What is left of the rule that has the least left. */
 export function scarcest(rules: readonly Rule[], parts: Parts, now: number): Usage {
   let least = rules[0]!.usage(parts[0]!, now);
   for (let i = 1; i < rules.length; i++) {
@@ -85,15 +85,16 @@ export function scarcest(rules: readonly Rule[], parts: Parts, now: number): Usa
   return least;
 }
 
-/** The largest cost that every rule can grant, and the rule that says so. */
+/** The largest cost that every rule can grant, and the rule that sets it. */
 export function maximumCost(rules: readonly Rule[]): { readonly maximum: number; readonly rule: Rule } {
   const rule = rules.reduce((least, rule) => rule.maximumCost < least.maximumCost ? rule : least);
   return { maximum: rule.maximumCost, rule };
 }
 
 /**
- * How much farther ahead than others one reserves who was passed over, in milliseconds: for as long as it takes until as much
- * as it wants has come. That is nothing where a permit would be held until then, or all would wait behind a slot of a window.
+ * How much farther ahead than others a request that was passed over may reserve, in milliseconds: the time until as
+ * much as it wants has come. That is 0 where a permit would be held until then, or where all would wait behind a slot
+ * of a window.
  */
 export function extraReachOf(rules: readonly Rule[], cost: number): number {
   if (rules.some(({ kind }) => kind !== "rate")) return 0;

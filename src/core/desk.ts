@@ -1,24 +1,24 @@
 import type { ForeignWork, HandOver } from "./hand_over.ts";
 import type { Peers } from "./peers.ts";
 
-/** Answers a message of another process. Never throws. */
+/** Answers a message from another process. Never throws. */
 export type Respond = Parameters<Parameters<Peers["serve"]>[1]>[1];
 
-/** A key at which other processes hand work over. */
+/** A key for which other processes hand work over. */
 export interface Recipient {
-  /** Work has come: calls `respond` with the answer, when there is one. */
+  /** Work has arrived: calls `respond` with the answer once there is one. */
   receive(foreign: ForeignWork, respond: Respond): void;
-  /** Somebody wants to write whose work cannot be decided here. */
+  /** A process whose work cannot be decided here wants to write. */
   makeRoom(): void;
 }
 
-/** Where other processes hand their work over to this one, whatever key of a limiter it is about. */
+/** Where other processes hand their work over to this one, for all keys of a limiter. */
 export interface Desk {
-  /** From now on others can hand work for this key over to the address, as they may lose races against it. */
+  /** From now on, others can hand work for this key over to the address, because they may lose races against it. */
   open(address: string, key: string, recipient: Recipient): void;
-  /** From now on they cannot. */
+  /** From now on, they cannot. */
   shut(address: string, key: string, recipient: Recipient): void;
-  /** Nobody can hand anything over any more, before the next {@link Desk.open}. */
+  /** Nobody can hand anything over until the next {@link Desk.open}. */
   close(): void;
 }
 
@@ -38,7 +38,7 @@ export function createDesk(peers: Peers, handOver: HandOver): Desk {
         try {
           reply(answer);
         } catch {
-          // Whoever asked hears nothing, and goes on by itself.
+          // The process that asked hears nothing, and goes on by itself.
         }
       };
       const foreign = handOver.decodeWork(message);

@@ -5,18 +5,17 @@ import { createTimeLimit } from "./time_limit.ts";
 
 /** What {@link eraseKeys} deletes. */
 export interface EraseOptions {
-  /** These keys. */
   readonly keys?: readonly string[];
-  /** Every key that begins like this. */
+  /** All keys that begin with this. */
   readonly prefix?: string;
   /** How long each call may take, in milliseconds. */
   readonly timeoutMs: number;
-  /** Measures that. */
+  /** Measures the time. */
   readonly clock: Clock;
 }
 
 /**
- * Deletes keys of a store, which it opens first, and wakes those who wait for something there.
+ * Opens a store, deletes keys from it, and wakes everybody who waits for something there.
  *
  * @throws {StoreUnavailableError} if the store failed; some keys may have been deleted.
  */

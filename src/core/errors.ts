@@ -13,7 +13,7 @@
  * ```
  */
 export class RateLimiterError extends Error {
-  /** The name of this class, also where several copies of this package are loaded. */
+  /** The name of this class, even if several copies of this package are loaded. */
   override name = "RateLimiterError";
 }
 
@@ -43,7 +43,7 @@ function withMismatch(message: string, { field, expected, received }: Mismatch):
 }
 
 /**
- * A configuration, from TOML or from code, that cannot be used. Nothing of it has been applied.
+ * A configuration, from TOML or from code, that cannot be used. None of it has been applied.
  *
  * @example
  * ```ts
@@ -57,7 +57,7 @@ function withMismatch(message: string, { field, expected, received }: Mismatch):
  * ```
  */
 export class ConfigValidationError extends RateLimiterError implements Mismatch {
-  /** The name of this class, also where several copies of this package are loaded. */
+  /** The name of this class, even if several copies of this package are loaded. */
   override name = "ConfigValidationError";
   /** The path of the wrong value. */
   readonly field: string;
@@ -98,7 +98,7 @@ export class ConfigValidationError extends RateLimiterError implements Mismatch 
  * ```
  */
 export class InvalidArgumentError extends RateLimiterError implements Mismatch {
-  /** The name of this class, also where several copies of this package are loaded. */
+  /** The name of this class, even if several copies of this package are loaded. */
   override name = "InvalidArgumentError";
   /** The name of the argument. */
   readonly field: string;
@@ -133,7 +133,7 @@ export class InvalidArgumentError extends RateLimiterError implements Mismatch {
  * ```
  */
 export class ImpossibleCostError extends RateLimiterError {
-  /** The name of this class, also where several copies of this package are loaded. */
+  /** The name of this class, even if several copies of this package are loaded. */
   override name = "ImpossibleCostError";
 
   /** Says which limiter cannot serve `cost`, and the `maximum` that its `rule` can. */
@@ -169,7 +169,7 @@ export class ImpossibleCostError extends RateLimiterError {
 export type AcquisitionFailure = "timeout" | "backend" | "closed";
 
 /**
- * No slot could be had. {@link RateLimiterAcquisitionError.reason} tells a limit that is full from a store that is down.
+ * No slot could be acquired. {@link RateLimiterAcquisitionError.reason} tells a full limit from a store that is down.
  *
  * @example
  * ```ts
@@ -186,17 +186,17 @@ export type AcquisitionFailure = "timeout" | "backend" | "closed";
  * ```
  */
 export class RateLimiterAcquisitionError extends RateLimiterError {
-  /** The name of this class, also where several copies of this package are loaded. */
+  /** The name of this class, even if several copies of this package are loaded. */
   override name = "RateLimiterAcquisitionError";
   /** The limiter that was asked. */
   readonly limiterId: string;
-  /** How often the request was decided before it was given up. */
+  /** How often the request was decided before it was abandoned. */
   readonly attempts: number;
   /** What stood in the way. */
   readonly reason: AcquisitionFailure;
   /** How long the request was willing to wait, in milliseconds, if that was not enough. */
   readonly timeoutMs: number | undefined;
-  /** How long it did wait, in milliseconds, if that was not enough: 0 where a wait could not have helped. */
+  /** How long it did wait, in milliseconds, if that was not enough: 0 if waiting could not have helped. */
   readonly waitedMs: number | undefined;
   /** After how many milliseconds the same request could succeed, if the limiter can tell. */
   readonly retryAfterMs: number | undefined;
@@ -209,7 +209,7 @@ export class RateLimiterAcquisitionError extends RateLimiterError {
   /** After how many milliseconds all of it is available again, if it refused. */
   readonly resetInMs: number | undefined;
 
-  /** Takes the message and the facts behind it; `cause` is the failure of the store, if that was the reason. */
+  /** Takes the message and the facts behind it. `cause` is the failure of the store, if that was the reason. */
   constructor(
     message: string,
     facts: {
@@ -252,7 +252,7 @@ export class RateLimiterAcquisitionError extends RateLimiterError {
  * ```
  */
 export class StoreUnavailableError extends RateLimiterError {
-  /** The name of this class, also where several copies of this package are loaded. */
+  /** The name of this class, even if several copies of this package are loaded. */
   override name = "StoreUnavailableError";
   /** The id of the store. */
   readonly store: string;
@@ -271,8 +271,8 @@ export class StoreUnavailableError extends RateLimiterError {
 }
 
 /**
- * `tryAcquireSync()` has no answer without asking a store that is not in the memory of this process, or that is still
- * being opened. Nothing was used up: `tryAcquire()` asks.
+ * `tryAcquireSync()` cannot answer without asking a store that is not in the memory of this process, or that is still
+ * being opened. Nothing was used up: `tryAcquire()` asks the store.
  *
  * @example
  * ```ts
@@ -288,10 +288,10 @@ export class StoreUnavailableError extends RateLimiterError {
  * ```
  */
 export class NotSynchronousError extends RateLimiterError {
-  /** The name of this class, also where several copies of this package are loaded. */
+  /** The name of this class, even if several copies of this package are loaded. */
   override name = "NotSynchronousError";
 
-  /** For the limiter that could not answer. */
+  /** Takes the id of the limiter that could not answer. */
   constructor(
     /** The limiter that was asked; for a keyed limiter `id:key`. */
     readonly limiterId: string,
@@ -318,12 +318,12 @@ export class NotSynchronousError extends RateLimiterError {
  * ```
  */
 export class StoreNotFoundError extends RateLimiterError {
-  /** The name of this class, also where several copies of this package are loaded. */
+  /** The name of this class, even if several copies of this package are loaded. */
   override name = "StoreNotFoundError";
 
-  /** `known` are the ids that would have been found. */
+  /** `known` are the ids that exist. */
   constructor(
-    /** The id that was looked for. */
+    /** The id that was looked up. */
     readonly storeId: string,
     known: readonly string[],
   ) {
@@ -350,12 +350,12 @@ export class StoreNotFoundError extends RateLimiterError {
  * ```
  */
 export class LimiterNotFoundError extends RateLimiterError {
-  /** The name of this class, also where several copies of this package are loaded. */
+  /** The name of this class, even if several copies of this package are loaded. */
   override name = "LimiterNotFoundError";
 
-  /** `known` are the ids that would have been found. */
+  /** `known` are the ids that exist. */
   constructor(
-    /** The id that was looked for. */
+    /** The id that was looked up. */
     readonly limiterId: string,
     known: readonly string[],
   ) {
@@ -374,8 +374,8 @@ function knownIds(what: string, known: readonly string[]): string {
 }
 
 /**
- * An id was configured before with other values. Configuring it again with the same values changes nothing and is no
- * error; `replace: true` makes the new values count.
+ * An id was configured before with other values. Configuring it again with the same values changes nothing and is not
+ * an error; `replace: true` makes the new values count.
  *
  * @example
  * ```ts
@@ -391,10 +391,10 @@ function knownIds(what: string, known: readonly string[]): string {
  * ```
  */
 export class RateLimiterAlreadyConfiguredError extends RateLimiterError {
-  /** The name of this class, also where several copies of this package are loaded. */
+  /** The name of this class, even if several copies of this package are loaded. */
   override name = "RateLimiterAlreadyConfiguredError";
 
-  /** Says which `kind` of thing is there already, and which options differ. */
+  /** Says which `kind` of thing exists already, and which options differ. */
   constructor(
     kind: "store" | "limiter",
     /** The id that is taken. */

@@ -1,8 +1,8 @@
 import { RateLimiterError } from "./errors.ts";
 
 /**
- * Throws what went wrong in some of many things that were all tried: the failure itself if it is one, and of several an
- * error with all their messages and an `AggregateError` as its cause. `summary` says how many there are of what.
+ * Throws if any of several attempts failed: the failure itself if there is only one, otherwise an error with all their
+ * messages and an `AggregateError` as its cause. `summary` says how many of what have failed.
  */
 export function throwFailures(
   results: readonly PromiseSettledResult<unknown>[],

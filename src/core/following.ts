@@ -1,30 +1,36 @@
-/** Whom a process hands its requests to, on one key: the last writer, after a race was lost to it. */
+/** The process that this one hands its requests for a key to: the last writer, once a race was lost to it. */
 export interface Following {
-  /** Whom to ask now; `undefined`: nobody, so it writes itself. */
+  /** The process to ask now; `undefined` if this one is to write itself. */
   leader(now: number): string | undefined;
-  /** This one writes: it is asked from now on, unless it did not answer lately. `tripMs`: how long a write takes. */
+  /**
+   * `writer` writes the key: it is asked from now on, unless it lately failed to answer. `tripMs` is how long a write
+   * takes.
+   */
   follow(writer: string, now: number, tripMs: number): void;
-  /** It answered. */
+  /** The process that was asked has answered. */
   answered(now: number, tripMs: number): void;
-  /** It did not answer, or not as it should: it is not asked for a while. */
+  /** The process that was asked did not answer, or not as it should: it is not asked for a while. */
   failed(now: number): void;
-  /** Nobody is asked any more. */
+  /** From now on, nobody is asked. */
   lead(): void;
 }
 
 /**
- * Without an answer for this long, or for as long as so many writes take, the key is not contended any more, and to write oneself
- * takes one trip less.
+ * Without an answer for this long, or for as long as this many writes take, the key is no longer contended, and writing
+ * it oneself takes one trip less.
  */
 const FOLLOW_MS = 100;
 const TRIPS_OF_FOLLOWING = 4;
-/** Who did not answer is asked again after this long, and after twice as long each time that it does not. */
+/**
+ * A process that did not answer is asked again after this long, and after twice as long each time that it still does
+ * not.
+ */
 const SHUN_MS = 100;
 const LONGEST_SHUN_MS = 30_000;
 /** How many writers that did not answer are remembered. */
 const MOST_SHUNNED = 64;
 
-/** A {@link Following} of nobody. */
+/** A {@link Following} that follows nobody yet. */
 export function createFollowing(): Following {
   const shunned = new Map<string, { readonly until: number; readonly ms: number }>();
   let leader: string | undefined;

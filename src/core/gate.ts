@@ -1,33 +1,36 @@
-/** Who wants to come in. */
+/** A caller that wants to come in. */
 export interface Visitor {
-  /** It is inside now, until it calls {@link Gate.leave}; `isEarly`: because the gate was opened for everybody. */
+  /**
+   * The visitor is inside from now on, until it calls {@link Gate.leave}. `isEarly` says that the gate was opened for
+   * everybody.
+   */
   admitted(isEarly: boolean): void;
 }
 
 /**
- * Lets only so many in at once; the others wait for their turn, in order. What is sent to a store that has enough to do would
- * only wait there: the longer, the more it is, until the answers come too late for the slots that they grant.
+ * Lets in only so many at once; the others wait for their turn, in order. What is sent to a busy store would only wait
+ * there, and the more there is, the longer, until the answers come too late for the slots that they grant.
  */
 export class Gate {
   #free: number;
   #waiting: Visitor[] = [];
-  /** How many of those have had their turn. */
+  /** How many of those in `#waiting` have had their turn. */
   #served = 0;
   /** How many of the others are let in although there is no room. */
   #early = 0;
   #isAdmitting = false;
 
-  /** With room for `most`. */
+  /** With room for `most` visitors. */
   constructor(most: number) {
     this.#free = most;
   }
 
-  /** Whether somebody waits. */
+  /** Whether anybody waits. */
   get isCrowded(): boolean {
     return this.#served < this.#waiting.length;
   }
 
-  /** Lets the visitor in, now or when it is its turn. One that is urgent has not to wait. */
+  /** Lets the visitor in, now or when its turn comes. An urgent one does not have to wait. */
   enter(visitor: Visitor, isUrgent: boolean): void {
     if (this.#free <= 0 && !isUrgent) this.#waiting.push(visitor);
     else {
@@ -36,19 +39,19 @@ export class Gate {
     }
   }
 
-  /** Somebody has left. */
+  /** A visitor has left. */
   leave(): void {
     this.#free++;
     this.#admit();
   }
 
-  /** Lets everybody in who waits. */
+  /** Lets in everybody who waits. */
   open(): void {
     this.#early = this.#waiting.length - this.#served;
     this.#admit();
   }
 
-  /** One after the other, and not one from within the other: thousands may leave at once. */
+  /** One after another, and never one from within another: thousands may leave at once. */
   #admit(): void {
     if (this.#isAdmitting) return;
     this.#isAdmitting = true;

@@ -2,31 +2,34 @@ import type { Respond } from "./desk.ts";
 import type { ForeignWork } from "./hand_over.ts";
 import type { Writer } from "./state.ts";
 
-/** Work of another process that waits to be decided here. */
+/** Work from another process that waits to be decided here. */
 export interface Guest extends ForeignWork {
-  /** Says how it was decided. */
+  /** Tells the process how its work was decided. */
   readonly respond: Respond;
 }
 
 /** The work that other processes have handed to the writer of a key. */
 export interface Guests {
   readonly size: number;
-  /** Work has come. `false` for what has come before, as its number says: nothing is done about it. */
+  /** Work has arrived. Returns `false` if its number shows that it has come before: it is then ignored. */
   add(guest: Guest): boolean;
-  /** All that wait. */
+  /** All guests that wait. */
   readonly all: readonly Guest[];
-  /** Those leave who do not wait until then, or have written since they came: what they want now is something else. */
+  /**
+   * Removes and returns the guests that do not wait until `answerAt`, or have written since they came: what they want
+   * now is something else.
+   */
   leave(answerAt: number, writers: readonly Writer[]): readonly Guest[];
-  /** They were answered. */
+  /** These guests were answered. */
   remove(guests: readonly Guest[]): void;
-  /** All that wait leave, and get this answer; without one they hear nothing. */
+  /** Removes all guests and gives them this answer. Without one they hear nothing. */
   dismiss(answer?: Uint8Array): void;
 }
 
-/** So many processes are remembered. */
+/** How many processes are remembered. */
 const MOST_VISITORS = 256;
 
-/** {@link Guests} of whom none has come yet. */
+/** {@link Guests} without any yet. */
 export function createGuests(): Guests {
   const numbers = new Map<string, number>();
   let waiting: Guest[] = [];
@@ -41,7 +44,7 @@ export function createGuests(): Guests {
     add(guest) {
       const { work: { owner }, number } = guest;
       if (number <= (numbers.get(owner) ?? -Infinity)) return false;
-      // A map keeps the order of insertion: who has not come for longest is forgotten first.
+      // A map keeps the order of insertion: the process that has not come for longest is forgotten first.
       numbers.delete(owner);
       numbers.set(owner, number);
       if (numbers.size > MOST_VISITORS) numbers.delete(numbers.keys().next().value!); // there is one
@@ -67,8 +70,8 @@ export function createGuests(): Guests {
 }
 
 /**
- * Who of them shall write next: the one that has not written for longest, as far as the value remembers. Whoever writes
- * is served soonest, so all take turns.
+ * The guest that is to write next: the one that has not written for longest, as far as the value remembers. The process
+ * that writes is served soonest, so all take turns.
  */
 export function successor(guests: readonly Guest[], writers: readonly Writer[]): Guest | undefined {
   let next: Guest | undefined;

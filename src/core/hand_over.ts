@@ -7,77 +7,83 @@ import type { Terms, Work } from "./work.ts";
 
 /** The version of the messages that this code reads and writes. */
 const VERSION = 1;
-/** So many requests are handed over at once; the rest comes next. */
+/** How many requests are handed over at once; the rest follow later. */
 export const MOST_REQUESTS = 5_000;
-/** Longer leases, and grants that count for later than this, are for the process that wants them to write itself. */
+/** A process that wants longer leases, or grants that count for later than this, has to write itself. */
 const LONGEST_LEASE_MS = 86_400_000;
 export const LONGEST_LEAD_MS = 60_000;
 
 /** Work that another process has asked for. */
 export interface ForeignWork {
-  /** The key in the store that it is about. */
+  /** The key in the store that the work is about. */
   readonly key: string;
   readonly work: Work;
-  /** Its number: a process counts what it hands over, so what comes twice is known. */
+  /** The number of this work. A process counts what it hands over, so work that arrives twice is recognized. */
   readonly number: number;
-  /** When the process does not wait for an answer any more, as a moment. */
+  /** The moment from which the process no longer waits for an answer. */
   readonly until: number;
-  /** Whether the process that is asked was told to write from now on: it may not have heard that yet. */
+  /** Whether the process that is asked was chosen to write from now on: it may not have heard that yet. */
   readonly isYourTurn: boolean;
 }
 
-/** Work of a process that has other rules, so that it cannot be decided here. */
+/** Work from a process that has other rules, so that it cannot be decided here. */
 export interface StrangeWork {
-  /** The key in the store that it is about. */
+  /** The key in the store that the work is about. */
   readonly key: string;
   readonly work?: undefined;
 }
 
-/** How work was decided: enough for the process that it belongs to, which decides it again and finds the same. */
+/**
+ * How work was decided: enough for the process that it belongs to, which decides it again and comes to the same result.
+ */
 export interface Verdict {
-  /** The state that it was decided in. */
+  /** The state in which it was decided. */
   readonly state: State;
   readonly terms: Terms;
-  /** How many were granted and how many dealt with, and the last moment that was granted: to see that all agree. */
+  /**
+   * How many requests were granted, how many were dealt with, and the last moment that was granted: to check that all
+   * agree.
+   */
   readonly granted: number;
   readonly dealtWith: number;
   readonly lastAt: number;
-  /** Which of those that asked shall write from now on, if one of them shall. */
+  /** Which of the processes that asked is to write from now on, if any. */
   readonly next: string | undefined;
 }
 
-/** What came back. `undefined` is what could not be understood. */
+/** What came back; `undefined` if it could not be understood. */
 export type Answer =
   | { readonly kind: "decided"; readonly verdict: Verdict }
-  /** Nothing was or will be done about it; another process may be asked, or there is room for a write now. */
+  /** Nothing was or will be done about the work. Another process may be asked, or there is room for a write now. */
   | { readonly kind: "declined"; readonly other: string | undefined; readonly isRoom: boolean }
   | undefined;
 
-/** How processes with the same rules put work and verdicts into bytes. */
+/** How processes with the same rules encode work and verdicts as bytes. */
 export interface HandOver {
   encodeWork(foreign: ForeignWork): Uint8Array;
-  /** `undefined` for what does not make sense. */
+  /** Returns `undefined` for what does not make sense. */
   decodeWork(bytes: Uint8Array): ForeignWork | StrangeWork | undefined;
   encodeVerdict(verdict: Verdict): Uint8Array;
-  /** Says that nothing was or will be done, and who may be asked, or that there is room for a write now. */
+  /** Says that nothing was or will be done, and which process may be asked, or that there is room for a write now. */
   encodeRefusal(other?: string, isRoom?: boolean): Uint8Array;
   decodeAnswer(bytes: Uint8Array): Answer;
 }
 
-/** What answers begin with, behind the version. */
+/** What answers begin with, after the version. */
 const DECIDED = "decided";
 const DECLINED = "declined";
 
 /**
- * The messages of processes that have these rules: lists in JSON, as names would take longer to write and to read than all
- * the rest.
+ * The messages of processes that have these rules: lists in JSON, because names would take longer to write and to read
+ * than everything else.
  */
 export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
   const encoder = new TextEncoder();
-  // Bytes that are not UTF-8 become text that names nothing here. To refuse them takes three times as long in Deno.
+  // Bytes that are not UTF-8 become text that names nothing here. Refusing them takes three times as long in Deno.
   const decoder = new TextDecoder();
   const mostCost = maximumCost(rules).maximum;
-  // Who holds permits sees by the writers whether the store has lost something. All others read anew before they write.
+  // A process that holds permits can tell from the writers whether the store has lost something. All others read anew
+  // before they write.
   const limitsConcurrency = rules.some(({ kind }) => kind === "concurrency");
   const encode = (message: readonly unknown[]) => encoder.encode(JSON.stringify([VERSION, ...message]));
   const decode = (bytes: Uint8Array): readonly unknown[] | undefined => {
@@ -88,7 +94,7 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       return undefined;
     }
   };
-  // A rate takes back by its own states. What else there is goes by the grant itself.
+  // A rate takes back by its own states, and the other rules by the grant itself.
   const numbersOf = (parts: Parts) => parts.map((part) => typeof part === "number" ? part : null);
   const partsOf = (json: unknown, isWhole: boolean): Parts | undefined => {
     if (!Array.isArray(json) || json.length !== rules.length) return undefined;
@@ -103,10 +109,10 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
 
   function undoOf(json: unknown, owner: string): Undo | undefined {
     if (!Array.isArray(json) || !isNumbers(json.slice(0, 4)) || !areWhole([json[1], json[3]])) return undefined;
-    const [at, epoch, cost, permit, unused] = json as readonly number[]; // looked at above, but for the last
+    const [at, epoch, cost, permit, unused] = json as readonly number[]; // checked above, except for the last
     const [before, after] = [partsOf(json[5], false), partsOf(json[6], false)];
     if (!before || !after || !(cost! > 0)) return undefined;
-    // To take back a grant leaves less in use.
+    // Taking back a grant leaves less in use.
     if (before.some((part, i) => typeof part === "number" && part > Number(after[i]))) return undefined;
     const demand = { cost: cost!, owner, permit: permit! };
     return { grant: { from: at!, at: at!, epoch: epoch!, before, after, demand }, unused: unused === 1 };
@@ -184,7 +190,7 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       if (!parts || !writers || !isWhole(epoch) || !isNumber(now) || !isNumber(horizon)) return undefined;
       if (!isNumber(granted) || !isNumber(dealtWith) || !isNumber(lastAt)) return undefined;
       const terms = { now, horizon, isFresh: isFresh === true };
-      // What is foreign is read again before anything is written.
+      // Foreign fields are read again before anything is written.
       const state = { epoch, parts, writers, foreign: [] };
       const next = typeof nextWriter === "string" ? nextWriter : undefined;
       return { kind: "decided", verdict: { state, terms, granted, dealtWith, lastAt, next } };
@@ -206,7 +212,7 @@ function isLead(value: unknown): value is number {
   return isNumber(value) && value >= 0 && value <= LONGEST_LEAD_MS;
 }
 
-/** Whether they can be numbers of permits, of operations, or of things, and something be added to them. */
+/** Whether these can be counts, or the numbers of permits or operations, and can still be added to. */
 function areWhole(values: readonly unknown[]): values is readonly number[] {
   return values.every(isWhole);
 }
@@ -217,7 +223,10 @@ function isWhole(value: unknown): value is number {
 
 const MOST_OF_ANYTHING = Number.MAX_SAFE_INTEGER - MOST_REQUESTS;
 
-/** Many callers want the same: `[count, cost, deadline, how long to keep it]`; a deadline of `null` does not come. */
+/**
+ * Many callers want the same, so equal requests become one entry: `[count, cost, deadline, how long to keep it]`. A
+ * deadline of `null` never comes.
+ */
 function runsOf(requests: Work["requests"]): (number | null)[][] {
   const runs: [count: number, cost: number, deadline: number | null, keepMs: number][] = [];
   for (const { demand: { cost }, deadline, patient, keepMs = 0 } of requests) {
@@ -234,7 +243,7 @@ function requestsOf(json: unknown, owner: string, mostCost: number): Work["reque
   const requests: Work["requests"][number][] = [];
   for (const run of json) {
     if (!Array.isArray(run)) return undefined;
-    const [count, cost, until, keepMs] = run as readonly unknown[]; // an array of anything is what it is
+    const [count, cost, until, keepMs] = run as readonly unknown[]; // nothing is assumed about its entries
     if (!areWhole([count]) || typeof cost !== "number" || !(cost > 0) || cost > mostCost) return undefined;
     if (until !== null && !Number.isFinite(until)) return undefined;
     if (!isLead(keepMs)) return undefined;

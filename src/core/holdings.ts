@@ -3,61 +3,65 @@ import { holderOf, othersTook } from "./rules/concurrency.ts";
 import type { Permits } from "./rules/states.ts";
 import { lostWrite, type State } from "./state.ts";
 
-/** The permits of a concurrency limit that this process holds on one key, and when to say so in the store. */
+/** The permits of a concurrency limit that this process holds for one key, and when the store has to be told. */
 export interface Holdings {
-  /** When the store has to hear what is held; `Infinity` if nothing is. */
+  /** When the store has to be told what is held; `Infinity` if nothing is. */
   readonly renewAt: number;
-  /** When everything that is held will be lost, unless it is renewed before. */
+  /** When everything that is held will be lost, unless it is renewed first. */
   readonly leaseUntil: number;
   readonly size: number;
   has(permit: number): boolean;
   hold(permit: number, now: number): void;
-  /** The permit is not held any more. To write that is up to the caller. */
+  /** The permit is no longer held. Writing that is up to the caller. */
   drop(permit: number): void;
   dropAll(): void;
-  /** The store may count permits that are not held, as it is not known what was written: it has to hear at `at`. */
+  /**
+   * The store may count permits that are not held, because it is not known what was written: it has to be told at `at`.
+   */
   doubt(now: number, at: number): void;
-  /** Finds out what was lost: to others, as `known` shows, or as the lease was not renewed in time. */
+  /** Finds out what was lost: to others, as `known` shows, or because the lease was not renewed in time. */
   check(known: State | undefined, now: number): void;
-  /** What the store has to hear now: the permits that are held, if that is due. */
+  /** What the store has to be told now: the permits that are held, if that is due. */
   toTell(now: number): readonly number[] | undefined;
-  /** Whether other processes have taken permits since the states of the rules were these. */
+  /** Whether other processes have taken permits between the states `before` and `parts`. */
   othersTook(before: Parts, parts: Parts): boolean;
-  /** When others may first believe that the lease of what this process holds is over; `Infinity` if it holds nothing. */
+  /**
+   * When others may first believe that the lease on what this process holds is over; `Infinity` if it holds nothing.
+   */
   leaseEnd(state: State): number;
-  /** Whether the others believe that somebody waits here. */
+  /** Whether others believe that somebody waits here. */
   readonly isMarked: boolean;
-  /** A state that was planned at `plannedAt` stands in the store. */
+  /** A state that was planned at `plannedAt` is now in the store. */
   written(state: State, plannedAt: number, now: number): void;
-  /** The store failed: it is tried again at `at`, for as long as it can matter. */
+  /** The store failed: it is tried again at `at`, as long as that can matter. */
   failed(now: number, at: number): void;
 }
 
 /** What {@link createHoldings} needs. */
 export interface HoldingsOptions {
-  /** Which of the rules limits concurrency. */
+  /** The index of the rule that limits concurrency. */
   readonly index: number;
   readonly owner: string;
   readonly leaseMs: number;
-  /** By how much earlier than here others may act on a lease that has run out, in milliseconds. */
+  /** How much earlier than this process others may act on a lease that has run out, in milliseconds. */
   readonly marginMs: number;
-  /** Called with every permit that this process held and does not hold any more, without having released it. */
+  /** Called with every permit that this process no longer holds although it has not released it. */
   readonly onLost: (permit: number) => void;
 }
 
-/** So two renewals can fail. */
+/** With three renewals per lease, two can fail. */
 const RENEWALS_PER_LEASE = 3;
 
-/** Nothing held yet. */
+/** {@link Holdings} without any permit yet. */
 export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: HoldingsOptions): Holdings {
   const held = new Set<number>();
   let renewAt = Infinity;
   let leaseUntil = Infinity;
   let doubtfulUntil = -Infinity;
-  /** Whether a doubt has come since the store was last told. */
+  /** Whether there has been a doubt since the store was last told. */
   let isDoubted = false;
   let isMarked = false;
-  /** Until when the others believe that. */
+  /** Until when others believe that somebody waits here. */
   let markedUntil = -Infinity;
   let checked: State | undefined;
   let lastWrite = 0;
@@ -110,7 +114,7 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
     },
     check(known, now) {
       if (now >= leaseUntil) {
-        // Nobody has to believe any more that these are held. To say that they are could be one too many.
+        // Others need not believe any more that these are held. Declaring them held could make one too many.
         for (const permit of [...held]) lose(permit);
         doubtfulUntil = now + leaseMs;
         renewAt = now;
@@ -123,7 +127,7 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
       const counted = new Set(holderOf(permitsIn(known.parts), owner)?.permits);
       const missing = [...held].filter((permit) => !counted.has(permit));
       if (missing.length === 0) return;
-      // Nobody took what a store has lost: it is said to be held again.
+      // Nobody has taken what a store has lost: it is declared as held again.
       if (lostData) renewAt = now;
       else for (const permit of missing) lose(permit);
     },
@@ -150,7 +154,8 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
       renewAt = next(now);
     },
     failed(now, at) {
-      // What the others believe is said again if it is still so; and they leave a permit to who does not wait any more.
+      // Others are told again if somebody still waits here. Until they are told, they would leave a permit to a process
+      // that no longer waits.
       isMarked = false;
       renewAt = held.size > 0 || now < Math.max(doubtfulUntil, markedUntil) ? at : Infinity;
     },

@@ -1,13 +1,16 @@
 /** The names that no key and no id may have, because code that handles objects carelessly would trip over them. */
 export const RESERVED_NAMES: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
 
-/** What is wrong with the id of a store or limiter, as what it must do: any text that is not empty will do, nearly. */
+/**
+ * What is wrong with the id of a store or limiter, phrased as what it must do. Nearly any text that is not empty will
+ * do.
+ */
 export function idFault(id: unknown): string | undefined {
   if (typeof id !== "string") return "be a text";
   if (id.trim() === "") return "not be empty";
   if (id.trim() !== id) return "have no space at its beginning or end";
   if (RESERVED_NAMES.has(id)) return "be another name than one that JavaScript reserves";
-  // encodeURIComponent is the test for lone surrogates that every runtime's types know.
+  // encodeURIComponent is the test for lone surrogates that the types of every runtime include.
   try {
     encodeURIComponent(id);
     return undefined;

@@ -6,10 +6,11 @@ const KEPT_OF_LONG = 64;
 export type Digest = (text: string) => Promise<string>;
 
 /**
- * The key of a limiter in its store: the encoded id, and for a keyed limiter a `.` and the encoded key. Injective: no two
- * identifiers share a key. Readable for ids of letters, digits, `-` and `_`, which stay as they are.
+ * The key of a limiter in its store: the encoded id, and for a keyed limiter a `.` and the encoded key. Injective: no
+ * two identifiers share a key. Readable for ids of letters, digits, `-` and `_`, which stay as they are.
  *
- * A promise only where a part is so long that it has to be hashed; without a `digest` it stays as it is.
+ * Returns a function that makes a promise of the key only if a part is so long that it has to be hashed. Without a
+ * `digest` such a part stays as it is.
  */
 export function storeKey(
   id: string,
@@ -23,8 +24,8 @@ export function storeKey(
 }
 
 /**
- * Any text as one token of a NATS subject: every character but letters, digits, `-` and `_` becomes `=XX` for each of its
- * UTF-8 bytes. A lone surrogate is encoded as if it were a character, so that it differs from any other.
+ * Any text as one token of a NATS subject: every character except letters, digits, `-` and `_` becomes `=XX` for each
+ * of its UTF-8 bytes. A lone surrogate is encoded as if it were a character, so that it differs from any other.
  */
 export function encodeSegment(text: string): string {
   if (text === "") return "==";
@@ -36,7 +37,7 @@ export function encodeSegment(text: string): string {
   return encoded;
 }
 
-// `==` never stands in an encoded segment: an `=` in there is followed by two hex digits.
+// `==` never occurs inside an encoded segment: an `=` there is followed by two hex digits.
 async function shortened(segment: string, digest: Digest): Promise<string> {
   if (segment.length <= LONGEST_SEGMENT) return segment;
   return `${segment.slice(0, KEPT_OF_LONG)}==${await digest(segment)}`;

@@ -7,46 +7,47 @@ import type { Shared } from "./shared.ts";
 import { Strays } from "./strays.ts";
 import type { Writer } from "./state.ts";
 
-/** When keys have to go, this part of all goes at once. */
+/** When keys have to go, one in this many goes at once. */
 const EVICTIONS = 16;
-/** How many more are looked at than twice as many as have to go: those that are busy stay. */
+/** How many more keys are looked at than twice as many as have to go: busy ones stay. */
 const EVICTION_SCAN = 4;
-/** So many limiters of keys that nobody uses stay as they are; of the others a line of text is kept. */
+/** How many limiters of unused keys stay as they are; of the others, only a line of text is kept. */
 const MOST_WARM = 100;
-/** How many are looked at once half as many have come, so that they become fewer. */
+/** How many limiters are looked at whenever half as many have come, so that they become fewer. */
 const COOLED_AT_ONCE = 100;
 
-/** A {@link Past} in a line of text, which takes a tenth of the room. */
+/** A {@link Past} as a line of text, which takes a tenth of the space. */
 type Frozen = string;
 
 /**
- * The limiters of a limiter's keys, as long as they are in use or were lately. What is not in use is kept as a line of text
- * that says what is known of it, so that a million users of whom few come at the same time take little room.
+ * The limiters of a limiter's keys, while they are in use or were lately. The others are kept as a line of text that
+ * says what is known about them, so that a million users, few of whom come at the same time, take little space.
  */
 export class Keys implements KeyRing {
   readonly #shared: Shared;
-  /** Those that were used least lately first, about. */
+  /** The least recently used first, roughly. */
   readonly #all = new Map<string, KeyLimiter | Frozen>();
-  /** Those that are no line of text. */
+  /** Those that are not a line of text. */
   readonly #warm = new Set<KeyLimiter>();
-  /** Those that were forgotten while somebody had them, who may use them again. */
+  /** Those that were forgotten while somebody had them, and may be used again. */
   readonly #strays = new Strays<KeyLimiter>();
-  // A map walks over what was deleted at its beginning, again and again. So many are dealt with at once, and then none for a while.
+  // Walking over a map passes what was deleted at its beginning again and again. So many keys are dealt with at once,
+  // and then none for a while.
   #evictAbove = 0;
   #coolAbove = 2 * MOST_WARM;
   readonly #onRest = (limiter: KeyLimiter) => {
     if (!limiter.idle) return;
-    // One that was forgotten while somebody had it works on, and is to be forgotten again.
+    // One that was forgotten while somebody had it goes on working, and has to be forgotten again.
     if (limiter.name !== undefined && this.#all.get(limiter.name) !== limiter) limiter.park();
     else if (this.#warm.size > MOST_WARM) this.#freeze(limiter);
   };
 
-  /** None yet. */
+  /** No limiters yet. */
   constructor(shared: Shared) {
     this.#shared = shared;
   }
 
-  /** The limiter of this key: the same one, as long as it is in use. */
+  /** The limiter of this key: the same object, as long as it is in use. */
   get(key: string): KeyLimiter {
     const found = this.#all.get(key);
     if (typeof found === "object") {
@@ -68,7 +69,9 @@ export class Keys implements KeyRing {
     return limiter;
   }
 
-  /** Does something to all of them, those that were forgotten included. Of those that nobody has nothing is left. */
+  /**
+   * Applies `act` to all limiters, including those that were forgotten. Of limiters that nobody has, nothing is left.
+   */
   async all(act: (limiter: KeyLimiter) => Promise<void>): Promise<void> {
     const limiters: KeyLimiter[] = [];
     for (const [key, limiter] of this.#all) {
@@ -78,18 +81,18 @@ export class Keys implements KeyRing {
     await Promise.all([...limiters, ...this.#strays.all].map(act));
   }
 
-  /** Keeps a line of text of it, if it is not in use any more. */
+  /** Keeps only a line of text of the limiter, if it is no longer in use. */
   #freeze(limiter: KeyLimiter): void {
     const { name, past } = limiter;
     if (name === undefined || past === undefined) return;
     limiter.park();
     this.#warm.delete(limiter);
-    // A map keeps the order of insertion.
+    // It goes to the end: a map keeps the order of insertion.
     this.#all.delete(name);
     this.#all.set(name, frozen(past));
   }
 
-  /** Looks for some that are not in use any more: of a refusal that is certain nobody hears the end. */
+  /** Looks for limiters that are no longer in use: nothing reports the end of a refusal that is certain. */
   #cool(): void {
     let left = COOLED_AT_ONCE;
     for (const limiter of this.#warm) {
@@ -111,7 +114,7 @@ export class Keys implements KeyRing {
     return { meter, knowledge: { state, revision, answeredAt: epoch + answered, session } };
   }
 
-  /** Forgets the keys that were not used for longest, unless somebody waits or holds a permit there. */
+  /** Forgets the keys that have not been used for longest, unless somebody waits or holds a permit there. */
   #evict(): void {
     const { mostKeys } = this.#shared.context;
     const atOnce = Math.floor(mostKeys / EVICTIONS);
@@ -138,7 +141,7 @@ type Known = [
   parts: Parts,
   writers: readonly Writer[],
   revision: number,
-  /** Since the epoch: in fewer digits. */
+  /** Relative to the epoch, which takes fewer digits. */
   answered: number,
   session?: number,
 ];
@@ -146,7 +149,7 @@ type Ice = [counts: FrozenMeter, known?: Known];
 
 function frozen({ meter, knowledge }: Past): Frozen {
   const ice: Ice = [meter.frozen()];
-  // What other versions have put there cannot be said so shortly. It is read again.
+  // Foreign fields cannot be kept this briefly. They are read again.
   if (knowledge && knowledge.state.foreign.length === 0) {
     const { state: { epoch, parts, writers }, revision, answeredAt, session } = knowledge;
     const at = Math.floor(answeredAt - epoch);

@@ -12,12 +12,12 @@
 export interface KvEntry {
   /** The stored bytes. */
   readonly value: Uint8Array;
-  /** Which write of the store this is: a positive integer, and another one after every write of the key. */
+  /** Which write of the store this is: a positive integer that changes with every write of the key. */
   readonly revision: number;
 }
 
 /**
- * How a compare-and-set ended. To lose the race is an outcome and not an exception.
+ * How a compare-and-set ended. Losing the race is an outcome, not an exception.
  *
  * @example
  * ```ts
@@ -30,11 +30,11 @@ export interface KvEntry {
 export type CasResult = { readonly ok: true; readonly revision: number } | { readonly ok: false };
 
 /**
- * What a limiter needs of a store: a key-value store with compare-and-set. Every adapter implements it, and a custom
- * one is handed in with `configureStore("mine", { kv, clock })`.
+ * What a limiter needs from a store: a key-value store with compare-and-set. Every adapter implements it, and a custom
+ * one is passed in with `configureStore("mine", { kv, clock })`.
  *
- * An exception from any method means that the store failed or that the outcome is unknown; throw a
- * `StoreUnavailableError` with `outcome: "not_applied"` where it is certain that nothing was written.
+ * An exception from any method means that the store failed or that the outcome is unknown. Throw a
+ * `StoreUnavailableError` with `outcome: "not_applied"` if it is certain that nothing was written.
  *
  * @example The smallest one: a single process, values that never expire
  * ```ts
@@ -67,28 +67,29 @@ export interface Kv {
   /**
    * Writes `value` if the key's revision is still `expected`; 0 means that the key must not exist.
    *
-   * `ttlMs` says after how many milliseconds the value is worth nothing more, so that a store may forget it then. A
-   * store that never forgets, or forgets later, is right too.
+   * `ttlMs` says after how many milliseconds the value no longer matters, so that a store may forget it then. A store
+   * that never forgets it, or forgets it later, is correct too.
    */
   compareAndSet(key: string, value: Uint8Array, expected: number, ttlMs?: number): Promise<CasResult>;
-  /** Removes the key. Removing one that is not there is no error. */
+  /** Removes the key. It is not an error if the key does not exist. */
   delete(key: string): Promise<void>;
   /** All keys that start with `prefix`, in no particular order. */
   keys(prefix?: string): AsyncIterable<string>;
   /**
-   * Calls `onHint` when another process announces that something under `key` was released, until the result is
-   * disposed of. It is a hint and not the truth: it may come late, twice, or never.
+   * Calls `onHint` when another process announces that something under `key` was released, until the result is disposed
+   * of. This is only a hint: it may come late, twice, or never.
    */
   wake?(key: string, onHint: () => void): Promise<AsyncDisposable>;
   /** Announces to everybody who called {@link Kv.wake} for `key` that something was released. Never throws. */
   announce?(key: string): void;
-  /** How limiters get at what is stored without a conversation, where it is in the memory of their own process. */
+  /** Lets limiters use stored values without a conversation, if these are in the memory of their own process. */
   readonly loans?: Loans | undefined;
 }
 
 /**
- * Lends what a {@link Kv} in the memory of this process holds: whoever borrows a key decides at once, without encoding
- * anything. As soon as anybody else wants the key, through any method, it is called back. So nobody sees an old value.
+ * Lends what a {@link Kv} in the memory of this process holds: a limiter that borrows a key decides at once, without
+ * encoding anything. As soon as anybody else wants the key, through any method, it is called back, so nobody sees an
+ * old value.
  *
  * @example
  * ```ts
@@ -102,22 +103,22 @@ export interface Kv {
  */
 export interface Loans {
   /**
-   * The {@link Kv} that lends. What was made of its methods and some others lends nothing: it may be there to count them,
-   * or to let them fail.
+   * The {@link Kv} that lends. An object made of its methods and some others lends nothing: it may be there to count
+   * calls, or to make them fail.
    */
   readonly of: Kv;
   /**
-   * Calls the key back from whoever has it, and returns its entry. Until `callBack` is called, which happens once and at
-   * once, nobody but the borrower knows what the value is.
+   * Calls the key back from its borrower, if it has one, and returns its entry. Until `callBack` is called, once and
+   * without delay, nobody but the borrower knows the value.
    */
   borrow(key: string, callBack: CallBack): KvEntry | null;
-  /** Calls the key back, if anybody has it. */
+  /** Calls the key back, if it is borrowed. */
   settle(key: string): void;
 }
 
 /**
- * Returns what was borrowed: the value if it is another one by now, which then has this revision, and for how long it is
- * worth something. It must not throw, and not use the store.
+ * Returns what was borrowed: the value if it has changed, which then has this revision, and for how long it matters. It
+ * must neither throw nor use the store.
  *
  * @example
  * ```ts
@@ -132,7 +133,7 @@ export type CallBack = (
   revision: number,
 ) => { readonly value: Uint8Array; readonly ttlMs?: number | undefined } | undefined;
 
-/** What the store lends, if it does and is not a copy that was changed. */
+/** What the store lends, unless it lends nothing or is a modified copy. */
 export function loansOf(kv: Kv): Loans | undefined {
   return kv.loans?.of === kv ? kv.loans : undefined;
 }

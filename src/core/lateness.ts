@@ -1,17 +1,17 @@
-/** So many timers are remembered. */
+/** How many timers are remembered. */
 const REMEMBERED = 16;
 
-/** How late the timers of this process are: its host has more to do, or a coarse clock. */
+/** How late the timers of this process are, because its host is busy or has a coarse clock. */
 export class Lateness {
   #last: readonly number[] = [];
   #mostMs = 0;
 
-  /** No timer was later lately, in milliseconds. */
+  /** No recent timer was later than this, in milliseconds. */
   get mostMs(): number {
     return this.#mostMs;
   }
 
-  /** A timer was late by so much. */
+  /** A timer was this late, in milliseconds. */
   took(ms: number): void {
     this.#last = [...this.#last.slice(1 - REMEMBERED), ms];
     this.#mostMs = Math.max(...this.#last);

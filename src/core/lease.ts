@@ -1,7 +1,7 @@
 import { RateLimiterError } from "./errors.ts";
 import type { Permit } from "./result.ts";
 
-/** What the holder of a permit has of it. */
+/** A lease as the holder of the permit sees it. */
 export interface Lease {
   readonly lost: boolean;
   readonly signal: AbortSignal;
@@ -12,21 +12,21 @@ export interface Lease {
 export const NO_LEASE: Lease = {
   lost: false,
   get signal() {
-    // One for each who asks: what listens to it goes with it.
+    // A new one for each caller: its listeners go with it.
     return new AbortController().signal;
   },
   release: () => Promise.resolve(),
 };
 
-/** A lease, as who granted it has it. */
+/** A lease as the side that granted it sees it. */
 export interface LosableLease extends Lease {
-  /** It has ended without having been released. `why` says in a sentence how, if it has not just run out. */
+  /** The lease has ended without having been released. `why` says how, in a sentence, if it has not simply run out. */
   lose(why?: string): void;
 }
 
 /**
- * A {@link Permit} on a lease. A class, as every acquisition makes one, and an object with accessors of its own costs as
- * much as all the rest of it.
+ * A {@link Permit} on a lease. A class, because every acquisition makes one, and an object with its own accessors costs
+ * as much as the rest of the acquisition.
  */
 export class LeasedPermit implements Permit {
   readonly release: () => Promise<void>;
@@ -54,7 +54,7 @@ export class LeasedPermit implements Permit {
 export interface LeaseEnd {
   /** Called once, at the first release. */
   release(): Promise<void>;
-  /** Called once, when it is lost before it was released. */
+  /** Called once, if it is lost before it is released. */
   lost(): void;
 }
 

@@ -9,7 +9,7 @@ import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquire
 import type { Store } from "./store.ts";
 
 /**
- * What a check may ask for.
+ * The options of a check.
  *
  * @example
  * ```ts
@@ -31,7 +31,8 @@ export interface CheckOptions extends AcquireOptions {
 
 /**
  * One limit, shared with every process that has a limiter with the same id on the same store. Most callers want
- * {@link Limiter.acquire}, which waits; {@link Limiter.tryAcquire} is for those who would rather answer "too many requests".
+ * {@link Limiter.acquire}, which waits; {@link Limiter.tryAcquire} is for callers that would rather answer "too many
+ * requests".
  *
  * @example
  * ```ts
@@ -49,8 +50,8 @@ export interface Limiter {
   /** Whether the store has been opened for it. */
   readonly initialized: boolean;
   /**
-   * Opens the store, which the first use does too, and checks that it can keep this limiter's limits. Idempotent. If the
-   * store is down the limiter is opened by a later use, unless it fails closed.
+   * Opens the store, as the first use does too, and checks that it can keep this limiter's limits. Idempotent. If the
+   * store is down, a later use opens the limiter, unless it fails closed.
    *
    * @throws {ConfigValidationError} if the store cannot keep what this limiter limits, or does not exist.
    * @throws {RateLimiterAcquisitionError} if the store is down and the limiter fails closed, or if it was closed.
@@ -59,57 +60,61 @@ export interface Limiter {
   /**
    * Waits for a slot, and resolves when it has come.
    *
-   * @throws {RateLimiterAcquisitionError} if no slot can be had within the timeout, if the store failed and the limiter fails
-   * closed, or if it was closed meanwhile: its `reason` says which.
+   * @throws {RateLimiterAcquisitionError} if no slot can be had within the timeout, if the store failed and the limiter
+   * fails closed, or if the limiter was closed meanwhile; `reason` says which.
    * @throws {ImpossibleCostError} if no wait would be long enough.
    * @throws {InvalidArgumentError} if an option is wrong.
    */
   acquire(options?: AcquireOptions): Promise<Permit>;
   /**
-   * Takes a slot if there is one now, or within `timeoutMs`; a refusal is an answer and uses nothing up.
+   * Takes a slot if there is one now, or within `timeoutMs`. A refusal is an answer, and uses nothing up.
    *
-   * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed, or if it was closed meanwhile.
+   * @throws {RateLimiterAcquisitionError} only if the store failed and the limiter fails closed, or if the limiter was
+   * closed meanwhile.
    * @throws {ImpossibleCostError} if no wait would be long enough.
    * @throws {InvalidArgumentError} if an option is wrong.
    */
   tryAcquire(options?: AcquireOptions): Promise<RateLimitResult>;
   /**
-   * As {@link Limiter.tryAcquire}, for who needs no promise: with a store in the memory of this process, and elsewhere for
-   * a slot that was taken ahead (`prefetch`), and a refusal that is certain without asking.
+   * Like {@link Limiter.tryAcquire}, but without a promise. It can answer if the store is in the memory of this
+   * process, and elsewhere for a slot that was taken ahead (`prefetch`) or a refusal that is certain without asking.
    *
    * @throws {NotSynchronousError} if the answer takes a conversation with the store. Nothing was used up, and
-   * `tryAcquire()` has the answer.
+   * `tryAcquire()` gives the answer.
    * @throws {ImpossibleCostError} if no wait would be long enough.
    */
   tryAcquireSync(options?: SyncAcquireOptions): RateLimitResult;
-  /** As {@link Limiter.tryAcquire}; with `consume: false` it only looks. */
+  /** Like {@link Limiter.tryAcquire}; with `consume: false` it only looks. */
   check(options?: CheckOptions): Promise<RateLimitResult>;
   /** What is left, as all processes see it. Uses nothing up. */
   getState(): Promise<LimiterState>;
   /**
-   * What this process has done with it: with all its keys together, those that were forgotten since included. What it did
-   * with one key alone: `key(k).getMetrics()`.
+   * What this process has done with the limiter, for all its keys together, including those that were forgotten since.
+   * For one key alone, see `key(k).getMetrics()`.
    */
   getMetrics(): RateLimiterMetrics;
-  /** How it is configured. */
+  /** The limiter's configuration. */
   getConfig(): LimiterConfig;
-  /** The time that it goes by, and how exactly this process knows it. */
+  /** The time that the limiter uses, and how exactly this process knows it. */
   getClock(): ClockReading;
-  /** The limiter of the same kind that counts for `key` alone. Kept while it is in use, and made again when needed. */
+  /**
+   * The limiter of the same kind that counts for `key` alone. It is kept while it is in use, and made again when
+   * needed.
+   */
   key(key: string): Limiter;
 }
 
-/** What all limiters on a store go by. */
+/** The settings that all limiters on a store share. */
 export interface Tuning {
   /** The longest pause after a lost race, in milliseconds. */
   readonly retryIntervalMs: number;
-  /** After how many lost races in a row a request that has a timeout counts as one that the store failed. */
+  /** After how many lost races in a row the store counts as having failed a request that has a timeout. */
   readonly maxRetries: number;
-  /** By how many milliseconds a start may be late. */
+  /** How late a start may be, in milliseconds. */
   readonly timingMarginMs: number;
-  /** How many keyed limiters are kept when they are idle. */
+  /** How many idle keyed limiters are kept. */
   readonly mostKeys: number;
-  /** How many keys are asked for at once. The others wait for their turn. */
+  /** How many keys are asked for at once; the others wait for their turn. */
   readonly mostAtOnce: number;
 }
 
@@ -121,7 +126,7 @@ export interface LimiterContext extends Tuning {
   /** Measures the caller's patience while the store is being opened, which may set the store's clock. */
   readonly localClock: Clock;
   readonly logger: Logger;
-  /** A new writer's name, for every limiter. */
+  /** Makes the name of a new writer, for every limiter. */
   readonly identity: () => Identity;
   /** A number from 0 to 1. */
   readonly random: () => number;
@@ -130,50 +135,48 @@ export interface LimiterContext extends Tuning {
   readonly localLimiter: () => ClosableLimiter;
 }
 
-/** An answer that is not settled yet: one of its methods has to be called, once. */
+/** An answer that is not final yet: one of its methods has to be called, once. */
 export interface Tentative {
   readonly result: RateLimitResult;
-  /** Counts it in the metrics. The permit is the caller's. */
+  /** Counts the answer in the metrics. The permit is the caller's. */
   keep(): void;
   /**
-   * Gives everything back, the capacity of rates and windows included, as far as nobody builds on it by now. Resolves to
-   * what was left before, when that is written or the store was silent for too long. Never throws.
+   * Gives everything back, including the capacity of rates and windows, as far as nobody depends on it by now. Resolves
+   * to what was left before, once that is written or the store has been silent for too long. Never throws.
    */
   cancel(): Promise<RateLimitResult>;
 }
 
-/** A {@link Limiter}, as the registry holds it. */
+/** A {@link Limiter} as the registry holds it. */
 export interface ClosableLimiter extends Limiter {
-  /** As {@link Limiter.tryAcquire}, for who may have to take it back. */
+  /** Like {@link Limiter.tryAcquire}, for callers that may have to give back what they took. */
   tryTake(options?: AcquireOptions & SharedPatience): Promise<Tentative>;
   key(key: string): ClosableLimiter;
-  /** Answers everybody who waits, and gives back what is held. The store stays open. */
+  /** Answers all callers that wait, and gives back what is held. The store stays open. */
   close(): Promise<void>;
   /**
-   * Deletes what stands in the store, of its keys too, and begins anew as if it had never been used.
+   * Deletes what the store holds for the limiter and its keys, and begins anew as if it had never been used.
    *
-   * @throws {StoreUnavailableError} if the store failed. In this process it has begun anew all the same.
+   * @throws {StoreUnavailableError} if the store failed. In this process the limiter has begun anew all the same.
    */
   reset(): Promise<void>;
   /**
-   * Begins anew, with its keys: permits are lost, metrics are zero, and whoever waits is decided again once `erased` has
-   * settled. Resolves when nothing is being written any more.
+   * Begins anew, with its keys: permits are lost, metrics are zero, and callers that wait are decided again once
+   * `erased` has settled. Resolves when nothing is being written any more.
    */
   restart(erased: Promise<void>): Promise<void>;
   /** Closes what it does here, with its keys, and begins anew on another store or clock. */
   move(context: LimiterContext): Promise<void>;
 }
 
-/**
- * Marks the calls that one caller makes of several limiters in turn. A symbol, as it is nobody else's business.
- */
+/** Marks the calls that one caller makes to several limiters in turn. A symbol, because it concerns nobody else. */
 export const TOGETHER: unique symbol = Symbol("together");
 
-/** Several calls whose stores may be silent together for as long as one of them may be, and not each for as long. */
+/** Several calls whose stores together may be silent only for as long as one of them may be alone. */
 export interface Together {
-  /** For how long they were silent so far, in milliseconds. */
+  /** How long they have been silent so far, in milliseconds. */
   silentMs: number;
-  /** How long the caller waits for all of them, in milliseconds; 0: not at all. */
+  /** How long the caller waits for all of them together, in milliseconds; 0 means not at all. */
   readonly timeoutMs: number;
 }
 

@@ -12,8 +12,8 @@
 export type Algorithm = "token_bucket" | "sliding_window";
 
 /**
- * What a limiter does while its store is down: admit without a limit (`open`), refuse with an error (`closed`), or go on
- * with the same rules inside this process (`local`).
+ * What a limiter does while its store is down: admit without a limit (`open`), refuse with an error (`closed`), or go
+ * on with the same rules inside this process (`local`).
  *
  * @example
  * ```ts
@@ -28,7 +28,7 @@ export type OnFailure = "open" | "closed" | "local";
 /**
  * One of several limits on the same limiter: `limit` requests in every `windowMs`.
  *
- * @typeParam Default How it counts if it does not say so: as the limiter does.
+ * @typeParam Default How it counts by default: as the limiter does.
  *
  * @example 10 per second, and 1,000 per hour of which 50 may come at once
  * ```ts
@@ -72,7 +72,7 @@ export type RateSpec<Default extends Algorithm = "token_bucket"> =
     | {
       /** It counts as a window, whatever the limiter does. */
       readonly algorithm: "sliding_window";
-      /** Belongs to `token_bucket`. */
+      /** Only for `token_bucket`. */
       readonly burst?: undefined;
     }
   );
@@ -95,7 +95,7 @@ export interface LimiterConfig {
   readonly id: string;
   /** The id of the store that keeps its limits. */
   readonly storeId: string;
-  /** How it counts. A limiter that only limits concurrency says `token_bucket`. */
+  /** How it counts. A limiter that limits only concurrency has `token_bucket`. */
   readonly algorithm: Algorithm;
   /** Requests per second, or `null`. */
   readonly ratePerSecond: number | null;
@@ -111,7 +111,7 @@ export interface LimiterConfig {
   readonly windowMs: number | null;
   /** Further limits that hold at the same time. */
   readonly rates: readonly RateSpec[];
-  /** How long an `acquire` without a timeout of its own waits, in milliseconds; `null`: as long as it takes. */
+  /** How long an `acquire` without a timeout of its own waits, in milliseconds; `null` means as long as it takes. */
   readonly timeoutMs: number | null;
   /** Whether a request is refused while the store is down; the same as `onFailure === "closed"`. */
   readonly failClosed: boolean;
@@ -121,6 +121,6 @@ export interface LimiterConfig {
   readonly backendTimeoutMs: number;
   /** How far into the future the waiting callers of one process reserve slots, in milliseconds. */
   readonly reserveAheadMs: number;
-  /** How many slots of a rate each process may take before anybody asks for them; 0: none. */
+  /** How many slots of a rate each process may take before anybody asks for them; 0 means none. */
   readonly prefetch: number;
 }

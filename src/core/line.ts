@@ -1,17 +1,17 @@
 import type { Caller, Outcome } from "./outcome.ts";
 
 /**
- * Those who wait for a decision, in order of arrival. One that has been answered, or was granted a moment to come, stays in
- * its place until the next look at the line, but does not count.
+ * The callers that wait for a decision, in order of arrival. One that has been answered, or was granted a future
+ * moment, stays in its place until the next look at the line, but does not count.
  */
 export class Line implements Iterable<Caller> {
   #all = NOBODY;
   #waiting = 0;
   #cost = 0;
-  /** Nobody has to hear anything before that. */
+  /** Nobody has to be answered before this moment. */
   soonestDeadline = Infinity;
 
-  /** How many stand here, those that do not count any more included. */
+  /** How many stand here, including those that no longer count. */
   get length(): number {
     return this.#all.length;
   }
@@ -21,12 +21,12 @@ export class Line implements Iterable<Caller> {
     return this.#waiting;
   }
 
-  /** What those who are not decided yet cost together. */
+  /** The total cost of those that are not decided yet. */
   get cost(): number {
     return this.#cost;
   }
 
-  /** Who stands first. */
+  /** The first in the line. */
   get head(): Caller | undefined {
     return this.#all[0];
   }
@@ -35,53 +35,52 @@ export class Line implements Iterable<Caller> {
     return this.#all[Symbol.iterator]();
   }
 
-  /** Those who are not answered yet: at most so many of them. Those who are leave. */
+  /** Those that are not answered yet, but at most this many. Those that are answered leave. */
   unanswered(most: number): readonly Caller[] {
     if (this.#all.some((waiter) => waiter.settled)) this.#all = this.#all.filter((waiter) => !waiter.settled);
     return this.#all.slice(0, most);
   }
 
-  /** The waiter comes last. */
+  /** The waiter joins at the end. */
   join(waiter: Caller): void {
     this.enter(waiter);
-    // An array that grows makes room for many more, and most lines are one caller long.
+    // An array that grows reserves room for many more, and most lines are one caller long.
     if (this.#all.length === 0) this.#all = [waiter];
     else this.#all.push(waiter);
   }
 
-  /** They come last; they count already. */
+  /** They join at the end. They count already. */
   append(waiters: readonly Caller[]): void {
     this.#all = [...this.#all, ...waiters];
   }
 
-  /** They come first; they count already. */
+  /** They join at the front. They count already. */
   prepend(waiters: readonly Caller[]): void {
     if (waiters.length > 0) this.#all = [...waiters, ...this.#all];
   }
 
-  /** Whoever stands first leaves. */
   shift(): void {
     this.#all.shift();
   }
 
-  /** The waiter leaves. */
   remove(waiter: Caller): void {
     this.#all = this.#all.filter((other) => other !== waiter);
   }
 
-  /** So many of the requests, which stood at the head, have been dealt with. Some may have gone since. */
+  /**
+   * The first `dealtWith` of these requests, which stood at the head, have been dealt with. Some may have left since.
+   */
   advance(requests: readonly Caller[], dealtWith: number): void {
     let count = 0;
     for (let i = 0; i < dealtWith; i++) if (this.#all[count] === requests[i]) count++;
     this.#all = this.#all.slice(count);
   }
 
-  /** All leave. */
   clear(): void {
     this.#all = NOBODY;
   }
 
-  /** The waiter is to be decided. */
+  /** The waiter needs a decision. */
   enter(waiter: Caller): void {
     waiter.queued = true;
     this.#waiting++;
@@ -90,19 +89,19 @@ export class Line implements Iterable<Caller> {
     if (waiter.answerBy < this.soonestDeadline) this.soonestDeadline = waiter.answerBy;
   }
 
-  /** The waiter needs no decision any more. */
+  /** The waiter no longer needs a decision. */
   exit(waiter: Caller): void {
     if (!waiter.queued) return;
     waiter.queued = false;
     this.#waiting--;
     this.#cost -= waiter.demand.cost;
     if (this.#waiting > 0) return;
-    // Fractions that are added and taken away do not always leave nothing.
+    // Adding and subtracting fractions does not always leave zero.
     this.#cost = 0;
     this.soonestDeadline = Infinity;
   }
 
-  /** The waiter has been answered, or has gone. */
+  /** The waiter has been answered, or has left. */
   settled(waiter: Caller): void {
     waiter.settled = true;
     this.exit(waiter);
@@ -115,4 +114,4 @@ export class Line implements Iterable<Caller> {
   }
 }
 
-const NOBODY: Caller[] = []; // and nobody is ever put into it
+const NOBODY: Caller[] = []; // never written to

@@ -1,7 +1,7 @@
 /**
  * Where a rate limiter reports what a person on call should know. No `key`, which may identify a person, is logged at
- * `info` or above. By default warnings and errors go to the console, and the rest nowhere. What a method throws is ignored:
- * a log that fails changes nothing about a limit.
+ * `info` or above. By default warnings and errors go to the console, and the rest nowhere. What a method throws is
+ * ignored: a log that fails changes nothing about a limit.
  *
  * @example
  * ```ts
@@ -19,7 +19,10 @@
  * ```
  */
 export interface Logger {
-  /** Every grant, with its wait, and every refusal. Absent: nobody wants to know, which saves the time to say it. */
+  /**
+   * Every grant, with its wait, and every refusal. Leave it out if nobody wants to know, which saves the time for
+   * building the messages.
+   */
   debug?(message: string): void;
   /** What was configured and opened. */
   info(message: string): void;
@@ -32,7 +35,7 @@ export interface Logger {
 /** Reports nothing. */
 export const silentLogger: Logger = { info() {}, warn() {}, error() {} };
 
-/** The logger, of which nobody notices when it throws: a permit that was granted would be lost on the way to its holder. */
+/** The logger, but what it throws is ignored: a granted permit would otherwise be lost on the way to its holder. */
 export function neverThrowing(logger: Logger): Logger {
   const quietly = (log: (message: string) => void) => (message: string) => {
     try {

@@ -11,14 +11,14 @@ import { failure, noteFailure } from "./outage.ts";
 import { localLimiter, mustBeOpen } from "./shared.ts";
 import { freshState, type State } from "./state.ts";
 
-/** What there is to be told about: a state, or the limiter that counts in place of a store that failed. */
+/** What an answer is based on: a state, or the limiter that counts in place of a store that failed. */
 type View =
   | {
     readonly state: State;
     readonly now: number;
-    /** Until when a start counts as one that is possible now. */
+    /** Until when a start counts as possible now. */
     readonly soon: number;
-    /** What those cost together who wait here, and come first. */
+    /** The total cost of the callers that wait here and come first. */
     readonly ahead: number;
     readonly degraded: boolean;
     readonly local?: undefined;
@@ -29,7 +29,10 @@ type View =
 
 const demandOf = (cost: number): Demand => ({ cost, owner: "", permit: 0 });
 
-/** Where a request of this cost finds its answer: in the state of the store, or if it failed in what takes its place. */
+/**
+ * Finds the basis for answering a request of this cost: the state in the store, or what takes its place if the store
+ * failed.
+ */
 async function look(life: Life, cost: number, options: SharedPatience = {}, signal?: AbortSignal): Promise<View> {
   const { shared, owner, clock, context: { localClock } } = life;
   const { config, rules } = shared;
@@ -41,7 +44,7 @@ async function look(life: Life, cost: number, options: SharedPatience = {}, sign
     signal?.throwIfAborted();
     const cell = life.cell ?? await life.open(leftMs(), signal);
     const reading = cell.read();
-    // The cell knows how long the store may take, and nothing of a caller who cannot wait for so long.
+    // The cell knows how long the store may take, but not that a caller cannot wait that long.
     const patienceMs = answerBy === Infinity ? Infinity : leftMs();
     const state = signal || patienceMs < Infinity
       ? await life.inTime(reading, "it did not answer", patienceMs, signal)
@@ -57,7 +60,7 @@ async function look(life: Life, cost: number, options: SharedPatience = {}, sign
     life.wasSilent(options, begun);
     const now = clock.now();
     const known = life.cell?.known;
-    // What only time can change is as certain without the store.
+    // What only time can change is just as certain without the store.
     if (known && earliestStartBehind(rules, known.parts, now - known.epoch, 0, demandOf(cost)) + known.epoch > now) {
       return { state: known, now, soon: now, ahead: 0, degraded: true };
     }
@@ -67,7 +70,7 @@ async function look(life: Life, cost: number, options: SharedPatience = {}, sign
   }
 }
 
-/** When a request could start that comes now, behind others of `ahead` cost in all. */
+/** When a request made now could start behind others whose total cost is `ahead`. */
 function startBehind(
   rules: readonly Rule[],
   { epoch, parts }: State,

@@ -1,8 +1,8 @@
 import type { CircuitBreakerState } from "./breaker.ts";
 
 /**
- * What a limiter has done in this process so far: a snapshot, which does not change any more. A limiter speaks of all its
- * keys together, and the limiter of a key of that key alone.
+ * What a limiter has done in this process so far: a snapshot, which no longer changes. The metrics of a limiter cover
+ * all its keys together, and those of a key's limiter that key alone.
  *
  * @example
  * ```ts
@@ -15,21 +15,21 @@ import type { CircuitBreakerState } from "./breaker.ts";
  * ```
  */
 export interface RateLimiterMetrics {
-  /** How many requests were granted, degraded ones included. */
+  /** How many requests were granted, including degraded ones. */
   readonly totalAcquisitions: number;
-  /** How long all granted requests waited together, in milliseconds. */
+  /** How long all granted requests together waited, in milliseconds. */
   readonly totalWaitTimeMs: number;
   /** How long a granted request waited on average, in milliseconds. */
   readonly avgWaitTimeMs: number;
-  /** How long the granted request that waited longest did, in milliseconds. */
+  /** The longest wait of a granted request, in milliseconds. */
   readonly maxWaitTimeMs: number;
   /** How many compare-and-sets lost their race against another process. */
   readonly casFailures: number;
-  /** How many requests were refused because of the limit: at once, or as their time had run out. */
+  /** How many requests were refused because of the limit: at once, or because their time had run out. */
   readonly timeouts: number;
   /** How many requests were ended by their `signal`. */
   readonly aborted: number;
-  /** When a request was granted last, in seconds since the Unix epoch; `null` if none was. */
+  /** When a request was last granted, in seconds since the Unix epoch; `null` if none was. */
   readonly lastAcquisitionAt: number | null;
   /** How many permits of a concurrency limit this process holds. */
   readonly currentConcurrent: number;
@@ -39,18 +39,18 @@ export interface RateLimiterMetrics {
   readonly totalReleases: number;
   /** How many requests were granted without the limit being known, because the store was down. */
   readonly degradedAcquisitions: number;
-  /** How many requests the store failed. */
+  /** How often the store failed a request. */
   readonly backendFailures: number;
-  /** The state of its store's circuit breaker, which all limiters on that store share in this process. */
+  /** The state of the store's circuit breaker, which all limiters on that store share in this process. */
   readonly circuitBreaker: CircuitBreakerState;
 }
 
-/** The things that are only counted. */
+/** The metrics that are plain counters. */
 export type Counted = "casFailures" | "timeouts" | "aborted" | "maxConcurrentReached" | "backendFailures";
 
 /**
- * Counts what {@link RateLimiterMetrics} shows. A class, as there is one for each key and every acquisition counts: an object
- * of functions would cost more than the key itself.
+ * Counts what {@link RateLimiterMetrics} shows. A class, because there is one for each key and every acquisition
+ * counts: an object of functions would cost more than the key itself.
  */
 export class Meter {
   readonly #whole: Meter | undefined;
@@ -63,7 +63,7 @@ export class Meter {
   #degraded = 0;
   #counts: Record<Counted, number> | undefined;
 
-  /** At zero. What it counts, the `whole` counts too. */
+  /** At zero. Whatever it counts, `whole` counts too. */
   constructor(whole?: Meter) {
     this.#whole = whole;
   }
@@ -83,7 +83,6 @@ export class Meter {
     this.#degraded++;
   }
 
-  /** One more. */
   count(what: Counted): void {
     this.#whole?.count(what);
     this.#counts ??= { ...NOTHING_COUNTED };
@@ -113,7 +112,7 @@ export class Meter {
     });
   }
 
-  /** As {@link Meter.revived} takes it. To be called when no permit is held. */
+  /** The counts in the form that {@link Meter.revived} takes. To be called when no permit is held. */
   frozen(): FrozenMeter {
     const counts = this.#counts && COUNTED.map((what) => this.#counts![what]);
     const all = [
@@ -124,7 +123,7 @@ export class Meter {
     return all;
   }
 
-  /** The meter that was frozen, as a part of `whole`, which has counted all of it already. */
+  /** The meter that was frozen, as a part of `whole`, which has already counted all of it. */
   static revived(frozen: FrozenMeter, whole: Meter): Meter {
     const meter = new Meter(whole);
     const [granted = 0, lastAt = 0, waitedMs = 0, longestMs = 0, released = 0, degraded = 0, ...counts] = frozen;
@@ -142,7 +141,7 @@ export class Meter {
   }
 }
 
-/** What a meter has counted, in numbers. Those at the end that are 0 are left out. */
+/** What a meter has counted, as numbers. Zeros at the end are left out. */
 export type FrozenMeter = readonly number[];
 
 const COUNTED = ["casFailures", "timeouts", "aborted", "maxConcurrentReached", "backendFailures"] as const;

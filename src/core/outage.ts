@@ -3,7 +3,10 @@ import { RateLimiterAcquisitionError } from "./errors.ts";
 import type { Meter } from "./metrics.ts";
 import type { Shared } from "./shared.ts";
 
-/** The same failure is reported again after this long, if it is another one or still there: one key may fail again and again. */
+/**
+ * The same failure is reported again only after this long, whether it has come back or never went away: one key may
+ * fail again and again.
+ */
 const REPORT_AGAIN_MS = 10_000;
 
 const UNTIL_BACK = {
@@ -12,7 +15,9 @@ const UNTIL_BACK = {
   local: 'the limit holds within this process only (on_failure = "local")',
 };
 
-/** Counts what the store failed, and says what happens to requests until it is back: once, and not too often. */
+/**
+ * Counts a request that the store failed, and says what happens to requests until it is back: once, and not too often.
+ */
 export function noteFailure(shared: Shared, meter: Meter, cause: unknown): void {
   const { config, context: { logger, localClock } } = shared;
   meter.count("backendFailures");
@@ -36,7 +41,7 @@ export function noteAnswer(shared: Shared): void {
   if (wasReported) shared.context.logger.info(`Limiter '${shared.config.id}': its store answers again.`);
 }
 
-/** What is thrown when the store failed and the limiter `id` fails closed. */
+/** The error to throw if the store failed and the limiter `id` fails closed. */
 export function failure(id: string, cause: unknown, attempts: number): RateLimiterAcquisitionError {
   return new RateLimiterAcquisitionError(
     `Limiter '${id}' could not ask its store, and it fails closed (fail_closed, on_failure = "closed"): ${

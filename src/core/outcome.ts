@@ -7,25 +7,25 @@ export type Outcome =
   | ({ readonly kind: "refused"; readonly attempts: number } & Refusal)
   | { readonly kind: "failed"; readonly cause: unknown; readonly attempts: number }
   | { readonly kind: "closed"; readonly attempts: number }
-  /** Nothing is decided here any more: ask the cell that has taken this one's place. */
+  /** Nothing is decided here any more: ask the cell that has taken the place of this one. */
   | { readonly kind: "abandoned"; readonly attempts: number };
 
-/** That it was refused. */
+/** The request was refused. */
 export type Refused = Extract<Outcome, { readonly kind: "refused" }>;
 
-/** That it was granted. */
+/** The request was granted. */
 export type Granted = Extract<Outcome, { readonly kind: "granted" }>;
 
-/** That the store failed it. */
+/** The store failed the request. */
 export type Failed = Extract<Outcome, { readonly kind: "failed" }>;
 
-/** How the store's state decided it. */
+/** An outcome that the store's state decided. */
 export type Decided = Granted | Refused;
 
-/** Whether the store's state decided it. */
+/** Whether the store's state decided the outcome. */
 export function isDecided(outcome: Outcome | undefined): outcome is Decided {
   return outcome?.kind === "granted" || outcome?.kind === "refused";
 }
 
-/** A request to a cell, and who hears how it ended. */
+/** A request to a cell, with the caller that is told how it ended. */
 export type Caller = Waiter<Outcome>;

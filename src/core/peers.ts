@@ -1,10 +1,11 @@
 /**
- * How processes on one key talk to each other, beside the store: whoever loses a race hands its requests to the last
- * writer of the key, which decides them with its own. That makes a contended key fast, and is all that it does: only a
- * compare-and-set decides, so a message that is lost, late, or doubled wastes some capacity at the most.
+ * How processes on one key talk to each other, besides using the store: a process that loses a race hands its requests
+ * to the last writer of the key, which decides them together with its own. This makes a contended key fast, and does
+ * nothing else: only a compare-and-set decides, so a message that is lost, late or doubled wastes some capacity at
+ * most.
  *
  * What arrives is checked like any input. But an answer is trusted to have been written: whoever may use these subjects
- * may as well write the values.
+ * could just as well write the values.
  *
  * @example Within one process
  * ```ts
@@ -32,19 +33,19 @@
  */
 export interface Peers {
   /**
-   * Has `receive` hear what others ask this address, until the function that it returns is called; it calls `respond` with the
-   * answer, at any time, once or never. Never throws: who cannot be asked is not asked. An address is unique, and has letters,
-   * digits and `-`.
+   * Passes what others ask this address to `receive`, until the returned function is called. `receive` calls `respond`
+   * with the answer, at any time, once or never. Never throws: a process that cannot be asked is not asked. An address
+   * is unique, and consists of letters, digits and `-`.
    */
   serve(address: string, receive: (message: Uint8Array, respond: (answer: Uint8Array) => void) => void): () => void;
   /**
-   * Asks whoever serves the address, which comes from a stored value and may be anything.
+   * Asks the process that serves the address, which comes from a stored value and may be anything.
    *
-   * Resolves to nothing, an empty array, if the process is there and does not serve the address. Many questions are left
-   * without an answer: rejects after `timeoutMs`.
+   * Resolves to an empty array if the process is there but does not serve the address. Many questions get no answer:
+   * rejects after `timeoutMs`.
    *
-   * @throws {StoreUnavailableError} with `outcome: "not_applied"` if nobody is there. Any other error, such as that of no
-   * answer within `timeoutMs`, means that the question may have arrived.
+   * @throws {StoreUnavailableError} with `outcome: "not_applied"` if nobody is there. Any other error, such as the one
+   * for no answer within `timeoutMs`, means that the question may have arrived.
    */
   ask(address: string, message: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
 }

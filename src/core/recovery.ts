@@ -1,20 +1,20 @@
 import type { Clock } from "./clock.ts";
 
-/** How long a store that failed is left alone before it is asked for those who wait, in milliseconds. */
+/** How long a store that failed is left alone before it is asked on behalf of those that wait, in milliseconds. */
 const PROBE_MS = 1_000;
 
-/** Tells those who wait for what stands in for a store that failed when that store answers again. */
+/** Tells callers that wait for the stand-in of a store that failed when that store answers again. */
 export interface Recovery {
-  /** It does. */
+  /** The store answers again. */
   happened(): void;
   /**
-   * Makes a call, which hears by the signal that the store answers again. While there are such calls `probe` asks the store
-   * now and then, as nobody else may: it says so itself if there is an answer.
+   * Makes a call, which learns from the signal that the store answers again. While there are such calls, `probe` asks
+   * the store now and then, in case nobody else does; it reports an answer itself.
    */
   during<T>(clock: Clock, probe: () => Promise<unknown>, call: (isBack: AbortSignal) => Promise<T>): Promise<T>;
 }
 
-/** Of a store that nobody waits for. */
+/** A {@link Recovery} that nobody waits for yet. */
 export function createRecovery(): Recovery {
   let back = new AbortController();
   let calls = 0;
@@ -23,7 +23,7 @@ export function createRecovery(): Recovery {
   async function keepProbing(clock: Clock, probe: () => Promise<unknown>, over: AbortSignal): Promise<never> {
     for (;;) {
       await clock.sleep(PROBE_MS, over, true);
-      await probe().catch(() => {}); // Then the next time.
+      await probe().catch(() => {}); // The next probe tries again.
     }
   }
 

@@ -1,6 +1,6 @@
 /**
- * A slot that was granted. Release it when the work is done: `await using` does so by itself. Without a limit of
- * concurrency there is nothing to release, and releasing does nothing.
+ * A slot that was granted. Release it when the work is done: `await using` does so by itself. Without a concurrency
+ * limit there is nothing to release, and releasing does nothing.
  *
  * @example
  * ```ts
@@ -22,18 +22,18 @@ export interface Permit extends AsyncDisposable {
   /** Whether it was granted although the store was down, so that the limit may have been exceeded. */
   readonly degraded: boolean;
   /**
-   * Whether a permit of a concurrency limit is not held any more although it was not released: this process was paused, or
+   * Whether a permit of a concurrency limit is no longer held although it was not released: this process was paused, or
    * cut off from the store, for longer than the lease, so that somebody else may hold it now.
    */
   readonly lost: boolean;
-  /** Aborts when the permit is lost. Pass it on to what must not go on without. */
+  /** Aborts when the permit is lost. Pass it on to work that must not continue without the permit. */
   readonly signal: AbortSignal;
   /** Gives the permit of a concurrency limit back. Repeated calls do nothing. Never throws. */
   release(): Promise<void>;
 }
 
 /**
- * What every {@link RateLimitResult} says. Of several rules, the one with the least left speaks.
+ * What every {@link RateLimitResult} says. With several rules, the values are those of the rule with the least left.
  *
  * @example
  * ```ts
@@ -48,13 +48,16 @@ export interface Permit extends AsyncDisposable {
 export interface RateLimitFacts extends AsyncDisposable {
   /** The limiter that was asked; for a keyed limiter `id:key`. */
   readonly limiterId: string;
-  /** How much the limiter allows at once: the burst of a rate, the limit of a window, the permits of a concurrency limit. */
+  /**
+   * How much the limiter allows at once: the burst of a rate, the limit of a window, the permits of a concurrency
+   * limit.
+   */
   readonly limit: number;
   /** How much of that is left after this request. */
   readonly remaining: number;
   /**
-   * After how many milliseconds all of it is available again. Never 0: where nothing is used, what one request would take,
-   * for a permit its lease.
+   * After how many milliseconds all of it is available again. Never 0: if nothing is used, it is the time that one
+   * request would take, or for a permit its lease.
    */
   readonly resetInMs: number;
   /** Whether the store was down, so that nothing here is known for sure. */
@@ -64,8 +67,8 @@ export interface RateLimitFacts extends AsyncDisposable {
 }
 
 /**
- * The answer of `tryAcquire`. Narrow it on `allowed`. A refusal may be one of up to a millisecond before, and says what was
- * true then: those who ask for as much while nothing else has changed may get the same object.
+ * The answer of `tryAcquire`. Narrow it on `allowed`. A refusal may be up to a millisecond old, and says what was true
+ * then: callers that ask for the same amount while nothing else has changed may get the same object.
  *
  * @example
  * ```ts
@@ -88,15 +91,15 @@ export type RateLimitResult =
       readonly waitedMs: number;
       /** Always 0: there is nothing to retry. */
       readonly retryAfterMs: 0;
-      /** What was granted: says when a permit of a concurrency limit is lost. */
+      /** What was granted. It says when a permit of a concurrency limit is lost. */
       readonly permit: Permit;
     }
     | {
       /** Refused; nothing was used up. */
       readonly allowed: false;
       /**
-       * After how many milliseconds the same request could be granted, if nobody else comes before it. A permit comes back
-       * when it is released; this says when the first one does that its holder neither releases nor renews.
+       * After how many milliseconds the same request could be granted, if nobody else comes before it. A permit comes
+       * back when it is released; this is when the first one comes back whose holder neither releases nor renews it.
        */
       readonly retryAfterMs: number;
       /** The rule that refused, in words. */
@@ -123,8 +126,8 @@ export interface LimiterState {
   /** How much could be granted now. */
   readonly remaining: number;
   /**
-   * When everything is available again, in milliseconds since the Unix epoch. Always in the future: where nothing is used,
-   * what one request would take from now on, for a permit its lease.
+   * When everything is available again, in milliseconds since the Unix epoch. Always in the future: if nothing is used,
+   * it is later than now by what one request would take, or for a permit by its lease.
    */
   readonly resetAt: number;
   /** How much of the limit is in use. */
@@ -132,7 +135,7 @@ export interface LimiterState {
 }
 
 /**
- * What a single acquisition may ask for.
+ * The options of a single acquisition.
  *
  * @example
  * ```ts
@@ -146,8 +149,8 @@ export interface LimiterState {
  */
 export interface AcquireOptions {
   /**
-   * How long to wait at the most, in milliseconds; 0 means one attempt and no waiting. For `acquire` the default is the
-   * limiter's `timeoutMs`, or else as long as it takes; for `tryAcquire` it is 0.
+   * How long to wait at most, in milliseconds; 0 means one attempt and no waiting. For `acquire` the default is the
+   * limiter's `timeoutMs`, or as long as it takes if there is none; for `tryAcquire` it is 0.
    */
   readonly timeoutMs?: number | undefined;
   /** Ends the wait with the signal's reason, and leaves no slot, permit or timer behind. */
@@ -158,12 +161,12 @@ export interface AcquireOptions {
    * @default {1}
    */
   readonly cost?: number | undefined;
-  /** Selects a limit of its own for every key: one for each user, address or tenant. Any text will do. */
+  /** Selects a separate limit for every key, such as one for each user, address or tenant. Any text will do. */
   readonly key?: string | undefined;
 }
 
 /**
- * What a call without a promise may ask for: it cannot wait.
+ * The options of a call without a promise, which cannot wait.
  *
  * @example
  * ```ts

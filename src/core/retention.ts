@@ -3,7 +3,7 @@ import type { LimiterConfig } from "./limiter_config.ts";
 import type { Rule } from "./rules/rule.ts";
 import type { Store } from "./store.ts";
 
-/** A store that forgets a limit before it has run out would admit too much. */
+/** Refuses a store that forgets a limit before it has run out: such a store would admit too much. */
 export function checkRetention(config: LimiterConfig, rules: readonly Rule[], { retentionMs }: Store): void {
   if (retentionMs === undefined) return;
   for (const { horizonMs, label } of rules) {

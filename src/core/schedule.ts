@@ -6,13 +6,16 @@ interface Slot {
   readonly demand: Demand;
 }
 
-/** Who waits for a moment. */
+/** A caller that waits for a moment. */
 interface Scheduled {
-  /** The latest moment to start at. */
+  /** The latest moment at which it may start. */
   readonly deadline: number;
 }
 
-/** Those whose moment is still to come. They keep their order whatever happens to the slots, as far as costs are equal. */
+/**
+ * The waiters whose moment is still to come. They keep their order whatever happens to the slots, as far as their costs
+ * are equal.
+ */
 export interface Schedule<Waiter extends Scheduled, Grant extends Slot> {
   /** The next moment; `Infinity` if there is none. */
   readonly next: number;
@@ -22,11 +25,11 @@ export interface Schedule<Waiter extends Scheduled, Grant extends Slot> {
   readonly nextGrant: Grant | undefined;
   readonly size: number;
   add(waiter: Waiter, grant: Grant): void;
-  /** Whose moment is the next one, with that moment. To be called only if there is one. */
+  /** Removes and returns the waiter whose moment is the next one, with its grant. To be called only if there is one. */
   take(): { readonly waiter: Waiter; readonly grant: Grant };
   /**
-   * The next moment was missed, and so were those right behind it of which `isMissed` says so: all move on to the slots that
-   * are left, and those that none is left for leave.
+   * The next moment was missed, and so were those right behind it for which `isMissed` says so. The waiters move on to
+   * the slots that are left, and those for which none is left leave.
    */
   miss(isMissed: (grant: Grant) => boolean): { readonly missed: readonly Grant[]; readonly left: readonly Waiter[] };
   /** A waiter has gone: those behind it move up, and the slot that is left over is returned. */
@@ -35,11 +38,11 @@ export interface Schedule<Waiter extends Scheduled, Grant extends Slot> {
 
 /** An empty {@link Schedule}. */
 export function createSchedule<Waiter extends Scheduled, Grant extends Slot>(): Schedule<Waiter, Grant> {
-  // Two lists in step: the waiter at a place has the grant at that place.
+  // Two lists in step: the waiter at one place has the grant at the same place.
   let waiters: Waiter[] = [];
   const grants: Grant[] = [];
 
-  /** Where the slots stop to cost what the one at `place` does, so that waiters could not exchange them. */
+  /** Where the slots stop costing what the one at `place` does, so that waiters could no longer exchange them. */
   function endOfEquals(place: number): number {
     const { cost } = grants[place]!.demand;
     let end = place + 1;

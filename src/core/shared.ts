@@ -24,31 +24,34 @@ export interface Shared extends Askable {
   readonly config: LimiterConfig;
   /** Changes when the limiter moves. */
   context: LimiterContext;
-  /** What the cells have in common that are on the store of the context. */
+  /** What the cells on the context's store have in common. */
   cells: CellContext;
   readonly rules: readonly Rule[];
   readonly codec: Codec;
-  /** Counts for all keys together, those that were forgotten included. Changes when the limiter begins anew. */
+  /** Counts for all keys together, including those that were forgotten. Changes when the limiter begins anew. */
   meter: Meter;
   /** Whether the store has been opened, for any key. */
   isOpened: boolean;
-  /** Whether the store has failed one of them, and none was granted anything since; and whether the log has that. */
+  /**
+   * Whether the store has failed a request for any of the keys and nothing was granted since; and whether the log says
+   * so.
+   */
   failing: "no" | "reported" | "unreported";
-  /** For those who wait without it meanwhile. */
+  /** For callers that wait without the store in the meantime. */
   readonly recovery: Recovery;
-  /** What was reported last of that, and when. */
+  /** The last failure that was reported, and when. */
   report: { readonly text: string; readonly at: number } | undefined;
   /** Whether nobody can use it any more. */
   isClosed: boolean;
 }
 
-/** What two hosts may disagree by that drift by 500 ppm in opposite directions and measure every two seconds. */
+/** How far two hosts may disagree that drift by 500 ppm in opposite directions and measure every two seconds. */
 const MEASURED_CLOCKS_ERROR_MS = 2;
 
-/** Of a limiter that has not been used. */
+/** The {@link Shared} of a limiter that has not been used. */
 export function createShared(config: LimiterConfig, context: LimiterContext): Shared {
   const { source, errorMs } = readClock(context);
-  // What is allowed for clocks that disagree. Those that are not measured are believed as far as was agreed.
+  // The allowance for clocks that disagree. Clocks that are not measured are trusted as far as was agreed.
   const clockErrorMs = source === "server" ? MEASURED_CLOCKS_ERROR_MS : errorMs;
   const rules = rulesOf(config, context.timingMarginMs, clockErrorMs);
   const codec = stateCodec(rules);
@@ -69,7 +72,7 @@ export function createShared(config: LimiterConfig, context: LimiterContext): Sh
   };
 }
 
-/** Goes on with another store or clock. */
+/** Moves the limiter to another store or clock. */
 export function move(shared: Shared, context: LimiterContext): void {
   const { config, rules, codec, cells: { clockErrorMs } } = shared;
   shared.context = context;
@@ -115,7 +118,7 @@ function createCellContext(
   };
 }
 
-/** The time that the store goes by. */
+/** The time that the store uses. */
 export function readClock({ store, localClock, timingMarginMs }: LimiterContext): ClockReading {
   if (store.readClock) return Object.freeze(store.readClock());
   const { clock } = store;
@@ -130,7 +133,7 @@ export function readClock({ store, localClock, timingMarginMs }: LimiterContext)
   });
 }
 
-/** What is thrown once the limiter `id` was closed. */
+/** The error to throw once the limiter `id` is closed. */
 export function closedError(id: string): RateLimiterAcquisitionError {
   return new RateLimiterAcquisitionError(
     `Limiter '${id}' was closed. Get it anew from its registry with getLimiter(), or make another one with createLimiter().`,
@@ -143,7 +146,7 @@ export function mustBeOpen({ isClosed }: Shared, id: string): void {
   if (isClosed) throw closedError(id);
 }
 
-/** What takes the place of a store that failed, with `onFailure: "local"`. */
+/** The limiter that takes the place of a store that failed, with `onFailure: "local"`. */
 export function localLimiter({ localLimiter }: LimiterContext, key: string | undefined): ClosableLimiter {
   return key === undefined ? localLimiter() : localLimiter().key(key);
 }

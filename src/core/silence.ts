@@ -2,7 +2,10 @@ import { StoreUnavailableError } from "./errors.ts";
 import { because } from "./ledger.ts";
 import type { Store } from "./store.ts";
 
-/** What a caller hears whose own time has ended after `waitedMs`. `isSilent`: the store has not said anything meanwhile. */
+/**
+ * The error for a caller whose own time has ended after `waitedMs`. `isSilent` says that the store has not said
+ * anything in the meantime.
+ */
 export function silence(storeId: string, store: Store, waitedMs: number, isSilent: boolean): StoreUnavailableError {
   const ms = Math.round(waitedMs);
   const what = isSilent ? `no answer for ${ms} ms` : `the request could not be written within ${ms} ms`;
@@ -12,7 +15,10 @@ export function silence(storeId: string, store: Store, waitedMs: number, isSilen
   });
 }
 
-/** What callers hear whose request was not even sent, as the store had failed those for many other keys by then. */
+/**
+ * The error for callers whose request was not even sent, because the store had failed those for many other keys by
+ * then.
+ */
 export function tooBusy(storeId: string, store: Store, waitedMs: number): StoreUnavailableError {
   const advice = "Check that the server is up and reachable, and its load: requests for many other keys came before.";
   return new StoreUnavailableError(`it was not asked within ${Math.round(waitedMs)} ms${because(store, advice)}`, {
@@ -21,7 +27,7 @@ export function tooBusy(storeId: string, store: Store, waitedMs: number): StoreU
   });
 }
 
-/** What callers hear whose process has lost so many races in a row. */
+/** The error for callers whose process has lost this many races in a row. */
 export function tooManyRaces(storeId: string, races: number): StoreUnavailableError {
   return new StoreUnavailableError(
     `lost ${races} compare-and-set races in a row for one key. Too many processes write it at once: allow more tries ` +

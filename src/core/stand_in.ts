@@ -9,13 +9,16 @@ import { localLimiter } from "./shared.ts";
 import { freshState } from "./state.ts";
 import { noteResult } from "./tally.ts";
 
-/** The store answered again before anything was decided in its place: it is to be asked, after so many milliseconds in all. */
+/**
+ * The store answered again before anything was decided in its place. It is to be asked, after this many milliseconds in
+ * all.
+ */
 export interface BackAgain {
   readonly backAfterMs: number;
 }
 
 /**
- * What is granted or refused in place of a store that failed.
+ * Grants or refuses in place of a store that failed.
  *
  * @throws {RateLimiterAcquisitionError} if the limiter fails closed.
  */
@@ -52,14 +55,14 @@ export async function standIn(
   };
 }
 
-/** What this process has by itself; `undefined` if its store answers again before that comes. */
+/** What this process grants or refuses by itself; `undefined` if its store answers again first. */
 async function takeLocally(
   life: Life,
   timeoutMs: number,
   { signal, ...options }: CallOptions,
 ): Promise<Tentative | undefined> {
   const { shared, owner: { name }, context } = life;
-  // It has time of its own: what the stores of several may take together is over.
+  // The local limiter has time of its own: the time that the stores of several limiters may take together is over.
   const alone = { ...options, key: undefined, timeoutMs, [TOGETHER]: undefined };
   const limiter = localLimiter(context, name);
   if (timeoutMs === 0) return await limiter.tryTake({ ...alone, signal });

@@ -8,19 +8,19 @@ export const STATE_VERSION = 1;
 /** How many recent writers a value remembers. */
 const REMEMBERED_WRITERS = 8;
 
-/** Times are kept relative to an epoch, which moves along after this long: so that fractions of them stay exact. */
+/** Times are kept relative to an epoch, so that fractions of them stay exact. The epoch moves along after this long. */
 const EPOCH_LENGTH_MS = 4_000_000;
 
 /** A value that is longer than this, in bytes, was not written by a limiter. */
 const LONGEST_VALUE = 2 ** 23;
 
-/** What the rules of other processes keep may be nested this deep. To write it again takes stack, and that ends. */
+/** What the rules of other processes keep may be nested this deep. Writing it again takes stack, which is limited. */
 const DEEPEST_FOREIGN = 32;
 
 /**
- * By how much the moments of a value may lie beyond everything that its rules can grant or hold. Somebody may have granted
- * further ahead, or for longer, than this process would; but what lies beyond this was not written by a limiter, and would
- * keep everybody waiting for as long.
+ * How far the moments of a value may lie beyond everything that its rules can grant or hold. Another process may have
+ * granted further ahead, or for longer, than this one would; but what lies beyond this was not written by a limiter,
+ * and would keep everybody waiting for that long.
  */
 const CONFIGURED_OTHERWISE_MS = 86_400_000;
 /** The same for a value that was written by other rules. */
@@ -31,13 +31,13 @@ export type Writer = readonly [id: string, operation: number];
 
 /** Everything that is stored under one key, as all processes see it. */
 export interface State {
-  /** The moment that all times in `parts` count from: whole milliseconds since the Unix epoch. */
+  /** The moment that all times in `parts` are relative to, in whole milliseconds since the Unix epoch. */
   readonly epoch: number;
   /** What each rule keeps. */
   readonly parts: Parts;
-  /** The recent writers, the last one last: so that a writer that heard nothing can see whether it wrote. */
+  /** The recent writers, the latest last, so that a writer that heard nothing can see whether it wrote. */
   readonly writers: readonly Writer[];
-  /** What the rules of other processes keep, which this process does not know: kept as it is. */
+  /** What the rules of other processes keep, which this process does not know. It is kept as it is. */
   readonly foreign: readonly (readonly [field: string, value: unknown])[];
 }
 
@@ -52,15 +52,15 @@ export function exhaustedState(rules: readonly Rule[], now: number): State {
   return { ...state, parts: rules.map((rule) => rule.exhausted(now - state.epoch)) };
 }
 
-/** The same state, counted from a later epoch if that is due. */
+/** The same state, relative to a later epoch if that is due. */
 export function withRecentEpoch(rules: readonly Rule[], state: State, now: number): State {
   const ms = Math.floor(now) - state.epoch;
-  // What is foreign can't be shifted, so then the epoch stays.
+  // Foreign fields cannot be shifted, so the epoch stays.
   if (ms < EPOCH_LENGTH_MS || state.foreign.length > 0) return state;
   return { ...state, epoch: state.epoch + ms, parts: shiftParts(rules, state.parts, ms) };
 }
 
-/** The states of the rules, counted from an epoch that is later by `ms`. */
+/** The states of the rules, relative to an epoch that is later by `ms`. */
 export function shiftParts(rules: readonly Rule[], parts: Parts, ms: number): Parts {
   return ms === 0 ? parts : rules.map((rule, i) => rule.shift(parts[i]!, ms));
 }
@@ -71,29 +71,32 @@ export function withWriter(writers: readonly Writer[], writer: Writer): readonly
   return [...others.slice(-(REMEMBERED_WRITERS - 1)), writer];
 }
 
-/** Whether this write is among the last ones of each writer that led to the state. */
+/** Whether this write is the last one of its writer that led to the state. */
 export function wasWritten(state: State, [id, operation]: Writer): boolean {
   return state.writers.some((writer) => writer[0] === id && writer[1] === operation);
 }
 
-/** Whether a write of `id` is missing from the state because the store lost it, and not because others wrote since. */
+/**
+ * Whether a write of `id` is missing from the state because the store lost it, and not because others have written
+ * since.
+ */
 export function lostWrite({ writers }: State, [id, operation]: Writer): boolean {
   const own = writers.find((writer) => writer[0] === id);
   return own ? own[1] < operation : writers.length < REMEMBERED_WRITERS;
 }
 
-/** From when on the state says no more than no state at all. */
+/** The moment from which the state says no more than no state at all. */
 export function idleFrom(rules: readonly Rule[], state: State): number {
   return rules.reduce((last, rule, i) => Math.max(last, rule.idleFrom(state.parts[i]!)), 0) + state.epoch;
 }
 
-/** How a state is turned into bytes and back, for one list of rules. */
+/** How a state is encoded as bytes and decoded again, for one list of rules. */
 export interface Codec {
   /** The rules in words. Processes whose words differ do not have the same limits. */
   readonly fingerprint: string;
   /** Readable JSON. */
   encode(state: State): Uint8Array;
-  /** Never throws and never trusts what it reads. */
+  /** Never throws, and never trusts what it reads. */
   decode(bytes: Uint8Array): Decoded;
 }
 
@@ -118,7 +121,7 @@ export function stateCodec(rules: readonly Rule[]): Codec {
       const json: Record<string, unknown> = { v: STATE_VERSION, rules: fingerprint, epoch };
       fields.forEach((field, i) => json[field] = parts[i]);
       json["writers"] = writers;
-      // fromEntries defines its fields, where an assignment to a foreign `__proto__` would set the prototype.
+      // fromEntries defines its fields, whereas assigning a foreign `__proto__` would set the prototype.
       const whole = foreign.length === 0 ? json : Object.fromEntries([...Object.entries(json), ...foreign]);
       return encoder.encode(JSON.stringify(whole));
     },
@@ -157,7 +160,7 @@ export function stateCodec(rules: readonly Rule[]): Codec {
   };
 }
 
-/** What was decoded, unless it says that somebody has to wait for longer than the rules could ever make anybody wait. */
+/** The decoded value, unless it would make somebody wait for longer than the rules could ever make anybody wait. */
 export function plausible(
   rules: readonly Rule[],
   decoded: Decoded,
@@ -198,19 +201,19 @@ function parseObject(bytes: Uint8Array, decoder: TextDecoder): Map<string, unkno
   }
 }
 
-/** Whether nothing is nested deeper than `depth`. Itself, it goes no deeper either. */
+/** Whether nothing is nested deeper than `depth`. The check itself goes no deeper either. */
 function isShallow(value: unknown, depth: number): boolean {
   if (typeof value !== "object" || value === null) return true;
   return depth > 0 && Object.values(value).every((inner) => isShallow(inner, depth - 1));
 }
 
-/** The writers that `json` stands for, or `undefined` if it stands for none. */
+/** The writers that `json` represents, or `undefined` if it represents none. */
 export function decodeWriters(json: unknown): Writer[] | undefined {
   if (!Array.isArray(json)) return undefined;
   const writers: Writer[] = [];
   for (const entry of json) {
     if (!Array.isArray(entry)) return undefined;
-    const [id, operation] = entry as readonly unknown[]; // an array of anything is what it is
+    const [id, operation] = entry as readonly unknown[]; // nothing is assumed about its entries
     if (typeof id !== "string" || typeof operation !== "number" || !Number.isSafeInteger(operation)) return undefined;
     writers.push([id, operation]);
   }

@@ -11,10 +11,10 @@ export type Finding =
 /** What a stored value says. */
 export type Reading =
   | { readonly state: State; readonly finding?: Finding }
-  /** Nobody here understands it. */
+  /** This process does not understand it. */
   | { readonly state: undefined; readonly finding: Finding };
 
-/** Reads what is stored under a key at the time `now`; `undefined`: nothing is. */
+/** Reads what is stored under a key at the time `now`; `undefined` means that nothing is. */
 export function readState(
   rules: readonly Rule[],
   codec: Codec,
@@ -26,7 +26,7 @@ export function readState(
   const { fingerprint } = codec;
   const decoded = plausible(rules, codec.decode(value), { now, reserveAheadMs, fingerprint });
   if (decoded.kind === "newer") return { state: undefined, finding: decoded };
-  // Nobody knows what was used, so everything was: the limit recovers by itself and is never exceeded.
+  // Nobody knows what was used, so everything counts as used: the limit recovers by itself and is never exceeded.
   if (decoded.kind === "damaged") return { state: exhaustedState(rules, now), finding: decoded };
   if (decoded.fingerprint === fingerprint) return { state: decoded.state };
   return { state: decoded.state, finding: { kind: "other rules", theirs: decoded.fingerprint, ours: fingerprint } };

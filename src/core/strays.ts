@@ -1,6 +1,6 @@
 /**
- * What others may still have and use although nobody else knows it any more, for as long as they do. What nobody can reach
- * is in nobody's way either, and is gone.
+ * Objects that others may still have and use although nobody else knows them any more. Those that nobody can reach are
+ * in nobody's way either, and are gone.
  *
  * @typeParam Stray What goes astray.
  */
@@ -8,7 +8,6 @@ export class Strays<Stray extends object> {
   #all: WeakRef<Stray>[] = [];
   #sweepAbove = LEAST_SWEPT;
 
-  /** One more. */
   add(stray: Stray): void {
     if (this.#all.length >= this.#sweepAbove) {
       this.#all = this.#all.filter((ref) => ref.deref() !== undefined);
@@ -17,16 +16,16 @@ export class Strays<Stray extends object> {
     this.#all.push(new WeakRef(stray));
   }
 
-  /** Those that there still are. */
+  /** Those that still exist. */
   get all(): readonly Stray[] {
     return this.#all.map((ref) => ref.deref()).filter((stray) => stray !== undefined);
   }
 
-  /** Those which are `meant` are no strays any more. */
+  /** Those for which `meant` says so are no longer strays. */
   drop(meant: (stray: Stray) => boolean): void {
     this.#all = this.all.filter((stray) => !meant(stray)).map((stray) => new WeakRef(stray));
   }
 }
 
-/** So few are not looked at before there are more. */
+/** Up to this many are not looked at. */
 const LEAST_SWEPT = 32;

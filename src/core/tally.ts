@@ -2,7 +2,7 @@ import { inSeconds } from "./answers.ts";
 import type { Life } from "./life.ts";
 import type { RateLimitResult } from "./result.ts";
 
-/** Counts what a caller was told, and tells the log. */
+/** Counts what a caller was told, and logs it. */
 export function noteResult(life: Life, result: RateLimitResult): void {
   if (result.allowed) return noteGrant(life, life.clock.now(), result.waitedMs, result.degraded);
   const { rule, retryAfterMs } = result;
@@ -12,7 +12,7 @@ export function noteResult(life: Life, result: RateLimitResult): void {
   );
 }
 
-/** Counts a grant, and tells the log. */
+/** Counts a grant, and logs it. */
 export function noteGrant(
   { meter, owner, context: { logger } }: Life,
   now: number,

@@ -1,15 +1,15 @@
 import { createAlarm } from "./alarm.ts";
 import type { Clock } from "./clock.ts";
 
-/** Bounds calls in time, as many at once as there are, with one timer for all of them. */
+/** Bounds any number of calls in time, with one timer for all of them. */
 export interface TimeLimit {
-  /** Settles as `call` does, or rejects with what `caller` says of that if it takes longer than `ms`. */
+  /** Settles as `call` does, or rejects with the error that `caller` has for it if it takes longer than `ms`. */
   bound<T>(call: Promise<T>, ms: number, caller: Bounded): Promise<T>;
 }
 
-/** Whose calls are bounded. */
+/** A caller whose calls are bounded. */
 export interface Bounded {
-  /** What is wrong when a call takes too long. */
+  /** The error for a call that takes too long. */
   late(): Error;
 }
 
@@ -25,9 +25,9 @@ const FREE_TURNS = 3;
 
 /** A {@link TimeLimit} on an injected clock. */
 export function createTimeLimit(clock: Clock): TimeLimit {
-  /** In the order in which they began. */
+  /** The calls, in the order in which they began. */
   const running = new Set<Running>();
-  /** No call ends sooner. */
+  /** No call's time is over sooner. */
   let soonest = Infinity;
   let last = 0;
   let isArming = false;
@@ -43,7 +43,7 @@ export function createTimeLimit(clock: Clock): TimeLimit {
     if (running.size > 0) alarm.glance(soonest);
   });
 
-  /** A store in memory answers at once: it shall not pay for a timer. */
+  /** A store in memory answers at once, and should not pay for a timer. */
   async function arm(): Promise<void> {
     isArming = true;
     while (running.size > 0) {

@@ -3,43 +3,46 @@ import type { Parts } from "./decide.ts";
 import type { Demand } from "./rules/rule.ts";
 
 /**
- * A request that waits for its decision, or for its moment. A class, as there is one for every call that asks the store.
+ * A request that waits for its decision, or for its moment. A class, because there is one for every call that asks the
+ * store.
  *
  * @typeParam Outcome How it can end.
  */
 export class Waiter<Outcome> implements Request {
-  /** What it asks for. */
   readonly demand: Demand;
-  /** The latest moment to start at. */
+  /** The latest moment at which it may start. */
   readonly deadline: number;
-  /** Whether it would wait at all. */
+  /** Whether it is willing to wait at all. */
   readonly patient: boolean;
-  /** For how long it may be kept before it starts, in milliseconds. */
+  /** How long it may be kept before it starts, in milliseconds. */
   readonly keepMs: number;
-  /** Since when it waits. */
+  /** When it began to wait. */
   readonly since: number;
-  /** When it hears at the latest that the store is silent. */
+  /** When it is told, at the latest, that the store is silent. */
   answerBy: number;
-  /** Hears how it ended; `undefined` for one that stands for somebody who is still to come. */
+  /** Is told how it ended; `undefined` if it stands for a caller that is still to come. */
   readonly resolve: ((outcome: Outcome) => void) | undefined;
-  /** In how many plans it was looked at. */
+  /** In how many plans it was considered. */
   attempts = 0;
   /** How many turns went to others while it was the next one here. */
   passedOver = 0;
-  /** When it could start, as it was last decided; `undefined` before that. */
+  /** When it could start, according to the last decision; `undefined` before that. */
   heldUntil: number | undefined = undefined;
-  /** Whether it is to be decided. */
+  /** Whether it needs a decision. */
   queued = false;
   /** Whether it has been answered. */
   settled = false;
-  /** Set when the store failed the request, so that what it gets after all is not given back: it may have been used. */
+  /**
+   * Set when the store failed the request, so that what it is granted after all is not given back: it may have been
+   * used.
+   */
   failed = false;
-  /** What stood there when all permits were taken, the first time that it was decided. */
+  /** The states of the rules when it first met all permits taken. */
   metFull: Parts | undefined = undefined;
   #signal: AbortSignal | undefined;
   #onAbort: (() => void) | undefined;
 
-  /** One that came at `now`; with a deadline that is not after that it does not want to wait. */
+  /** A request that came at `now`. If its deadline is not later than that, it does not want to wait. */
   constructor(
     demand: Demand,
     now: number,
@@ -50,7 +53,7 @@ export class Waiter<Outcome> implements Request {
   ) {
     this.demand = demand;
     this.patient = deadline > now;
-    // Who does not wait cannot by any clock.
+    // A request that does not wait has missed its deadline by any clock.
     this.deadline = this.patient ? deadline : -Infinity;
     this.since = now;
     this.answerBy = answerBy;
@@ -59,12 +62,12 @@ export class Waiter<Outcome> implements Request {
     if (!resolve) this.settled = true;
   }
 
-  /** Whether it stands for somebody who is still to come, and nobody waits yet. */
+  /** Whether it stands for a caller that is still to come, so that nobody waits yet. */
   get isAhead(): boolean {
     return this.resolve === undefined;
   }
 
-  /** It cannot start before that: if this is later than it was, others had their turn. */
+  /** It cannot start before `until`. If that is later than it was, others had their turn. */
   hold(until: number): void {
     if (this.heldUntil !== undefined && until > this.heldUntil) this.passedOver++;
     this.heldUntil = until;
@@ -83,7 +86,7 @@ export class Waiter<Outcome> implements Request {
     this.resolve?.(outcome);
   }
 
-  /** Does not listen to the caller's signal any more. */
+  /** No longer listens to the caller's signal. */
   unlisten(): void {
     if (!this.#signal || !this.#onAbort) return;
     this.#signal.removeEventListener("abort", this.#onAbort);

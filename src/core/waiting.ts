@@ -4,37 +4,37 @@ import type { Caller } from "./outcome.ts";
 import type { Prefetch } from "./prefetch.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
 
-/** How many turns of the microtask queue without a new request end the wait for those who were just served. */
+/** How many turns of the microtask queue without a new request end the wait for callers that were just served. */
 const QUIET_TURNS = 8;
 const MOST_TURNS = 1_000;
-/** Usually it is over by then. */
+/** Usually the wait is over by then. */
 const LONG_TURNS = 2 * QUIET_TURNS;
-/** So many missed slots count at the most. */
+/** At most this many missed slots count. */
 const MOST_MISSED = 3;
 
-/** Whose waiting it is. */
+/** What a {@link Waiting} needs from its owner. */
 export interface WaitingOwner {
-  /** Whether what was granted cannot be used any more, although its moment has not come. */
+  /** Whether a grant can no longer be used, although its moment has not come. */
   isLost(grant: Grant): boolean;
-  /** Takes back what was granted, and nobody started with. */
+  /** Takes back a grant that nobody started with. */
   drop(grant: Grant): void;
 }
 
 /**
- * Everybody who waits for one key in this process: in the line for a decision, or in the schedule for the moment that was
- * granted. A class, as there is one for every key.
+ * All callers that wait for one key in this process: in the line for a decision, or in the schedule for the moment that
+ * they were granted. A class, because there is one for every key.
  */
 export class Waiting {
   readonly line: Line = new Line();
   readonly #owner: WaitingOwner;
-  /** By how much a start may be late, in milliseconds. */
+  /** How late a start may be, in milliseconds. */
   readonly #toleranceMs: number;
-  /** Granted for a moment that is still to come, in order of the moments. */
+  /** Those that were granted a future moment, in order of the moments. */
   #schedule: Schedule<Caller, Grant> | undefined;
   #served = false;
   #missed = 0;
 
-  /** Nobody yet. */
+  /** With nobody yet. */
   constructor(owner: WaitingOwner, toleranceMs: number) {
     this.#owner = owner;
     this.#toleranceMs = toleranceMs;
@@ -45,7 +45,7 @@ export class Waiting {
     return this.line.length === 0 && !this.hasMoments;
   }
 
-  /** Whether somebody waits for a moment. */
+  /** Whether anybody waits for a moment. */
   get hasMoments(): boolean {
     return this.#schedule !== undefined && this.#schedule.size > 0;
   }
@@ -60,32 +60,35 @@ export class Waiting {
     return this.#missed;
   }
 
-  /** Its moment has come. */
+  /** The waiter's moment has come. */
   serve(waiter: Caller, grant: Grant, now: number): void {
     this.#served = true;
     this.#missed = 0;
     this.line.settle(waiter, { kind: "granted", grant, servedAt: now, attempts: waiter.attempts });
   }
 
-  /** It needs no decision any more, and waits for its moment. */
+  /** The waiter no longer needs a decision, and waits for its moment. */
   schedule(waiter: Caller, grant: Grant): void {
     this.line.exit(waiter);
     this.#schedule ??= createSchedule();
     this.#schedule.add(waiter, grant);
   }
 
-  /** Serves it, or has it wait for its moment, for which it may be too late already. */
+  /** Serves the waiter, or has it wait for its moment, for which it may already be too late. */
   serveOrSchedule(waiter: Caller, grant: Grant, now: number): void {
     if (grant.from <= now && now - grant.at <= this.#toleranceMs) this.serve(waiter, grant, now);
     else this.schedule(waiter, grant);
   }
 
-  /** Serves those whose moment has come. Returns those who are left without a slot, as it was missed, to be decided again. */
+  /**
+   * Serves those whose moment has come. Returns those that are left without a slot because it was missed, to be decided
+   * again.
+   */
   serveDue(now: number): readonly Caller[] {
     const schedule = this.#schedule;
     if (!schedule || schedule.next > now) return NOBODY;
     let left: readonly Caller[] = NOBODY;
-    // To start this late could be too close to the slots after it.
+    // Starting this late could be too close to the slots after it.
     const isMissed = (grant: Grant) =>
       grant.from <= now &&
       (now > Math.max(grant.from, grant.at) + this.#toleranceMs || this.#owner.isLost(grant));
@@ -104,13 +107,16 @@ export class Waiting {
     return left;
   }
 
-  /** The first slot in stock, if nobody who came before is overtaken with it. */
+  /** The first slot in stock, if using it overtakes nobody who came before. */
   inStock(prefetch: Prefetch, now: number): Grant | undefined {
     const slot = prefetch.next(now);
     return slot && slot.from >= (this.#schedule?.last ?? -Infinity) ? slot : undefined;
   }
 
-  /** Serves those in the line, in order, as long as there is something in stock. What is being written is not about them. */
+  /**
+   * Serves those in the line, in order, as long as there is something in stock. What is being written does not concern
+   * them.
+   */
   serveFromStock(prefetch: Prefetch, now: number): void {
     const { line } = this;
     for (let waiter = line.head; waiter; waiter = line.head) {
@@ -125,14 +131,17 @@ export class Waiting {
     }
   }
 
-  /** It has gone. Returns the slot that is left over, if it had one. */
+  /** The waiter has gone. Returns the slot that is left over, if it had one. */
   leave(waiter: Caller): Grant | undefined {
     this.line.settled(waiter);
     waiter.unlisten();
     return this.#schedule?.leave(waiter);
   }
 
-  /** Answers everybody that nothing is decided here any more, in order of arrival, and returns what they had been granted. */
+  /**
+   * Tells all waiters, in order of arrival, that nothing is decided here any more, and returns what they had been
+   * granted.
+   */
   dismiss(kind: "closed" | "abandoned"): Grant[] {
     const unused: Grant[] = [];
     while (this.#schedule && this.#schedule.size > 0) {
@@ -147,8 +156,8 @@ export class Waiting {
   }
 
   /**
-   * Lets callers that come in the same turn, and those that were just served and come again, join the line. Calls `onLong`
-   * when that takes long, as every turn may run other code.
+   * Lets callers that come in the same turn, and those that were just served and come again, join the line. Calls
+   * `onLong` if that takes long, because every turn may run other code.
    */
   async gather(onLong: () => void): Promise<void> {
     await undefined;

@@ -10,15 +10,15 @@ export interface Wish {
   readonly signal: AbortSignal | undefined;
 }
 
-/** What can be asked for. */
+/** What the calls of a limiter can ask for. */
 export interface Askable {
   /** What an `acquire()` without options asks for. */
   readonly plainWish: Wish;
-  /** The largest cost that can ever be granted, and the rule that says so. */
+  /** The largest cost that can ever be granted, and the rule that sets it. */
   readonly most: { readonly maximum: number; readonly rule: Rule };
 }
 
-/** The options of a call without any. */
+/** The options of a call that has none. */
 export const NO_OPTIONS: AcquireOptions = {};
 
 /** What a `tryAcquire()` without options asks for. */

@@ -5,52 +5,52 @@ import type { Rule } from "./rules/rule.ts";
 import type { Permits } from "./rules/states.ts";
 import type { State } from "./state.ts";
 
-/** What one process wants of a key, to be decided in one piece. */
+/** What one process wants of a key, to be decided as a whole. */
 export interface Work<R extends Request = Request> {
-  /** The process, as holder of permits. */
+  /** The process, as the holder of permits. */
   readonly owner: string;
-  /** For how long its permits are held without being renewed, in milliseconds. */
+  /** How long its permits are held without being renewed, in milliseconds. */
   readonly leaseMs: number;
-  /** What was granted to it and is to be taken back. */
+  /** The grants to it that are to be taken back. */
   readonly undos: readonly Undo[];
-  /** The permits that it holds, if the store has to hear of them now. */
+  /** The permits that it holds, if the store has to be told now. */
   readonly held: readonly number[] | undefined;
-  /** In order of arrival. */
+  /** The requests, in order of arrival. */
   readonly requests: readonly R[];
   /** The number of the permit of its first grant; the others follow. */
   readonly firstPermit: number;
-  /** Since when the first of its requests waits, as a moment. */
+  /** When the first of its requests began to wait, as a moment. */
   readonly since: number;
-  /** Whether others shall hear that it waits, should the first of its requests have to wait for a permit. */
+  /** Whether others are to be told that it waits, if the first of its requests has to wait for a permit. */
   readonly marks: boolean;
-  /** Whether others have heard that it waits: it keeps its place until everybody has been served. */
+  /** Whether others have been told that it waits: it keeps its place until all its requests are dealt with. */
   readonly isMarked: boolean;
-  /** Whether the first one was passed over so often that its slot may be farther away than others reserve. */
+  /** Whether the first request was passed over so often that its slot may be farther away than others reserve. */
   readonly isOverdue: boolean;
-  /** By how much a grant counts for later than it is decided, in milliseconds. */
+  /** How much later than the moment of decision a grant counts, in milliseconds. */
   readonly lead: number;
-  /** By how much a grant for a moment to come counts for later than it may start, in milliseconds. */
+  /** How much later than its earliest start a grant for a future moment counts, in milliseconds. */
   readonly slack: number;
-  /** How much earlier than others it stops to reserve, in milliseconds. */
+  /** How much earlier than others it stops reserving, in milliseconds. */
   readonly restraint: number;
 }
 
-/** When and on what work is decided. */
+/** The terms on which work is decided. */
 export interface Terms {
   readonly now: number;
-  /** How far ahead moments are granted, as a moment. */
+  /** The moment up to which slots are granted ahead. */
   readonly horizon: number;
-  /** Whether the state cannot have changed since it was known. */
+  /** Whether the state cannot have changed since it became known. */
   readonly isFresh: boolean;
 }
 
-/** For how long the others believe that somebody waits, unless it is said again. */
+/** How long others believe that somebody waits, unless they are told again. */
 const MARK_MS = 3_000;
 
 /**
- * Decides the work in this state. As nothing but the arguments counts, whoever knows them comes to the same end: so a
- * process that had its work decided by another one is not told what it got, and finds that out itself. `insight`: what is
- * known of the grants in that state, for one's own work.
+ * Decides the work in this state. Only the arguments count, so whoever knows them comes to the same result: a process
+ * that had its work decided by another one is not told what it got, and finds that out itself. `insight` is what is
+ * known about the grants in that state, for a process's own work.
  */
 export function decideWork<R extends Request>(
   rules: readonly Rule[],
@@ -79,7 +79,7 @@ export function decideWork<R extends Request>(
   });
   if (!rules.some(({ kind }) => kind === "concurrency")) return batch;
   const isLeft = batch.dealtWith < requests.length;
-  // Who has to wait for its time leaves the permits that are free until then to others.
+  // A process that has to wait for its time leaves the permits that are free until then to others.
   const waits = isLeft && batch.waitsFor !== "time" &&
     (isMarked || (marks && batch.waitsFor === "permit" && batch.dealtWith === 0));
   const mark = !waits ? undefined : batch.dealtWith === 0 ? since - state.epoch : time;
@@ -87,7 +87,7 @@ export function decideWork<R extends Request>(
   return { ...batch, parts };
 }
 
-/** The states with the permits replaced; the same ones if there are none, or they stay as they are. */
+/** The states with the permits replaced; the same object if there are none, or they stay as they are. */
 function withPermits(rules: readonly Rule[], parts: Parts, replace: (permits: Permits) => Permits): Parts {
   const index = rules.findIndex((rule) => rule.kind === "concurrency");
   if (index < 0) return parts;

@@ -18,7 +18,7 @@
  * else console.log(`${decision.rule}: retry at ${new Date(decision.retryAt)}`);
  * ```
  *
- * @example A slot that is to come
+ * @example A slot in the future
  * ```ts
  * import { pureLimiter } from "@ratesync/core/core";
  *

@@ -42,7 +42,7 @@
  * console.log(result.allowed, result.remaining); // true 2
  * ```
  *
- * @example Someone has to hold a permit while it works
+ * @example Holding a permit while working
  * ```ts
  * import { createLimiter } from "@ratesync/core/limiter";
  * import { memoryKv, systemClock } from "@ratesync/core/memory";

@@ -20,18 +20,18 @@ export interface ConcurrencyLimit {
 }
 
 /**
- * After this long, a waiting process is left the next free permit. Before that whoever is first takes it, as it costs less
- * to hand a permit on within a process than to another one.
+ * How long a process waits before the next free permit is left to it. Until then whoever comes first takes it, because
+ * handing a permit on within a process costs less than handing it to another one.
  */
 const FAIR_AFTER_MS = 50;
 
-/** Who holds all permits, however many there are, where nobody knows who holds them. No process has this name. */
+/** The owner of all permits, however many there are, when nobody knows who holds them. No process has this name. */
 const NOBODY_KNOWS = "unknown";
 
 /**
  * Concurrency by leases: at most `maxConcurrent` permits at a time. A permit belongs to an owner and comes back when it
  * is released, or when its owner has not renewed its lease for `leaseMs`. Any cost takes one permit. A process that has
- * waited for longer than another one comes first.
+ * waited longer than another one comes first.
  *
  * @example
  * ```ts
@@ -101,7 +101,7 @@ function alive<T extends { readonly until: number }>(entries: readonly T[], now:
   return entries.every(({ until }) => until > now) ? entries : entries.filter(({ until }) => until > now);
 }
 
-/** How many other processes have waited for longer. */
+/** How many other processes have waited longer. */
 function rivals(waiting: readonly Waiting[], now: number, owner: string): number {
   if (waiting.length === 0) return 0;
   const since = waiting.find((mark) => mark.owner === owner)?.since ?? now;
@@ -110,7 +110,7 @@ function rivals(waiting: readonly Waiting[], now: number, owner: string): number
   ).length;
 }
 
-/** The permits without this one; the same ones if it is not held. */
+/** The permits without this one; the same object if it is not held. */
 export function releasePermit(state: Permits, owner: string, permit: number): Permits {
   const own = state.holders.find((holder) => holder.owner === owner);
   if (!own?.permits.includes(permit)) return state;
@@ -119,19 +119,19 @@ export function releasePermit(state: Permits, owner: string, permit: number): Pe
   return { ...state, holders: permits.length === 0 ? others : [...others, { ...own, permits }] };
 }
 
-/** The permits after `owner` has said that it holds exactly these, until `until`. */
+/** The permits after `owner` has declared that it holds exactly these, until `until`. */
 export function renewPermits(state: Permits, owner: string, permits: readonly number[], until: number): Permits {
   const others = state.holders.filter((holder) => holder.owner !== owner);
   if (permits.length === 0 && others.length === state.holders.length) return state;
   return { ...state, holders: permits.length === 0 ? others : [...others, { owner, until, permits }] };
 }
 
-/** The permits that `owner` holds as far as the state knows, and until when. */
+/** The permits that `owner` holds according to the state, and until when. */
 export function holderOf(state: Permits, owner: string): Holder | undefined {
   return state.holders.find((holder) => holder.owner === owner);
 }
 
-/** Whether somebody else has taken a permit since it was like this `before`. */
+/** Whether another process has taken a permit since the state was `before`. */
 export function othersTook(before: Permits, state: Permits, owner: string): boolean {
   return state.holders.some((holder) => {
     if (holder.owner === owner) return false;
@@ -141,8 +141,8 @@ export function othersTook(before: Permits, state: Permits, owner: string): bool
 }
 
 /**
- * The permits after `owner` has said that it waits, since then, or with `undefined` that it does not: for `ms`, if others are
- * there who need to know.
+ * The permits after `owner` has declared that it has waited since `since`, or, if that is `undefined`, that it does not
+ * wait. The declaration holds for `ms`, and is made only if there are others that need to know.
  */
 export function markWaiting(
   state: Permits,

@@ -16,21 +16,22 @@ export interface RateLimit {
   readonly ratePerSecond: number;
   /** How much may come at once after a pause; finite and >= 1. */
   readonly burst: number;
-  /** What is allowed for timers and clocks, in milliseconds. */
+  /** The allowance for late timers and for clocks that disagree, in milliseconds. */
   readonly timingMarginMs: number;
 }
 
 /**
- * The part of an interval by which a start may be late; the rest is for the error of clocks. With starts that are late by
- * up to `l`, any window of length `w` has at most `burst + rate * (w + l)` starts: while `l` is less than an interval, a
- * window of whole intervals has at most `burst + rate * w`. No timer keeps less than half of the timing margin.
+ * The part of an interval by which a start may be late; the rest is for the error of clocks. With starts that are late
+ * by up to `l`, any window of length `w` has at most `burst + rate * (w + l)` starts. While `l` is less than an
+ * interval, a window of whole intervals has at most `burst + rate * w`. No timer can keep a tolerance below half of the
+ * timing margin.
  */
 const LATENESS = 0.8;
 
 /**
- * A rate with a burst, by the generic cell rate algorithm (GCRA; ITU-T I.371, in its virtual scheduling form): the state
- * is one number, the theoretical arrival time (TAT), at which a bucket of `burst` tokens would be full again. A request
- * of cost `c` fits from `TAT + (c - burst) · interval` on, and moves the TAT by `c · interval`.
+ * A rate with a burst, by the generic cell rate algorithm (GCRA; ITU-T I.371, in its virtual scheduling form): the
+ * state is one number, the theoretical arrival time (TAT), at which a bucket of `burst` tokens would be full again. A
+ * request of cost `c` fits from `TAT + (c - burst) · interval` on, and moves the TAT by `c · interval`.
  *
  * @example
  * ```ts
@@ -57,9 +58,9 @@ export function rateRule({ ratePerSecond, burst, timingMarginMs }: RateLimit): R
     earliest,
     earliestBehind: (tat, now, ahead, { cost }) => Math.max(now, tat + (ahead + cost) * interval - tolerance),
     take: (tat, at, _now, { cost }) => Math.max(tat, at) + cost * interval,
-    // What nothing was granted after is undone exactly. Else the TAT is the latest of what its grants alone would make of it,
-    // each from its moment on: `at` and all costs from there. Without one of them, those from before it are earlier by its
-    // cost, and those after it begin by `latest`.
+    // A grant that nothing was granted after is undone exactly. Otherwise the TAT is the maximum, over all grants, of
+    // the grant's `at` plus its cost and the costs of all later grants. Without this grant, the values of the grants
+    // before it are lower by its cost, and the grants after it begin by `latest`.
     giveBack(tat, { at, before, after, demand: { cost }, latest }) {
       if (latest === undefined) return tat === after ? before : tat;
       return tat - Math.max(0, cost * interval - Math.max(0, latest - at));
@@ -76,5 +77,5 @@ export function rateRule({ ratePerSecond, burst, timingMarginMs }: RateLimit): R
   };
 }
 
-/** A token that only rounding kept from being whole is whole. */
+/** A token that is short of being whole only because of rounding counts as whole. */
 const ROUNDING = 1e-6;

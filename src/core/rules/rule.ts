@@ -12,16 +12,16 @@ import type { RuleState } from "./states.ts";
  * ```
  */
 export interface Demand {
-  /** How much of a rate or a window it uses. */
+  /** How much of a rate or a window the request uses. */
   readonly cost: number;
-  /** The process that asks, as holder of a lease. */
+  /** The process that asks, as the holder of a lease. */
   readonly owner: string;
   /** The number of the request, unique for its owner: a permit is released by owner and number. */
   readonly permit: number;
 }
 
 /**
- * A request that was granted, as one rule needs it to undo it.
+ * A request that was granted, with what one rule needs to undo it.
  *
  * @example
  * ```ts
@@ -35,17 +35,17 @@ export interface Demand {
  * ```
  */
 export interface Taken<State extends RuleState = RuleState> {
-  /** The moment that it was granted for. */
+  /** The moment for which it was granted. */
   readonly at: number;
-  /** The rule's state that it was granted in. */
+  /** The state of the rule in which it was granted. */
   readonly before: State;
-  /** The rule's state that it left. */
+  /** The state of the rule after it. */
   readonly after: State;
   /** What was asked for. */
   readonly demand: Demand;
   /**
-   * The last moment that is granted in the state from which this is to be taken: without it nobody knows what was granted
-   * since, and only what the state shows to be the last is taken back.
+   * The last moment that is granted in the state from which this is to be taken. Without it, nobody knows what was
+   * granted since, and only a grant that the state shows to be the last is taken back.
    */
   readonly latest?: number;
 }
@@ -67,13 +67,13 @@ export interface Usage {
   readonly limit: number;
   /** How much a request could take now. */
   readonly remaining: number;
-  /** When everything is available again; where nothing is used, when it would be after a request that is made now. */
+  /** When everything is available again; if nothing is used, when it would be after a request made now. */
   readonly resetAt: number;
 }
 
 /**
- * One limit as a pure function of its state, the time and the request. A limiter holds several and does not know which
- * it has. None of the methods changes its arguments.
+ * One limit as a pure function of its state, the time and the request. A limiter holds several rules and does not know
+ * which they are. No method changes its arguments.
  *
  * @example
  * ```ts
@@ -87,39 +87,39 @@ export interface Usage {
  * ```
  */
 export interface Rule<State extends RuleState = RuleState> {
-  /** Which rule it is. */
+  /** The kind of rule. */
   readonly kind: "rate" | "window" | "concurrency";
   /** The limit in words, e.g. `100/s, burst 1`. */
   readonly label: string;
   /** The largest cost that a single request can have. */
   readonly maximumCost: number;
-  /** By how many milliseconds a request may start after the moment it was granted for, and the limit still holds. */
+  /** How late, after the moment granted to it, a request may start without breaking the limit, in milliseconds. */
   readonly toleranceMs: number;
-  /** For how many milliseconds the state has to be kept so that the limit holds. */
+  /** How long the state has to be kept for the limit to hold, in milliseconds. */
   readonly horizonMs: number;
   /** The state in which nothing is used, as of the epoch. */
   readonly initial: State;
-  /** The first moment from `now` on at which the request fits; `Infinity` if time alone does not bring it. */
+  /** The first moment from `now` on at which the request fits; `Infinity` if time alone does not make it fit. */
   earliest(state: State, now: number, demand: Demand): number;
-  /** At least when a request fits that comes after others of `ahead` cost in all. */
+  /** A lower bound for when a request fits behind others whose total cost is `ahead`. */
   earliestBehind(state: State, now: number, ahead: number, demand: Demand): number;
-  /** The state after the request was granted for the moment `at`, which is what `earliest` said or later. */
+  /** The state after the request was granted for the moment `at`, which is what `earliest` returned, or later. */
   take(state: State, at: number, now: number, demand: Demand): State;
   /**
-   * The state as if a request that never started had not been made, as far as nothing later depends on it; and the state
-   * after a permit came back.
+   * The state without a request that never started, as far as nothing later depends on it; or the state after a permit
+   * came back.
    */
   giveBack(state: State, taken: Taken<State>): State;
-  /** When a request could be granted that is not now, as far as it can be told. */
+  /** When a request that does not fit now could be granted, as far as can be told. */
   retryAt(state: State, now: number, demand: Demand): number;
-  /** What is left. */
+  /** What is left of the limit. */
   usage(state: State, now: number): Usage;
-  /** The state in which nothing is left: what stands in for a value that could not be read. */
+  /** The state in which nothing is left. It stands in for a value that could not be read. */
   exhausted(now: number): State;
-  /** From when on the state says nothing that the initial state does not say. */
+  /** The moment from which the state says no more than the initial state does. */
   idleFrom(state: State): number;
-  /** The same state with an epoch that is later by `ms`. */
+  /** The same state, relative to an epoch that is later by `ms`. */
   shift(state: State, ms: number): State;
-  /** The state that `json` stands for, or `undefined` if it stands for none. */
+  /** The state that `json` represents, or `undefined` if it represents none. */
   decode(json: unknown): State | undefined;
 }

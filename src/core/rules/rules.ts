@@ -4,7 +4,7 @@ import { rateRule } from "./rate.ts";
 import type { Rule } from "./rule.ts";
 import { windowRule } from "./window.ts";
 
-/** The rules of a limiter: its own rate or window, the further ones, and last its limit of concurrency. */
+/** The rules of a limiter: first its own rate or window, then the further ones, and last its concurrency limit. */
 export function rulesOf(config: LimiterConfig, timingMarginMs: number, clockErrorMs: number): readonly Rule[] {
   const rules: Rule[] = [];
   const addWindow = (limit: number, windowMs: number) =>

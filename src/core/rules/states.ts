@@ -1,5 +1,5 @@
 /**
- * What a rule keeps between two decisions. All times in it are milliseconds since the state's epoch.
+ * What a rule keeps between decisions. All times in it are milliseconds since the state's epoch.
  *
  * @example
  * ```ts
@@ -13,7 +13,8 @@
 export type RuleState = number | WindowLog | Permits;
 
 /**
- * The grants that still count, oldest first: the moment from which each counts no longer less the window, its cost.
+ * The grants that still count, oldest first, as pairs of numbers: the moment from which a grant no longer counts, less
+ * the length of the window; and its cost.
  *
  * @example
  * ```ts
@@ -26,7 +27,7 @@ export type RuleState = number | WindowLog | Permits;
 export type WindowLog = readonly number[];
 
 /**
- * A process that holds permits. All of them share one lease, as the process renews them together.
+ * A process that holds permits. All of them share one lease, because the process renews them together.
  *
  * @example
  * ```ts
@@ -37,7 +38,7 @@ export type WindowLog = readonly number[];
  * ```
  */
 export interface Holder {
-  /** Who it is. */
+  /** The name of the process. */
   readonly owner: string;
   /** When the lease runs out. */
   readonly until: number;
@@ -46,7 +47,7 @@ export interface Holder {
 }
 
 /**
- * A process that waits for permits which others hold.
+ * A process that waits for permits that others hold.
  *
  * @example
  * ```ts
@@ -57,16 +58,16 @@ export interface Holder {
  * ```
  */
 export interface Waiting {
-  /** Who it is. */
+  /** The name of the process. */
   readonly owner: string;
-  /** Since when it waits, or when it last got one. */
+  /** When it began to wait, or when it last got a permit. */
   readonly since: number;
-  /** Until when the others shall believe that it still does. */
+  /** Until when the others are to believe that it still waits. */
   readonly until: number;
 }
 
 /**
- * Everybody who holds permits, and everybody who waits for some.
+ * All processes that hold permits, and all that wait for some.
  *
  * @example
  * ```ts
@@ -77,8 +78,8 @@ export interface Waiting {
  * ```
  */
 export interface Permits {
-  /** Who holds some. */
+  /** The processes that hold permits. */
   readonly holders: readonly Holder[];
-  /** Who waits for some. */
+  /** The processes that wait for permits. */
   readonly waiting: readonly Waiting[];
 }

@@ -19,37 +19,44 @@ export interface WindowLimit {
   readonly windowMs: number;
   /** How far into the future moments are granted, in milliseconds. */
   readonly reserveAheadMs: number;
-  /** By how many milliseconds a start may be late at the most. */
+  /** How late a start may be at most, in milliseconds. */
   readonly timingMarginMs: number;
   /**
-   * By how much the clocks of two processes may disagree, in milliseconds: each grant counts for longer by that.
+   * How far the clocks of two processes may disagree, in milliseconds: each grant counts for that much longer.
    *
    * @default {0}
    */
   readonly clockErrorMs?: number | undefined;
 }
 
-/** Up to this limit, and so many grants, each is an entry of its own; above it, grants share {@link BUCKETS} buckets. */
+/**
+ * Up to this limit, and up to this many grants, each grant is an entry of its own. Above this limit, grants share
+ * {@link BUCKETS} buckets.
+ */
 const EXACT_ENTRIES = 128;
 const BUCKETS = 200;
-/** No limit is larger, and so no cost: the sum of many is still a number. */
+/** No limit, and therefore no cost, is larger: the sum of many is still a number. */
 const MOST = Number.MAX_SAFE_INTEGER;
-/** A slow store's grants count for when the answer will be there: later by up to this, or else the next ones wait for that. */
+/**
+ * Grants of a slow store count for the moment when the answer will have arrived. If that is later by no more than this,
+ * the next grants need not wait for it.
+ */
 const NEAR_MS = 100;
-/** The least lateness that timers of a busy runtime can keep. */
+/** The smallest lateness that the timers of a busy runtime can keep to. */
 const LEAST_MARGIN_MS = 2;
-/** What adding fractions makes of nothing. */
+/** What adding and subtracting fractions may leave in place of zero. */
 const ROUNDING = 1e-9;
-/** Nothing smaller than such a part of one is kept of costs that are added up: the digits behind it are noise. */
+/** The sum of costs is rounded to this many parts of one: the digits beyond are noise. */
 const PARTS = 1e9;
 
 /**
- * A sliding window: never more than `limit` in any window of `windowMs`, by a log of grants.
+ * A sliding window: never more than `limit` in any window of `windowMs`, kept as a log of grants.
  *
- * Two things keep that exact and small. A grant is logged at the latest moment at which it may start (its own moment
- * plus a margin: 1/400 of the window, but not less than 2 ms nor more than `timingMarginMs`), so that a late start does not
- * shorten the window after it. And where `limit` is large, or costs are small, grants that lie close together are logged as
- * one, at the latest of their moments: capacity then comes back a little late (half a bucket on average), and never early.
+ * Two things keep the log exact and small. A grant is logged at the latest moment at which it may start (its own moment
+ * plus a margin: 1/400 of the window, but not less than 2 ms nor more than `timingMarginMs`), so that a late start does
+ * not shorten the window after it. And where `limit` is large, or costs are small, grants that lie close together are
+ * logged as one, at the latest of their moments: capacity then comes back a little late (half a bucket on average), but
+ * never early.
  *
  * @example
  * ```ts
@@ -67,13 +74,14 @@ export function windowRule(
   const lateness = Math.min(timingMarginMs, Math.max(LEAST_MARGIN_MS, windowMs / 400));
   const margin = lateness + clockErrorMs;
   const bucket = limit > EXACT_ENTRIES ? (windowMs + reserveAheadMs) / BUCKETS : 0;
-  // Short numbers keep the stored value short. Always up, so that nothing counts for less than the window.
+  // Short numbers keep the stored value short. They are rounded up, so that no grant counts for less than the window.
   const quantum = bucket >= 100 ? 1 : 1 / 1_024;
   const logged = (at: number) => Math.ceil((at + margin) / quantum) * quantum;
 
-  /** The first moment from `now` on at which no more than `allowed` of the log is inside the window. */
+  /** The first moment from `now` on at which at most `allowed` of the log is inside the window. */
   function fits(log: WindowLog, now: number, allowed: number): number {
-    // Not before the last grant, so that who came first starts first; but a grant may count for somewhat later than it starts.
+    // Not before the last grant, so that requests start in order of arrival; but a grant may count for somewhat later
+    // than it starts.
     let at = log.length === 0
       ? now
       : Math.max(now, log[log.length - 2]! - margin - quantum - Math.max(NEAR_MS, clockErrorMs));
@@ -88,11 +96,11 @@ export function windowRule(
       used -= log[oldest + 1]!;
       oldest += 2;
     }
-    // When all of it has expired nothing is used, whatever adding and subtracting fractions have left of it.
+    // Once the whole log has expired, nothing is used, whatever adding and subtracting fractions has left over.
     return oldest < log.length && used > allowed + ROUNDING ? Infinity : at;
   }
 
-  /** The log in half as many buckets as it may have entries: where costs are small, a small limit has many grants, too. */
+  /** The log in half as many buckets as it may have entries: with small costs, even a small limit has many grants. */
   function short(log: WindowLog): number[] {
     const wide = 2 * (windowMs + reserveAheadMs) / EXACT_ENTRIES;
     const all: number[] = [];
@@ -123,7 +131,7 @@ export function windowRule(
       while (expired < log.length && log[expired]! <= now - windowMs) expired += 2;
       const kept = log.slice(expired);
       const last = kept.length - 2;
-      // The log stays in order.
+      // Keeps the log in order.
       const moment = last < 0 ? logged(at) : Math.max(kept[last]!, logged(at));
       const sameBucket = last >= 0 && (kept[last] === moment ||
         (bucket > 0 && Math.floor(kept[last]! / bucket) === Math.floor(moment / bucket)));
@@ -135,7 +143,7 @@ export function windowRule(
     },
     giveBack(log, { at, demand: { cost } }) {
       const moment = logged(at);
-      // It was logged at its own moment, or with others at the latest of theirs.
+      // It was logged at its own moment, or together with others at the latest of their moments.
       const latest = moment + Math.max(bucket, quantum);
       let i = 0;
       while (i < log.length && log[i]! < moment) i += 2;
