@@ -1,6 +1,9 @@
 import type { NatsConnection } from "@nats-io/nats-core";
 
-/** A connection as anybody opens one, over the transport that a store uses here. `url`: of servers, separated by commas. */
+/**
+ * Opens a connection the way any program does, over the transport that a store uses here. `url` names servers,
+ * separated by commas.
+ */
 export async function connectTo(url: string): Promise<NatsConnection> {
   const { connect } = "Deno" in globalThis
     ? await import("../src/adapters/nats/deno_transport.ts")

@@ -12,7 +12,7 @@ const window = windowRule({ limit: 1_000_000, windowMs: 1_000, ...margins });
 const concurrency = concurrencyRule({ maxConcurrent: 100, leaseMs: 10_000 });
 const demand = { cost: 1, owner: "bench", permit: 1 };
 
-/** Decides one request after another, each at the moment that the one before left for it. */
+/** Decides one request after another, each at the moment that the previous one left for it. */
 function decideAgain(rules: readonly Rule[]): () => void {
   const { parts: fresh } = freshState(rules, 0);
   let parts = fresh;

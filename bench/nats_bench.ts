@@ -30,7 +30,7 @@ async function rawUpdates(count: number): Promise<void> {
   for (let i = 0; i < count; i++) revision = await kv.update("raw", value, revision);
 }
 
-/** `callers` at once, each acquiring again as soon as it is served, `each` times. */
+/** Runs `callers` at once, each of which acquires again as soon as it is served, `each` times. */
 async function acquires(
   callers: number,
   each: number,

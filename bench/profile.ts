@@ -1,4 +1,5 @@
-// Where the hot path spends its time: runs it under V8's profiler, and prints the functions with the most time of their own.
+// Where the hot path spends its time: runs it under V8's profiler, and prints the functions with the most time of their
+// own.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,7 +21,7 @@ const USAGE = `deno task profile [options]
   --keep FOLDER   where the profile stays, for a browser's developer tools
 `;
 
-/** Time in which nothing ran is no function's. */
+/** Time in which nothing ran does not belong to any function. */
 const IDLE = new Set(["(idle)", "(root)", "(program)"]);
 
 interface Profile {

@@ -2,7 +2,8 @@
 //
 //   deno serve -A examples/deno_deploy.ts
 //
-// With NATS_URL in the environment (on Deno Deploy wss://…) all instances share the limits; without it each has its own.
+// With NATS_URL in the environment (on Deno Deploy wss://…) all instances share the limits; without it, each has its
+// own.
 import process from "node:process";
 import { configureLimiter, configureStore, tryAcquire } from "@ratesync/core";
 
@@ -21,5 +22,5 @@ async function answer(_request: Request, { remoteAddr }: Deno.ServeHandlerInfo):
   });
 }
 
-// Deno Deploy and `deno serve` look for it here.
+// Deno Deploy and `deno serve` look for the handler here.
 export default { fetch: answer } satisfies Deno.ServeDefaultExport;

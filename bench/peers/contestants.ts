@@ -2,7 +2,7 @@ import { createRateSync } from "../../mod.ts";
 import { connectTo } from "../connection.ts";
 import type { ContestantName, Job } from "./job.ts";
 
-/** One way to take one from a limit. `key` is undefined where there is one key only. */
+/** One way to take one from a limit. `key` is undefined if there is only one key. */
 export type Call =
   | { readonly kind: "async"; readonly call: (key: string | undefined) => Promise<unknown> }
   | { readonly kind: "sync"; readonly call: (key: string | undefined) => unknown };
@@ -10,17 +10,17 @@ export type Call =
 /** A limiter that is open, and ready to be called. */
 export type Contestant = Call & {
   readonly name: ContestantName;
-  /** Whether it does nothing before the next turn of the event loop, so that it is called many times at once. */
+  /** Whether it does nothing before the next turn of the event loop, and so is called many times at once. */
   readonly isBatched?: boolean;
-  /** Forgets everything that is stored, where that would fill the server. */
+  /** Forgets everything that is stored, if that would fill the server. */
   reset?(): Promise<unknown>;
   close(): Promise<unknown>;
 };
 
-// A limit that nobody reaches: what is measured is what it costs to be asked.
+// A limit that nobody reaches: what is measured is the cost of asking.
 const PLENTY = 1e9;
 const HOUR_S = 3_600;
-/** A machine that is busy with starting many processes is no outage. */
+/** A machine that is busy starting many processes is not an outage. */
 const BACKEND_TIMEOUT_MS = 10_000;
 /** About what a limiter of ours stores. */
 const VALUE = new Uint8Array(150);
@@ -30,7 +30,7 @@ type Open = (job: Job) => Promise<Opened>;
 
 const nothing = () => Promise.resolve();
 
-// Each loads only what it needs, as the process of whoever uses it does.
+// Each loads only what it needs, as the process of anybody who uses it does.
 const CONTESTANTS: Readonly<Record<ContestantName, Open>> = {
   "nats.acquire": async (job) => {
     const { limiter, connection, close } = await openNats(job, { ratePerSecond: PLENTY, burst: PLENTY });

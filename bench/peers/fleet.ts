@@ -7,9 +7,9 @@ import type { Job, Order, Outcome, Runtime } from "./job.ts";
 
 /** Processes with the same job, started and ready. */
 export interface Fleet {
-  /** One run of all, started together. For each contestant of the job, what each process did. */
+  /** One run of all processes, started together. For each contestant of the job, what each process did. */
   run(order: Order): Promise<Outcome[][]>;
-  /** Lets them end, and waits for that. */
+  /** Lets the processes end, and waits for that. */
   close(): Promise<void>;
 }
 
@@ -18,7 +18,7 @@ const COMMANDS: Readonly<Record<Runtime, readonly [string, ...string[]]>> = {
   bun: ["bun", "--preload", join(ROOT, "tests/support/bun_preload.ts")],
 };
 
-/** Starts so many processes, and waits until all are ready. */
+/** Starts `processes` processes, and waits until all are ready. */
 export async function startFleet(
   runtime: Runtime,
   processes: number,

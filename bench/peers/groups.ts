@@ -15,16 +15,16 @@ export const GROUP_NAMES = [
 /** One of {@link GROUP_NAMES}. */
 export type GroupName = typeof GROUP_NAMES[number];
 
-/** What is measured of a run: the sum of all processes, or the worst of them. */
+/** What is measured in a run: the sum of all processes, or the worst of them. */
 export type Measure = "perSecond" | "p50" | "p99" | "heapBytes" | "unevenness";
 
-/** What the ratio, or without somebody to compare with the value itself, has to be. */
+/** What the ratio has to be, or, without anybody to compare with, the value itself. */
 export interface Goal {
   readonly atLeast?: number;
   readonly atMost?: number;
 }
 
-/** Two contestants of a case, by their place among all, ours first; or ours alone. */
+/** Two contestants of a case, by their places among all of them, ours first; or ours alone. */
 export interface Comparison {
   readonly measure: Measure;
   readonly ours: number;
@@ -53,9 +53,9 @@ export interface Case {
 export interface Setup {
   readonly runtimes: readonly Runtime[];
   readonly natsUrl: string;
-  /** Of three servers; started only for the group that needs them. */
+  /** The URL of three servers, which are started only for the group that needs them. */
   readonly clusterUrl: string | undefined;
-  /** Undefined where there is no Redis: then nothing is compared with it. */
+  /** Undefined if there is no Redis: then nothing is compared with it. */
   readonly redisPort: number | undefined;
   readonly processes: readonly number[];
   readonly callers: readonly number[];
@@ -70,9 +70,9 @@ export interface Group {
 
 const OURS = "ours, NATS";
 const REDIS = "rate-limiter-flexible, Redis";
-/** As the report calls them. */
+/** The runtimes as the report calls them. */
 export const RUNTIME_NAMES: Readonly<Record<Runtime, string>> = { deno: "Deno", bun: "Bun" };
-/** On Bun we are asked for more. */
+/** On Bun, more is asked of us. */
 const HOT_GOAL: Readonly<Record<Runtime, number>> = { deno: 1.5, bun: 2.5 };
 const KEYED_CALLERS = 10_000;
 

@@ -1,8 +1,8 @@
-/** How long many calls took, to 1 %, in a fixed amount of memory. */
+/** How long many calls took, to within 1 %, in a fixed amount of memory. */
 export interface Latencies {
-  /** Counts a call that took so many milliseconds. */
+  /** Counts a call that took `ms` milliseconds. */
   add(ms: number): void;
-  /** What this part of all calls did not exceed; 0 without any call. */
+  /** The time that this part of all calls did not exceed; 0 without any call. */
   quantile(part: number): number;
 }
 

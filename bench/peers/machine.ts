@@ -4,11 +4,11 @@ import { cpus, getPriority, release, totalmem } from "node:os";
 import process from "node:process";
 import { readJson } from "../../tests/support/project.ts";
 
-/** Counted from the one after the name of the program. */
+/** The index of the field, counted from the one after the name of the program. */
 const POLICY_FIELD = 38;
 const PEERS = ["rate-limiter-flexible", "ioredis", "limiter", "bottleneck", "@nats-io/nats-core"];
 
-/** What the numbers were measured on, a line for each thing. */
+/** What the numbers were measured on, one line for each thing. */
 export function machineOf(servers: readonly string[]): string[] {
   const { imports } = readJson("deno.json");
   const versions = Object.entries<string>(Object(imports)).filter(([name]) => PEERS.includes(name));
@@ -21,7 +21,7 @@ export function machineOf(servers: readonly string[]): string[] {
   ];
 }
 
-/** Undefined where there is no Bun. */
+/** Undefined if there is no Bun. */
 export function bunVersion(): string | undefined {
   try {
     return `Bun ${execFileSync("bun", ["--version"], { encoding: "utf8" }).trim()}`;
@@ -30,9 +30,11 @@ export function bunVersion(): string | undefined {
   }
 }
 
-/** How this process, and with it all that it starts, comes before the others of the machine, if it does. */
+/**
+ * How this process, and with it everything that it starts, takes precedence over the others on the machine, if it does.
+ */
 export function priority(): string[] {
-  // proc_pid_stat(5); Linux alone tells
+  // proc_pid_stat(5); only Linux tells
   const stat = existsSync("/proc/self/stat") ? readFileSync("/proc/self/stat", "utf8") : "";
   const policy = stat.replace(/^.*\) /, "").split(" ")[POLICY_FIELD];
   if (policy === "1" || policy === "2") return ["real-time priority"];

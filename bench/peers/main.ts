@@ -1,4 +1,4 @@
-// Everything side by side with its peers: prints a table for each group, and writes the report.
+// Measures everything side by side with its peers: prints a table for each group, and writes the report.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
@@ -57,14 +57,14 @@ async function measure(options: BenchOptions): Promise<void> {
     const lines = [[`\`${command}\``, when, how, load, ...priority()].join(", "), ...machine];
     const section = [about, table, lines.map((line) => `- ${line}`).join("\n")].join("\n\n");
     const before = existsSync(path) ? readFileSync(path, "utf8") : "";
-    // At once: should a later group fail, what was measured is not lost.
+    // Written at once: if a later group fails, what was measured is not lost.
     writeFileSync(path, updateReport(before, new Map([[title, section]]), titles));
   }
   execFileSync(process.execPath, ["fmt", "--quiet", path], { cwd: ROOT });
   process.stdout.write(`\nWritten to ${options.report}.\n`);
 }
 
-/** A group on one runtime has a section of its own in the report, and can be measured alone. */
+/** A group on one runtime has its own section in the report, and can be measured alone. */
 function sectionsOf(groups: readonly GroupName[], runtimes: readonly Runtime[]) {
   return groups.flatMap((name) =>
     runtimes.map((runtime) => ({ name, runtime, title: `${name}, ${RUNTIME_NAMES[runtime]}` }))

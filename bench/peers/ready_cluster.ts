@@ -4,7 +4,7 @@ import { connectTo } from "../connection.ts";
 
 const READY_TIMEOUT_MS = 60_000;
 
-/** Three servers that have elected their leader, and keep buckets on all of them. */
+/** Three servers that have elected their leader and keep buckets on all of them. */
 export async function startReadyCluster(): Promise<RunningCluster> {
   const cluster = await startCluster(3);
   const connection = await connectTo(cluster.url);

@@ -8,7 +8,7 @@ export interface RunningRedis extends AsyncDisposable {
   readonly port: number;
 }
 
-// It reads a pipe that only this process writes to: when that ends, so does the server.
+// The server reads a pipe that only this process writes to: when the pipe ends, so does the server.
 const KEEPER = `"$@" & server=$!; read -r _; kill -9 "$server"`;
 
 /** Starts `$REDIS_SERVER`, or the redis-server on the PATH, without persistence. Undefined if there is none. */

@@ -60,8 +60,8 @@ function amount(measure: Measure, value: number): string {
 }
 
 /**
- * The report, with these sections in the place of those of the same name, and all others as they were: a group can be
- * measured again alone.
+ * The report, with these sections in place of those of the same name and all others as they were, so that a group can
+ * be measured again alone.
  */
 export function updateReport(
   report: string,

@@ -5,7 +5,7 @@ import { createLatencies, type Latencies } from "./latencies.ts";
 
 /** How often contestants of one process take turns in one run. */
 const TURNS = 10;
-/** So many calls that are not timed come between two looks at the clock. */
+/** How many calls that are not timed come between two looks at the clock. */
 const CALLS_PER_LOOK = 500;
 
 interface Tally {
@@ -69,7 +69,7 @@ function heapUsed(): number {
   return process.memoryUsage().heapUsed;
 }
 
-/** Callers that call again as soon as they are answered, until the time is over. */
+/** Has callers call again as soon as they are answered, until the time is over. */
 async function callFor(
   { call }: Contestant,
   callers: number,
@@ -85,7 +85,7 @@ async function callFor(
   }));
 }
 
-/** Every key once, by callers who take the next key as soon as they are answered. */
+/** Calls with every key once, by callers that take the next key as soon as they are answered. */
 async function callEveryKey({ call }: Contestant, job: Job, run: number, tally: Tally): Promise<void> {
   let next = 0;
   await Promise.all(Array.from({ length: job.callers }, async () => {
@@ -97,7 +97,7 @@ async function callEveryKey({ call }: Contestant, job: Job, run: number, tally: 
   }));
 }
 
-/** Returns when it was answered. */
+/** Returns when the call was answered. */
 async function callOnce(call: () => unknown, from: number, tally: Tally): Promise<number> {
   try {
     await call();
@@ -110,7 +110,7 @@ async function callOnce(call: () => unknown, from: number, tally: Tally): Promis
   return answered;
 }
 
-/** One call after another, without looking at the clock in between: a call may take less than that. */
+/** Makes one call after another without looking at the clock in between: a call may take less time than that. */
 async function countFor(
   contestant: Contestant,
   _callers: number,

@@ -11,29 +11,35 @@ export interface Row {
   readonly theirs: string | undefined;
   readonly ourValue: Spread;
   readonly theirValue: Spread | undefined;
-  /** Ours to theirs in each run. */
+  /** The ratio of ours to theirs in each run. */
   readonly ratio: Spread | undefined;
   readonly goal: Goal | undefined;
-  /** By the median; undefined without a goal. */
+  /** Whether the median meets the goal; undefined without a goal. */
   readonly isMet: boolean | undefined;
 }
 
-/** How long, and how often. */
+/** How long runs are, and how many there are. */
 export interface Runs {
   readonly runs: number;
   readonly seconds: number;
-  /** How many seconds come before the first run at the most: it begins when everybody is as fast as they become. */
+  /** At most how many seconds come before the first run: it begins once everybody is as fast as they become. */
   readonly warmUp: number;
 }
 
-/** Garbage has to be gone before the heap is measured; in Bun that needs no option. */
+/** Garbage has to be gone before the heap is measured. In Bun that needs no option. */
 const CAN_COLLECT = ["--v8-flags=--expose-gc"];
-/** What is left over from a run, such as garbage and what waits to be written to a disk, belongs to no other one. */
+/**
+ * What is left over from a run, such as garbage and data that waits to be written to a disk, must not burden the next
+ * one.
+ */
 const PAUSE_MS = 30;
 
-/** Runtimes compile what is hot while it runs, and eight processes on two cores take long for that: so much is looked at together. */
+/**
+ * Runtimes compile hot code while it runs, and eight processes on two cores take long for that: speed is compared over
+ * this much time.
+ */
 const LOOK_S = 1;
-/** Who was not faster than before by this part so often in a row does not become faster. */
+/** A fleet that was not this much faster than before, this often in a row, does not become any faster. */
 const FASTER = 1.05;
 const LOOKS_AT_REST = 3;
 
@@ -47,12 +53,12 @@ export async function runCase(planned: Case, { runs, seconds, warmUp }: Runs): P
     const orderOf = (run: number): Order =>
       planned.order === "time" ? { kind: "time", seconds } : { kind: planned.order, run };
     const all: Record<Measure, number>[][] = [];
-    // Compiled is only what was called, and a run of other keys calls the same.
+    // Only what was called is compiled, and a run with other keys calls the same.
     const warming = planned.order === "heap" ? [] : fleets;
     for (const fleet of warming) await warmUpFully(fleet, orderOf, runs, warmUp);
     for (let run = 0; run < runs; run++) {
       const outcomes: Outcome[][][] = fleets.map(() => []);
-      // who comes first changes, so that nobody always runs on what the other left behind
+      // the first one changes, so that nobody always runs on what the other left behind
       const order = run % 2 === 0 ? [...fleets.keys()] : [...fleets.keys()].reverse();
       for (const i of order) {
         outcomes[i] = await fleets[i]!.run(orderOf(run));
@@ -66,7 +72,7 @@ export async function runCase(planned: Case, { runs, seconds, warmUp }: Runs): P
   }
 }
 
-/** Runs, from the run `first` on, until that makes nobody faster, and for so many seconds at the most. */
+/** Runs, starting with the run `first`, until that makes nobody faster, but for at most `most` seconds. */
 async function warmUpFully(fleet: Fleet, orderOf: (run: number) => Order, first: number, most: number): Promise<void> {
   const until = performance.now() + 1_000 * most;
   let best = 0;

@@ -1,11 +1,11 @@
-/** What several runs came to. */
+/** The spread of the values of several runs. */
 export interface Spread {
   readonly min: number;
   readonly median: number;
   readonly max: number;
 }
 
-/** Of at least one number. */
+/** The spread of `numbers`, of which there must be at least one. */
 export function spreadOf(numbers: readonly number[]): Spread {
   const sorted = numbers.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;

@@ -1,4 +1,5 @@
-// A process with callers: opens its contestants, says so, and runs once for each line that it reads. Ends with its input.
+// A process with callers: opens its contestants, says so, and runs once for each line that it reads. It ends when its
+// input does.
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { openContestant } from "./contestants.ts";
@@ -8,7 +9,7 @@ import { keysOf, runCalls } from "./run_calls.ts";
 const job: Job = JSON.parse(process.argv[2] ?? "{}");
 const contestants = [];
 for (const name of job.contestants) contestants.push(await openContestant(name, job));
-// what a key costs that is new is measured elsewhere
+// the cost of a new key is measured elsewhere
 if (!job.timed) {
   for (const { call } of contestants) await Promise.all(keysOf(job).map((key) => call(key)));
 }

@@ -12,17 +12,17 @@ export interface CallersOptions {
   /** When to begin, in milliseconds since the Unix epoch. */
   readonly startAt: number;
   readonly durationMs: number;
-  /** Ends it early. */
+  /** Ends the calls early. */
   readonly signal: AbortSignal;
   /** Is told what happened every {@link REPORT_EVERY_MS}, and at the end. */
   readonly onReport: (report: Report) => void;
 }
 
 const REPORT_EVERY_MS = 100;
-/** How long a caller that was refused does something else. */
+/** How long a caller that was refused does something else before it asks again. */
 const PAUSE_MS = 100;
 
-/** Lets callers ask again and again for as long as it shall take. */
+/** Lets callers ask again and again for `durationMs`. */
 export async function runCallers(options: CallersOptions): Promise<void> {
   const { limiter, callers, timeoutMs, startAt, durationMs, signal, onReport } = options;
   const over = new AbortController();
@@ -78,7 +78,8 @@ export async function runCallers(options: CallersOptions): Promise<void> {
     const calls: Promise<void>[] = [];
     for (let index = 0; index < callers; index++) {
       calls.push(call(patienceOf(index)));
-      // Who is served goes on before the next one comes: in a process that has just started a call may take long.
+      // A caller that is served goes on before the next one comes: in a process that has just started, a call may take
+      // long.
       await undefined;
     }
     await Promise.all(calls);
@@ -92,7 +93,7 @@ export async function runCallers(options: CallersOptions): Promise<void> {
 
 type Patience = "endless" | "some" | "none";
 
-/** Of ten callers one has a timeout, and one does not wait. */
+/** Of ten callers, one has a timeout, and one does not wait. */
 function patienceOf(index: number): Patience {
   if (index % 10 === 4) return "some";
   return index % 10 === 9 ? "none" : "endless";
@@ -100,5 +101,5 @@ function patienceOf(index: number): Patience {
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted || ms <= 0) return;
-  await sleep(ms, undefined, { signal }).catch(() => {}); // it rejects when the signal ends it, which is what it is for
+  await sleep(ms, undefined, { signal }).catch(() => {}); // it rejects when the signal ends it, as intended
 }

@@ -5,7 +5,7 @@ import type { Style } from "./style.ts";
 
 /** What a chart shows. */
 export interface ChartOptions extends Promised {
-  /** When something was admitted, in milliseconds. */
+  /** The moments at which something was admitted, in milliseconds. */
   readonly moments: readonly number[];
   readonly start: number;
   readonly durationMs: number;
@@ -30,7 +30,7 @@ const SLICES_MS = [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_00
 const PLOT_COLUMNS = 60;
 const MOST_SLICES = 30;
 const LEAST_SLICES = 10;
-/** With fewer in a slice, one more or less looks like much. */
+/** With fewer in a slice, one more or one less looks like a lot. */
 const LEAST_PER_SLICE = 20;
 const ROWS = 6;
 const MOST_ROWS = 7;

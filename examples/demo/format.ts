@@ -1,4 +1,4 @@
-/** A number for people, with as many digits as say something: `1,234`, `98.5`, `0.25`. */
+/** A number for people, with only as many digits as say something: `1,234`, `98.5`, `0.25`. */
 export function number(value: number): string {
   return value.toLocaleString("en-US", { maximumFractionDigits: value < 10 ? 2 : value < 100 ? 1 : 0 });
 }
@@ -8,7 +8,7 @@ export function duration(ms: number): string {
   return Math.round(ms) < 1_000 ? `${number(ms < 10 ? ms : Math.round(ms))} ms` : `${number(ms / 1_000)} s`;
 }
 
-/** A part of a whole; never rounded up to all of it, nor down to nothing. */
+/** A part of a whole, never rounded up to all of it or down to nothing. */
 export function percent(share: number): string {
   const whole = Math.round(share * 100);
   if (whole === 100 && share < 1) return "99 %";

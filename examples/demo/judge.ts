@@ -1,6 +1,6 @@
 import { mostInAnyWindow } from "./statistics.ts";
 
-/** What a rate limiter promises: in any time at most `burst`, and `ratePerSecond` for every second of it. */
+/** What a rate limiter promises: in any period at most `burst`, plus `ratePerSecond` for every second of it. */
 export interface Promised {
   readonly ratePerSecond: number;
   readonly burst: number;
@@ -14,21 +14,21 @@ export interface Judgement {
   readonly mostInASecond: number;
   /** The rate and the burst. */
   readonly promisedInASecond: number;
-  /** The same, and what may come with it because timers are late. */
+  /** The same, plus what may come on top because timers are late. */
   readonly allowedInASecond: number;
   readonly admitted: number;
   /** How much could have been admitted in the whole time. */
   readonly allowedInAll: number;
-  /** The part of it that was used, from 0 to 1. */
+  /** The part of that which was used, from 0 to 1. */
   readonly usedShare: number;
 }
 
 const SECOND_MS = 1_000;
 
-/** By how many milliseconds a start may always be late: the library's default of `timing_margin_ms`. */
+/** How many milliseconds late a start may always be: the library's default of `timing_margin_ms`. */
 export const TIMING_MARGIN_MS = 10;
 
-/** Judges admissions, given by their moments in milliseconds, that could happen during `durationMs`. */
+/** Judges admissions that could happen during `durationMs`, given by their moments in milliseconds. */
 export function judge(moments: readonly number[], promised: Promised, durationMs: number): Judgement {
   const mostInASecond = mostInAnyWindow(moments, SECOND_MS);
   const allowedInASecond = Math.floor(allowedIn(SECOND_MS + latenessBeyondBurst(promised), promised));
@@ -50,7 +50,7 @@ function allowedIn(ms: number, { ratePerSecond, burst }: Promised): number {
 }
 
 /**
- * Who starts late comes closer to those after. The burst covers that, unless all of it passes faster than a timer is
+ * A late start comes closer to those after it. The burst covers that, unless all of it passes faster than a timer is
  * precise: 1,000 per second with a burst of 1 leave 1 ms.
  */
 function latenessBeyondBurst({ ratePerSecond, burst }: Promised): number {

@@ -14,7 +14,7 @@ export interface DemoLimiter extends AsyncDisposable {
 
 export const CONFIGURATION = "rate-sync.toml";
 
-/** The file does not say what the demo can show. */
+/** The file does not configure a limiter that the demo can show. */
 export class UnsuitableLimiter extends Error {
   override name = "UnsuitableLimiter";
 }
@@ -22,18 +22,18 @@ export class UnsuitableLimiter extends Error {
 /** What a {@link DemoLimiter} is made from. */
 export interface LoadOptions {
   readonly options: DemoOptions;
-  /** The run: each has a limit of its own, in which nothing is left of an earlier one. */
+  /** The name of the run. Each run has its own limit, in which nothing is left of an earlier one. */
   readonly run: string;
   readonly onWarning: (text: string) => void;
 }
 
 /**
- * Loads the configuration file and takes the limiter that is meant from it. Opens nothing.
+ * Loads the configuration file and takes the right limiter from it. Opens nothing.
  *
  * @throws {ConfigValidationError} if anything in the file, or the URL, is wrong.
  */
 export async function loadLimiter({ options, run, onWarning }: LoadOptions): Promise<DemoLimiter> {
-  // The file asks for it: it is really the file that decides, as in any other program.
+  // The file refers to this variable, so the file really decides, as in any other program.
   if (options.url !== undefined) process.env.NATS_URL = options.url;
   const rateSync = createRateSync({ logger: loggerTo(onWarning) });
   await rateSync.loadConfig(fileURLToPath(new URL(`../${CONFIGURATION}`, import.meta.url)));
@@ -57,7 +57,7 @@ function replaceLimit(rateSync: RateSync, id: string, { rate, burst }: DemoOptio
   if (rate === undefined && burst === undefined) return;
   const ofFile = rateSync.getLimiter(id).getConfig();
   const ratePerSecond = rate ?? ofFile.ratePerSecond;
-  if (ratePerSecond === null) return; // who asks for the limiter next says what is wrong with it
+  if (ratePerSecond === null) return; // getting the limiter afterwards says what is wrong with it
   rateSync.configureLimiter(id, {
     store: ofFile.storeId,
     ratePerSecond,

@@ -10,7 +10,7 @@ import { createScreen, type Screen, thisTerminal } from "./screen.ts";
 import { judgementOf, type View } from "./words.ts";
 
 const FRAME_MS = 100;
-/** Two interruptions within this time are one. */
+/** Two interruptions within this time count as one. */
 const SAME_KEY_MS = 500;
 
 const EXIT = { held: 0, notHeld: 1, failed: 1, wrongOption: 2, interrupted: 130 } as const;
@@ -47,7 +47,7 @@ A server with JetStream on this machine is one of these away:
   nats-server -js
 `;
 
-/** Errors that say what to do; any other is a defect, and its stack says more. */
+/** Errors that say what to do. Any other error is a defect, and its stack says more. */
 function isExpected(error: unknown): error is Error {
   return error instanceof RateLimiterError || error instanceof UnableProcess || error instanceof UnsuitableLimiter;
 }
@@ -82,7 +82,7 @@ async function runDemo(options: DemoOptions, args: readonly string[], screen: Sc
 
   const interruption = new AbortController();
   const interrupt = () => {
-    // Whoever asks twice does not want to wait for anything; but some parents pass on what the terminal sends as well.
+    // A user who asks twice does not want to wait for anything; but some parents also pass on what the terminal sends.
     if (interruptedAt !== undefined && now() - interruptedAt > SAME_KEY_MS) process.exit(EXIT.interrupted);
     if (interruptedAt !== undefined) return;
     interruptedAt = now();

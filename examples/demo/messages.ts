@@ -1,6 +1,8 @@
 import type { Admission, Report } from "./records.ts";
 
-/** What a process of the demo tells the one that started it: one line of JSON each, on its standard output. */
+/**
+ * What a process of the demo tells the one that started it: one line of JSON for each message, on its standard output.
+ */
 export type Message =
   /** It has reached its store, and waits for the start. */
   | { readonly kind: "ready" }
@@ -16,7 +18,7 @@ export function encodeMessage(message: Message): string {
   return JSON.stringify(message) + "\n";
 }
 
-/** Reads a line. A process that was killed may leave half of one, which says nothing: `undefined`. */
+/** Reads a line; `undefined` for half a line, which a process that was killed may leave. */
 export function decodeMessage(line: string): Message | undefined {
   const value = parse(line);
   if (!isRecord(value)) return undefined;

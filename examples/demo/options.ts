@@ -8,7 +8,7 @@ export interface DemoOptions {
   readonly processes: number;
   /** How many callers each process has. */
   readonly callers: number;
-  /** For how long they call. */
+  /** How long they call. */
   readonly seconds: number;
   /** Replaces `rate_per_second` of the file. */
   readonly rate: number | undefined;
@@ -83,7 +83,7 @@ interface Values extends Readonly<Partial<Record<Exclude<keyof typeof OPTIONS, "
   readonly help?: boolean;
 }
 
-/** The tokens are read by hand, since the messages of `parseArgs` are not the same on all runtimes. */
+/** Reads the tokens by hand, because the messages of `parseArgs` are not the same on all runtimes. */
 function readValues(args: readonly string[]): Values {
   const { values, tokens } = parseArgs({
     args: [...args],

@@ -7,18 +7,18 @@ import { decodeMessage } from "./messages.ts";
 import type { DemoOptions } from "./options.ts";
 import type { RunEvents } from "./run.ts";
 
-/** Lets everybody be there when it starts. */
+/** The time between the order to start and the start, so that everybody is there by then. */
 const HEAD_START_MS = 100;
-/** How long a process may take to end when it should have. */
+/** How long a process may take to end once it should. */
 const PATIENCE_MS = 4_000;
 
 interface Child {
-  /** Resolves when it waits for the start: to `undefined`, or to why it cannot. */
+  /** Resolves when the process waits for the start, to `undefined`, or when it cannot take part, to the reason. */
   readonly ready: Promise<string | undefined>;
-  /** Resolves when it is gone and everything it said was heard. */
+  /** Resolves when the process is gone and everything it said was heard. */
   readonly gone: Promise<void>;
   startAt(moment: number): void;
-  /** Asks it to end, and ends it if it does not. */
+  /** Asks the process to end, and ends it if it does not. */
   stop(): void;
   kill(): void;
 }
@@ -29,7 +29,7 @@ export class UnableProcess extends Error {
 }
 
 /**
- * Runs the callers in processes of their own. None of them outlives this call, nor this process.
+ * Runs the callers in separate processes. None of these outlives this call, nor this process.
  *
  * @throws {UnableProcess} if one of them cannot reach the store.
  */

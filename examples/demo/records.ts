@@ -8,11 +8,11 @@ export interface Admission {
 
 /** What else happened in a process, counted from its start. */
 export interface Counts {
-  /** Callers that have asked and not heard yet. */
+  /** Callers that have asked and have not been answered yet. */
   readonly waiting: number;
-  /** Requests without a timeout that there was no slot for. */
+  /** Requests without a timeout for which there was no slot. */
   readonly refusedAtOnce: number;
-  /** Requests that there was no slot for within their timeout. */
+  /** Requests for which there was no slot within their timeout. */
   readonly refusedInTime: number;
   /** Requests that the store failed. */
   readonly failed: number;
@@ -20,7 +20,7 @@ export interface Counts {
   readonly casFailures: number;
 }
 
-/** What a process has to tell: all counts, and the admissions since its last report. */
+/** What a process has to report: all counts, and the admissions since its last report. */
 export interface Report {
   readonly admissions: readonly Admission[];
   readonly counts: Counts;
@@ -28,7 +28,7 @@ export interface Report {
 
 export const NO_COUNTS: Counts = { waiting: 0, refusedAtOnce: 0, refusedInTime: 0, failed: 0, casFailures: 0 };
 
-/** Everything that is known of a run. */
+/** Everything that is known about a run. */
 export interface Records {
   readonly processes: readonly ProcessRecord[];
 }
@@ -41,7 +41,7 @@ export interface ProcessRecord {
 /** Collects the reports of all processes. */
 export interface Recorder extends Records {
   add(process: number, report: Report): void;
-  /** Nobody waits in a process that is gone. */
+  /** The process is gone, so nobody waits in it any more. */
   ended(process: number): void;
 }
 

@@ -4,7 +4,7 @@ import type { Limiter } from "../../mod.ts";
 import type { DemoOptions } from "./options.ts";
 import type { Report } from "./records.ts";
 
-/** What a run tells while it goes on. Processes have numbers from 0. */
+/** What a run reports while it goes on. Processes are numbered from 0. */
 export interface RunEvents {
   /** All callers begin at this moment. */
   onStart(startAt: number): void;

@@ -41,7 +41,7 @@ export function thisTerminal(): Terminal {
   };
 }
 
-/** A chart that fills on a terminal with room for it, and else plain lines. */
+/** A chart that fills, on a terminal with room for it, and otherwise plain lines. */
 export function createScreen(terminal: Terminal): Screen {
   const style = terminal.colour ? COLOURED : PLAIN;
   const hasRoom = terminal.columns >= COLUMNS && terminal.rows >= LEAST_ROWS;
@@ -53,7 +53,7 @@ function liveScreen({ write }: Terminal, style: Style): Screen {
   let hidden = false;
 
   function draw(lines: readonly string[]): void {
-    // The lines are written over the old ones, since clearing them first would flicker.
+    // The lines are written over the old ones, because clearing those first would flicker.
     const up = drawn > 0 ? `\x1b[${drawn}A` : "";
     write(
       `${hidden ? "" : HIDE_CURSOR}${up}${lines.map((line) => `${line}${CLEAR_LINE_REST}\n`).join("")}${CLEAR_BELOW}`,

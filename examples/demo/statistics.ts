@@ -1,10 +1,13 @@
-/** The smallest value that at least `share` of all are not above; `undefined` without values. */
+/** The smallest value that at least `share` of all values do not exceed; `undefined` without values. */
 export function percentile(values: readonly number[], share: number): number | undefined {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
 }
 
-/** The largest number of moments in any window of `windowMs`, wherever it starts; its end does not belong to it. */
+/**
+ * The largest number of moments in any window of `windowMs`, wherever it starts. The end of the window does not belong
+ * to it.
+ */
 export function mostInAnyWindow(moments: readonly number[], windowMs: number): number {
   const sorted = moments.toSorted((a, b) => a - b);
   let most = 0;

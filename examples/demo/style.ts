@@ -12,7 +12,7 @@ const same = (text: string) => text;
 
 export const PLAIN: Style = { strong: same, faint: same, good: same, bad: same, steady: same, burst: same };
 
-/** The sixteen colours that every theme of every terminal has chosen for itself. */
+/** The sixteen colours that the theme of every terminal defines. */
 export const COLOURED: Style = {
   strong: (text) => `\x1b[1m${text}\x1b[22m`,
   faint: (text) => `\x1b[2m${text}\x1b[22m`,

@@ -28,10 +28,10 @@ export const COLUMNS = 80;
 const INDENT = "  ";
 const NAME_COLUMNS = 10;
 const MOST_SHARES = 8;
-/** By how much the newest reports may be behind. */
+/** How far the newest reports may lag behind. */
 const REPORTS_LAG_MS = 150;
 
-/** What it is about. */
+/** What the run is about. */
 export function headerLines({ options, promised, limiter, store }: View, style: Style): string[] {
   const { processes, callers } = options;
   const rate = `${number(promised.ratePerSecond)} per second`;
@@ -49,7 +49,7 @@ export function headerLines({ options, promised, limiter, store }: View, style: 
   ];
 }
 
-/** How far it is, on a terminal: below the chart, and as wide. */
+/** The progress on a terminal: below the chart, and as wide. */
 export function progressLines(view: View, style: Style): string[] {
   const durationMs = view.options.seconds * 1_000;
   const { slices, columns } = gridOf({ ...view.promised, durationMs });
@@ -59,7 +59,7 @@ export function progressLines(view: View, style: Style): string[] {
   return [time(view).padStart(margin - 2) + INDENT + bar, fit(" ".repeat(margin) + progress(view), COLUMNS)];
 }
 
-/** How far it is, as one plain line. */
+/** The progress as one plain line. */
 export function progressLine(view: View): string {
   return `${INDENT}${time(view).padStart(6)} · ${progress(view)}`;
 }
@@ -109,7 +109,7 @@ export function summaryLines(view: View, style: Style): string[] {
   );
 }
 
-/** Every process warns of the same thing, with numbers of its own. */
+/** The warnings without repetitions: every process warns of the same thing, with its own numbers. */
 function distinct(warnings: readonly string[]): string[] {
   const byText = new Map(warnings.toReversed().map((warning) => [warning.replace(/ \d[\d.,]* /g, " n "), warning]));
   return [...byText.values()].reverse();
@@ -135,7 +135,7 @@ function sharesText(shares: readonly number[]): string {
   return `${number(Math.min(...shares))} to ${number(Math.max(...shares))} each`;
 }
 
-/** What follows from it, in one sentence. */
+/** The conclusion, in one sentence. */
 export function verdictLines(view: View, style: Style): string[] {
   const { held, admitted } = judgementOf(view);
   const good = held && admitted > 0;

@@ -1,6 +1,6 @@
-// One of several processes that share the limit. Its arguments are the run and then those of the demo. From its standard
-// input it reads one line: when to start. When that input ends, because it shall stop or because the demo is gone, so does
-// this process.
+// One of several processes that share the limit. Its arguments are the run, followed by those of the demo. From its
+// standard input it reads one line: when to start. When that input ends, because the process is to stop or because the
+// demo is gone, this process ends too.
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { RateLimiterAcquisitionError } from "../../mod.ts";
@@ -9,7 +9,7 @@ import { loadLimiter } from "./limiter.ts";
 import { encodeMessage, type Message } from "./messages.ts";
 import { parseCommandLine } from "./options.ts";
 
-/** For a server that does not answer while the connection is closed. */
+/** How long to wait for a server that does not answer while the connection is being closed. */
 const PATIENCE_MS = 2_000;
 
 const stopping = new AbortController();
@@ -26,7 +26,7 @@ function stop(): void {
   setTimeout(() => process.exit(1), PATIENCE_MS).unref();
 }
 
-/** What the store says is why the limiter could not ask it. */
+/** Takes the store's own error, if there is one: it says why the limiter could not ask the store. */
 function explain(error: unknown): string {
   const reason = error instanceof RateLimiterAcquisitionError ? error.cause ?? error : error;
   return reason instanceof Error ? reason.message : String(reason);

@@ -29,7 +29,7 @@ import { Waiter } from "./waiter.ts";
 import { Waiting, type WaitingOwner } from "./waiting.ts";
 import type { Work } from "./work.ts";
 
-/** Whose agenda it is. */
+/** What an {@link Agenda} needs from its owner. */
 export interface AgendaOwner {
   readonly meter: Meter;
   /** A permit is lost: its lease ran out before it was renewed. */
@@ -40,7 +40,7 @@ export interface AgendaOwner {
 
 /** A plan, and when to go on after it. */
 export interface TimedPlan extends Plan {
-  /** When the first caller that it leaves waiting is decided again. */
+  /** When to decide again about the first caller that the plan leaves waiting. */
   readonly resumeAt: number;
 }
 
@@ -49,28 +49,29 @@ interface PendingUndo extends Undo {
 }
 
 /**
- * Others hear that somebody waits here for a permit when they have taken one since, or after this long: most waits are
- * over by then.
+ * Others are told that somebody waits here for a permit once they have taken one in the meantime, or after this long:
+ * most waits are over by then.
  */
 const MARK_AFTER_MS = 500;
-/** No timer is shorter. */
+/** No timer is shorter than this. */
 const LEAST_TIMER_MS = 1;
 /** How long to wait after a failure before the store is told again which permits are held. */
 const TELL_AGAIN_MS = 500;
 
 /**
- * What there is to decide about one key, and what has been: who waits here, what is held or was granted ahead, what goes back,
- * and the work of others. Asks nobody. A class, as there is one for every key.
+ * What there is to decide about one key, and what was decided: who waits here, what is held or was granted ahead, what
+ * goes back, and the work of others. It asks neither the store nor another process. A class, because there is one for
+ * every key.
  */
 export class Agenda implements WaitingOwner {
   readonly waiting: Waiting;
   /** The permits that this process holds and renews, where concurrency is limited. */
   readonly holdings: Holdings | undefined;
-  /** Granted before anybody asked for it. */
+  /** The slots that were granted before anybody asked for them. */
   readonly prefetch: Prefetch | undefined;
   /** Why nothing can be requested any more. */
   ended: "closed" | "abandoned" | undefined;
-  /** Once a race was lost, or others have handed their work over. */
+  /** Set once a race was lost, or others have handed their work over. */
   turns: Turns | undefined;
   readonly #context: CellContext;
   readonly #owner: AgendaOwner;
@@ -80,13 +81,13 @@ export class Agenda implements WaitingOwner {
   readonly #reserveAheadMs: number;
   #undo = NOTHING_UNDONE;
   readonly #head = new Head();
-  /** When somebody here had to wait or was refused last, as nothing was left. */
+  /** When a caller here last had to wait or was refused because nothing was left. */
   #fullAt = -Infinity;
   #hints: Hints | undefined;
   /** Whether what was dropped in this turn is about to be written. */
   #isDropping = false;
 
-  /** Of `identity`, about the key of the ledger. Nothing is to be done yet. */
+  /** The agenda of `identity` for the key of the ledger, with nothing to do yet. */
   constructor(context: CellContext, owner: AgendaOwner, identity: Identity, ledger: Ledger) {
     const { rules, permitRule, leaseMs, clockErrorMs, timingMarginMs, toleranceMs } = context;
     this.#context = context;
@@ -101,7 +102,7 @@ export class Agenda implements WaitingOwner {
       index: permitRule,
       owner: identity.id,
       leaseMs,
-      // Another clock may be ahead, and the timer that says that the lease is over may be late.
+      // Another clock may be ahead, and the timer that reports the end of the lease may be late.
       marginMs: Math.min(clockErrorMs, leaseMs / 2) + Math.min(timingMarginMs, leaseMs / 10),
       onLost: (permit) => owner.lost(permit),
     });
@@ -112,7 +113,7 @@ export class Agenda implements WaitingOwner {
     return this.waiting.isEmpty && this.#undo.length === 0 && (this.holdings?.renewAt ?? Infinity) === Infinity;
   }
 
-  /** Whether a request that can be granted may be granted at once, as nothing stands before it or depends on it. */
+  /** Whether a request that can be granted may be granted at once, because nothing comes before it or depends on it. */
   get isFree(): boolean {
     return !this.holdings && !this.prefetch && !this.ended && this.waiting.line.length === 0 && this.#undo.length === 0;
   }
@@ -125,12 +126,14 @@ export class Agenda implements WaitingOwner {
       (holdings !== undefined && (now >= holdings.renewAt || (holdings.isMarked && line.waiting === 0)));
   }
 
-  /** Whether the store has to hear which permits are held, however often it has failed: a lease runs out by itself. */
+  /**
+   * Whether the store has to be told which permits are held, however often it has failed: a lease runs out by itself.
+   */
   get isUrgent(): boolean {
     return this.holdings !== undefined && this.#context.store.clock.now() >= this.holdings.renewAt;
   }
 
-  /** It waits for a slot in stock, if there is one, and else for a decision. */
+  /** The waiter waits for a slot in stock, if there is one, and otherwise for a decision. */
   join(waiter: Caller, now: number): void {
     const slot = this.stocked(waiter.demand.cost, now);
     if (!slot) return this.waiting.line.join(waiter);
@@ -144,42 +147,45 @@ export class Agenda implements WaitingOwner {
     return this.waiting.inStock(this.prefetch, now);
   }
 
-  /** Whether the permit of a grant is gone before its moment has come. */
+  /** Whether the permit of a grant was lost before its moment came. */
   isLost({ demand }: Grant): boolean {
     return this.holdings !== undefined && !this.holdings.has(demand.permit);
   }
 
-  /** The refusal that is certain from what is known, if it is. */
+  /** The refusal, if what is known makes it certain. */
   refusalNow(demand: Demand, now: number, deadline: number, isDown: boolean): Refused | undefined {
     const { known } = this.#ledger;
     if (!known || (this.#head.resumeAt <= now && deadline > now && !isDown)) return undefined;
     const ahead = this.waiting.line.cost;
     if (!this.#startsTooLate(known, now, ahead, demand, deadline)) return undefined;
     if (isDown || this.#isCertain(now)) return this.#refusal(known, now, demand, 0, ahead);
-    // It is most likely refused, and hears so as soon as that is certain again.
+    // The request is most likely refused, and is told so as soon as that is certain again.
     this.hurry();
     return undefined;
   }
 
-  /** Whether what is known was heard of just now, or nobody else can give anything back. */
+  /** Whether what is known is recent, or nobody else can give anything back. */
   #isCertain(now: number): boolean {
     return this.#ledger.lends || now - this.#ledger.answeredAt < CERTAIN_MS;
   }
 
-  /** Whether a plan lets somebody down or wait although there may be something left by now. */
+  /** Whether a plan refuses callers or makes them wait although something may be left by now. */
   isDated({ changed, batch: { waitsFor, refused } }: Plan): boolean {
     if (changed || (waitsFor === undefined && refused.length === 0)) return false;
     return !this.#isCertain(this.#context.store.clock.now());
   }
 
-  /** Whether time alone makes it certain that a request behind others of `ahead` cost cannot start by its deadline. */
+  /** Whether time alone will not let a request start by its deadline, behind others whose total cost is `ahead`. */
   #startsTooLate(state: State, now: number, ahead: number, demand: Demand, deadline: number): boolean {
     if (deadline === Infinity) return false;
     const start = earliestStartBehind(this.#context.rules, state.parts, now - state.epoch, ahead, demand) + state.epoch;
     return start > this.latestStart(now, deadline);
   }
 
-  /** The latest moment at which a request may start. Who does not want to wait may as soon as its answer is here. */
+  /**
+   * The latest moment at which a request may start. One that does not want to wait may start as soon as its answer is
+   * here.
+   */
   latestStart(now: number, deadline: number): number {
     return deadline > now ? deadline : now + this.leadAt(now);
   }
@@ -188,7 +194,7 @@ export class Agenda implements WaitingOwner {
     return { ...refusalOf(this.#context.rules, state, now, demand, ahead), kind: "refused", attempts };
   }
 
-  /** A waiter has gone: if there was a slot for it, that is given back. `isRunning`: whether something is being written. */
+  /** A waiter has gone: its slot, if it had one, is given back. `isRunning` says whether something is being written. */
   leave(waiter: Caller, isRunning: boolean): void {
     this.#noteFull(waiter, this.#context.store.clock.now());
     const free = this.waiting.leave(waiter);
@@ -197,26 +203,27 @@ export class Agenda implements WaitingOwner {
     else if (free) this.drop(free);
     else if (!isRunning) {
       this.waiting.line.remove(waiter);
-      // If nobody is left here, others shall not wait for it to have its turn.
+      // If nobody is left here, others must not wait for this process to have its turn.
       this.#proceed();
     }
   }
 
   /**
-   * Takes back what was granted: the permit alone, or if the request never started everything. Resolves when that is
-   * written, or when the store has failed: then it hears later which permits are held, until their lease has run out anyway.
+   * Takes back what was granted: the permit alone, or everything if the request never started. Resolves when that is
+   * written, or when the store has failed: the store is then told later which permits are held, until their lease has
+   * run out anyway.
    */
   giveBack(grant: Grant, unused: boolean): Promise<void> {
     return new Promise((resolve) => this.#takeBack({ grant, unused, resolve }));
   }
 
-  /** Takes back what nobody started with. */
+  /** Takes back a grant that nobody started with. */
   drop(grant: Grant): void {
     this.#takeBack({ grant, unused: true, resolve: nothing });
   }
 
   #takeBack(undo: PendingUndo): void {
-    // The permit went with the state that counted it; what is counted now is somebody else's.
+    // The permit went with the state that counted it; what is counted now belongs to somebody else.
     if (this.ended === "abandoned") return undo.resolve();
     const { grant, unused } = undo;
     this.holdings?.drop(grant.demand.permit);
@@ -226,7 +233,7 @@ export class Agenda implements WaitingOwner {
       return this.#proceed();
     }
     this.#head.hurry();
-    // Several that are taken back together are, whatever their order: nothing depends on what goes too.
+    // Grants that are taken back together can all be, whatever their order: none depends on one that goes too.
     if (this.#isDropping) return;
     this.#isDropping = true;
     void Promise.resolve().then(() => {
@@ -245,7 +252,10 @@ export class Agenda implements WaitingOwner {
     else this.#undo.push(undo);
   }
 
-  /** Answers everybody who waits, in order of arrival, and gives back what they had been granted, if that is to be written. */
+  /**
+   * Answers everybody who waits, in order of arrival, and gives back what they had been granted, unless nothing is to
+   * be written any more.
+   */
   end(kind: "closed" | "abandoned"): void {
     this.ended = kind;
     const stock = this.prefetch?.clear() ?? [];
@@ -262,13 +272,13 @@ export class Agenda implements WaitingOwner {
     }
   }
 
-  /** Collects everything that is to be decided here, at most so many requests of it. */
+  /** Collects everything that is to be decided here, with at most `most` of the requests. */
   #collect(now: number, most = Infinity): Work<Caller> {
     const { leaseMs, limitsRate, lateness, toleranceMs } = this.#context;
     const { prefetch, holdings } = this;
     const identity = this.#identity;
-    // In this order: permits may turn out to be lost, what is in stock may have to go back for what is asked for, and what
-    // is told and numbered here is neither told nor numbered again.
+    // The order matters: permits may turn out to be lost, what is in stock may have to go back to make room for what is
+    // asked for, and what is told and numbered here is neither told nor numbered again.
     holdings?.check(this.#ledger.known, now + this.#behindMs);
     const waiting = this.waiting.line.unanswered(most);
     const requests = prefetch ? this.#withAhead(prefetch, waiting, now, most) : waiting;
@@ -288,13 +298,13 @@ export class Agenda implements WaitingOwner {
       isMarked: holdings?.isMarked ?? false,
       isOverdue: first !== undefined && this.#isOverdue(first),
       lead: this.leadAt(now),
-      // A rate would lose what counts for later.
+      // A rate would lose the time by which a grant counts later.
       slack: limitsRate ? 0 : missOf(lateness, toleranceMs),
       restraint: this.#head.restraint(now, this.#reserveAheadMs),
     };
   }
 
-  /** What another process is to decide, which knows nothing of what was taken back here. */
+  /** The work that another process is to decide, which does not know what was taken back here. */
   workForOthers(now: number): Work<Caller> {
     const work = this.#collect(now, MOST_REQUESTS);
     if (work.undos.length === 0) return work;
@@ -303,9 +313,9 @@ export class Agenda implements WaitingOwner {
     return { ...work, undos };
   }
 
-  /** The requests, and behind them those for slots that somebody is likely to ask for. */
+  /** The requests, followed by those for slots that somebody is likely to ask for. */
   #withAhead(prefetch: Prefetch, waiting: readonly Caller[], now: number, most: number): readonly Caller[] {
-    // Who wants something else shall not come after what nobody has asked for.
+    // A caller that wants a different amount must not come after what nobody has asked for.
     if (waiting.some(({ demand: { cost } }) => cost !== 1)) {
       for (const grant of prefetch.clear()) this.#undoNext({ grant, unused: true, resolve: nothing });
     }
@@ -313,7 +323,7 @@ export class Agenda implements WaitingOwner {
     const room = Math.min(count, most - waiting.length);
     if (this.ended || room <= 0) return waiting;
     const reserveAheadMs = this.#reserveAheadMs;
-    // As far as everybody reserves who comes anew.
+    // New callers reserve no further ahead than this either.
     const latest = now + reserveAheadMs - stepOf(reserveAheadMs);
     const demand: Demand = { cost: 1, owner: this.#identity.id, permit: 0 };
     const ahead: Caller = new Waiter(demand, now, latest, Infinity, undefined, keepMs);
@@ -321,8 +331,8 @@ export class Agenda implements WaitingOwner {
   }
 
   /**
-   * Decides as much of the queue as can be decided now, and what the guests want, on what is known to be stored, and tells
-   * nobody: that is for {@link Agenda.commit}. `isFresh`: what is known cannot have changed since.
+   * Decides as much of the queue as can be decided now, and what the guests want, based on what is known to be stored.
+   * It tells nobody: that is for {@link Agenda.commit}. `isFresh` says that what is known cannot have changed since.
    */
   plan(isFresh: boolean): TimedPlan {
     const { rules, store: { clock } } = this.#context;
@@ -335,25 +345,32 @@ export class Agenda implements WaitingOwner {
     return this.#timed(planFor(rules, base, own, visit, terms, insight));
   }
 
-  /** What is known of the grants in what is known to be stored. */
+  /** What is known about the grants in the state that is known to be stored. */
   get #insight(): Insight {
     const { insight } = this.#ledger;
-    // What is in stock may start later than it counts for; and what others take back is decided without knowing as much.
+    // What is in stock may start later than the moment it counts for, and what others take back is decided without this
+    // knowledge.
     return this.prefetch || this.turns ? { ...insight, since: Infinity } : insight;
   }
 
-  /** What another process has planned for this work, which was sent at `sentAt`; `undefined` if it was not this work. */
+  /**
+   * The plan that another process has made for this work, which was sent at `sentAt`; `undefined` if it was made for
+   * other work.
+   */
   planOf(work: Work<Caller>, verdict: Verdict, sentAt: number): TimedPlan | undefined {
     const plan = planOf(this.#context.rules, work, verdict, sentAt);
     return plan && this.#timed(plan);
   }
 
-  /** The plan, of which the first caller that it leaves waiting is prepared for that. */
+  /** The plan, after preparing the first caller that it leaves waiting. */
   #timed(plan: Plan): TimedPlan {
     return { ...plan, resumeAt: this.#prepareToWait(plan) };
   }
 
-  /** When to decide again about the first caller that the plan leaves waiting, who hears of what it waits for meanwhile. */
+  /**
+   * Sees to it that the first caller that the plan leaves waiting hears of what it waits for, and returns when to
+   * decide about it again.
+   */
   #prepareToWait({ batch: { dealtWith, waitsFor, waitsUntil, granted }, requests, state }: Plan): number {
     const head = requests[dealtWith];
     if (!head || head.isAhead || waitsFor === "doubt") return -Infinity;
@@ -379,25 +396,25 @@ export class Agenda implements WaitingOwner {
     return isOverdue(passedOver, rules, this.#reserveAheadMs, retentionMs);
   }
 
-  /** By how much a grant counts for later than it is decided. */
+  /** How much later than the moment of decision a grant counts. */
   leadAt(now: number): number {
     const { trips } = this.#context;
     return leadOf(this.turns?.answers(now) ?? trips, this.#context, this.waiting.missed, now);
   }
 
-  /** How much later it may be by the clock of the others: a lease is over when it may be over for them. */
+  /** How much later it may be by the clocks of others: a lease is over as soon as it may be over for them. */
   get #behindMs(): number {
     const { store } = this.#context;
     return store.isClockStale === true ? store.readClock?.().errorMs ?? 0 : 0;
   }
 
-  /** When everything that is held will be lost, unless it is renewed before, by a clock that may be behind. */
+  /** When everything that is held will be lost, unless it is renewed first, by a clock that may be behind. */
   get leaseUntil(): number {
     const { leaseUntil = Infinity } = this.holdings ?? {};
     return leaseUntil === Infinity ? Infinity : leaseUntil - this.#behindMs;
   }
 
-  /** Whether others have taken permits while the waiter waited for one, or may have. */
+  /** Whether others have taken permits, or may have, while the waiter waited for one. */
   #isOvertaken({ since, metFull }: Caller, now: number): boolean {
     const { known } = this.#ledger;
     if (!this.holdings) return false;
@@ -454,7 +471,7 @@ export class Agenda implements WaitingOwner {
     this.turns?.served(plan.verdicts);
   }
 
-  /** Those who stand behind one who has to wait, and who cannot or do not want to wait so long, hear so now. */
+  /** Refuses the callers behind one that has to wait, if they cannot or do not want to wait that long. */
   #refuseBehind(state: State, now: number): void {
     const { line } = this.waiting;
     let ahead = 0;
@@ -471,14 +488,17 @@ export class Agenda implements WaitingOwner {
     return withStock(this.#context.rules, state, this.prefetch, now);
   }
 
-  /** The store failed: everybody who waits for it hears so. `mayHaveGranted`: it may have written all the same. */
+  /**
+   * The store failed: everybody who waits for it is told so. `mayHaveGranted` says that it may have written grants all
+   * the same.
+   */
   fail(cause: unknown, mayHaveGranted: boolean): void {
     const now = this.#context.store.clock.now();
     const { line } = this.waiting;
     const { known } = this.#ledger;
     for (const waiter of line) {
       if (waiter.settled) continue;
-      // What only time can change is as certain without the store.
+      // What only time can change is just as certain without the store.
       const isCertain = known && this.#startsTooLate(known, now, 0, waiter.demand, waiter.deadline);
       if (isCertain) line.settle(waiter, this.#refusal(known, now, waiter.demand, waiter.attempts, 0));
       else this.#failOne(waiter, cause);
@@ -497,15 +517,18 @@ export class Agenda implements WaitingOwner {
   }
 
   /**
-   * What was to be undone may have been: to do it again could give back what is somebody else's by now. A permit is safe, as
-   * the store hears which ones are held.
+   * Forgets what was to be undone, because it may have been: undoing it again could give back what belongs to somebody
+   * else by now. A permit is safe, because the store is told which ones are held.
    */
   #forgetUndone(count: number, mayHaveGranted: boolean, now: number): void {
     for (const { resolve } of this.#undo.splice(0, count)) resolve();
     if (count > 0 || mayHaveGranted) this.holdings?.doubt(now, now);
   }
 
-  /** So many races were lost: nobody who wants an answer in a certain time loses them for ever. */
+  /**
+   * Too many races were lost: fails the callers that want an answer within a certain time, so that they do not lose
+   * races for ever.
+   */
   giveUp(cause: unknown): void {
     for (const waiter of this.waiting.line) {
       if (!waiter.settled && waiter.deadline < Infinity) this.#failOne(waiter, cause);
@@ -517,7 +540,7 @@ export class Agenda implements WaitingOwner {
     this.waiting.line.settle(waiter, { kind: "failed", cause, attempts: waiter.attempts });
   }
 
-  /** Answers those whose time is up. `runningSince`: since when somebody asks the store, if that is so. */
+  /** Answers those whose time is up. `runningSince` is since when the store is being asked, if it is. */
   #expire(now: number, runningSince: number | undefined): void {
     const ledger = this.#ledger;
     const { rules, storeId, store } = this.#context;
@@ -537,7 +560,7 @@ export class Agenda implements WaitingOwner {
       if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
       else if (until <= now) {
         until = deadline;
-        waiter.answerBy = Infinity; // it has heard of its store since
+        waiter.answerBy = Infinity; // it has heard from its store since
       }
       if (until > now) {
         soonest = Math.min(soonest, until);
@@ -552,12 +575,12 @@ export class Agenda implements WaitingOwner {
     line.soonestDeadline = soonest;
   }
 
-  /** It waited for a permit until now, and with it everybody behind it. */
+  /** If the waiter waited for a permit until now, so did everybody behind it. */
   #noteFull({ metFull }: Caller, now: number): void {
     if (metFull) this.#fullAt = now;
   }
 
-  /** Somebody cannot wait: the store is asked now, whatever was known of it. */
+  /** Somebody cannot wait: the store is asked now, whatever is known. */
   hurry(): void {
     this.#head.hurry();
   }
@@ -567,12 +590,12 @@ export class Agenda implements WaitingOwner {
     this.#head.asked();
   }
 
-  /** Hears of released permits from now on, where the store can tell. */
+  /** Hears of released permits from now on, if the store can tell. */
   listen(): void {
     const { kv, clock } = this.#context.store;
     this.#hints ??= new Hints(kv, this.#ledger.key, () => {
       if (!this.#head.hinted()) return;
-      // To take a free permit oneself takes one trip less than to have it taken.
+      // Taking a free permit oneself takes one trip less than having it taken by another process.
       const now = clock.now();
       this.turns?.hear(now);
       this.#owner.proceed(now);
@@ -595,13 +618,13 @@ export class Agenda implements WaitingOwner {
     });
   }
 
-  /** Looks at everything that may be due. `runningSince`: since when somebody asks the store, if that is so. */
+  /** Looks at everything that may be due. `runningSince` is since when the store is being asked, if it is. */
   wake(now: number, runningSince: number | undefined): void {
     const { waiting, prefetch } = this;
     this.holdings?.check(this.#ledger.known, now + this.#behindMs);
     const left = waiting.serveDue(now);
     if (left.length > 0) {
-      // What is being written is about the head of the queue: that must stay as it is.
+      // What is being written concerns the head of the queue, which must stay as it is.
       if (runningSince !== undefined) waiting.line.append(left);
       else {
         waiting.line.prepend(left);
@@ -612,21 +635,22 @@ export class Agenda implements WaitingOwner {
     if (now >= waiting.line.soonestDeadline) this.#expire(now, runningSince);
   }
 
-  /** When to look at what was decided already, and if the store is not being asked when to ask it. */
+  /** When to look at what was already decided, and, unless the store is being asked, when to ask it. */
   wakeAt(isRunning: boolean): number {
     const { line } = this.waiting;
     if (isRunning) return this.#momentToWake();
     return Math.min(this.#momentToWake(), line.soonestDeadline, line.length > 0 ? this.#head.resumeAt : Infinity);
   }
 
-  /** When to be woken for the next moment that was granted: sooner, where timers are late. */
+  /** When to be woken for the next moment that was granted: sooner if timers are late. */
   #momentToWake(): number {
     const next = this.waiting.nextMoment;
     if (next === Infinity) return next;
     const { lateness, toleranceMs, store: { clock } } = this.#context;
     const missMs = missOf(lateness, toleranceMs);
     if (missMs === 0) return next;
-    // Who was woken too soon waits for a timer again, and not for the next turn: that says nothing about timers.
+    // A process that was woken too soon waits for a timer again, not for the next turn, which would say nothing about
+    // timers.
     return Math.min(next, Math.max(next - missMs, clock.now() + LEAST_TIMER_MS));
   }
 }

@@ -20,8 +20,8 @@ export interface Ending<Ended = Decided | Failed> {
 }
 
 /**
- * Asks until somebody has decided: first opens the store, if need be. `current`: the life of the limiter, which may begin
- * anew meanwhile.
+ * Asks until somebody has decided, and first opens the store if need be. `current` returns the life of the limiter,
+ * which may begin anew in the meantime.
  */
 export async function ask(
   current: () => Life,
@@ -48,11 +48,11 @@ export async function ask(
         try {
           cell = await life.open(Math.min(patience, answerBy - since), signal);
         } finally {
-          // What the opening took is not there any more, for whatever decides in the store's place either.
+          // The time that the opening took is gone, for whatever decides in place of the store too.
           waitedMs += localClock.now() - since;
         }
         signal?.throwIfAborted();
-        // Whose time went into the opening has none left, and is not one who does not want to wait.
+        // A caller whose time went into the opening has none left. That is not one that does not want to wait.
         if (timeoutMs > 0 && waitedMs >= timeoutMs) {
           throw life.tooLate("it could not be opened", patience);
         }

@@ -12,7 +12,7 @@ import { type Standing, stands } from "./standing.ts";
 import { freshState, type State, withRecentEpoch } from "./state.ts";
 import { Waiter } from "./waiter.ts";
 
-/** Whose cell it is. */
+/** What a {@link Cell} needs from its owner. */
 export interface CellOwner {
   readonly meter: Meter;
   /** A permit is lost: its lease ran out before it was renewed. */
@@ -22,23 +22,23 @@ export interface CellOwner {
 }
 
 /**
- * One key. What needs no conversation with the store is decided at once; everything else goes on the agenda of a loop, where
- * all that is waiting becomes one compare-and-set, each request with an outcome of its own.
+ * One key. What needs no conversation with the store is decided at once; everything else goes on the agenda of a loop,
+ * where all that waits becomes one compare-and-set, and each request still has an outcome of its own.
  */
 export class Cell implements AgendaOwner, LoopOwner {
   readonly #context: CellContext;
   readonly #owner: CellOwner;
   readonly #identity: Identity;
   readonly #ledger: Ledger;
-  /** Once there is something that was not decided at once. */
+  /** Set once there is something that was not decided at once. */
   #loop: Loop | undefined;
-  /** For what somebody waits for. */
+  /** Rings for what callers wait for. */
   #alarm: Alarm | undefined;
-  /** For the leases of the permits that are held, which end with the program anyway. */
+  /** Rings for the leases of the permits that are held, which end with the program anyway. */
   #leaseAlarm: Alarm | undefined;
   #refused: Standing | undefined;
 
-  /** The cell of what the store calls `key`. `knowledge`: of the cell that it takes the place of. */
+  /** The cell of what the store calls `key`. `knowledge` is that of the cell whose place it takes. */
   constructor(context: CellContext, owner: CellOwner, key: string, knowledge?: Knowledge) {
     const { permitRule, prefetch, identity, nextIdentity } = context;
     this.#context = context;
@@ -68,12 +68,12 @@ export class Cell implements AgendaOwner, LoopOwner {
     return !this.#loop || (!this.#loop.isRunning && this.#loop.agenda.isIdle);
   }
 
-  /** Whether the store lends what this cell is about, so that there is nothing to gain by forgetting it. */
+  /** Whether the store lends this cell's key, so that there is nothing to gain by forgetting the cell. */
   get lends(): boolean {
     return this.#ledger.lends;
   }
 
-  /** What it knows, for a cell that takes its place. To be asked for when it is idle. */
+  /** What it knows, for a cell that takes its place. Only to be used while it is idle. */
   get knowledge(): Knowledge | undefined {
     return this.#ledger.knowledge;
   }
@@ -83,27 +83,28 @@ export class Cell implements AgendaOwner, LoopOwner {
     return this.#ledger.known;
   }
 
-  /** What those cost together who wait for a decision here. */
+  /** The total cost of the callers that wait for a decision here. */
   get waitingCost(): number {
     return this.#loop?.agenda.waiting.line.cost ?? 0;
   }
 
-  /** By how much a grant counts for later than it is decided. */
+  /** How much later than the moment of decision a grant counts. */
   leadAt(now: number): number {
     return this.#ensureLoop().agenda.leadAt(now);
   }
 
-  /** Nobody is to come here before the next write: for one that is about to be forgotten. */
+  /** The cell is about to be forgotten: until its next write, nobody can hand work over to it. */
   park(): void {
     this.#loop?.shut();
     this.#ledger.settle();
   }
 
   /**
-   * Decides the request, which {@link Cell.answerNow} has just left undecided, and if it is granted waits for its moment;
-   * then `settle` hears how it ended. `deadline` is the latest moment to start at; one that is not after `now` means that
-   * the caller does not want to wait. `answerBy` is when it hears at the latest that the store is silent, if that shall be
-   * before the store's own time limit. Once `signal` is aborted it is forgotten, and `settle` hears nothing.
+   * Decides the request, which {@link Cell.answerNow} has just left undecided, waits for its moment if it is granted,
+   * and then tells `settle` how it ended. `deadline` is the latest moment to start at; one that is not after `now`
+   * means that the caller does not want to wait. `answerBy` is when the caller is told, at the latest, that the store
+   * is silent, if that is to be before the store's own time limit. Once `signal` is aborted, the request is forgotten
+   * and `settle` is not called.
    */
   request(
     cost: number,
@@ -129,15 +130,15 @@ export class Cell implements AgendaOwner, LoopOwner {
   }
 
   /**
-   * As {@link Cell.request}, if it can be decided without asking anybody: because it is certain that the request cannot be
-   * served in time, because there is a slot in stock, or because the store is in the memory of this process, and the caller
-   * does not want to wait or need not.
+   * Like {@link Cell.request}, if the request can be decided without asking anybody: because it is certain that it
+   * cannot be served in time, because there is a slot in stock, or because the store is in the memory of this process
+   * and the caller does not want to wait or does not have to.
    */
   requestNow(cost: number, now: number, deadline: number): Outcome | undefined {
     return this.#grantNow(cost, now) ?? this.answerNow(cost, now, deadline);
   }
 
-  /** As {@link Cell.requestNow}, for a request that {@link Cell.takeNow} has nothing for. */
+  /** Like {@link Cell.requestNow}, for a request that {@link Cell.takeNow} has nothing for. */
   answerNow(cost: number, now: number, deadline: number): Outcome | undefined {
     const { agenda, isRunning } = this.#ensureLoop();
     if (agenda.ended) return { kind: agenda.ended, attempts: 0 };
@@ -146,13 +147,14 @@ export class Cell implements AgendaOwner, LoopOwner {
     if (cost === 1) prefetch?.asked(now);
     const slot = agenda.stocked(cost, now);
     if (slot) return this.#answerFromStock(slot, demand, now, deadline);
-    // Those who wait here already are about to ask: nobody else needs to wait for that answer.
+    // Those that already wait here are about to ask: nobody else needs to wait for that answer.
     const cause = this.#context.breaker.refusal(agenda.waiting.line.length > 0);
-    // Of what is in stock nobody knows but this process, which may give it back for the request.
+    // Only this process knows what is in stock, and it may give that back for the request.
     const isCertain = prefetch?.isEmpty ?? true;
     const refused = isCertain ? agenda.refusalNow(demand, now, deadline, cause !== undefined) : undefined;
     if (refused) return this.#remembered(refused, cost, now);
-    // Somebody may wait for a permit that has been released, or have left something in stock: who cannot wait makes all look.
+    // A permit that somebody waits for may have been released, or something left in stock: a caller that cannot wait
+    // makes everybody look.
     if (deadline <= now) agenda.hurry();
     if (cause) return { kind: "failed", cause, attempts: 0 };
     if (deadline > now || isRunning || !this.#borrows(now)) return undefined;
@@ -162,7 +164,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     return outcome;
   }
 
-  /** How a request that does not want to wait is refused, if it is as the last one was and nothing has changed since. */
+  /** The refusal of a request that does not want to wait, if it is like the last one and nothing has changed since. */
   refusedAgain(cost: number, now: number): Refused | undefined {
     const last = this.#refused;
     if (last?.cost !== cost || last.ahead !== this.waitingCost || !this.#ledger.knows(last.outcome.state)) {
@@ -180,7 +182,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     return outcome;
   }
 
-  /** What this slot in stock means for a request; nothing yet, if it has to wait for it. */
+  /** What this slot in stock means for a request; `undefined` if the request has to wait for it. */
   #answerFromStock(slot: Grant, demand: Demand, now: number, deadline: number): Outcome | undefined {
     const { agenda } = this.#ensureLoop();
     const { prefetch, waiting } = agenda;
@@ -199,8 +201,8 @@ export class Cell implements AgendaOwner, LoopOwner {
   }
 
   /**
-   * The short way for a request that need not wait, where it takes no conversation to know that and no permit is held: takes
-   * what it wants at once, and returns the state that is left.
+   * The short way for a request that does not have to wait, if no conversation is needed to know that and no permit is
+   * held: takes what the request wants at once, and returns the state that is left.
    */
   takeNow(cost: number, now: number): State | undefined {
     if (!this.#isFree || !this.#borrows(now)) return undefined;
@@ -221,7 +223,7 @@ export class Cell implements AgendaOwner, LoopOwner {
   }
 
   #grantNow(cost: number, now: number): Outcome | undefined {
-    // What is borrowed may be what another limiter has left there.
+    // What is borrowed may have been left there by another limiter.
     if (!this.#isFree || !this.#borrows(now)) return undefined;
     const { parts: before } = withRecentEpoch(this.#context.rules, this.#ledger.base(now), now);
     const state = this.takeNow(cost, now);
@@ -230,7 +232,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     return { kind: "granted", grant, servedAt: now, attempts: 1 };
   }
 
-  /** Whether no conversation is needed. What is wrong with the value, if anything, shows on the way that takes one. */
+  /** Whether no conversation is needed. If anything is wrong with the value, that shows on the way that takes one. */
   #borrows(now: number): boolean {
     try {
       return this.#ledger.borrow(now);
@@ -239,7 +241,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     }
   }
 
-  /** What stands in the store now. */
+  /** Resolves to what stands in the store now. */
   read(): Promise<State> {
     const loop = this.#ensureLoop();
     if (loop.agenda.ended === "abandoned") return Promise.resolve(this.#nothing());
@@ -248,14 +250,15 @@ export class Cell implements AgendaOwner, LoopOwner {
     return peek;
   }
 
-  /** What stands in a store of which everything was deleted. */
+  /** What stands in a store from which everything was deleted. */
   #nothing(): State {
     return freshState(this.#context.rules, this.#context.store.clock.now());
   }
 
   /**
-   * Takes back what was granted: the permit alone, or if the request never started everything. Resolves when that is
-   * written, or when the store has failed: then it hears later which permits are held, until their lease has run out anyway.
+   * Takes back what was granted: the permit alone, or everything if the request never started. Resolves when that is
+   * written, or when the store has failed: the store is then told later which permits are held, until their lease has
+   * run out anyway.
    */
   giveBack(grant: Grant, unused: boolean): Promise<void> {
     return this.#ensureLoop().agenda.giveBack(grant, unused);
@@ -268,14 +271,14 @@ export class Cell implements AgendaOwner, LoopOwner {
     loop.agenda.end("closed");
     this.proceed(this.#context.store.clock.now());
     if (loop.isRunning) await loop.whenAtRest();
-    // What the store has not heard by now comes back when its lease has run out: nobody is left to try again.
+    // What the store has not been told by now comes back when its lease has run out: nobody is left to try again.
     await this.abandon();
     this.#ledger.settle();
   }
 
   /**
-   * Sends everybody who waits away, to ask again elsewhere, and forgets what is held: what stands in the store is about to
-   * be deleted. Nothing is written any more once this has resolved.
+   * Sends everybody who waits away, to ask again elsewhere, and forgets what is held: what stands in the store is about
+   * to be deleted. Nothing is written any more once this has resolved.
    */
   async abandon(): Promise<void> {
     const loop = this.#ensureLoop();
@@ -291,13 +294,13 @@ export class Cell implements AgendaOwner, LoopOwner {
     this.#owner.lost(permit);
   }
 
-  /** Whatever there is to do now is done, or begun. */
+  /** Does, or begins, whatever there is to do now. */
   proceed(now: number): void {
     this.#ensureLoop().proceed(now);
     this.#setAlarm();
   }
 
-  /** There may be other times to wake up at. */
+  /** The times to wake up at may have changed. */
   decided(): void {
     this.#setAlarm();
   }

@@ -7,16 +7,16 @@ import type { Punctuality } from "./pacing.ts";
 
 /** What all cells of a limiter share. */
 export interface CellContext extends LedgerContext, Punctuality {
-  /** Who writes, in the cells of a limiter without permits. */
+  /** The writer, in all cells of a limiter without permits. */
   readonly identity: Identity;
-  /** A name of its own, for a cell with permits: what its owner says that it holds is all that it holds. */
+  /** Makes an identity for one cell with permits alone: what a writer says that it holds is all that it holds. */
   readonly nextIdentity: () => Identity;
   readonly handOver: HandOver;
   /** Bounds how many keys are written at once. */
   readonly gate: Gate;
   /** Where other processes hand their work over. */
   readonly desk: Desk | undefined;
-  /** A number from 0 to 1, for pauses that shall not be the same everywhere. */
+  /** A number from 0 to 1, so that pauses are not the same everywhere. */
   readonly random: () => number;
   /** Which of the rules limits concurrency, if one does. */
   readonly permitRule: number | undefined;
@@ -28,7 +28,7 @@ export interface CellContext extends LedgerContext, Punctuality {
   readonly prefetch: number;
   readonly leaseMs: number;
   readonly timingMarginMs: number;
-  /** By how much the clocks of two processes may disagree, in milliseconds. */
+  /** How far the clocks of two processes may disagree, in milliseconds. */
   readonly clockErrorMs: number;
   readonly retryIntervalMs: number;
   readonly maxRetries: number;

@@ -2,7 +2,7 @@ import type { BreakerSettings } from "./breaker.ts";
 import type { Tuning } from "./limiter.ts";
 import type { Algorithm, LimiterConfig, OnFailure, RateSpec } from "./limiter_config.ts";
 
-/** A limiter's options, checked: what is left out gets its default from {@link resolveLimiter}. */
+/** A limiter's options, checked. Those that are left out get their defaults from {@link resolveLimiter}. */
 export interface LimiterSettings {
   readonly store?: string | undefined;
   readonly algorithm?: Algorithm | undefined;
@@ -21,7 +21,7 @@ export interface LimiterSettings {
   readonly prefetch?: number | undefined;
 }
 
-/** What counts where neither a store nor a limiter says otherwise. */
+/** What applies unless a store or a limiter says otherwise. */
 export const DEFAULTS = {
   backendTimeoutMs: 2_000,
   retryIntervalMs: 50,
@@ -30,21 +30,21 @@ export const DEFAULTS = {
   breaker: { failures: 5, coolDownMs: 1_000, maxCoolDownMs: 5_000 },
   /** How many idle keyed limiters each limiter keeps. */
   mostKeys: 10_000,
-  /** How many keys each limiter asks for at once. A store that is near has enough to do with fewer, a distant one needs more. */
+  /** How many keys each limiter asks for at once. Fewer keep a nearby store busy enough; a distant one needs more. */
   mostAtOnce: 500,
 } as const;
 
-/** Between which numbers an option may be, where that is not plain from what it means. */
+/** The bounds of options, where the meaning of an option does not make them plain. */
 export const BOUNDS = {
-  /** In between, the interval of two slots is a number of milliseconds that can be added to the time. */
+  /** Between these rates, the interval between two slots is a number of milliseconds that can be added to the time. */
   slowestRate: 1e-9,
   fastestRate: 1e9,
   mostPrefetched: 5_000,
-  /** What setTimeout() can wait for, which a store may use: above it fires at once. */
+  /** The longest that setTimeout(), which a store may use, can wait: with more it fires at once. */
   longestTimeoutMs: 2 ** 31 - 1,
 } as const;
 
-/** Completes what the checked options of a store say about all limiters on it with the defaults. */
+/** Adds the defaults to the checked options of a store that concern all limiters on it. */
 export function resolveTuning(options: {
   readonly retryIntervalMs?: number | undefined;
   readonly maxRetries?: number | undefined;
@@ -78,7 +78,8 @@ export function resolveBreaker(options: {
  *
  * @param id The id of the limiter.
  * @param options What was given, checked.
- * @param defaults `backendTimeoutMs`: how long the limiter's store may take to answer, in milliseconds, unless the limiter says it.
+ * @param defaults `backendTimeoutMs` is how long the limiter's store may take to answer, in milliseconds, unless the
+ * limiter says otherwise.
  * @returns The frozen configuration.
  */
 export function resolveLimiter(

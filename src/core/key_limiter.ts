@@ -36,23 +36,21 @@ const CHECK_NAMES = namesOf<CheckOptions>({ key: true, cost: true, timeoutMs: tr
 export interface KeyRing {
   /** The limiter of this key. */
   get(key: string): KeyLimiter;
-  /** Does something to all of them. */
+  /** Applies `act` to all of them. */
   all(act: (limiter: KeyLimiter) => Promise<void>): Promise<void>;
 }
 
-/** What callers get, or are told instead of an answer: that is thrown. */
+/** The form in which callers get their answer. What they are told instead of an answer is thrown. */
 interface Form<T> {
   /** For a request that the store's state decided. */
   of(limiter: KeyLimiter, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T;
-  /** For one that has taken something at once. `state`: what is left. */
+  /** For a request that took what it wanted at once. `state` is what is left. */
   taken(limiter: KeyLimiter, state: State, now: number): T;
-  /** For one that was decided in place of a store that failed. */
+  /** For a request that was decided in place of a store that failed. */
   instead(result: RateLimitResult, answer: Ending<Failed>): T;
 }
 
-/**
- * A limiter for one key, or itself for requests without one. A class, as there is one for every key.
- */
+/** The limiter of one key, or of the requests without a key. A class, because there is one for every key. */
 export class KeyLimiter implements ClosableLimiter, LifeOwner {
   static readonly #PERMIT: Form<Permit> = {
     taken: ({ id }) => permitOf(id, NO_LEASE, 0, false),
@@ -67,26 +65,26 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     of: (limiter, life, outcome, waitedMs, _wish, now) => limiter.#countedResult(life, outcome, waitedMs, now),
     instead: (result) => result,
   };
-  /** Of a keyed limiter. */
+  /** The key, for a keyed limiter. */
   readonly name: string | undefined;
-  /** Whether somebody may have it besides its limiter, which then keeps it as it is. */
+  /** Whether anybody besides its limiter may have it. The limiter then keeps it as it is. */
   isHandedOut = false;
   /** Whether it was asked for again since somebody last looked. */
   isUsed = false;
   readonly #shared: Shared;
-  /** The limiters of its keys, if it may have some. */
+  /** The limiters of its keys, if it may have any. */
   readonly #keys: KeyRing | undefined;
   readonly #onRest: ((limiter: KeyLimiter) => void) | undefined;
   #id: string | undefined;
   #life: Life;
   /** How many calls are still to be counted. */
   #uncounted = 0;
-  /** The last refusal, and what was said of it: it may be the next one, too. */
+  /** The last refusal and its result, which may be the next one too. */
   #refused: { readonly outcome: Refused; readonly result: RefusedResult } | undefined;
 
   /**
-   * `keys`: of the limiter itself. `name` is the key that another one is for, `onRest` hears when it is not in use any more,
-   * and `past` is that of the limiter that it takes the place of.
+   * Only the limiter itself has `keys`. For the limiter of a key, `name` is that key, `onRest` is called when it may no
+   * longer be in use, and `past` is that of the limiter whose place it takes.
    */
   constructor(shared: Shared, keys?: KeyRing, name?: string, onRest?: (limiter: KeyLimiter) => void, past?: Past) {
     this.#shared = shared;
@@ -110,12 +108,15 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     return this.#life.idle;
   }
 
-  /** What is left of it once it is forgotten: what another one needs to take its place. `undefined`: it is needed itself. */
+  /**
+   * What is left of it once it is forgotten, which is what another one needs to take its place; `undefined` if it is
+   * needed itself.
+   */
   get past(): Past | undefined {
     return this.isHandedOut || this.#uncounted > 0 ? undefined : this.#life.past;
   }
 
-  /** It is about to be forgotten, but may be used again by who still has it. */
+  /** It is about to be forgotten, but may be used again by callers that still have it. */
   park(): void {
     this.#life.cell?.park();
   }
@@ -206,7 +207,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     };
   }
 
-  /** A call that took its time has been counted. */
+  /** A call that took time has been counted. */
   #counted(): void {
     this.#uncounted--;
     this.rested();
@@ -283,7 +284,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     desk?.close();
   }
 
-  /** The permit of a request that was decided, or what its caller is told instead. */
+  /** The permit of a request that was decided. Throws what its caller is told instead. */
   #permit(life: Life, outcome: Decided, waitedMs: number, { timeoutMs }: Wish, now: number): Permit {
     const { id } = this;
     if (outcome.kind === "granted") {
@@ -304,7 +305,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     return grantedResult(this.#shared.rules, { epoch: grant.epoch, parts: grant.after }, now, permit);
   }
 
-  /** The result of a request that has taken something at once. `state`: what is left. */
+  /** The result of a request that took what it wanted at once. `state` is what is left. */
   #takenResult(state: State, now: number): RateLimitResult {
     return grantedResult(this.#shared.rules, state, now, permitOf(this.id, NO_LEASE, 0, false));
   }
@@ -325,7 +326,10 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     return refusedResult(this.id, this.#shared.rules, outcome.state, now, outcome);
   }
 
-  /** What there is before anything has happened. A key counts for the life of the whole limiter too. */
+  /**
+   * The past of a limiter to which nothing has happened. What is counted for a key is counted for the whole limiter
+   * too.
+   */
   #newborn(): Past {
     const shared = this.#shared;
     const meter = this.#keys ? shared.meter = new Meter() : new Meter(shared.meter);
@@ -350,7 +354,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     });
   }
 
-  /** What is thrown before there is a promise rejects it. */
+  /** An error that is thrown before there is a promise rejects it. */
   #ask<T>(options: AcquireOptions, defaultTimeoutMs: number, form: Form<T>): Promise<T> {
     try {
       const limiter = options === NO_OPTIONS ? this : this.#at(checkOptions(options).key);
@@ -380,7 +384,10 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     return this.#wait(life, cell, options, wish, now, form);
   }
 
-  /** As {@link KeyLimiter.#askHere}, for one that waits. A method of its own, as what its closures need costs those who do not. */
+  /**
+   * Like {@link KeyLimiter.#askHere}, for a caller that waits. A separate method, because what its closures need would
+   * cost callers that do not wait.
+   */
   #wait<T>(life: Life, cell: Cell, options: CallOptions, wish: Wish, now: number, form: Form<T>): Promise<T> {
     const { cost, timeoutMs, signal } = wish;
     return new Promise((resolve, reject) => {
@@ -389,7 +396,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
         const waitedMs = Math.max(0, decidedAt - now);
         if (!isDecided(outcome)) return resolve(this.#askOn(outcome, life, options, wish, waitedMs, form));
         try {
-          // Who does not want to wait does not, however long the store takes to answer.
+          // A caller that does not want to wait has not waited, however long the store takes to answer.
           resolve(this.#formed(form, life, outcome, timeoutMs === 0 ? 0 : waitedMs, wish, decidedAt));
         } catch (error) {
           reject(error);
@@ -409,7 +416,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     return form.of(this, life, outcome, waitedMs, wish, now);
   }
 
-  /** Where the store did not decide. */
+  /** Goes on with a request that the store did not decide. */
   async #askOn<T>(
     outcome: Exclude<Outcome, Decided>,
     life: Life,
@@ -456,7 +463,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     }
   }
 
-  /** Takes a grant back that nobody used. */
+  /** Takes back a grant that nobody used. */
   async #cancelled({ grant }: Granted, life: Life, options: CallOptions): Promise<RateLimitResult> {
     const written = life.cancel(grant);
     const answerBy = life.answerBy(options);
@@ -483,7 +490,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     await (await old.lastCell())?.close();
   }
 
-  /** Deletes what stands in the store for it, and for all of its keys. */
+  /** Deletes what stands in the store for it and for all its keys. */
   async #erase(): Promise<void> {
     const { config, context } = this.#shared;
     const { place } = this.#life;

@@ -9,11 +9,11 @@ import { describe, type Finding, readState } from "./stored.ts";
 import type { Bounded, TimeLimit } from "./time_limit.ts";
 import type { Trips } from "./trips.ts";
 
-/** Who writes. Unique for each process and registry. */
+/** The identity of a writer, unique for each process and registry. */
 export interface Identity {
   /** A short random name. */
   readonly id: string;
-  /** The next number, or the first of `count`: for an operation or for permits. Never the same one twice. */
+  /** The next number, or the first of `count`, for an operation or for permits. No number is returned twice. */
   next(count?: number): number;
 }
 
@@ -24,9 +24,9 @@ export interface LedgerContext {
   readonly rules: readonly Rule[];
   readonly codec: Codec;
   readonly breaker: CircuitBreaker;
-  /** Bounds the calls of all of them. */
+  /** Bounds the calls of all ledgers. */
   readonly limit: TimeLimit;
-  /** How long their compare-and-sets take: a new key shall not have to find that out by itself. */
+  /** How long their compare-and-sets take, so that a new key does not have to find that out by itself. */
   readonly trips: Trips;
   readonly backendTimeoutMs: number;
   /** How far into the future moments are granted, in milliseconds. */
@@ -40,7 +40,7 @@ export interface Knowledge {
   readonly state: State;
   readonly revision: number;
   readonly session: number | undefined;
-  /** When the store answered last. */
+  /** When the store last answered. */
   readonly answeredAt: number;
 }
 
@@ -66,14 +66,14 @@ interface RefusedWrite {
   readonly state: State;
 }
 
-/** How much longer than it matters a value is kept. */
+/** How much longer a value is kept than it matters. */
 const RETENTION_MARGIN_MS = 1_000;
 const NOTHING_REFUSED: readonly RefusedWrite[] = [];
 const LOST = { ok: false } as const;
 
 /**
- * One key of the store: what is known to stand there, and the conversation about it. One call at a time. A class, as there
- * is one for every key.
+ * One key of the store: what is known to stand there, and the conversation about it, one call at a time. A class,
+ * because there is one for every key.
  */
 export class Ledger implements Bounded {
   /** The key in the store. */
@@ -88,7 +88,7 @@ export class Ledger implements Bounded {
   #refused = NOTHING_REFUSED;
   #answeredAt = -Infinity;
   #wroteAt = -Infinity;
-  /** All grants that count for a later moment were made here. */
+  /** All grants that count for a later moment than this were made here. */
   #soleSince = -Infinity;
   /** The last moment that was granted here. */
   #latest = -Infinity;
@@ -96,7 +96,7 @@ export class Ledger implements Bounded {
   #isBorrowed = false;
   #isReplaced = false;
 
-  /** One that has not asked yet. What is already known was known to another ledger of this process. */
+  /** A ledger that has not asked yet. Its `knowledge`, if any, comes from another ledger of this process. */
   constructor(context: LedgerContext, identity: Identity, key: string, knowledge?: Knowledge) {
     this.#context = context;
     this.#identity = identity;
@@ -115,12 +115,12 @@ export class Ledger implements Bounded {
     return this.#known;
   }
 
-  /** Whether this is what is known still. What is lent may have been changed by whoever has it now. */
+  /** Whether this state is still what is known. What is lent may have been changed by whoever has it now. */
   knows(state: State): boolean {
     return state === this.#known && (this.#isBorrowed || !this.#loans);
   }
 
-  /** For a ledger that takes this one's place; `undefined` if that has to ask. */
+  /** What a ledger that takes the place of this one may know; `undefined` if that one has to ask. */
   get knowledge(): Knowledge | undefined {
     if (!this.#known || this.needsRead || this.#refused.length > 0) return undefined;
     return { state: this.#known, revision: this.#revision, session: this.#session, answeredAt: this.#answeredAt };
@@ -141,50 +141,53 @@ export class Ledger implements Bounded {
     return this.#context.trips.ms;
   }
 
-  /** When this process wrote last, as far as it knows; `-Infinity` if it never did. */
+  /** When this process last wrote, as far as it knows; `-Infinity` if it never did. */
   get wroteAt(): number {
     return this.#wroteAt;
   }
 
-  /** When the store answered last; `-Infinity` if it never did. */
+  /** When the store last answered; `-Infinity` if it never did. */
   get answeredAt(): number {
     return this.#answeredAt;
   }
 
-  /** What is known of the grants in the known state. */
+  /** What is known about the grants in the known state. */
   get insight(): Insight {
     return { since: this.#soleSince, latest: this.#latest, mixedUntil: this.#mixedUntil };
   }
 
-  /** What a new state is derived from: the known one, or at the first use the hope that there is none. */
+  /** What a new state is derived from: the known state, or at first use the hope that there is none. */
   base(now: number): State {
     return this.#known ?? freshState(this.#context.rules, now);
   }
 
   /**
-   * Asks the store what stands there. `isUrgent`: also while its circuit breaker is open. Returns which of the writes that were
-   * refused since the last one that was not stands there all the same: a store that is told twice, by whatever brought the
-   * message there, carries out one and refuses the other.
+   * Asks the store what stands there; if `isUrgent`, also while its circuit breaker is open. Returns the state of a
+   * write that stands there although it was refused, of those that were refused since the last one that was not: a
+   * store that receives a write twice, because of whatever carried the message, carries out one and refuses the other.
    */
   async read(isUrgent: boolean): Promise<State | undefined> {
     const found = await this.#look(isUrgent);
     const written = this.#refused.find(({ writer }) => wasWritten(found, writer))?.state;
-    // What was to follow another revision than the one that stands there is over.
+    // A write that was to follow a revision other than the one that stands there is over.
     this.#refused = written ? NOTHING_REFUSED : this.#refused.filter(({ expected }) => expected === this.#revision);
     return written;
   }
 
-  /** Whether this state, which was refused, may stand there all the same, or will. */
+  /** Whether this state, although it was refused, may stand there now or later. */
   mayStand(state: State): boolean {
     return this.#refused.some((refused) => refused.state === state);
   }
 
-  /** Others write: what is known must be read before it is written. */
+  /** Others write: the key must be read before it is written. */
   suspect(): void {
     this.#needsRead = true;
   }
 
-  /** Another process has written this, or something later: it is known now, and must be read before it is written. */
+  /**
+   * Another process has written this state or a later one: it is known now, but the key must be read before it is
+   * written.
+   */
   learn(state: State): void {
     this.#known = state;
     this.#soleSince = Infinity;
@@ -192,7 +195,7 @@ export class Ledger implements Bounded {
     this.#answeredAt = this.#context.store.clock.now();
   }
 
-  /** Writes what was derived from {@link Ledger.base}: `false` if somebody else had written in between. */
+  /** Writes what was derived from {@link Ledger.base}. Returns `false` if somebody else had written in between. */
   async write(change: Change, isUrgent: boolean): Promise<boolean> {
     const { state } = change;
     const { store, codec, trips, backendTimeoutMs } = this.#context;
@@ -232,8 +235,9 @@ export class Ledger implements Bounded {
   }
 
   /**
-   * Whether {@link Ledger.base} is what stands there, and may be replaced with {@link Ledger.put}, until anything else is
-   * called: where the store is in the memory of this process and lends it. `now`: when the request came that wants it.
+   * Borrows the key, if the store is in the memory of this process and lends it. Returns whether {@link Ledger.base} is
+   * now what stands there, and may be replaced with {@link Ledger.put} until anything else is called. `now` is when the
+   * request that wants it came.
    */
   borrow(now: number): boolean {
     if (this.#isBorrowed || !this.#loans) return this.#isBorrowed;
@@ -271,12 +275,15 @@ export class Ledger implements Bounded {
     return { value: codec.encode(this.#known), ttlMs: this.#ttlOf(this.#known) };
   }
 
-  /** Whether the store may count its revisions anew since it was asked last: then none that is known says anything. */
+  /**
+   * Whether the store may have begun to count its revisions anew since it was last asked, so that the known one says
+   * nothing.
+   */
   #isOtherSession(): boolean {
     return this.#revision > 0 && this.#session !== this.#context.store.session;
   }
 
-  /** What is wrong when the store does not answer in time. */
+  /** The error for a store that did not answer in time. */
   late(): StoreUnavailableError {
     const { backendTimeoutMs, store, storeId } = this.#context;
     const advice =
@@ -286,7 +293,7 @@ export class Ledger implements Bounded {
     });
   }
 
-  /** What stands there, as the leader says within so many milliseconds. */
+  /** Reads what stands there, never a stale value, within `ms` milliseconds. */
   async #look(isUrgent: boolean, ms: number = this.#context.backendTimeoutMs): Promise<State> {
     const { breaker, limit, store } = this.#context;
     const asked = store.session;
@@ -339,7 +346,7 @@ export class Ledger implements Bounded {
       this.#answeredAt = clock.now();
       breaker.succeeded();
       const tookMs = this.#answeredAt - sent;
-      // What took longer than it may says only that this process stood still.
+      // A call that took longer than it may says only that this process stood still.
       if (tookMs <= backendTimeoutMs / 2) trips.took(tookMs, this.#answeredAt);
       return result;
     } catch (error) {
@@ -348,22 +355,25 @@ export class Ledger implements Bounded {
     }
   }
 
-  /** Nobody knows whether what was sent then was written. All of it together takes no longer than one answer may. */
+  /**
+   * Writes again what was sent at `sentAt`, because nobody knows whether it was written. All of it together takes no
+   * longer than one answer may.
+   */
   async #writeAgain(write: Write, writer: Writer, sentAt: number, error: unknown): Promise<CasResult | "written"> {
     const { store: { clock }, backendTimeoutMs } = this.#context;
     try {
-      // At most one write can follow a revision: if this one is accepted the first was not, and never will be.
+      // At most one write can follow a revision: if this one is accepted, the first was not, and never will be.
       const result = this.#isOtherSession() ? LOST : await this.#compareAndSet(write);
       if (result.ok) return result;
       const state = await this.#look(write.isUrgent, Math.max(0, sentAt + backendTimeoutMs - clock.now()));
       return wasWritten(state, writer) ? "written" : result;
     } catch (second) {
-      // That nothing was applied this time says nothing about the first.
+      // That nothing was applied this time says nothing about the first time.
       throw isNotApplied(second) ? error : second;
     }
   }
 
-  /** For how long the value matters; `undefined` if nobody here can say. */
+  /** How long the value matters; `undefined` if nobody here can say. */
   #ttlOf(state: State): number | undefined {
     if (state.foreign.length > 0) return undefined;
     const { rules, store: { clock } } = this.#context;
@@ -376,7 +386,7 @@ export function isNotApplied(error: unknown): boolean {
   return error instanceof StoreUnavailableError && error.outcome === "not_applied";
 }
 
-/** Goes on from what happened to the reason if the store knows it, and else to what may help. */
+/** Continues a message about what happened: with the reason if the store knows it, and otherwise with what may help. */
 export function because({ problem }: Store, advice: string): string {
   return problem === undefined ? `. ${advice}` : `: ${problem}`;
 }

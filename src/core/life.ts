@@ -13,52 +13,52 @@ import { checkRetention } from "./retention.ts";
 import { closedError, type Shared } from "./shared.ts";
 import { opensNothing } from "./store.ts";
 
-/** Whose life it is. */
+/** What a {@link Life} needs from its owner. */
 export interface LifeOwner {
   /** The limiter's id, with its key. */
   readonly id: string;
-  /** The key, of a keyed limiter. */
+  /** The key, for a keyed limiter. */
   readonly name: string | undefined;
   /** It may not be in use any more. */
   rested(): void;
 }
 
-/** What is left of a limiter for a key that is not kept as it is. */
+/** What is left of the limiter of a key that is not kept as it is. */
 export interface Past {
   readonly meter: Meter;
-  /** What its cell knew, if that may still be so. */
+  /** What its cell knew, if that may still be true. */
   readonly knowledge: Knowledge | undefined;
 }
 
-/** What those that are asked after a silent store have at least for their answer: theirs may well be up. */
+/** The least time that limiters asked after a silent store have for their answer: their stores may well be up. */
 const LEFT_FOR_OTHERS_MS = 40;
 /** How many turns of the microtask queue opening may take before a timer is started for it. */
 const FREE_TURNS = 8;
 
-/** What there is of a limiter for one key until it begins anew: its cell, and what was granted there. */
+/** What belongs to the limiter of one key until it begins anew: its cell, and what was granted there. */
 export class Life implements CellOwner {
   readonly shared: Shared;
   readonly owner: LifeOwner;
   readonly context: LimiterContext;
-  /** What the store goes by. */
+  /** The clock that the store goes by. */
   readonly clock: Clock;
   readonly meter: Meter;
   /** Whether the store has been opened for this limiter, now or in an earlier life. */
   opened = false;
-  /** Those of the store that it began with. */
+  /** What the cells share on the store that it began with. */
   readonly #cells: CellContext;
-  /** Before this has settled, the store is not asked. */
+  /** The store is not asked before this has settled. */
   #begins: Promise<unknown> | undefined;
-  /** What the cell of an earlier life knew that was only forgotten to save room. */
+  /** What the cell of an earlier life knew, if that life was only forgotten to save space. */
   readonly #knowledge: Knowledge | undefined;
   #opening: Promise<Cell> | undefined;
   #cell: Cell | undefined;
   #leases: Map<number, LosableLease> | undefined;
-  /** How many permits are held of the limiter that counted in place of its store. */
+  /** How many permits are held from the limiter that counts in place of a store that failed. */
   #heldInPlace = 0;
   #ended: string | undefined;
 
-  /** A life in which nothing has happened yet, if `past` is not that of an earlier one. */
+  /** A life in which nothing has happened yet, unless its past is that of an earlier one. */
   constructor(shared: Shared, owner: LifeOwner, { meter, knowledge }: Past, begins?: Promise<unknown>) {
     this.context = shared.context;
     this.clock = shared.context.store.clock;
@@ -71,7 +71,7 @@ export class Life implements CellOwner {
     this.#knowledge = knowledge;
   }
 
-  /** When the next one may begin that waits for `erased` too. */
+  /** Settles when the next life may begin, which waits for `erased` too. */
   beginsAfter(erased: Promise<void>): Promise<unknown> {
     return this.#begins ? Promise.all([this.#begins, erased]) : erased;
   }
@@ -81,12 +81,12 @@ export class Life implements CellOwner {
     return this.#cell;
   }
 
-  /** The cell, unless it takes time to get at it: it is made if there is none. */
+  /** The cell, unless getting at it takes time. It is made if there is none. */
   cellNow(): Cell | undefined {
     return this.#usableCell ?? this.#openNow();
   }
 
-  /** The cell, unless the store has to be opened first, or its clock to be compared with the server's. */
+  /** The cell, unless the store has to be opened first, or its clock has to be compared with the server's. */
   get #usableCell(): Cell | undefined {
     return this.context.store.isClockStale === true ? undefined : this.#cell;
   }
@@ -102,27 +102,27 @@ export class Life implements CellOwner {
     return this.#cell === undefined ? this.#opening === undefined : this.#cell.idle;
   }
 
-  /** What is left of it once it is forgotten, for one that takes its place. `undefined`: it is needed itself. */
+  /** What is left of it once it is forgotten, for one that takes its place; `undefined` if it is needed itself. */
   get past(): Past | undefined {
     if (this.#begins || !this.idle || this.#cell?.lends) return undefined;
     return { meter: this.meter, knowledge: this.#cell?.knowledge };
   }
 
-  /** What the store calls it. */
+  /** The key in the store. */
   get place(): ReturnType<typeof storeKey> {
     const { store: { kv }, digest } = this.context;
     // In memory no key is too long, and nothing takes time.
     return storeKey(this.shared.config.id, this.owner.name, loansOf(kv) ? undefined : digest);
   }
 
-  /** The cell, once the store is open, for as long as the caller and the store may take. */
+  /** The cell, once the store is open. Waits only for as long as the caller and the store may take. */
   async open(patienceMs: number, signal: AbortSignal | undefined): Promise<Cell> {
     const refusal = this.context.breaker.refusal();
     if (refusal) throw refusal;
     // Concurrent first uses open it once.
     const opening = this.#opening ??= this.#openSlowly().finally(() => this.#opening = undefined);
-    opening.catch(() => {}); // Who did not wait for it any more has heard of something else.
-    // A store that is open already, for another key, shall not cost every new key a timer.
+    opening.catch(() => {}); // Callers that no longer wait for it have heard of something else.
+    // A store that is already open for another key must not cost every new key a timer.
     for (let turn = 0; turn < FREE_TURNS && !this.#usableCell; turn++) await undefined;
     return this.#usableCell ?? await this.inTime(opening, "it could not be opened", patienceMs, signal);
   }
@@ -139,7 +139,7 @@ export class Life implements CellOwner {
     throw closedError(this.owner.id);
   }
 
-  /** As {@link Life.open}, if that takes no time. */
+  /** Like {@link Life.open}, if that takes no time. */
   #openNow(): Cell | undefined {
     const { store, breaker } = this.context;
     if (this.#cell || this.#begins || this.#opening || breaker.state !== "closed") return undefined;
@@ -160,7 +160,7 @@ export class Life implements CellOwner {
     return this.#cell = new Cell(this.#cells, this, place, this.#knowledge);
   }
 
-  /** Waits for the store, but not for longer than the caller can. */
+  /** Waits for the store, but no longer than the caller can. */
   async inTime<T>(call: Promise<T>, what: string, patienceMs: number, signal?: AbortSignal): Promise<T> {
     const { localClock } = this.context;
     const ms = Math.max(0, patienceMs);
@@ -176,7 +176,7 @@ export class Life implements CellOwner {
     }
   }
 
-  /** The store did not do `what` was to be done for as long as the caller could wait. */
+  /** The error for a caller that cannot wait for the store any longer. `what` says what the store did not do. */
   tooLate(what: string, ms: number): StoreUnavailableError {
     const advice = because(this.context.store, "Check that the server is up and reachable.");
     return new StoreUnavailableError(`${what} within ${Math.round(ms)} ms${advice}`, {
@@ -185,7 +185,10 @@ export class Life implements CellOwner {
     });
   }
 
-  /** When the call has to hear at the latest that its store is silent, if that is before the store's own time limit. */
+  /**
+   * When the call has to be told, at the latest, that its store is silent, if that is before the store's own time
+   * limit.
+   */
   answerBy({ [TOGETHER]: together }: SharedPatience): number {
     if (!together) return Infinity;
     const { backendTimeoutMs } = this.shared.config;
@@ -193,15 +196,15 @@ export class Life implements CellOwner {
     return this.context.localClock.now() + Math.max(0, ms + LEFT_FOR_OTHERS_MS - together.silentMs);
   }
 
-  /** The store has failed a call that began then: what comes after it has less time for that. */
+  /** The store has failed a call that began at `since`: calls after it have less time for silent stores. */
   wasSilent({ [TOGETHER]: together }: SharedPatience, since: number): void {
     if (!together) return;
     const { shared: { config }, context: { localClock } } = this;
-    // What it waited for a limit before the store failed was no silence.
+    // The time that the call waited for a limit before the store failed was not silence.
     together.silentMs += Math.min(localClock.now() - since, config.backendTimeoutMs);
   }
 
-  /** What who was granted this holds from now on. */
+  /** The lease on this grant, which its caller holds from now on. */
   lease(grant: Grant): Lease {
     const { maxConcurrent, leaseMs } = this.shared.config;
     if (maxConcurrent === null) return NO_LEASE;
@@ -222,8 +225,8 @@ export class Life implements CellOwner {
   }
 
   /**
-   * What is held of the limiter that counts in place of a store that failed, if there is anything to hold: nobody looks what
-   * that one counts.
+   * A lease on what is held from the limiter that counts in place of a store that failed, if there is anything to hold.
+   * It is counted here, because nobody looks at what that limiter counts.
    */
   leaseInPlace(held: Lease): LosableLease | undefined {
     if (this.shared.config.maxConcurrent === null) return undefined;
@@ -255,7 +258,7 @@ export class Life implements CellOwner {
     };
   }
 
-  /** Takes a grant back that nobody used. Resolves when that is written. */
+  /** Takes back a grant that nobody used. Resolves when that is written. */
   cancel(grant: Grant): Promise<void> {
     if (this.#leases?.delete(grant.demand.permit)) this.meter.permit("lost");
     return this.#cell!.giveBack(grant, true); // it was granted by the cell
@@ -272,7 +275,7 @@ export class Life implements CellOwner {
     this.owner.rested();
   }
 
-  /** Everything that is held is lost. `why`: in a sentence. */
+  /** Everything that is held is lost. `why` says how, in a sentence. */
   end(why: string): void {
     this.#ended = why;
     for (const lease of this.#leases?.values() ?? []) lease.lose(why);

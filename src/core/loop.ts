@@ -11,7 +11,7 @@ import { tooBusy, tooManyRaces } from "./silence.ts";
 import type { State } from "./state.ts";
 import { canWaitForAnswer } from "./turns.ts";
 
-/** Whose loop it is. */
+/** What a {@link Loop} needs from its owner. */
 export interface LoopOwner {
   readonly meter: Meter;
   /** Something was decided: there may be other times to wake up at. */
@@ -25,14 +25,16 @@ interface Peek {
   reject(error: unknown): void;
 }
 
-/** Whoever writes a key meanwhile races for it with those who have heard of it no longer ago than this. */
+/** A write by another process counts as a race only if this process has heard of the key no longer ago than this. */
 const RACE_MS = 1_000;
-/** Who has lost races for this long tries again without pauses, and so meets the room that others make. */
+/**
+ * A process that has lost races for this long tries again without pauses, so that it finds the room that others make.
+ */
 const STARVED_MS = 500;
 
 /**
- * The compare-and-set loop of one key: has everything decided that is on the agenda, writes it or asks another process to,
- * until nothing is due. A class, as there is one for every key.
+ * The compare-and-set loop of one key: decides everything on the agenda and writes it, or has another process do so,
+ * until nothing is due. A class, because there is one for every key.
  */
 export class Loop implements Recipient, Visitor {
   readonly agenda: Agenda;
@@ -44,16 +46,16 @@ export class Loop implements Recipient, Visitor {
   #room: Room | undefined;
   #isRunning = false;
   #isInside = false;
-  /** When it came to the gate last. */
+  /** When it last came to the gate. */
   #waitsSince = -Infinity;
-  /** Whether nobody else can have written since this process last did, as that was just now. */
+  /** Whether nobody else can have written since this process last did, because that was only just now. */
   #isFresh = false;
   /** Whether what is being written grants something. */
   #isGranting = false;
-  /** Who waits for nothing being written any more. */
+  /** Called when nothing is being written any more. */
   #onRest = NOBODY_WAITS;
 
-  /** At rest. */
+  /** A loop at rest. */
   constructor(context: CellContext, owner: LoopOwner, identity: Identity, ledger: Ledger, agenda: Agenda) {
     this.#context = context;
     this.#owner = owner;
@@ -77,17 +79,17 @@ export class Loop implements Recipient, Visitor {
     return this.#isRunning ? this.#waitsSince : undefined;
   }
 
-  /** Begins to work, if there is something to do and it does not work already. */
+  /** Begins to work if there is something to do, unless it is working already. */
   proceed(now: number): void {
     if (!this.#isRunning && this.#hasWork(now) && !this.#runNow()) this.#enterGate(now);
   }
 
-  /** What stands in the store now. */
+  /** Resolves to what stands in the store now. */
   peek(): Promise<State> {
     return new Promise((resolve, reject) => this.#peeks = [...this.#peeks, { resolve, reject }]);
   }
 
-  /** Tells those who wanted to know what stands in the store. */
+  /** Tells those that wanted to know what stands in the store. */
   tell(state: State): void {
     for (const peek of this.#takePeeks()) peek.resolve(state);
   }
@@ -98,7 +100,7 @@ export class Loop implements Recipient, Visitor {
     return peeks;
   }
 
-  /** Resolves when nothing is being written any more. To be called while it is running. */
+  /** Resolves when nothing is being written any more. May only be called while the loop is running. */
   whenAtRest(): Promise<void> {
     return new Promise((resolve) => this.#onRest = [...this.#onRest, resolve]);
   }
@@ -108,24 +110,25 @@ export class Loop implements Recipient, Visitor {
     this.agenda.ensureTurns().receive(foreign, respond);
   }
 
-  /** Others want to write whose work cannot be decided here. */
+  /** A process whose work cannot be decided here wants to write. */
   makeRoom(): void {
     this.#room?.make(this.#context.store.clock.now());
   }
 
-  /** Nobody can hand anything over any more, before the next write. */
+  /** From now on until the next write, nobody can hand anything over. */
   shut(): void {
     this.#context.desk?.shut(this.#identity.id, this.#ledger.key, this);
-    // What is being written may be about them: then they hear what became of it, and the others after that.
+    // What is being written may concern some guests: they are told what became of it, and the others are sent away
+    // after that.
     if (!this.#isInside) this.agenda.turns?.dismiss();
   }
 
-  /** It may ask the store now. */
+  /** The gate lets it ask the store now. */
   admitted(isEarly: boolean): void {
     if (isEarly) {
       const { storeId, store, backendTimeoutMs } = this.#context;
       const waitedMs = store.clock.now() - this.#waitsSince;
-      // The store has failed those who came before: there is no time left to ask it as well.
+      // The store has failed those that came before: there is no time left to ask it for this one as well.
       if (waitedMs >= backendTimeoutMs / 2) this.#fail(tooBusy(storeId, store, waitedMs));
     }
     void this.#run();
@@ -143,7 +146,7 @@ export class Loop implements Recipient, Visitor {
     this.#context.gate.enter(this, this.agenda.holdings !== undefined);
   }
 
-  /** As {@link Loop.#run}, where it takes no conversation. Whether that is so. */
+  /** Like {@link Loop.#run}, if no conversation with the store is needed. Returns whether that is so. */
   #runNow(): boolean {
     const ledger = this.#ledger;
     if (!ledger.lends) return false;
@@ -175,7 +178,7 @@ export class Loop implements Recipient, Visitor {
     this.#isFresh = false;
     while (this.#hasWork(clock.now())) {
       await waiting.gather(tell);
-      // With the next write, if there is one: what is sent at once wakes the server once.
+      // Sent together with the next write, if there is one, it wakes the server only once.
       tell();
       try {
         await this.#round();
@@ -184,7 +187,7 @@ export class Loop implements Recipient, Visitor {
         // A store that does not answer is not busy.
         if (!isNotApplied(error)) gate.open();
       }
-      // Whose slot was missed has waited for its turn already.
+      // A caller whose slot was missed has already waited for its turn.
       if (gate.isCrowded && waiting.missed === 0) break;
     }
     this.#isInside = false;
@@ -200,7 +203,9 @@ export class Loop implements Recipient, Visitor {
     this.#owner.stopped();
   }
 
-  /** Decides what is waiting and writes it, again and again until nobody else was faster; or has it decided elsewhere. */
+  /**
+   * Decides what is waiting and writes it, again and again until nobody else is faster; or has it decided elsewhere.
+   */
   async #round(): Promise<void> {
     const ledger = this.#ledger;
     const agenda = this.agenda;
@@ -208,7 +213,7 @@ export class Loop implements Recipient, Visitor {
     const begunAt = clock.now();
     let pause = 1;
     let races = 0;
-    /** As many of them as those who wait may have lost. */
+    /** How many of these races the callers that wait can have lost. */
     let lost = 0;
     let hasAsked = false;
     let refused: readonly TimedPlan[] = NOTHING_REFUSED;
@@ -242,12 +247,12 @@ export class Loop implements Recipient, Visitor {
       this.#isGranting = false;
       if (isWritten) return this.#finish(plan);
       refused = [...refused.filter(({ state }) => ledger.mayStand(state)), plan];
-      // Somebody has written the key since this process knew of it last, which may be long ago.
+      // Somebody has written the key since this process last heard of it, which may be long ago.
       if (!isRace) continue;
       this.#owner.meter.count("casFailures");
       if (++lost > maxRetries) {
         agenda.giveUp(tooManyRaces(storeId, lost));
-        // Who comes from now on has lost none of them.
+        // Callers that come from now on have lost none of them.
         lost = 0;
       }
       hasAsked = false;
@@ -257,19 +262,22 @@ export class Loop implements Recipient, Visitor {
     }
   }
 
-  /** Reads, and plans on that, as the plan on what was known may be out of date. */
+  /** Reads the key and plans again, because the plan on what was known may be out of date. */
   async #planAnew(plan: TimedPlan): Promise<TimedPlan> {
     try {
       await this.#read();
     } catch (error) {
-      // A caller that only waits for its time goes on waiting for it: to look whether it comes sooner was not needed.
+      // A caller that only waits for its time goes on waiting: there was no need to look whether it comes sooner.
       if (plan.isDoubtful || plan.batch.waitsFor !== "time") throw error;
       return plan;
     }
     return this.agenda.plan(true);
   }
 
-  /** Nobody can wait for this process on a key that it has not written yet. */
+  /**
+   * Pauses while others have room to write. Nobody can be waiting for this process on a key that it has not written
+   * yet.
+   */
   #pauseForOthers(): Promise<void> | undefined {
     if (this.#ledger.wroteAt === -Infinity) return undefined;
     const { clock } = this.#context.store;
@@ -288,7 +296,7 @@ export class Loop implements Recipient, Visitor {
     this.agenda.ensureTurns().lose(winner, this.#context.store.clock.now());
   }
 
-  /** Returns what stands in the store of all that was refused. */
+  /** Reads the key. Returns the refused state that stands in the store all the same, if any. */
   async #read(): Promise<State | undefined> {
     const ledger = this.#ledger;
     const peeks = this.#takePeeks();
@@ -303,7 +311,7 @@ export class Loop implements Recipient, Visitor {
     }
   }
 
-  /** What stands in the store is known now. */
+  /** Answers those that wanted to know what stands in the store, which is known now. */
   #show(peeks: readonly Peek[]): void {
     if (peeks.length === 0) return;
     const now = this.#context.store.clock.now();
@@ -311,15 +319,19 @@ export class Loop implements Recipient, Visitor {
     for (const peek of peeks) peek.resolve(state);
   }
 
-  /** Reads, and returns the plan that stands there although it was refused: to do it again could give back twice. */
+  /**
+   * Reads the key, and returns the plan that stands there although it was refused, if any: carrying it out again could
+   * give something back twice.
+   */
   async #readFor(refused: readonly TimedPlan[]): Promise<TimedPlan | undefined> {
     const written = await this.#read();
     return written && refused.find(({ state }) => state === written);
   }
 
   /**
-   * Writes the plan. Who waits for a permit hears of it already now: the hint reaches it while the answer is on its way
-   * here, and what it reads then has been written. Should it be too early, the hint after the answer is not.
+   * Writes the plan. Callers that wait for a permit elsewhere are told already now: the hint reaches them while the
+   * answer is on its way here, and what they read then has been written. If it comes too early, the hint after the
+   * answer does not.
    */
   #write(plan: TimedPlan): Promise<boolean> {
     this.#isGranting = plan.batch.granted.length > 0;
@@ -331,14 +343,14 @@ export class Loop implements Recipient, Visitor {
     return writing;
   }
 
-  /** Has everything decided by another process. Whether it did. */
+  /** Has everything decided by another process. Returns whether it was. */
   async #ask(leader: string): Promise<boolean> {
     const { clock } = this.#context.store;
     const agenda = this.agenda;
     const turns = agenda.ensureTurns();
     const sentAt = clock.now();
     const work = agenda.workForOthers(sentAt);
-    // What is released while the answer is on its way shall be heard of.
+    // Permits that are released while the answer is on its way must not go unheard.
     if (agenda.holdings && work.requests.some(({ patient }) => patient)) agenda.listen();
     agenda.forgetHint();
     const heard = await turns.ask(leader, work);
@@ -355,7 +367,7 @@ export class Loop implements Recipient, Visitor {
     return true;
   }
 
-  /** Nobody else has written since what was decided here. */
+  /** Commits a plan. If it was written, nobody else can have written since. */
   #finish(plan: TimedPlan): void {
     this.#isFresh = plan.changed;
     this.#commit(plan);
@@ -374,7 +386,7 @@ export class Loop implements Recipient, Visitor {
     if (remaining > 0) kv.announce?.(this.#ledger.key);
   }
 
-  /** The store failed: everybody who waits for it hears so. */
+  /** The store failed: everybody who waits for it is told so. */
   #fail(cause: unknown): void {
     for (const peek of this.#takePeeks()) peek.reject(cause);
     this.#isFresh = false;

@@ -10,18 +10,18 @@ import { decideWork, type Terms, type Work } from "./work.ts";
 /** What is to be written, and what everybody is told once it is. */
 export interface Plan {
   readonly batch: Batch<Caller>;
-  /** Those who waited when it was made, and behind them those for slots that nobody waits for. */
+  /** The callers that waited when the plan was made, followed by requests for slots that nobody waits for. */
   readonly requests: readonly Caller[];
-  /** How many of those who waited are dealt with. */
+  /** How many of the callers that waited are dealt with. */
   readonly dealtWith: number;
-  /** How many slots it was to take that nobody waits for. */
+  /** How many slots that nobody waits for were to be taken. */
   readonly ahead: number;
   /** What the guests are told. */
   readonly verdicts: readonly DecidedGuest[];
   readonly state: State;
   /** Whether it has to be written. */
   readonly changed: boolean;
-  /** Whether somebody has to look whether a permit is free by now. */
+  /** Whether somebody has to check if a permit is free by now. */
   readonly isDoubtful: boolean;
   /** Whether something is given back, so that others may have it. */
   readonly givesBack: boolean;
@@ -41,8 +41,8 @@ export interface Visit {
 }
 
 /**
- * Decides one's own work and that of the guests on a state: who has waited for longest comes first, here or elsewhere.
- * `insight`: what is known of the grants in that state.
+ * Decides this process's own work and that of its guests in a state: whoever has waited longest comes first, here or
+ * elsewhere. `insight` is what is known about the grants in that state.
  */
 export function planFor(
   rules: readonly Rule[],
@@ -57,8 +57,8 @@ export function planFor(
   let latest = -Infinity;
   let isDoubtful = false;
   let givesBack = own.undos.length > 0;
-  // Whoever says what it holds may have been granted more by a write that is still on its way. This one keeps that from
-  // succeeding, even if it changes nothing.
+  // A process that says what it holds may have been granted more by a write that is still on its way. This write keeps
+  // that one from succeeding, even if it changes nothing.
   let isTold = own.held !== undefined;
   const decide = <R extends Request>(work: Work<R>, known?: Insight) => {
     const batch = decideWork(rules, { ...base, parts }, work, terms, known);
@@ -101,8 +101,8 @@ export function planFor(
 }
 
 /**
- * What another process has planned for this work, which was sent at `decidedAt`; `undefined` if it cannot have been this
- * work that it decided: it is decided again, and all agree.
+ * The plan that another process has made for this work, which was sent at `decidedAt`. The work is decided again here;
+ * `undefined` if the results differ, because the other process then cannot have decided this work.
  */
 export function planOf(
   rules: readonly Rule[],
@@ -135,7 +135,7 @@ export function planOf(
 
 const NO_VERDICTS: DecidedGuest[] = []; // and none is ever put into it
 
-/** What is taken for those who are still to come stands behind those who wait. */
+/** Separates the callers that wait from the requests behind them, which are for callers that are still to come. */
 function ofThoseWhoWait({ dealtWith }: Batch<Caller>, requests: readonly Caller[]): Pick<Plan, "dealtWith" | "ahead"> {
   if (requests.at(-1)?.isAhead !== true) return { dealtWith, ahead: 0 };
   const first = requests.findIndex(({ isAhead }) => isAhead);

@@ -8,21 +8,24 @@ import type { State } from "./state.ts";
 export interface Prefetch {
   /** Whether nothing is in stock. */
   readonly isEmpty: boolean;
-  /** Somebody asks for a slot of cost 1: the demand is known by that alone. */
+  /** Somebody asks for a slot of cost 1. Demand is known from these calls alone. */
   asked(now: number): void;
-  /** The first slot that can still be used, from when on it is to be used now. What was missed is dropped. */
+  /**
+   * The first slot that can still be used, with the moment from which it is to be used now. Slots that were missed are
+   * dropped.
+   */
   next(now: number): Grant | undefined;
   /** Takes the slot that {@link Prefetch.next} has returned. */
   take(): void;
-  /** A slot that nobody waits for. It is used up to `latest`, or as much later as any start may be late. */
+  /** Adds a slot that nobody waits for. It may be used up to `latest`, or later by as much as any start may be late. */
   add(grant: Grant, latest: number): void;
   /** How many slots to take now, and for how many milliseconds they are kept. */
   wish(now: number): { readonly count: number; readonly keepMs: number };
   /** Whether to ask for slots although nobody waits. */
   isLow(now: number): boolean;
-  /** Of so many slots that were asked for, so many came. */
+  /** Of `wished` slots that were asked for, `granted` came. */
   heard(wished: number, granted: number, now: number): void;
-  /** The store failed: it is not asked for slots that nobody waits for before `until`. */
+  /** The store failed: before `until` it is not asked for slots that nobody waits for. */
   pause(until: number): void;
   /** What is in stock, in order. */
   all(): readonly Grant[];
@@ -36,34 +39,37 @@ interface Kept {
   readonly until: number;
 }
 
-/** Demand is what it was on average for about this long, or since it has begun. */
+/** Demand is the average over about this long, or since it began. */
 const MEMORY_MS = 200;
 const LEAST_MEMORY_MS = 1;
-/** Fewer are not worth it. */
+/** Fewer slots are not worth it. */
 const LEAST_STOCK = 2;
-/** Slots are kept for so many times as long as they are likely to last. */
+/** Slots are kept for this many times as long as they are likely to last. */
 const MARGIN = 2;
 const NOTHING = { count: 0, keepMs: 0 };
-/** Where fewer than this asked of late, demand begins anew. */
+/** If fewer than this have asked lately, demand begins anew. */
 const LEAST_DEMAND = 0.5;
-/** Where less than was asked for could be had, this part of what may be reserved passes before it is asked for again. */
+/**
+ * If less could be had than was asked for, the store is asked again after the time that may be reserved divided by
+ * this.
+ */
 const PAUSES_PER_RESERVE = 32;
 const LEAST_PAUSE_MS = 1;
-/** The part of a burst that others may have to do without, as it is kept for callers who are still to come. */
+/** The part of a burst that others may have to do without, because it is kept for callers that are still to come. */
 const KEPT_OF_BURST = 0.5;
 
 /**
- * The slots that a process takes before its callers ask: at most `most`, only as many as demand is likely to use in time,
- * and none where no one asks.
+ * The slots that a process takes before its callers ask: at most `most`, only as many as demand is likely to use in
+ * time, and none if nobody asks.
  *
- * A slot of a rate may be used as long as the limit holds for whenever that is. By GCRA that is until the moment that it
- * counts for, or until the theoretical arrival time that it was granted in, whichever is later: of any grants in a row,
- * the last one starts not earlier than `cost - burst` intervals after that moment of the first one. So a slot that is to
- * be kept counts for a later moment. That takes nothing from a limit that is used up; where it is not, up to `most` more
- * of the burst are missing to others meanwhile.
+ * A slot of a rate may be used as long as the limit holds whenever that happens. By GCRA, that is until the moment that
+ * it counts for, or until the theoretical arrival time at which it was granted, whichever is later: of any grants in a
+ * row, the last one starts no earlier than `cost - burst` intervals after that moment of the first one. So a slot that
+ * is to be kept counts for a later moment. That takes nothing from a limit that is used up; otherwise others have to do
+ * without up to `most` more of the burst in the meantime.
  *
- * @returns `undefined` if there is nothing to take ahead: permits are not for keeping, and a window starts nothing before
- * what it has counted already.
+ * @returns `undefined` if there is nothing to take ahead: permits are not for keeping, and a window starts nothing
+ * before what it has already counted.
  */
 export function createPrefetch(rules: readonly Rule[], most: number, reserveAheadMs: number): Prefetch | undefined {
   if (most === 0 || rules.some(({ kind }) => kind !== "rate")) return undefined;
@@ -78,24 +84,25 @@ export function createPrefetch(rules: readonly Rule[], most: number, reserveAhea
   let stock: Kept[] = [];
   let askedAt = -Infinity;
   let begunAt = -Infinity;
-  /** How many have asked, where each counts for less the longer ago it was. */
+  /** How many have asked; each counts for less the longer ago it was. */
   let weight = 0;
-  /** The same before the last one asked: who comes alone is no demand. */
+  /** The same before the last one asked: a caller that comes alone is no demand. */
   let before = 0;
   let pausedUntil = -Infinity;
 
   const fading = (now: number) => Math.exp(-Math.max(0, now - askedAt) / MEMORY_MS);
 
-  /** How many to have in stock, and by how much longer than an interval each of them lasts. */
+  /** How many slots to have in stock, and how much longer than an interval each of them lasts. */
   function target(now: number): readonly [count: number, behindMs: number] {
     const lengthMs = Math.max(MEMORY_MS * (1 - Math.exp((begunAt - askedAt) / MEMORY_MS)), LEAST_MEMORY_MS);
     if (before === 0) return [0, 0];
     const perMs = before * fading(now) / lengthMs;
     const behindMs = Math.max(0, 1 / perMs - intervalMs);
-    // The nth slot is used after n / demand, and can be for as long as it is kept and then by an interval longer for each
-    // one before it.
+    // The nth slot is used after n / demand. It can be used for as long as it is kept, and for an interval longer for
+    // each one before it.
     const usable = (mostKeptMs + toleranceMs) / behindMs;
-    // Demand that has lasted for a while is likely to last for another. Many who ask at once may be all that there are.
+    // Demand that has lasted for a while is likely to last for as long again. Many callers that ask at once may be all
+    // there are.
     const lastsMs = Math.min(askedAt - begunAt, reserveAheadMs);
     return [Math.floor(Math.min(most, usable, perMs * lastsMs)), behindMs];
   }
@@ -117,7 +124,7 @@ export function createPrefetch(rules: readonly Rule[], most: number, reserveAhea
       while (stock[0] && stock[0].until < now) stock.shift();
       const [first] = stock;
       if (!first) return undefined;
-      // Who starts by it may be late from then on.
+      // From then on, a caller that uses it may be late.
       const from = Math.max(first.grant.from, Math.min(now, first.until - toleranceMs));
       return from === first.grant.from ? first.grant : { ...first.grant, from };
     },
@@ -156,7 +163,7 @@ export function createPrefetch(rules: readonly Rule[], most: number, reserveAhea
   };
 }
 
-/** What is left for a process that has something in stock besides what stands in the store. */
+/** What is left for a process that has slots in stock, besides what stands in the store. */
 export function withStock(
   rules: readonly Rule[],
   state: State,
@@ -168,7 +175,7 @@ export function withStock(
   const { parts } = withoutUndone(rules, state, undos);
   const slot = prefetch?.next(now);
   if (!slot || slot.from > now) return { ...state, parts };
-  // What cannot be given back can still be used by one of cost 1.
+  // A slot that cannot be given back can still be used by a request of cost 1.
   return { ...state, parts: atLeastOne(rules, parts, now - state.epoch) };
 }
 

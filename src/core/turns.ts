@@ -9,46 +9,55 @@ import type { Bounded, TimeLimit } from "./time_limit.ts";
 import { Trips } from "./trips.ts";
 import type { Work } from "./work.ts";
 
-/** A guest, and how it was decided. */
+/** A guest, and how its work was decided. */
 export interface DecidedGuest {
   readonly guest: Guest;
   readonly verdict: Verdict;
 }
 
-/** What came of asking another process: a verdict, that nothing was done, or that nobody knows. */
+/** The result of asking another process: a verdict, that nothing was done, or that nobody knows. */
 export type Heard =
   | { readonly kind: "decided"; readonly verdict: Verdict }
   | { readonly kind: "declined" }
   | { readonly kind: "unknown" };
 
 /**
- * How the processes that want one key take turns in writing it. Who loses a race hands its work to the one that won, which
- * decides it with its own; and who has decided for others for a while lets one of them do that.
+ * How the processes that want one key take turns in writing it. A process that loses a race hands its work to the
+ * winner, which decides it together with its own; and a process that has decided for others for a while lets one of
+ * them do so.
  */
 export interface Turns {
-  /** Whether work of others waits here. */
+  /** Whether work from others waits here. */
   readonly hasGuests: boolean;
-  /** Who is to decide in place of this process, if somebody is. */
+  /** The process that is to decide in place of this one, if any. */
   leader(now: number): string | undefined;
-  /** How long it takes until its decisions are known here; `undefined` if there is none, or that is not known. */
+  /**
+   * How long it takes until the leader's decisions are known here; `undefined` if there is no leader, or that is not
+   * known.
+   */
   answers(now: number): Trips | undefined;
-  /** Another process hands its work over: calls `respond` with the answer, when there is one. */
+  /** Another process hands its work over. Calls `respond` with the answer once there is one. */
   receive(foreign: ForeignWork, respond: Respond): void;
-  /** Those who wait are sent away. */
+  /** Sends all guests away. */
   dismiss(): void;
-  /** A race was lost: the winner decides from now on, unless it did not answer lately. Who waits here is told where to go. */
+  /**
+   * A race was lost: the winner decides from now on, unless it lately failed to answer. Guests are told where to go.
+   */
   lose(winner: string, now: number): void;
-  /** Something was released: this process writes for itself from now on, unless it has just lost a race for such a thing. */
+  /**
+   * Something was released: this process writes for itself from now on, unless it has just lost a race for something
+   * released.
+   */
   hear(now: number): void;
   /** Hands work to the leader. */
   ask(leader: string, work: Work): Promise<Heard>;
-  /** What the leader said was no verdict about this work, or came to nothing. */
+  /** What the leader said was not a verdict on this work, or came to nothing. */
   disbelieve(): void;
-  /** The work of others that waits here, and whose turn to write is next, if this process has had its own. */
+  /** The guests that wait here, and the one whose turn to write is next, if this process has had its own. */
   guests(now: number, writers: readonly Writer[]): { readonly all: readonly Guest[]; readonly next: Guest | undefined };
   /** What was decided for guests is written. */
   served(decided: readonly DecidedGuest[]): void;
-  /** Tells the guests that were served so. */
+  /** Tells the guests that were served what was decided. */
   tell(): void;
   /** The store has failed: nobody knows what became of the work of others. */
   fail(): void;
@@ -60,25 +69,34 @@ export interface TurnsOptions {
   readonly ledger: Pick<Ledger, "key" | "tripMs" | "suspect">;
   readonly identity: Identity;
   readonly handOver: HandOver;
-  /** Bounds the questions, whatever {@link Peers} make of their time. */
+  /** Bounds the questions to other processes, whatever {@link Peers} make of their time limit. */
   readonly limit: TimeLimit;
   readonly backendTimeoutMs: number;
-  /** By how much the clocks of two processes may differ, in milliseconds. */
+  /** How far the clocks of two processes may differ, in milliseconds. */
   readonly clockErrorMs: number;
-  /** Called when a guest has come. */
+  /** Called when a guest has arrived. */
   readonly onGuest: (now: number) => void;
 }
 
-/** A process that decides for others lets one of them do that after this long, so that nobody is always served first. */
+/** A process that decides for others lets one of them do so after this long, so that nobody is always served first. */
 const LEAD_MS = 50;
-/** Who is ready to wait for so many times as long is far from the store. If it wrote, everybody would wait for it, itself too. */
+/**
+ * A process that is ready to wait this many times as long is far from the store. If it wrote, everybody would wait for
+ * it, including itself.
+ */
 const TIMES_FARTHER = 4;
-/** Who lost a race for what was released does not race for it again for so many round trips, and for this long at the most. */
+/**
+ * A process that lost a race for what was released does not race for it again for this many round trips, but at most
+ * for this long.
+ */
 const TRIPS_OF_SHYNESS = 30;
 const LONGEST_SHYNESS_MS = 1_000;
-/** So often in a row it may be said that somebody else writes by now. */
+/** How often in a row a process may be told that another one writes by now. */
 const MOST_HOPS = 3;
-/** Who handed its work to another process waits for the answer for this long, or as long as so many answers took. */
+/**
+ * A process that handed its work to another one waits for the answer for this long, or as long as this many answers
+ * took.
+ */
 const LEAST_PATIENCE_MS = 50;
 const TRIPS_OF_PATIENCE = 8;
 /** To the store and back, and the answer. */
@@ -88,10 +106,10 @@ const TRIPS_OF_HAND_OVER = 4;
 
 const SILENCE: Bounded = { late: () => new Error("no answer in time") };
 
-/** Whoever waits for an answer needs time to write itself. */
+/** A process that waits for an answer needs time to write by itself afterwards. */
 const longestPatienceMs = (backendTimeoutMs: number) => backendTimeoutMs / 2;
 
-/** Whether an answer can come in time. Who cannot wait for it would never hear what it was granted. */
+/** Whether an answer can come in time. A process that cannot wait for it would never hear what it was granted. */
 export function canWaitForAnswer({ tripMs }: Pick<Ledger, "tripMs">, backendTimeoutMs: number): boolean {
   return TRIPS_OF_HAND_OVER * tripMs <= longestPatienceMs(backendTimeoutMs);
 }
@@ -102,19 +120,19 @@ export function createTurns(options: TurnsOptions): Turns {
     options;
   const following = createFollowing();
   const guests = createGuests();
-  /** Served, and not told so yet. */
+  /** The guests that were served, but not told so yet. */
   const untold: DecidedGuest[] = [];
-  /** Since when it decides for others. */
+  /** Since when this process decides for others. */
   let leadsSince = Infinity;
-  /** Who was told to write now, and may not know it yet. */
+  /** The process that was chosen to write now, and may not know it yet. */
   let told: string | undefined;
-  /** How often in a row it was said that somebody else writes. */
+  /** How often in a row this process was told that another one writes. */
   let hops = 0;
-  /** Whether it writes for itself because something was released. */
+  /** Whether this process writes for itself because something was released. */
   let isEager = false;
-  /** Until when it does not. */
+  /** Until when it does not do so. */
   let shyUntil = -Infinity;
-  /** How long it takes to ask, and how much of that comes after the decision. */
+  /** How long asking takes, and how much of that comes after the decision. */
   const asks = new Trips();
   const answers = new Trips();
   const patienceMs = () => {
@@ -127,7 +145,9 @@ export function createTurns(options: TurnsOptions): Turns {
     sendOn(now);
   }
 
-  /** Work that was handed over here is not handed over again, but told where, if another process decides. */
+  /**
+   * If another process decides, guests are told where to go: work that was handed over here is not handed over again.
+   */
   function sendOn(now: number): void {
     const leader = following.leader(now);
     if (leader === undefined) return;
@@ -135,7 +155,7 @@ export function createTurns(options: TurnsOptions): Turns {
     guests.dismiss(handOver.encodeRefusal(leader));
   }
 
-  /** Whoever was asked does not write any more, or makes room because it can decide only by its own rules. */
+  /** The process that was asked no longer writes, or makes room because it can decide only by its own rules. */
   function declined(other: string | undefined, isRoom: boolean, now: number): void {
     ledger.suspect();
     if (isRoom || other === identity.id) following.lead();
@@ -146,7 +166,7 @@ export function createTurns(options: TurnsOptions): Turns {
     }
   }
 
-  /** Who was served hears who writes from now on, and need not ask the one before. */
+  /** A process that was served hears which one writes from now on, and need not ask the previous one. */
   function passedOn({ next }: Verdict, now: number): void {
     if (next === identity.id) return following.lead();
     if (next === undefined) return sendOn(now);
@@ -165,7 +185,7 @@ export function createTurns(options: TurnsOptions): Turns {
       if (foreign.isYourTurn) following.lead();
       const leader = following.leader(now);
       if (leader !== undefined) respond(handOver.encodeRefusal(leader));
-      // What came before has been decided, and its answer is on its way.
+      // Work that has come before has been decided, and its answer is on its way.
       else if (guests.add({ ...foreign, respond })) onGuest(now);
     },
     dismiss: () => guests.dismiss(handOver.encodeRefusal()),
@@ -182,10 +202,11 @@ export function createTurns(options: TurnsOptions): Turns {
     async ask(leader, work) {
       const sentAt = clock.now();
       const waitsMs = patienceMs();
-      // Who is sent from one to the next is near none of them: the one that is asked now has to decide.
+      // A process that is sent from one to the next is near none of them: the one that is asked now has to decide.
       const isYourTurn = leader === told || hops > 0;
       told = undefined;
-      // By the clock of whoever is asked, too, nothing is decided any more once this process goes on by itself.
+      // Even by the clock of the process that is asked, nothing is decided any more once this process goes on by
+      // itself.
       const until = sentAt + waitsMs - Math.min(clockErrorMs, waitsMs / 2);
       const envelope = { key: ledger.key, number: identity.next(), until, isYourTurn };
       let answer: Answer;
@@ -215,7 +236,7 @@ export function createTurns(options: TurnsOptions): Turns {
     },
     disbelieve: () => following.failed(clock.now()),
     guests(now, writers) {
-      // What is granted to somebody who hears of it too late is lost.
+      // A grant that a process hears of too late is lost.
       const answerAt = now + TRIPS_TO_ANSWER * ledger.tripMs;
       for (const { respond } of guests.leave(answerAt, writers)) respond(handOver.encodeRefusal());
       const { all } = guests;
@@ -228,7 +249,7 @@ export function createTurns(options: TurnsOptions): Turns {
       const now = clock.now();
       guests.remove(decided.map(({ guest }) => guest));
       for (const one of decided) {
-        // Whoever writes from now on hears so before the others ask it.
+        // The process that writes from now on is told before the others ask it.
         if (one.verdict.next === one.guest.work.owner) untold.unshift(one);
         else untold.push(one);
       }

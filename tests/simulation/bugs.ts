@@ -6,7 +6,7 @@ import type { Host } from "./host.ts";
 import type { Sabotage } from "./process.ts";
 import type { Profile } from "./profiles.ts";
 
-/** A mistake that a limiter could make, put in from outside, and where it has to be found. */
+/** A mistake that a limiter could make, injected from outside, and where it has to be found. */
 export interface Bug {
   readonly name: string;
   readonly sabotage: Sabotage;
@@ -15,7 +15,7 @@ export interface Bug {
   readonly found: RegExp;
 }
 
-/** What stands in a value, as far as the bugs touch it. Times count from the epoch. */
+/** The part of a value that the bugs touch. Times count from the epoch. */
 interface Stored {
   readonly epoch: number;
   readonly rate?: number;
@@ -40,7 +40,7 @@ function written(stored: Stored): Uint8Array {
 
 type Write = (key: string, value: Uint8Array, expected: number, ttlMs?: number) => Promise<CasResult>;
 
-/** A store in which something else is written than what was meant to be. */
+/** A store in which something other than intended is written. */
 function writing(change: (stored: Stored) => Stored): Pick<Sabotage, "kv"> {
   return {
     kv: (kv) => ({
@@ -150,7 +150,7 @@ const worksOnWithoutItsPermit: Sabotage = {
   },
 };
 
-/** As a monotonic clock that stands still while the machine sleeps: then a lease seems to last. */
+/** Like a monotonic clock that stands still while the machine sleeps: a lease then seems to last. */
 const renewsWhatRanOut: Sabotage = {
   clock: (clock, host) => ({
     now: () => clock.now() - host.pauses.reduce((sum, { from, to }) => sum + (host.now >= to ? to - from : 0), 0),

@@ -4,7 +4,7 @@ import { bugs } from "./bugs.ts";
 import { run } from "./run.ts";
 import { scenarioOf } from "./scenario.ts";
 
-/** Each bug has to be found among so many clusters, in which every process writes for itself. */
+/** Each bug has to be found among this many clusters, in which every process writes for itself. */
 const SEEDS = 300;
 
 for (const { name, sabotage, profile, found } of bugs) {

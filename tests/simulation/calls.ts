@@ -5,7 +5,7 @@ import type { Process } from "./process.ts";
 import type { CallPlan } from "./scenario.ts";
 import type { World } from "./world.ts";
 
-/** How a call ended, as its caller saw it. `died`: with its process. */
+/** How a call ended, as its caller saw it. `died` means that it died with its process. */
 export type Ending = "granted" | "refused" | "failed" | "aborted" | "closed" | "taken back" | "died";
 
 /** One call, in true time. */
@@ -25,13 +25,13 @@ export interface Call {
   /** Whether its permit was lost before its work was over. */
   lost: boolean;
   degraded: boolean;
-  /** How often the store failed it, and it tried again. */
+  /** How often the store failed the call, and it was tried again. */
   failures: number;
   /** Something that is wrong whatever else happens. */
   problem: string | undefined;
 }
 
-/** Lets a program of the process make a call, and writes down what comes of it. */
+/** Lets a program in the process make a call, and records the result. */
 export function makeCall(world: World, process: Process, plan: CallPlan, id: number): Call {
   const call: Call = {
     id,
@@ -126,7 +126,7 @@ async function perform(world: World, call: Call): Promise<void> {
     call.degraded = permit.degraded;
     if (controller.signal.aborted) call.problem = `call ${id} started after it was aborted`;
     const over = new AbortController();
-    // Who loses a permit stops at once, and until then counts.
+    // A caller that loses a permit stops at once, and counts until then.
     const stop = () => {
       call.lost = true;
       over.abort("lost");

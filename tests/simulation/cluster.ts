@@ -23,7 +23,7 @@ export type Answer =
   | { readonly kind: "entry"; readonly value: Uint8Array; readonly revision: number }
   | { readonly kind: "nothing" }
   | { readonly kind: "written"; readonly revision: number }
-  /** 10071: wrong last sequence. 10164: another write of the key is on its way. Both say that it was not written. */
+  /** 10071: wrong last sequence. 10164: another write of the key is on its way. Both say that nothing was written. */
   | { readonly kind: "refused"; readonly code: 10_071 | 10_164 }
   /** 10008, or no responders: there is no leader at the moment, and nothing was written. */
   | { readonly kind: "unavailable" }
@@ -32,7 +32,7 @@ export type Answer =
 /** What a process sends to the cluster. */
 export type ToCluster =
   | { readonly kind: "question"; readonly id: number; readonly session: number; readonly question: Question }
-  /** `id`: of a subscription, as messages may overtake each other. */
+  /** `id` names a subscription, because messages may overtake each other. */
   | { readonly kind: "listen" | "unlisten"; readonly key: string; readonly id: number }
   | { readonly kind: "announce"; readonly key: string };
 
@@ -47,9 +47,9 @@ export interface ClusterOptions {
   readonly refuses: number;
   /** How likely it is to say that it is not available. */
   readonly unavailable: number;
-  /** How likely it carries a write out and its answer is lost. */
+  /** How likely it is that a write is carried out but its answer is lost. */
   readonly silent: number;
-  /** How likely a write is lost before it arrives. */
+  /** How likely it is that a write is lost before it arrives. */
   readonly deaf: number;
   /** Whether it forgets a value when its time to live is over. */
   readonly expires: boolean;
@@ -64,16 +64,16 @@ export interface Loss {
 
 /** A KV cluster that behaves as measured: see {@link ClusterOptions} and the methods for what can go wrong. */
 export interface Cluster {
-  /** Answers nothing for a while, and what it was sent is lost. */
+  /** Answers nothing for a while. What it is sent meanwhile is lost. */
   stop(ms: number): void;
   /** Answers nothing for a while, and then everything that it was sent. */
   freeze(ms: number): void;
   /**
-   * Loses what was written within so many milliseconds, and the revisions go back. That breaks all connections: what was sent
-   * on an old one is not carried out any more.
+   * Loses what was written within the last `ms` milliseconds, and the revisions go back. That breaks all connections:
+   * what was sent on an old one is no longer carried out.
    */
   lose(ms: number): void;
-  /** Which connection one would have now: another one after every loss. */
+  /** The number of the connection that one would have now: a different one after every loss. */
   readonly session: number;
   readonly losses: readonly Loss[];
   /** From now on nothing goes wrong any more. */
@@ -96,7 +96,7 @@ interface Version {
 
 /** A {@link Cluster} with nothing in it, on the network. */
 export function createCluster(world: World, network: Network, random: Random, options: ClusterOptions): Cluster {
-  /** Everything that was written under each key, the last one last. */
+  /** Everything that was written under each key, the latest last. */
   let histories = new Map<string, Version[]>();
   const listeners = new Map<string, Map<string, { readonly to: string; readonly id: number }>>();
   const losses: Loss[] = [];

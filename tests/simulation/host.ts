@@ -9,9 +9,9 @@ export const START = Date.UTC(2030, 0, 1);
 export interface HostOptions {
   /** How far its wall clock is ahead of the server's when it starts, in milliseconds. */
   readonly skewMs: number;
-  /** By how much its monotonic clock runs too fast, in parts per million. */
+  /** How much too fast its monotonic clock runs, in parts per million. */
   readonly driftPpm: number;
-  /** By how much its timers are late at the most, in milliseconds. */
+  /** How late its timers are at most, in milliseconds. */
   readonly timerLateMs: number;
   /** How much longer each message to and from it takes, in milliseconds. */
   readonly distanceMs?: number | undefined;
@@ -22,7 +22,7 @@ export interface Host {
   readonly name: string;
   /** The true time. */
   readonly now: number;
-  /** As the system clock: set when the process started, and monotonic from then on. */
+  /** Like the system clock: set when the process started, and monotonic from then on. */
   readonly clock: Clock;
   /** Milliseconds since some moment; it never goes back. */
   monotonic(): number;
@@ -30,11 +30,11 @@ export interface Host {
   wall(): number;
   /** Sets the wall clock forward, or back. */
   step(ms: number): void;
-  /** Whether it was not killed. */
+  /** Whether it has not been killed. */
   readonly isAlive: boolean;
   /** Stops the process for a while: it runs no code, and what it should have done comes late. */
   pause(ms: number): void;
-  /** Whether it is stopped now, or wakes up in this moment. */
+  /** Whether it is stopped now, or wakes up at this moment. */
   readonly isPaused: boolean;
   /** Kills the process. */
   crash(): void;

@@ -7,21 +7,22 @@ import { starvation, waste } from "./waiting.ts";
 /**
  * The judge knows the true time of every start and end. What it holds against the limiters, and why:
  *
- * **Rates.** In any time `w` at most `burst + rate * (w + l + d)`. `l` is by how much a start may be later than the moment
- * it counts for ({@link latenessMs}, as README says). `d` is by how much the clocks of the processes differed
- * ({@link clockSpreadMs}), as they really did and not as they might: well below a millisecond where the server's clock is
- * measured on a quick network, and up to the timing margin with local clocks.
+ * **Rates.** In any period `w`, at most `burst + rate * (w + l + d)`. `l` is how much later than the moment it counts
+ * for a start may be ({@link latenessMs}, as README says). `d` is how much the clocks of the processes differed ({@link
+ * clockSpreadMs}), as they really did and not as they might: well below a millisecond if the server's clock is measured
+ * on a quick network, and up to the timing margin with local clocks.
  *
- * **Windows.** At most `limit` in any time of `windowMs - d`: the log has the lateness in it already.
+ * **Windows.** At most `limit` in any period of `windowMs - d`: the log already includes the lateness.
  *
- * **Concurrency.** At most `maxConcurrent` at any moment. Who loses a permit works until it hears so, which its timer says
- * up to `d` and the lateness of timers after the others heard it ({@link noticeMs}). A process that stands still does not
- * work.
+ * **Concurrency.** At most `maxConcurrent` at any moment. A caller that loses a permit works until it hears so, which
+ * its timer says up to `d` and the lateness of timers after the others heard it ({@link noticeMs}). A process that
+ * stands still does not work.
  *
- * **Lost data.** What a server has forgotten is granted again. Starts that it may have forgotten ({@link FORGOTTEN_MS}) do
- * not count, and all others keep the limits exactly; and all together keep them as many times over as data was lost.
+ * **Lost data.** What a server has forgotten is granted again. Starts that it may have forgotten ({@link FORGOTTEN_MS})
+ * do not count, and all others keep the limits exactly; and all of them together keep the limits as many times over as
+ * data was lost.
  *
- * **Degraded starts.** With `local` each process keeps the limits by itself. Where nothing went wrong there are none.
+ * **Degraded starts.** With `local`, each process keeps the limits by itself. If nothing went wrong, there are none.
  */
 export function judge(history: History): readonly string[] {
   const { calls, processes } = history;
@@ -38,20 +39,20 @@ export function judge(history: History): readonly string[] {
   ];
 }
 
-/** What a clock may be off by rounding, as times since 1970 have a resolution of 1/4096 ms. */
+/** How far a clock may be off because of rounding: times since 1970 have a resolution of 1/4096 ms. */
 const CLOCK_ROUNDING_MS = 0.001;
 
-/** How much longer than its own timeout a caller may wait for a store that is silent, and what timers add. */
+/** How much longer than its own timeout a caller may wait for a store that is silent, plus what timers add. */
 const GRACE_MS = 41;
 /**
- * A caller that does not want to wait is answered within so many times the backend's timeout: one for each message, and as
- * many again for the races that it may lose to each other process.
+ * A caller that does not want to wait is answered within this many times the backend's timeout: one for each message,
+ * and as many again for the races that it may lose to each other process.
  */
 const MESSAGES_OF_A_TRY = 6;
-/** For how long after data was lost starts may have been granted by what was lost, besides what was reserved ahead. */
+/** How long after a loss of data starts may have been granted by what was lost, besides what was reserved ahead. */
 const FORGOTTEN_MS = 1_000;
 
-/** Opening the store takes up to this long on a quick network: whoever waits for less may see it fail. */
+/** Opening the store takes up to this long on a quick network: a caller that waits for less may see it fail. */
 const OPENING_MS = 50;
 
 /** The calls on one key of one limiter. */
@@ -73,24 +74,24 @@ function groupsOf({ scenario, calls }: History): Group[] {
   return [...groups.values()];
 }
 
-/** By how much the clocks of all processes differed at the most. */
+/** How much the clocks of all processes differed at most. */
 function clockSpreadMs({ processes }: History): number {
   const least = Math.min(...processes.map(({ clockError }) => clockError.leastMs));
   const most = Math.max(...processes.map(({ clockError }) => clockError.mostMs));
   return Math.max(0, most - least) + CLOCK_ROUNDING_MS;
 }
 
-/** By how much a start may be later than the moment that it was granted for, under a rate. */
+/** How much later than the moment it was granted for a start may be, under a rate. */
 function latenessMs(ratePerSecond: number, { timingMarginMs }: Scenario): number {
   return Math.max(800 / ratePerSecond, timingMarginMs / 2);
 }
 
-/** How long after a lease has run out its holder hears so. */
+/** How long after its lease has run out a holder is told so. */
 function noticeMs(history: History): number {
   return clockSpreadMs(history) + Math.max(...history.scenario.hosts.map(({ timerLateMs }) => timerLateMs)) + 0.01;
 }
 
-/** How much farther ahead a call that was passed over reserves, where rates alone are limited. */
+/** How much farther ahead a call that was passed over reserves, if only rates are limited. */
 function overdueMs({ rates, windows, maxConcurrent }: LimiterPlan, calls: readonly Call[]): number {
   if (windows.length > 0 || maxConcurrent !== undefined) return 0;
   const cost = Math.max(0, ...calls.map(({ plan }) => plan.cost));
@@ -149,7 +150,7 @@ function excess(history: History, plan: LimiterPlan, calls: readonly Call[], tim
 function startOf(history: History, call: Call): Start {
   const { plan: { cost }, startedAt, endedAt, lost, process: { host } } = call;
   const at = startedAt!; // only calls that started are asked for
-  // Whatever ended when its process woke up, or was killed before it did, has done nothing since it stood still.
+  // What ended when its process woke up, or was killed before it did, has done nothing since the process stood still.
   const slept = host.pauses.find(({ from, to }) => from >= at && endedAt >= from && endedAt <= to + 0.01);
   return { at, cost, until: Math.max(at, slept?.from ?? (lost ? endedAt - noticeMs(history) : endedAt)) };
 }

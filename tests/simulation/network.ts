@@ -16,25 +16,25 @@ export interface Conditions {
   readonly lateMs: number;
 }
 
-/** A message that did not arrive, or late. */
+/** A message that did not arrive, or arrived late. */
 export interface Mishap {
   readonly at: number;
-  /** By how much it was late; `Infinity` if it was lost. */
+  /** How late it was; `Infinity` if it was lost. */
   readonly lateMs: number;
 }
 
 /**
- * Messages between named endpoints. Each takes its own time, so they may overtake each other. Nobody hears that one was
- * lost.
+ * Messages between named endpoints. Each takes its own time, so they may overtake each other. Nobody is told that one
+ * was lost.
  */
 export interface Network {
-  /** Who receives what is sent to that name; a name that nobody has loses it. */
+  /** Calls `receive` with what is sent to that name. What is sent to a name that nobody has is lost. */
   serve(name: string, receive: (message: unknown, from: string) => void): void;
   leave(name: string): void;
-  /** Whatever is sent to or from the endpoint takes so much longer from now on, in milliseconds. */
+  /** Whatever is sent to or from the endpoint takes `distanceMs` longer from now on, in milliseconds. */
   place(name: string, distanceMs: number): void;
   send(from: string, to: string, message: unknown): void;
-  /** What holds for everybody from now on. */
+  /** The conditions for everybody from now on. */
   conditions: Conditions;
   /** Loses everything to and from the endpoint for a while. */
   cut(name: string, ms: number): void;
@@ -45,7 +45,7 @@ export interface Network {
   disturb(name: string, worse: Partial<Conditions>, ms: number): void;
 }
 
-/** A {@link Network} in which nobody is. */
+/** A {@link Network} without any endpoint. */
 export function createNetwork(world: World, random: Random, initial: Conditions): Network {
   const endpoints = new Map<string, (message: unknown, from: string) => void>();
   const cuts = new Map<string, number>();
@@ -110,7 +110,7 @@ export function createNetwork(world: World, random: Random, initial: Conditions)
   };
 }
 
-/** A message for people: bytes as the text that they stand for. */
+/** A message for people: bytes are shown as the text that they stand for. */
 export function shown(message: unknown): string {
   return JSON.stringify(
     message,

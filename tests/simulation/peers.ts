@@ -7,9 +7,9 @@ type PeerMessage =
   | { readonly kind: "ask"; readonly id: number; readonly address: string; readonly message: Uint8Array }
   | { readonly kind: "told"; readonly id: number; readonly answer: Uint8Array };
 
-/** How a process talks to the others: over the network, with everything that happens there. */
+/** How a process talks to the others: over the network, with everything that can happen there. */
 export interface HostPeers extends Peers {
-  /** Something has come from another process. */
+  /** Something has arrived from another process. */
   receive(message: unknown, from: string): void;
 }
 

@@ -13,18 +13,18 @@ import { createClusterStore } from "./store.ts";
 import { RETRY_MS } from "./waiting.ts";
 import type { World } from "./world.ts";
 
-/** What is put between a limiter and the world: to see whether a mistake there would be found. */
+/** What is put between a limiter and the world, to see whether a mistake there would be found. */
 export interface Sabotage {
   readonly kv?: (kv: Required<Omit<Kv, "loans">>, host: Host) => Required<Omit<Kv, "loans">>;
   readonly clock?: (clock: Clock, host: Host) => Clock;
   readonly limiter?: (limiter: ClosableLimiter, host: Host) => ClosableLimiter;
 }
 
-/** By how much the clock of a process was ahead of the truth: the least and the most that it ever was. */
+/** How far the clock of a process was ahead of the truth: the least and the most that it ever was. */
 export interface ClockError {
   readonly leastMs: number;
   readonly mostMs: number;
-  /** By how much it was further off than it said itself. */
+  /** How much further off it was than it said itself. */
   readonly unclaimedMs: number;
 }
 
@@ -32,7 +32,7 @@ export interface ClockError {
 export interface Process {
   readonly name: string;
   readonly host: Host;
-  /** In the order of the scenario's limiters. */
+  /** The limiters, in the order of the scenario. */
   readonly limiters: readonly ClosableLimiter[];
   /** What its limiters take for the time. */
   now(): number;
@@ -72,7 +72,7 @@ export function startProcess(
         const errorMs = now - START - world.now;
         leastMs = Math.min(leastMs, errorMs);
         mostMs = Math.max(mostMs, errorMs);
-        // A clock that never goes back may still be where an earlier measurement had put it.
+        // A clock that never goes back may still be where an earlier measurement put it.
         claimedMs = Math.max(claimedMs, store.claimedErrorMs);
         unclaimedMs = Math.max(unclaimedMs, Math.abs(errorMs) - claimedMs);
         return now;
@@ -81,7 +81,7 @@ export function startProcess(
     };
   }
 
-  // What a saboteur makes of the clock is not what the clock is: the watch stands before it.
+  // What sabotage makes of the clock is not the clock itself, so the watch stands in front of the sabotage.
   const used = {
     ...store,
     get session() {

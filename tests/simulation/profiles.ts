@@ -9,17 +9,17 @@ type Choices<T> = readonly [T, ...T[]];
 /** What is drawn for the scenarios of a kind: how bad the network and the clocks are, what happens, and who calls. */
 export interface ProfilePlan {
   readonly clock: "server" | "local";
-  /** Which troubles happen, and how many of them at the most. */
+  /** Which troubles can happen, and at most how many of them do. */
   readonly troubles: readonly Trouble["kind"][];
   readonly mostTroubles: number;
   readonly conditions: (random: Random) => Conditions;
   readonly cluster: (random: Random) => ClusterOptions;
   readonly host: (random: Random, timingMarginMs: number) => HostOptions;
-  /** `patient` ones only wait, so all of the limit is to be used; a `crowd` is many of them on one key. */
+  /** `patient` callers only wait, so the whole limit has to be used; a `crowd` is many of them on one key. */
   readonly callers: "mixed" | "patient" | "crowd";
-  /** How likely a caller in a crowd wants as much as the limit admits at once. */
+  /** How likely a caller in a crowd is to want as much as the limit admits at once. */
   readonly largeCosts: number;
-  /** How likely a caller changes its mind. */
+  /** How likely a caller is to change its mind. */
   readonly regrets: number;
   readonly limits: Choices<"rate" | "window" | "concurrency" | "all" | "some">;
   readonly leaseMs: Choices<number>;
@@ -61,21 +61,24 @@ const moody = (random: Random): ClusterOptions => ({
   unavailable: random.pick([0, 0, 0.01, 0.1]),
 });
 
-/** The server's time is measured, so the wall clock may say anything; a clock that is being corrected drifts by up to 500 ppm. */
+/**
+ * The server's time is measured, so the wall clock may say anything. A clock that is being corrected drifts by up to
+ * 500 ppm.
+ */
 const anyHost = (random: Random): HostOptions => ({
   skewMs: random.pick([0, random.between(-300, 300), random.between(-3_600_000, 3_600_000)]),
   driftPpm: random.pick([0, random.between(-500, 500)]),
   timerLateMs: random.pick([0.1, 1.2, 4]),
 });
 
-/** Hosts that are trusted: a time service keeps them within half of the timing margin. */
+/** Hosts whose clocks are trusted: a time service keeps them within half of the timing margin. */
 const trustedHost = (random: Random, timingMarginMs: number): HostOptions => ({
   skewMs: random.between(-timingMarginMs / 2, timingMarginMs / 2),
   driftPpm: 0,
   timerLateMs: random.pick([0.1, 1.2, 4]),
 });
 
-/** Timers that are late by less than any rule allows: then no slot is missed. */
+/** Hosts whose timers are late by less than any rule allows, so that no slot is missed. */
 const promptHost = (random: Random): HostOptions => ({ ...anyHost(random), timerLateMs: random.pick([0.1, 0.5, 1.2]) });
 
 const CALM: ProfilePlan = {
@@ -129,7 +132,7 @@ export const profiles: Readonly<Record<Profile, ProfilePlan>> = {
   steady: STEADY,
   /** Hundreds on one key: nobody is starved. */
   crowd: { ...STEADY, callers: "crowd", holdMs: [0, 5, 30] },
-  /** The same, near the store and far from it: who is far away is not starved either. */
+  /** The same, near the store and far from it: a process that is far away is not starved either. */
   scattered: {
     ...STEADY,
     callers: "crowd",
@@ -137,13 +140,13 @@ export const profiles: Readonly<Record<Profile, ProfilePlan>> = {
     backendTimeoutMs: [2_000],
     holdMs: [0, 5, 30],
   },
-  /** Some of a crowd want much, and the others do not take it from them for ever. */
+  /** Some callers of a crowd want much, and the others do not take it from them for ever. */
   costs: { ...STEADY, callers: "crowd", limits: ["rate"], largeCosts: 0.1, regrets: 0.1 },
   /** Slots are reserved and given back all the time. */
   regrets: { ...STEADY, regrets: 0.5, limits: ["rate", "rate", "window", "all"] },
   slow: { ...CALM, conditions: slow, troubles: ["look", "step"] },
   lossy: { ...CALM, conditions: lossy, cluster: moody, troubles: ["look", "storm"], mostTroubles: 4 },
-  /** Answers are lost, but writes are not: nothing is counted twice for it. */
+  /** Answers are lost, but writes are not: nothing is counted twice because of that. */
   acknowledgements: {
     ...STEADY,
     cluster: (random) => ({
@@ -157,7 +160,7 @@ export const profiles: Readonly<Record<Profile, ProfilePlan>> = {
   },
   outages: { ...CALM, cluster: moody, troubles: ["look", "cut", "stop", "freeze", "storm"], mostTroubles: 5 },
   deaths: { ...CALM, troubles: ["pause", "crash", "close", "pause", "crash", "cut"], mostTroubles: 6 },
-  /** Permits are held for longer than their lease, by processes that stop and are cut off. */
+  /** Permits are held for longer than their leases, by processes that stop and are cut off. */
   leases: {
     ...CALM,
     troubles: ["pause", "cut", "crash"],

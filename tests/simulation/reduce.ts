@@ -3,8 +3,8 @@ import { run } from "./run.ts";
 import type { Scenario } from "./scenario.ts";
 
 /**
- * A scenario with as few steps as can be found that still goes wrong in the same way: halves, quarters and so on of the steps
- * are left out for as long as that works.
+ * A scenario with as few steps as can be found that still goes wrong in the same way: halves, quarters and so on of the
+ * steps are left out for as long as that works.
  */
 export async function reduced(scenario: Scenario, options: RunOptions = {}): Promise<Scenario> {
   const wrong = kindsOf((await run(scenario, options)).problems);

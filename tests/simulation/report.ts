@@ -1,7 +1,7 @@
 import type { Report } from "./run.ts";
 import type { Scenario } from "./scenario.ts";
 
-/** How to run it again. */
+/** The command that runs the scenario again. */
 export function replayOf({ seed, profile }: Scenario): string {
   return `deno task simulate --seed ${seed} --profile ${profile} --trace`;
 }
@@ -17,7 +17,7 @@ export function explain({ scenario, problems }: Report): string {
   ].join("\n");
 }
 
-/** Everything that happened, a line each. */
+/** Everything that happened, one line each. */
 export function traceOf({ trace }: Report): string {
   return trace.map(({ at, who, what }) => `${at.toFixed(3).padStart(12)}  ${who.padEnd(6)} ${what}`).join("\n");
 }

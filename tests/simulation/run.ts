@@ -23,7 +23,7 @@ export interface History {
   readonly overAt: number;
 }
 
-/** What came of a run. */
+/** The result of a run. */
 export interface Report {
   readonly scenario: Scenario;
   /** What was wrong; empty if everything was right. */
@@ -34,7 +34,7 @@ export interface Report {
   readonly history: History;
 }
 
-/** What to do in a run besides the scenario. */
+/** How to run a scenario. */
 export interface RunOptions {
   /** Whether to keep a trace for people. */
   readonly traced?: boolean;
@@ -46,10 +46,10 @@ export interface RunOptions {
 const HEALED_AFTER_MS = 3_000;
 /** How long a caller without a timeout may wait until the run counts as stuck. */
 const STUCK_AFTER_MS = 900_000;
-/** For what is left to be tried again, and for marks to be forgotten. */
+/** How long to wait so that what is left is tried again and marks are forgotten. */
 const REST_MS = 5_000;
 
-/** Runs a scenario, and judges it. The same scenario always ends the same. */
+/** Runs a scenario and judges it. The same scenario always ends in the same way. */
 export async function run(scenario: Scenario, { traced = false, sabotage = {} }: RunOptions = {}): Promise<Report> {
   const random = createRandom(scenario.seed ^ 0x5eed);
   const world = createWorld({ traced });
@@ -116,7 +116,7 @@ export async function run(scenario: Scenario, { traced = false, sabotage = {} }:
         world.note(host.name, () => "closes");
         host.deliver(() => {
           for (const limiter of process.limiters) void limiter.close();
-          // Closing gives back what is held: who closes has seen to it that nobody works any more.
+          // Closing gives back what is held: a program that closes has seen to it that nobody works any more.
           for (const call of callsHere()) {
             if (call.startedAt !== undefined) call.endedAt = Math.min(call.endedAt, world.now);
           }
@@ -130,7 +130,7 @@ export async function run(scenario: Scenario, { traced = false, sabotage = {} }:
     looking.add(host);
     try {
       const { resetAt, remaining, currentUsage } = await limiters[place]!.getState();
-      // While the store is away the host's clock may have to do.
+      // While the store is away, the host's clock may have to do.
       if (resetAt < Math.min(now(), host.clock.now()) - 1) {
         problems.push(`${name} asks at ${asked}, and is told that all is reset in the past`);
       }
@@ -175,7 +175,7 @@ export async function run(scenario: Scenario, { traced = false, sabotage = {} }:
   }
   await observe();
 
-  /** A process that comes when all is over finds everything free. */
+  /** Checks that a process that starts when all is over finds everything free. */
   async function observe(): Promise<void> {
     const observer = start(scenario.hosts.length, { skewMs: 0, driftPpm: 0, timerLateMs: 0.1 });
     for (const [place, plan] of scenario.limiters.entries()) {

@@ -19,7 +19,7 @@ export interface LimiterPlan extends Limits {
   readonly id: string;
   readonly leaseMs: number;
   readonly reserveAheadMs: number;
-  /** How many slots a process may take ahead; 0 where there is more than rates. */
+  /** How many slots a process may take ahead; 0 if there are other limits than rates. */
   readonly prefetch: number;
   readonly onFailure: OnFailure;
 }
@@ -31,13 +31,13 @@ export interface CallPlan {
   readonly limiter: number;
   readonly key: string | undefined;
   readonly cost: number;
-  /** How long it waits; 0 does not. */
+  /** How long it waits; 0 means not at all. */
   readonly timeoutMs: number;
-  /** When it changes its mind, after so many milliseconds. */
+  /** After how many milliseconds it changes its mind. */
   readonly abortAfterMs: number;
-  /** For how long it works, once it has started. */
+  /** How long it works, once it has started. */
   readonly holdMs: number;
-  /** `take back`: it is granted and then given back unused, as a check of several limiters does. */
+  /** With `take back` it is granted and then given back unused, as a check of several limiters does. */
   readonly method: "acquire" | "tryAcquire" | "take back";
   /** Whether it tries again when the store has failed. */
   readonly insists: boolean;
@@ -71,7 +71,7 @@ export interface Scenario {
   readonly conditions: Conditions;
   readonly cluster: ClusterOptions;
   readonly backendTimeoutMs: number;
-  /** After how many failures in a row nobody asks the store for a while; 0: never. */
+  /** After how many failures in a row nobody asks the store for a while; 0 means never. */
   readonly breakerFailures: number;
   readonly timingMarginMs: number;
   /** Whether a process that loses a race hands its requests to the one that won. */
@@ -81,14 +81,14 @@ export interface Scenario {
   readonly steps: readonly Step[];
 }
 
-/** In one of so many clusters each process asks for one key at a time. */
+/** In one of this many clusters, each process asks for one key at a time. */
 const CROWDED_GATES = 7;
 /** How many slots are taken ahead, by seed. */
 const PREFETCHES = [0, 0, 0, 3, 50];
 
 /**
- * The scenario of a seed, which decides its kind, and whether requests are handed over, slots taken ahead and keys asked for
- * one at a time too, unless that is said.
+ * The scenario of a seed. The seed decides its kind, and also whether requests are handed over, slots taken ahead and
+ * keys asked for one at a time, unless these are given.
  */
 export function scenarioOf(
   seed: number,

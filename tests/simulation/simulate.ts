@@ -20,7 +20,7 @@ const HELP = `Simulates clusters of processes that share limits while everything
 const MOST_FAILURES = 10;
 const PROGRESS_MS = 500;
 
-/** What was asked for makes no sense. */
+/** The options make no sense. */
 class WrongOption extends Error {}
 
 function parseOptions() {

@@ -7,7 +7,7 @@ import { explain, traceOf } from "./report.ts";
 import { run } from "./run.ts";
 import { scenarioOf } from "./scenario.ts";
 
-/** How many clusters of each kind. `deno task simulate` runs as many as asked. */
+/** How many clusters of each kind to run. `deno task simulate` runs as many as asked. */
 const SEEDS = 200;
 /** A crowd is a cluster with hundreds of callers. */
 const CROWDS = 20;

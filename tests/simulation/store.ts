@@ -10,15 +10,15 @@ import { createHostPeers } from "./peers.ts";
 
 /** How a process uses the cluster. */
 export interface StoreOptions {
-  /** Whose time counts: `server` measures it as the NATS adapter does. */
+  /** Whose time counts. `server` measures it as the NATS adapter does. */
   readonly clock: "server" | "local";
   /** How long opening the store, and a question for the time, may take. */
   readonly timeoutMs: number;
-  /** By how much a local clock may be wrong, in milliseconds. */
+  /** How wrong a local clock may be, in milliseconds. */
   readonly localErrorMs: number;
 }
 
-/** A store on the simulated cluster, and by how much its clock says that it may be wrong. */
+/** A store on the simulated cluster, and how wrong its clock says that it may be. */
 export interface ClusterStore extends Store {
   readonly kv: Required<Omit<Kv, "loans">>;
   readonly claimedErrorMs: number;
@@ -55,7 +55,7 @@ export function createClusterStore(
     if (host.isAlive) network.send(host.name, CLUSTER, message);
   }
 
-  /** Waits for as long as it takes: who asks bounds it. */
+  /** Waits for as long as it takes: the caller bounds it. */
   function ask(question: Question): Promise<Answer> {
     const id = ++lastId;
     return new Promise((resolve) => {

@@ -3,14 +3,16 @@ import type { History } from "./run.ts";
 import type { LimiterPlan, Step } from "./scenario.ts";
 
 /**
- * Whether somebody waits for longer than has to be.
+ * Whether anybody waits longer than necessary.
  *
- * **Waste.** While somebody waits without a timeout, the limits are used up: such a time is not longer than what started in
- * it takes at the limits' speed, and {@link WASTE} of that, and what {@link overheadMs} and {@link troubleMs} add.
+ * **Waste.** While somebody waits without a timeout, the limits are used up: such a period is no longer than what
+ * started in it takes at the limits' speed, plus {@link WASTE} of that, plus what {@link overheadMs} and {@link
+ * troubleMs} add.
  *
- * **Starvation.** A caller who is the first of its process to wait is not overtaken for more than {@link MOST_LOST_TURNS} turns
- * by callers of other processes who came later. Between processes every turn is a race, in which the winner takes what is
- * there ({@link turnOf}). That one of four loses so many of them in a row happens less than once in ten million times.
+ * **Starvation.** A caller that is the first of its process to wait is not overtaken for more than {@link
+ * MOST_LOST_TURNS} turns by callers of other processes that came later. Between processes, every turn is a race, in
+ * which the winner takes what is there ({@link turnOf}). One process of four loses this many of them in a row less than
+ * once in ten million times.
  */
 export function waste(history: History, plan: LimiterPlan, calls: readonly Call[]): string[] {
   return busyTimes(calls).flatMap(({ from, to, starts }) => {
@@ -62,41 +64,47 @@ function turnOf({ rates, windows, maxConcurrent, reserveAheadMs }: LimiterPlan):
   return Math.max(1, Math.min(...most));
 }
 
-/** What is lost to slots that begin a little late. */
+/** The part that is lost to slots that begin a little late. */
 const WASTE = 0.03;
-/** Timers that are later than a rate allows miss about every second slot; and sometimes several in a row. */
+/** Timers that are later than a rate allows miss about every second slot, and sometimes several in a row. */
 const WASTE_WITH_LATE_TIMERS = 4;
-/** A window counts for longer where timers are late, once that is known. */
+/** A window counts for longer if timers are late, once that is known. */
 const WASTE_OF_WINDOWS = 0.25;
 /** The margin that the narrowest rule keeps, in milliseconds. */
 const LEAST_MARGIN_MS = 2;
-/** For opening the store, where the time is asked for eight times, and for the races of all who come at first. */
+/**
+ * The time for opening the store, during which the time is asked for eight times, and for the races of all callers that
+ * come at first.
+ */
 const START_MS = 150;
-/** How many messages one after the other it takes to decide, or to hand a permit on, with lost races and hints. */
+/** How many messages, one after the other, it takes to decide, or to hand a permit on, with lost races and hints. */
 const MESSAGES_OF_A_CONVERSATION = 12;
-/** How many more, when requests are handed to the writer. */
+/** How many more it takes when requests are handed to the writer. */
 const MESSAGES_OF_HANDING_OVER = 4;
-/** An answer of the writer that is later than this is not waited for: what it grants is lost. */
+/** An answer from the writer that takes longer than this is not waited for, and what it grants is lost. */
 const PATIENCE_MS = 50;
-/** The longest pause after a lost race, as processes of the simulation have it. */
+/** The longest pause after a lost race, as set for processes of the simulation. */
 export const RETRY_MS = 10;
 /** After a failure, and when a hint was lost, everybody looks again within this time. */
 const LOOK_AGAIN_MS = 1_000;
-/** A permit is left for so long to a process that waited longer, even if that is dead. */
+/** For this long a permit is left to a process that has waited longer, even if that process is dead. */
 const MARK_MS = 3_000;
 /** Others hear that somebody waits for a permit after this long at the latest. */
 const HEARD_AFTER_MS = 600;
 const MOST_LOST_TURNS = 60;
-/** Who is far away, and can hand nothing over, hears late of each write, and loses turns to others who have written again. */
+/**
+ * A process that is far away and can hand nothing over hears late of each write, and loses turns to others that have
+ * written again.
+ */
 const MOST_LOST_TURNS_FAR_AWAY = 180;
 /** In how many steps a process reserves what it may reserve, at least. */
 const TURNS_PER_RESERVE = 16;
 
-/** A time in which somebody always waited, without a timeout, for one key of one limiter. */
+/** A period in which somebody always waited, without a timeout, for one key of one limiter. */
 interface BusyTime {
   readonly from: number;
   readonly to: number;
-  /** Everything that started in it, or ran on in it, of whoever. */
+  /** Everything that started in it, or went on running in it, whoever the caller. */
   readonly starts: readonly Call[];
 }
 
@@ -120,7 +128,7 @@ function busyTimes(calls: readonly Call[]): BusyTime[] {
   }));
 }
 
-/** For how long these keep the limits busy, if nothing is wasted: the sum of what each limit takes. */
+/** How long these calls keep the limits busy if nothing is wasted: the sum of what each limit takes. */
 function leastTimeMs(plan: LimiterPlan, calls: readonly Call[], from: number, to: number): number {
   const work = calls.reduce(
     (sum, { startedAt, endedAt }) => sum + Math.max(0, Math.min(endedAt, to) - Math.max(startedAt!, from)),
@@ -130,7 +138,7 @@ function leastTimeMs(plan: LimiterPlan, calls: readonly Call[], from: number, to
     (plan.maxConcurrent === undefined ? 0 : work / plan.maxConcurrent);
 }
 
-/** For how long one call keeps rates and windows busy: of those that cost 2, a window of 3 holds one. */
+/** How long one call keeps rates and windows busy: of calls that cost 2, a window of 3 holds one. */
 function slotMs({ rates, windows }: LimiterPlan, { plan: { cost } }: Call): number {
   return rates.reduce((sum, { ratePerSecond }) => sum + 1_000 * cost / ratePerSecond, 0) +
     windows.reduce((sum, { limit, windowMs }) => sum + windowMs / Math.max(1, Math.floor(limit / cost)), 0);
@@ -151,12 +159,12 @@ function leastSlotMs({ rates, windows }: LimiterPlan): number {
   );
 }
 
-/** What it takes beside the limits when nothing goes wrong. */
+/** The time that is needed besides the limits when nothing goes wrong. */
 function overheadMs({ scenario }: History, plan: LimiterPlan, starts: number): number {
   const { conditions: { mostMs }, hosts } = scenario;
   const way = mostMs + 2 * Math.max(...hosts.map(({ distanceMs = 0 }) => distanceMs));
   const hop = Math.max(way, ...hosts.map(({ timerLateMs }) => timerLateMs));
-  // What came before may have filled a window, or the bucket of a rate.
+  // What came earlier may have filled a window, or the bucket of a rate.
   const before = Math.max(
     0,
     ...plan.windows.map(({ windowMs }) => windowMs),
@@ -164,8 +172,8 @@ function overheadMs({ scenario }: History, plan: LimiterPlan, starts: number): n
   );
   const messages = MESSAGES_OF_A_CONVERSATION + (scenario.handsOver ? MESSAGES_OF_HANDING_OVER : 0);
   const conversation = messages * hop;
-  // A conversation about a slot is hidden by what is reserved ahead, unless slots come faster than messages, so that those who
-  // come one after the other wait for messages alone; one about a permit cannot be hidden.
+  // A conversation about a slot is hidden by what is reserved ahead, unless slots come faster than messages, so that
+  // callers that come one after the other wait only for messages. One about a permit cannot be hidden.
   const slot = leastSlotMs(plan);
   const perStart = plan.maxConcurrent === undefined
     ? Math.max(0, conversation - plan.reserveAheadMs, slot < 2 * hop ? conversation / 2 : 0)
@@ -176,7 +184,7 @@ function overheadMs({ scenario }: History, plan: LimiterPlan, starts: number): n
   return START_MS + 2 * conversation + before + ahead + starts * (perStart + afterRefusals);
 }
 
-/** What may be lost to everything that went wrong until then. */
+/** The time that may be lost to everything that went wrong until then. */
 function troubleMs(history: History, plan: LimiterPlan, calls: readonly Call[], from: number, to: number): number {
   const { scenario, mishaps } = history;
   const { steps, backendTimeoutMs } = scenario;
@@ -196,7 +204,7 @@ function troubleMs(history: History, plan: LimiterPlan, calls: readonly Call[], 
       case "freeze":
         return step.ms + silence + lease + plan.reserveAheadMs;
       case "lose":
-        // What was released is held again, until the lease is over.
+        // What was released is held again until the lease is over.
         return silence + lease;
       default:
         return 0;
@@ -214,7 +222,7 @@ function troubleMs(history: History, plan: LimiterPlan, calls: readonly Call[], 
     const ms = Math.min(lateMs, silence + (lateMs === Infinity ? lease : 0));
     return sum + (reach(ms)(at) ? ms : 0);
   }, 0);
-  // Slots of those who did not use them come back only where nobody has reserved behind them.
+  // Slots that were not used come back only if nobody has reserved behind them.
   // What the store failed may have been granted all the same.
   const unused = calls.filter(({ askedAt }) => askedAt <= to).reduce((sum, call) => {
     return sum + slotMs(plan, call) * (call.failures + (call.startedAt === undefined ? 1 : 0));

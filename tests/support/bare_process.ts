@@ -1,11 +1,11 @@
-// A process that has what a worker runtime has, and no more: no `process`, no `Deno`, no `Bun`, and so no files and no
-// environment. Uses the package there, and prints what came of it.
+// A process that has only what a worker runtime has: no `process`, no `Deno`, no `Bun`, and so no files and no
+// environment. It uses the package there, and prints the result.
 const bare = globalThis as Record<string, unknown>; // globals that are not there have no type
 for (const name of ["process", "Deno", "Bun", "Buffer", "global", "require"]) {
   if (!Reflect.deleteProperty(bare, name)) Reflect.set(bare, name, undefined);
 }
 
-// Some workers have random numbers only while they answer a request, and not while they import.
+// Some workers provide random numbers only while they answer a request, and not while they import.
 const { getRandomValues } = crypto;
 crypto.getRandomValues = () => {
   throw new Error("random numbers were drawn by an import");

@@ -1,4 +1,4 @@
-// The few things of Bun that are used here: its own types would bring a dependency for ten lines.
+// The few things of Bun that are used here: its own types would add a dependency for the sake of ten lines.
 declare module "bun" {
   export function plugin(options: {
     name: string;

@@ -1,4 +1,5 @@
-// Bun reads no import map: what deno.json maps to another npm package or file is registered here under its bare name, and so is this package itself.
+// Bun reads no import map: what deno.json maps to another npm package or file is registered here under its bare name,
+// and so is this package itself.
 import { plugin } from "bun";
 
 const root = new URL("../../", import.meta.url);

@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { ROOT } from "./project.ts";
 
-/** How many bytes a file and all that it imports have, minified by the bundler of this runtime, and gzipped. */
+/** The size in bytes of a file and everything that it imports, minified by the bundler of this runtime and gzipped. */
 export async function bundledSize(file: string): Promise<number> {
   return gzipSync(await bundle(join(ROOT, file)), { level: 9 }).length;
 }

@@ -1,5 +1,5 @@
-// A process of its own for tests: callers that share one limit with those of other processes. Says when it is ready, is told
-// when to start, and prints one line of JSON.
+// A separate process for tests: callers that share one limit with those of other processes. It says when it is ready,
+// is told when to start, and prints one line of JSON.
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { type ClockReading, createRateSync, RateLimiterAcquisitionError } from "../../mod.ts";
@@ -12,7 +12,7 @@ export interface CallerOrder {
   readonly ratePerSecond: number;
   readonly burst: number;
   readonly callers: number;
-  /** How long each acquisition may take; without it, as long as it takes. */
+  /** How long each acquisition may take; without it, there is no limit. */
   readonly timeoutMs?: number;
   /** What is wrong with this host's clock. */
   readonly hostFault?: HostFault;
@@ -24,7 +24,7 @@ export interface CallerSpan {
   readonly until: number;
 }
 
-/** What it saw. */
+/** What a {@link CallerProcess} saw. */
 export interface CallerReport {
   /** When each acquisition was granted, as {@link machineNow} says. */
   readonly starts: readonly number[];
@@ -32,19 +32,22 @@ export interface CallerReport {
   readonly grants: readonly number[];
   readonly errors: readonly string[];
   readonly casFailures: number;
-  /** The clock that the limiter went by in the end. */
+  /** The clock that the limiter used at the end. */
   readonly clock: ClockReading;
-  /** For how long the machine did not let it run, in milliseconds. */
+  /** How long the machine did not let the process run, in milliseconds. */
   readonly stalledMs: number;
 }
 
-/** A start that is later than this after the limiter let it go was held up by the machine: it counts for that moment. */
+/**
+ * A start more than this long after the limiter let it go was held up by the machine: it counts for the moment when the
+ * limiter did.
+ */
 const HELD_UP_MS = 5;
 const LOOK_EVERY_MS = 5;
-/** Between two looks there is never exactly what was asked for. */
+/** The time between two looks is never exactly what was asked for. */
 const STALL_MS = 2 * LOOK_EVERY_MS;
 
-/** Adds up for how long this process could do nothing; returns what ends that and says the sum. */
+/** Adds up how long this process could do nothing. Returns a function that ends that and returns the sum. */
 function watchStalls(from: number): () => number {
   let stalledMs = 0;
   let last = from;

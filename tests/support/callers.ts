@@ -2,14 +2,14 @@ import type { CallerOrder, CallerReport, CallerSpan } from "./caller_process.ts"
 import { lineOf, outputOf, startChild } from "./child.ts";
 import { machineNow } from "./machine_clock.ts";
 
-/** Until when all of them have heard when to start. */
+/** How long it takes at most until all processes have heard when to start. */
 const NOTICE_MS = 500;
 
-/** Lets a process for each order call for so long. They start together, when the last of them is ready. */
+/** Lets one process for each order call for `seconds`. They start together, when the last of them is ready. */
 export async function callTogether(orders: readonly CallerOrder[], seconds: number): Promise<CallerReport[]> {
   const children = orders.map((order) => startChild("tests/support/caller_process.ts", JSON.stringify(order)));
   const outputs = Promise.all(children.map(outputOf));
-  outputs.catch(() => {}); // it is awaited below, unless one of them ends before
+  outputs.catch(() => {}); // it is awaited below, unless one of them ends first
   try {
     await Promise.race([Promise.all(children.map(lineOf)), outputs]);
     const from = machineNow() + NOTICE_MS;
@@ -21,7 +21,9 @@ export async function callTogether(orders: readonly CallerOrder[], seconds: numb
   }
 }
 
-/** How many starts a rate must have had at the least: nine of ten, in the time that the machine left to every process. */
+/**
+ * How many starts a rate must have had at least: nine out of ten, in the time that the machine left to every process.
+ */
 export function leastStarts(reports: readonly CallerReport[], ratePerSecond: number, seconds: number): number {
   const stalled = Math.max(...reports.map(({ stalledMs }) => stalledMs)) / 1_000;
   return 0.9 * ratePerSecond * (seconds - stalled);

@@ -1,5 +1,6 @@
-// A process of its own for tests in which things go wrong: callers that use limiters without a pause, and record everything
-// they see, a line of JSON each. It goes on until its standard input ends, and then has to end by itself.
+// A separate process for tests in which things go wrong: callers that use limiters without a pause, and record
+// everything they see, in one line of JSON each. It goes on until its standard input ends, and then has to end by
+// itself.
 import { closeSync, openSync, writeSync } from "node:fs";
 import process from "node:process";
 import { setTimeout as setTimer } from "node:timers";
@@ -8,13 +9,13 @@ import { machineNow } from "./machine_clock.ts";
 
 /** What a process is to do. */
 export interface ChaosOrder {
-  /** The file that it records to. */
+  /** The file to record to. */
   readonly record: string;
   readonly store: ChaosStore;
   readonly limiters: Readonly<Record<string, ChaosLimiter>>;
 }
 
-/** Where the limits are kept: in files, as what is in memory does not outlive a server. */
+/** Where the limits are kept: in files, because what is in memory does not outlive a server. */
 export interface ChaosStore {
   readonly url: string;
   readonly bucketName: string;
@@ -28,9 +29,9 @@ export interface ChaosLimiter {
   readonly callers: number;
   /** The most that a request costs. */
   readonly mostCost: number;
-  /** For how long a permit is held, at the most. */
+  /** The longest time that a permit is held. */
   readonly holdMs: number;
-  /** For how long one of twenty is held: long enough that its lease has to be renewed. */
+  /** How long one permit in twenty is held: long enough that its lease has to be renewed. */
   readonly longHoldMs: number;
 }
 
@@ -38,7 +39,7 @@ export interface ChaosLimiter {
 export type Entry =
   | readonly ["opened", at: number]
   | readonly ["asked", id: number, at: number, limiter: string, caller: number, cost: number]
-  /** `servedAt`: the moment that the limiter let it start, by what it says about the wait. */
+  /** `servedAt` is the moment at which the limiter let the request start, according to what it says about the wait. */
   | readonly ["granted", id: number, at: number, servedAt: number]
   | readonly ["ended", id: number, at: number]
   | readonly ["lost", id: number, at: number]
@@ -49,20 +50,20 @@ export type Entry =
   | readonly ["closed", at: number];
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-/** Who was refused or failed asks again after this long. */
+/** A caller whose request was refused or failed asks again after this long. */
 const PAUSE_MS = 40;
-/** Of twenty requests, one of each kind wants to wait only for so long, and one is cancelled. */
+/** Of twenty requests, one does not wait, one waits only for a short time, and one is cancelled. */
 const KINDS = 20;
 const SHORT_MS = 250;
 const LOOK_EVERY_MS = 20;
-/** Who does not come to look for this long was stopped: nothing that it does takes so long. */
+/** A process that does not look for this long was stopped: nothing that it does takes that long. */
 const STALL_MS = 200;
-/** A process that does not end by itself is a failure, but shall not stay for ever. */
+/** A process that does not end by itself is a failure, but must not stay for ever. */
 const STUCK_MS = 30_000;
 
 async function run({ record, store, limiters }: ChaosOrder, over: AbortSignal): Promise<void> {
   const file = openSync(record, "a");
-  // At once and not later: a process that is killed has recorded everything that it saw.
+  // Written at once, so that a process that is killed has recorded everything that it saw.
   const write = (...entry: Entry) => void writeSync(file, JSON.stringify(entry) + "\n");
   let ranAt = machineNow();
   const now = () => {
@@ -91,7 +92,7 @@ async function run({ record, store, limiters }: ChaosOrder, over: AbortSignal): 
     const cost = kind % 4 === 3 ? mostCost : 1;
     const cancelled = kind === 2 ? AbortSignal.timeout(Math.random() * SHORT_MS) : undefined;
     write("asked", id, now(), limiter, caller, cost);
-    const asked = machineNow(); // to write that may have taken a while
+    const asked = machineNow(); // writing that may have taken a while
     try {
       const permit = await rateSync.acquire(limiter, {
         cost,
@@ -99,7 +100,7 @@ async function run({ record, store, limiters }: ChaosOrder, over: AbortSignal): 
         ...kind === 0 ? { timeoutMs: 0 } : kind === 1 ? { timeoutMs: SHORT_MS } : {},
       });
       const granted = now();
-      // Who does not want to wait does not hear how long the store took.
+      // A caller that does not want to wait is not told how long the store took.
       write("granted", id, granted, kind === 0 ? granted : asked + permit.waitedMs);
       if (maxConcurrent !== undefined) {
         permit.signal.addEventListener("abort", () => write("lost", id, now()));

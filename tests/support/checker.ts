@@ -1,6 +1,6 @@
 import { concurrencyExcess, type Loss, rateExcess, type Start, windowExcess } from "./oracles.ts";
 
-/** A rate, and by how many milliseconds a start may be later than its slot, as the README says. */
+/** A rate, and how many milliseconds later than its slot a start may be, as the README says. */
 export interface PromisedRate {
   readonly ratePerSecond: number;
   readonly burst: number;
@@ -19,7 +19,7 @@ export interface Promised {
 /** How a call was answered. */
 export interface Answer {
   readonly at: number;
-  /** When the limiter let it start, where the machine kept it from starting then: it counts for that moment. */
+  /** When the limiter let it start, if the machine kept it from starting then: it counts for that moment. */
   readonly servedAt?: number;
   /** `granted`; `aborted` by its caller; any other word names a kind of error. */
   readonly kind: string;
@@ -33,9 +33,9 @@ export interface Call {
   readonly caller: number;
   readonly cost: number;
   readonly askedAt: number;
-  /** `undefined`: it was not answered. */
+  /** `undefined` if it was not answered. */
   readonly answer: Answer | undefined;
-  /** Until when what was granted ran: it was about to be released, or its holder heard that it was lost. */
+  /** When what was granted stopped running: it was about to be released, or its holder heard that it was lost. */
   readonly endedAt: number | undefined;
   /** Whether its permit was lost. */
   readonly lost: boolean;
@@ -48,11 +48,11 @@ export interface Pause {
   readonly until: number;
 }
 
-/** Everything that somebody who sees all processes saw. */
+/** Everything that an observer of all processes saw. */
 export interface Run {
   readonly limiters: Readonly<Record<string, Promised>>;
   readonly calls: readonly Call[];
-  /** When processes were surely gone that did not end by themselves. */
+  /** When processes that did not end by themselves were certainly gone. */
   readonly crashes: ReadonlyMap<string, number>;
   readonly pauses: readonly Pause[];
   /** When the store lost everything. */
@@ -68,7 +68,7 @@ export interface Peak {
 
 /** What the checker found. */
 export interface Verdict {
-  /** In words; none if every promise was kept. */
+  /** The problems in words; empty if every promise was kept. */
   readonly problems: readonly string[];
   readonly acquires: number;
   readonly peaks: readonly Peak[];
@@ -83,8 +83,8 @@ const EXPECTED = new Set(["granted", "refused", "unavailable", "aborted"]);
 const SECOND_MS = 1_000;
 
 /**
- * Judges a run: no limit was exceeded at any time, everybody was answered, nobody got an answer of another kind than
- * such calls have. `lateMs` is by how much starts may be late, and clocks wrong, beyond what is promised.
+ * Judges a run: no limit was exceeded at any time, everybody was answered, and nobody got an answer of a kind that such
+ * calls do not have. `lateMs` is how late starts may be, and how wrong clocks, beyond what is promised.
  */
 export function check(run: Run, lateMs: number): Verdict {
   const problems: string[] = [];
@@ -124,7 +124,7 @@ export function check(run: Run, lateMs: number): Verdict {
   return { problems, acquires: granted.length, peaks, longestGapMs: longestGap(granted), otherAnswers };
 }
 
-/** The callers, of processes that did not crash, who got nothing of what they asked for since then. */
+/** The callers in processes that did not crash that got nothing of what they have asked for since `since`. */
 export function unserved(run: Run, since: number): string[] {
   const name = ({ process, limiter, caller }: Call) => `caller ${caller} of '${limiter}' in process ${process}`;
   const served = new Set(
@@ -134,7 +134,7 @@ export function unserved(run: Run, since: number): string[] {
   return [...callers].filter((caller) => !served.has(caller));
 }
 
-/** What started, and when that counts for. */
+/** What started, and the moment that each start counts for. */
 function startsOf({ calls }: Run, limiter: string): Start[] {
   return calls.flatMap(({ limiter: other, cost, answer }) =>
     other === limiter && answer?.kind === "granted" ? [{ at: answer.servedAt ?? answer.at, cost, until: Infinity }] : []
@@ -142,8 +142,8 @@ function startsOf({ calls }: Run, limiter: string): Start[] {
 }
 
 /**
- * What ran, and from when to when. Who stands still runs nothing: a permit that is lost then, or must be as its lease has
- * run out, ends where that began, and not where its holder could hear of it.
+ * What ran, and from when to when. A process that stands still runs nothing: a permit that is lost then, or has to be
+ * because its lease has run out, ends where the standstill began, and not where its holder could hear of it.
  */
 function runsOf({ calls, crashes, pauses, limiters }: Run, limiter: string): Start[] {
   const leaseMs = limiters[limiter]?.leaseMs ?? Infinity;

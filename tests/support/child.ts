@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { ROOT } from "./project.ts";
 
-/** Starts a TypeScript file of the repository in a process of its own, on the runtime that runs the test. */
+/** Starts a TypeScript file of the repository in a separate process, on the runtime that runs the test. */
 export function startChild(file: string, ...args: string[]): ChildProcess {
   const runtime = "Bun" in globalThis
     ? ["--preload", join(ROOT, "tests/support/bun_preload.ts")]
@@ -17,7 +17,8 @@ export function startChild(file: string, ...args: string[]): ChildProcess {
 }
 
 /**
- * The same in Node, which has to be on the PATH: bundled into one file, as Node reads no TypeScript and no import map.
+ * Does the same in Node, which has to be on the PATH. The file is bundled into one, because Node reads no TypeScript
+ * and no import map.
  */
 export function startInNode(file: string, ...args: string[]): ChildProcess {
   const folder = mkdtempSync(join(tmpdir(), "ratesync-node-"));
@@ -47,7 +48,7 @@ export function lineOf(child: ChildProcess): Promise<string> {
   });
 }
 
-/** A stopped process goes on for a moment: waits until none of its threads runs. Only Linux can tell. */
+/** Waits until none of the threads of a stopped process runs, because it goes on for a moment. Only Linux can tell. */
 export async function stopped(pid: number): Promise<void> {
   for (let left = 10_000; left > 0; left--) {
     try {

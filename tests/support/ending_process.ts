@@ -1,4 +1,5 @@
-// A process of its own that uses limiters in one of several ways. It has to end by itself, after it has printed what it saw.
+// A separate process that uses limiters in one of several ways. It has to end by itself after it has printed what it
+// saw.
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { connect } from "@nats-io/transport-node";
@@ -23,17 +24,17 @@ export interface EndingOrder {
   readonly bucketName?: string;
 }
 
-/** Nobody waits for a lease of this length. */
+/** A lease so long that nobody waits for its end. */
 export const LEASE_MS = 600_000;
-/** Where the server goes on: whatever a busy machine does to it. */
+/** For a server that goes on, whatever a busy machine does to it. */
 const PATIENT_MS = 30_000;
-/** Where it goes away: so long that it is used before, and so short that the end can wait for it. */
+/** For a server that goes away: long enough that it is used before, and short enough that the end can wait for it. */
 const OUTAGE_MS = 1_500;
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 const say = (text: string) => void process.stdout.write(text + "\n");
 
-/** Resolves when the test has said that it is time, and listens no more. */
+/** Resolves when the test has said that it is time, and then stops listening. */
 async function told(): Promise<void> {
   const lines = createInterface({ input: process.stdin });
   await new Promise<void>((resolve) => lines.once("line", () => resolve()));
@@ -47,7 +48,7 @@ function onNats({ url, bucketName }: EndingOrder, backendTimeoutMs = PATIENT_MS)
   const options = { url, bucketName, autoCreate: true, backendTimeoutMs } as const;
   rateSync.configureStore("nats", { engine: "nats", ...options });
   rateSync.configureLimiter("permits", { store: "nats", maxConcurrent: 3, leaseMs: LEASE_MS, onFailure: "closed" });
-  // Who waits for it has reserved a moment that does not come before the end.
+  // A caller that waits for it has reserved a moment that does not come before the end.
   const rate = { ratePerSecond: 0.02, burst: 2, reserveAheadMs: 600_000 };
   rateSync.configureLimiter("rate", { store: "nats", onFailure: "closed", ...rate });
   return rateSync;

@@ -1,4 +1,4 @@
-// A process that may neither read files nor its environment: what the package does there.
+// A process that may read neither files nor its environment: what the package does there.
 import { configureLimiter, ConfigValidationError, loadConfig, tryAcquire } from "../../mod.ts";
 
 async function errorOf(call: () => Promise<unknown>): Promise<string> {

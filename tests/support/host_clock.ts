@@ -3,15 +3,20 @@ import type { Clock } from "../../src/core/clock.ts";
 
 /** What is wrong with the clock of a host. */
 export interface HostFault {
-  /** By how much it runs too fast: 5e-4 is 500 ppm. */
+  /** How much too fast it runs: 5e-4 is 500 ppm. */
   readonly drift: number;
-  /** What its time is set forward by, one after the other; then it is set back to the right time, and so on. */
+  /**
+   * The steps by which its time is set forward, one after the other; then it is set back to the right time, and so on.
+   */
   readonly stepsMs: readonly number[];
-  /** How long it shows each. */
+  /** How long it shows each of these times. */
   readonly stepEveryMs: number;
 }
 
-/** Gives this process the clocks of a host with that fault: its monotonic one, its calendar, and what is returned. */
+/**
+ * Gives this process the clocks of a host with that fault: its monotonic clock, its calendar, and the clock that is
+ * returned.
+ */
 export function breakHostClock({ drift, stepsMs, stepEveryMs }: HostFault): Clock {
   const truth = performance.now.bind(performance);
   const start = truth();

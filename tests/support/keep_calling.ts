@@ -1,6 +1,9 @@
 import type { Simulation } from "./simulated_process.ts";
 
-/** Calls again and again for so long, each caller after its last call has ended, and then ends all that still wait. */
+/**
+ * Calls again and again for the given time, each caller after its last call has ended, and then ends all calls that
+ * still wait.
+ */
 export async function keepCalling(
   { clock, run }: Simulation,
   ms: number,

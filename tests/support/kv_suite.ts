@@ -2,7 +2,7 @@ import { assertEquals, assertGreater, assertNotEquals } from "@std/assert";
 import { test } from "node:test";
 import type { CasResult, Kv } from "../../src/core/kv.ts";
 
-/** A fresh, empty {@link Kv} of its own for one test. */
+/** Opens a fresh, empty {@link Kv} for one test. */
 export type OpenKv = () => Promise<{ readonly kv: Kv } & AsyncDisposable>;
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -19,7 +19,7 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   return all;
 }
 
-/** What every {@link Kv} promises. Registers the tests; `name` goes before each test's name. */
+/** Registers tests of what every {@link Kv} promises. `name` goes before each test's name. */
 export function kvSuite(name: string, open: OpenKv): void {
   const check = (what: string, body: (kv: Kv) => Promise<void>) =>
     void test(`${name}: ${what}`, async () => {

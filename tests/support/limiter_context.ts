@@ -10,7 +10,7 @@ import type { Store } from "../../src/core/store.ts";
 
 /** What a limiter gets from outside in a simulation; everything else has a default. */
 export interface ContextOptions {
-  /** The name of the process: writers are called after it. */
+  /** The name of the process, after which its writers are named. */
   readonly name: string;
   readonly store: Store;
   readonly localClock: Clock;
@@ -21,13 +21,16 @@ export interface ContextOptions {
   readonly mostKeys?: number;
   readonly mostAtOnce?: number;
   readonly onDebug?: (message: string) => void;
-  /** Of the store's circuit breaker. By default it never opens, so that every request is a conversation with the store. */
+  /**
+   * The settings of the store's circuit breaker. By default it never opens, so that every request is a conversation
+   * with the store.
+   */
   readonly breaker?: Partial<BreakerSettings>;
   readonly onInfo?: (message: string) => void;
   readonly onWarning?: (message: string) => void;
 }
 
-/** A {@link LimiterContext} in which nothing is random but what `random` says. */
+/** A {@link LimiterContext} in which nothing is random except what `random` returns. */
 export function limiterContext(config: LimiterConfig, options: ContextOptions): LimiterContext {
   const { name, store, localClock, random, onDebug, onInfo = () => {}, onWarning = () => {} } = options;
   const logger = { ...onDebug && { debug: onDebug }, info: onInfo, warn: onWarning, error: onWarning };

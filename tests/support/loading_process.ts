@@ -1,10 +1,10 @@
-// A process of its own that imports an entry of the package, uses it in steps, and prints after each which modules the
-// runtime has loaded by then.
+// A separate process that imports an entry of the package, uses it in steps, and after each step prints which modules
+// the runtime has loaded by then.
 import nodeModule, { createRequire } from "node:module";
 import process from "node:process";
 
 const seen = new Set<string>();
-// Deno tells a hook. Bun knows no hooks, and lists what it has loaded.
+// Deno tells a hook. Bun has no hooks, but lists what it has loaded.
 if ("registerHooks" in nodeModule && typeof nodeModule.registerHooks === "function") {
   nodeModule.registerHooks({
     load(url, context, next) {
@@ -59,7 +59,7 @@ const STEPS: Readonly<Record<string, () => AsyncGenerator<string>>> = {
     const store = natsStore(nowhere, { id: "nowhere", logger });
     const limiter = createLimiter("api", store, { ratePerSecond: 10, logger });
     yield "make";
-    await limiter.acquire(); // admitted, as the store fails open
+    await limiter.acquire(); // admitted, because the store fails open
     yield "acquire";
   },
   async *"."() {
@@ -72,7 +72,7 @@ const STEPS: Readonly<Record<string, () => AsyncGenerator<string>>> = {
     rateSync.getLimiter("far");
     await rateSync.acquire("near");
     yield "acquire in memory";
-    await rateSync.acquire("far"); // admitted, as the store fails open
+    await rateSync.acquire("far"); // admitted, because the store fails open
     yield "acquire on NATS";
   },
 };

@@ -1,12 +1,12 @@
-// Bound, as a test may give this process another clock later.
+// Bound, because a test may give this process another clock later.
 const elapsed = performance.now.bind(performance);
-/** How long the wall clock is looked at: it moves on by a millisecond at a time. */
+/** How long the wall clock is observed: it advances by a millisecond at a time. */
 const LOOK_MS = 8;
 
 /**
- * How far the wall clock is ahead of this process's. `performance.timeOrigin` says so too, but wrongly by milliseconds where
- * the machine was busy when the process started. The wall clock is cut off to milliseconds, so the largest difference is
- * the true one.
+ * How far the wall clock is ahead of this process's clock. `performance.timeOrigin` says so too, but is wrong by
+ * milliseconds if the machine was busy when the process started. The wall clock is cut off to milliseconds, so the
+ * largest difference is the true one.
  */
 function originOf(): number {
   let origin = -Infinity;
@@ -18,5 +18,7 @@ function originOf(): number {
 
 const origin = originOf();
 
-/** The time in milliseconds since the Unix epoch, the same in all processes of this machine to some microseconds. */
+/**
+ * The time in milliseconds since the Unix epoch, the same in all processes of this machine to within some microseconds.
+ */
 export const machineNow = (): number => origin + elapsed();

@@ -1,4 +1,4 @@
-// A process of its own that uses a store once and closes it. It must end then by itself.
+// A separate process that uses a store once and closes it. Then it must end by itself.
 import process from "node:process";
 import { testStore } from "./nats_store.ts";
 

@@ -11,7 +11,7 @@ export interface NatsBinary {
   readonly path: string;
 }
 
-/** What to do on a machine where no nats-server can be had. */
+/** What to do on a machine on which no nats-server can be had. */
 export const ADVICE =
   "No nats-server found, and none could be downloaded. The tests need a real one. Either install it " +
   "(https://github.com/nats-io/nats-server/releases, `apt-get install nats-server`, `brew install nats-server`), or set " +
@@ -19,7 +19,7 @@ export const ADVICE =
 
 const cache = join(dirname(fileURLToPath(import.meta.url)), "..", "..", ".cache", "nats-server");
 
-/** A download that failed is not tried again for so long: every test file asks. */
+/** A download that failed is not tried again for this long, because every test file asks. */
 const RETRY_AFTER_MS = 10 * 60_000;
 const LOCK_BEAT_MS = 1_000;
 const LOCK_STALE_MS = 15_000;
@@ -36,11 +36,11 @@ mv root/usr/sbin/nats-server nats-server
 rm -rf lists archives root sources.list nats-server_*.deb *.bin
 `;
 const DOWNLOADS = {
-  /** What the machine's own release has: 2.9.10 on Debian 12. */
+  /** What the machine's own release offers: 2.9.10 on Debian 12. */
   oldest: `${PREPARE}
 apt-get -qq download nats-server || { apt-get $o update; apt-get $o download nats-server; }
 ${UNPACK}`,
-  /** What Debian's unstable release has, from the package source that the machine uses. */
+  /** What Debian's unstable release offers, from the package source that the machine uses. */
   newest: `${PREPARE}
 . /etc/os-release
 uri=$(apt-get indextargets --no-release-info --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
@@ -74,8 +74,8 @@ async function ageMs(path: string): Promise<number> {
 }
 
 /**
- * Holds a lock that all processes on this machine respect. One whose holder died is taken over. Should two ever hold
- * it, both only do the same work: what they make is put in place by one atomic rename.
+ * Holds a lock that all processes on this machine respect. A lock whose holder died is taken over. Should two processes
+ * ever hold it, they only do the same work twice: what they make is put in place by one atomic rename.
  */
 async function locked<T>(path: string, work: () => Promise<T>): Promise<T> {
   for (;;) {
@@ -112,7 +112,7 @@ async function download(which: keyof typeof DOWNLOADS): Promise<NatsBinary | und
     const meanwhile = await identify(join(target, "nats-server"));
     if (meanwhile !== undefined || await ageMs(failed) < RETRY_AFTER_MS) return meanwhile;
     for (const name of await readdir(cache)) {
-      // left behind by a run that was killed; whoever holds the lock is the only one who downloads
+      // left behind by a run that was killed: only the holder of the lock downloads
       if (name.startsWith("download-")) await rm(join(cache, name), { recursive: true, force: true });
     }
     process.stderr.write(`Downloading the ${which} nats-server that this machine's package source has\n`);
@@ -157,8 +157,9 @@ function byVersion(a: NatsBinary, b: NatsBinary): number {
 }
 
 /**
- * The nats-servers to test with, oldest first, one of each version. `$NATS_SERVER` alone counts if it is set; else
- * they are what is on the PATH, and the oldest and newest that Debian's package manager gives without root.
+ * The nats-servers to test with, oldest first, one of each version. If `$NATS_SERVER` is set, it alone counts;
+ * otherwise they are what is on the PATH, and the oldest and newest that Debian's package manager provides without
+ * root.
  *
  * @throws if there is none: tests that need a server never skip.
  */

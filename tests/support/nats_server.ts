@@ -14,11 +14,11 @@ export { type NatsBinary, natsServers } from "./nats_download.ts";
 export interface ServerOptions {
   /** Which nats-server, or its version. The default is the newest. */
   readonly server?: NatsBinary | string | undefined;
-  /** What its configuration file has besides name, address and JetStream. */
+  /** What its configuration file contains besides name, address and JetStream. */
   readonly config?: string | undefined;
   /** Whether JetStream is on. The default is yes. */
   readonly jetStream?: boolean | undefined;
-  /** Where JetStream keeps its files. The default is a temporary folder that goes when the server does. */
+  /** Where JetStream keeps its files. The default is a temporary folder that is removed with the server. */
   readonly storeDir?: string | undefined;
   /** The port for clients. By default the system chooses a free one. */
   readonly port?: number | undefined;
@@ -39,7 +39,7 @@ export interface RunningServer extends AsyncDisposable {
   readonly url: string;
   /** Where a `websocket` block of its configuration listens. */
   readonly websocketUrl: string | undefined;
-  /** Of the running process; another one after {@link restart}. */
+  /** The id of the running process; a different one after {@link restart}. */
   readonly pid: number;
   /** What it logged since it was last started. */
   log(): string;
@@ -49,13 +49,13 @@ export interface RunningServer extends AsyncDisposable {
   stop(): Promise<void>;
   /** Starts it again, after ending it if need be: same port and files. */
   restart(): Promise<void>;
-  /** Replaces the `config` it was started with; counts from the next {@link restart} or SIGHUP. */
+  /** Replaces the `config` that it was started with; takes effect at the next {@link restart} or SIGHUP. */
   configure(config: string): void;
 }
 
 const START_TIMEOUT_MS = 30_000;
 
-/** For tests that start servers: more than the 5 s that Bun allows. */
+/** The limit for tests that start servers: more than the 5 s that Bun allows. */
 export const LIMIT = { timeout: 120_000 } as const;
 
 // The server's parent. It reads a pipe that only this process writes to: when this process is gone, even by SIGKILL,
@@ -251,7 +251,7 @@ type ClusterOptions = Omit<ServerOptions, "port" | "name" | "storeDir">;
 
 /** Starts `count` servers as one cluster. They accept clients at once; a leader is elected soon after. */
 export async function startCluster(count = 3, options: ClusterOptions = {}): Promise<RunningCluster> {
-  // By the time that a server listens on a port that was free the system may have given it to another one.
+  // By the time a server listens on a port that was free, the system may have given the port to somebody else.
   return await startOnFreePorts(count, options).catch(() => startOnFreePorts(count, options));
 }
 
@@ -283,11 +283,11 @@ export interface ServerUnderTest extends NatsBinary {
   test(name: string, body: () => void | Promise<void>): void;
   /** One server of this version that the tests of this file share; started on first use, ended after the last test. */
   shared(): Promise<RunningServer>;
-  /** One of its own, for a test that changes, stops or breaks it. */
+  /** Starts a separate server, for a test that changes, stops or breaks it. */
   start(options?: Omit<ServerOptions, "server">): Promise<RunningServer>;
 }
 
-/** Calls `register` for each nats-server that can be had, and says which these are. */
+/** Calls `register` for each nats-server that is available, and reports which these are. */
 export async function forEachServer(register: (server: ServerUnderTest) => void): Promise<void> {
   const binaries = await natsServers();
   process.stderr.write(`nats-server: ${binaries.map(({ version }) => version).join(", ")}\n`);

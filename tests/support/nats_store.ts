@@ -43,10 +43,10 @@ export function freshBucket(): string {
   return `b_${crypto.randomUUID().replaceAll("-", "")}`;
 }
 
-/** How long the server may take in a test that does not ask about that: a busy machine may take seconds. */
+/** How long the server may take in a test that is not about that: a busy machine may take seconds. */
 export const PATIENT_MS = 30_000;
 
-/** A store that is closed at the end of the block. Its bucket is its own, in memory and created, unless told otherwise. */
+/** A store that is closed at the end of the block. Unless told otherwise, it creates its own bucket, in memory. */
 export function testStore(
   options: NatsStoreOptions,
   logger: LogBook = logBook(),
@@ -65,7 +65,7 @@ export function testStore(
   });
 }
 
-/** The connection of a store, with all that a test needs of it. */
+/** The connection of a store, with everything that a test needs of it. */
 export async function connectionOf(store: NatsStore): Promise<NatsConnection> {
   return await store.connection() as NatsConnection; // it was opened here, with the tests' own copy of nats-core
 }

@@ -7,7 +7,7 @@ export interface Start {
   until: number;
 }
 
-/** What rounding may change in a comparison of times, in milliseconds. */
+/** How much rounding may change in a comparison of times, in milliseconds. */
 const ROUNDING_MS = 1e-3;
 
 /** A time in which the store lost everything that it had. */
@@ -16,25 +16,25 @@ export interface Loss {
   readonly until: number;
 }
 
-/** What may be more than a limit says, and why. */
+/** What may exceed a limit, and why. */
 export interface Allowance {
-  /** By how much a start may be later than the moment it was granted for, in milliseconds. */
+  /** How much later than the moment it was granted for a start may be, in milliseconds. */
   readonly lateMs?: number;
   /** When the store lost everything. */
   readonly losses?: readonly Loss[];
-  /** How far ahead moments are reserved: those are used also after a loss. In milliseconds. */
+  /** How far ahead moments are reserved, in milliseconds. These moments are used even after a loss. */
   readonly reserveAheadMs?: number;
 }
 
-/** How many losses can count in a time: what was reserved before one is used up to `reserveAheadMs` after it. */
+/** How many losses can matter in a period: what was reserved before a loss is used up to `reserveAheadMs` after it. */
 function lossesBetween({ losses = [], reserveAheadMs = 0 }: Allowance, from: number, until: number): number {
   return losses.filter((loss) => loss.from <= until && loss.until + reserveAheadMs >= from).length;
 }
 
 /**
- * The first pair of starts between which a rate was exceeded, if there is one: of all that started from one of them to
- * the other, the cost may be `burst`, and what the rate allows for the time between them. With each loss the burst comes
- * once more, and what was reserved before it.
+ * The first pair of starts between which a rate was exceeded, if there is one: the total cost of everything that
+ * started from one of them to the other may be `burst`, plus what the rate allows for the time between them. Each loss
+ * adds the burst once more, and what was reserved before it.
  */
 export function rateExcess(
   starts: readonly Start[],
@@ -59,7 +59,7 @@ export function rateExcess(
   return undefined;
 }
 
-/** The first window in which more than `limit` started, if there is one. With each loss the limit comes once more. */
+/** The first window in which more than `limit` started, if there is one. Each loss adds the limit once more. */
 export function windowExcess(
   starts: readonly Start[],
   { limit, windowMs }: { readonly limit: number; readonly windowMs: number },
@@ -78,8 +78,8 @@ export function windowExcess(
 }
 
 /**
- * The first moment at which more than `maxConcurrent` ran, if there is one. Those who held or had reserved a permit when
- * the store forgot them may go on, or start, beside as many others.
+ * The first moment at which more than `maxConcurrent` ran, if there is one. Holders of a permit that the store forgot,
+ * held or reserved, may go on or start beside as many others.
  */
 export function concurrencyExcess(
   starts: readonly Start[],

@@ -1,4 +1,5 @@
-// A process of its own for tests that holds permits. Reads orders from its standard input, a line of JSON each, and answers each with one.
+// A separate process for tests that holds permits. Reads orders from its standard input, one line of JSON each, and
+// answers each with one line.
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { createRateSync, type LimiterState, natsStore, type Permit } from "../../mod.ts";
@@ -19,16 +20,19 @@ export interface PermitOrders {
   acquire(name: string): Promise<number>;
   /** Takes a permit under a name if there is one. */
   tryAcquire(name: string): Promise<boolean>;
-  /** Gives it back; answers when that began. */
+  /** Gives the permit back; answers with the moment when that began. */
   release(name: string): Promise<number>;
-  /** Whether it is lost. */
+  /** Whether the permit is lost. */
   isLost(name: string): Promise<boolean>;
-  /** Answers when its signal has aborted. */
+  /** Answers once the signal of the permit has aborted. */
   whenLost(name: string): Promise<{ readonly lost: boolean; readonly reason: string }>;
   state(): Promise<LimiterState>;
-  /** So many acquires, each of which is cancelled after up to so many milliseconds, or holds its permit until then. */
+  /**
+   * Makes `count` acquires, each of which is cancelled after up to `withinMs` milliseconds, or holds its permit until
+   * then.
+   */
   cancel(count: number, withinMs: number): Promise<CancelReport>;
-  /** Callers that hold a permit for so long, again and again; how many they got. */
+  /** Has callers hold a permit for `holdMs`, again and again; answers how many they got. */
   loop(callers: number, holdMs: number, forMs: number): Promise<number>;
   /** How long raw reads of the store take, one after another, in milliseconds. */
   trips(count: number): Promise<readonly number[]>;
@@ -65,7 +69,7 @@ function permitOrders({ url, bucketName, ...limit }: PermitOrder): PermitOrders 
   rateSync.configureLimiter("permits", { store: "nats", onFailure: "closed", ...limit });
   const limiter = rateSync.getLimiter("permits");
   const { warn, error } = console;
-  // What it prints are its answers.
+  // What the process prints are its answers.
   const logger = { debug() {}, info() {}, warn, error };
   const raw = natsStore(options, { id: "raw", logger });
   const permits = new Map<string, Permit>();
@@ -158,7 +162,7 @@ function permitOrders({ url, bucketName, ...limit }: PermitOrder): PermitOrders 
 async function answer(orders: PermitOrders, { id, order, args }: PermitRequest): Promise<PermitAnswer> {
   try {
     const obey: (...args: never[]) => Promise<unknown> = orders[order];
-    return { id, value: await obey(...args as never[]) }; // who asks has checked them
+    return { id, value: await obey(...args as never[]) }; // the sender has checked them
   } catch (error) {
     return { id, error: String(error) };
   }
@@ -171,6 +175,6 @@ if (order !== undefined) {
   lines.on("line", (line) => {
     answer(orders, JSON.parse(line)).then((reply) => process.stdout.write(JSON.stringify(reply) + "\n"));
   });
-  // Whoever gave the orders is gone.
+  // The process that gave the orders is gone.
   lines.on("close", () => process.exit());
 }

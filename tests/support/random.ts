@@ -2,16 +2,16 @@ import { seededRandom } from "../../src/testing/random.ts";
 
 /** Decisions that are the same for the same seed. */
 export interface Random {
-  /** From 0 to 1, without 1. */
+  /** A number from 0 to 1, without 1. */
   next(): number;
-  /** From `low` to `high`. */
+  /** A number from `low` to `high`. */
   between(low: number, high: number): number;
   /** A whole number from `low` to `high`, both included. */
   integer(low: number, high: number): number;
-  /** Whether something happens that does so with this probability. */
+  /** Whether something with this probability happens. */
   chance(probability: number): boolean;
   pick<const T>(choices: readonly [T, ...T[]]): T;
-  /** A source of its own: what is drawn from it changes nothing here. */
+  /** A separate source: what is drawn from it changes nothing here. */
   fork(): Random;
 }
 

@@ -15,7 +15,7 @@ export interface SimulatedServer {
   connect(options?: { readonly latencyMs?: number }): FaultyKv;
   /** The value under `key` as text, or `undefined` if there is none. */
   text(key: string): string | undefined;
-  /** Writes past all processes. */
+  /** Writes directly, bypassing all processes. */
   put(key: string, value: string | Uint8Array): void;
   /** What stands there now. */
   snapshot(): Snapshot;
@@ -25,7 +25,7 @@ export interface SimulatedServer {
   readonly listeners: number;
 }
 
-/** So many messages while the clock stands still are a loop that never ends. */
+/** This many messages while the clock stands still are a loop that never ends. */
 const MOST_AT_ONCE = 20_000;
 
 /** A {@link SimulatedServer} with nothing in it. */

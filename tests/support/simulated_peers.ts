@@ -5,15 +5,20 @@ import type { Fault, FaultName } from "../../src/testing/faulty_kv.ts";
 
 /** How one process talks to the others in a simulation. */
 export interface SimulatedPeers extends Peers {
-  /** How many questions it has asked. */
+  /** How many questions the process has asked. */
   readonly asked: number;
-  /** Called for every question; what it returns happens to that one. One with a `conflict` arrives twice. */
+  /**
+   * Called for every question; the fault that it returns happens to that question. A question with a `conflict` arrives
+   * twice.
+   */
   faults: () => Fault | FaultName | undefined | void;
-  /** What becomes of the answers that it gives. */
+  /** What becomes of the answers that the process gives. */
   garble: (answer: Uint8Array) => Uint8Array;
 }
 
-/** What the messages of a process go over: they take as long as those to the store, and are lost when those are. */
+/**
+ * The link that the messages of a process use: they take as long as those to the store, and are lost when those are.
+ */
 interface Link {
   readonly latencyMs: number;
   readonly isDown: boolean;
@@ -25,7 +30,7 @@ interface Served {
   readonly peers: SimulatedPeers;
 }
 
-/** A network between processes: for each of them, what connects it. */
+/** A network between processes. Returns a function that connects one of them. */
 export function createSimulatedPeers(clock: Clock): (link: Link) => SimulatedPeers {
   const served = new Map<string, Served>();
   const pause = (ms: number) => ms > 0 ? clock.sleep(ms) : Promise.resolve();

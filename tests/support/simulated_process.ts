@@ -11,7 +11,7 @@ import { limiterContext } from "./limiter_context.ts";
 import { createSimulatedPeers, type SimulatedPeers } from "./simulated_peers.ts";
 import { createSimulatedServer, type SimulatedServer } from "./simulated_kv.ts";
 
-/** A limiter in a process of its own, with its connection and what it logged. */
+/** A limiter in its own process, with its connection and what it logged. */
 export interface SimulatedProcess {
   readonly limiter: ClosableLimiter;
   readonly link: FaultyKv;
@@ -42,7 +42,7 @@ export interface Simulation {
   readonly server: SimulatedServer;
   /** One more process with the same limiter, or with another one on the same server. */
   start(options: LimiterOptions, process?: ProcessOptions): SimulatedProcess;
-  /** Runs the clock until the promise is settled, and fails if it is not within `limitMs` of the clock. */
+  /** Runs the clock until the promise has settled, and fails if that takes more than `limitMs` of the clock. */
   run<T>(promise: Promise<T>, limitMs?: number): Promise<T>;
 }
 

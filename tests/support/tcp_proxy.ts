@@ -9,25 +9,25 @@ export interface TcpProxy extends AsyncDisposable {
   readonly url: string;
   /** How many connections go through it. */
   readonly connections: number;
-  /** Ends all connections at once, with a reset. What was held back is lost. New ones are accepted. */
+  /** Ends all connections at once, with a reset. Data that was held back is lost. New connections are accepted. */
   cut(): void;
   /**
-   * Lets nothing through any more, of these and of new connections: a black hole. What comes is kept, as the network
-   * sends it again, until {@link TcpProxy.open} lets it through or {@link TcpProxy.cut} drops it.
+   * Lets nothing through any more, on these and on new connections: a black hole. Data that arrives is kept, because
+   * the network sends it again, until {@link TcpProxy.open} lets it through or {@link TcpProxy.cut} drops it.
    */
   hold(...directions: readonly Direction[]): void;
-  /** Lets everything through again, what was held back first. */
+  /** Lets everything through again, starting with what was held back. */
   open(): void;
-  /** Ends the next connection to which the server says this, right behind it. */
+  /** Ends the next connection on which the server says `word`, right after it. */
   endBehind(word: string): void;
-  /** Lets everything through this much later than it came. */
+  /** Lets everything through this much later than it arrived. */
   delay(direction: Direction, ms: number): void;
 }
 
 /** One direction of one connection. */
 interface Pipe {
   readonly direction: Direction;
-  /** What came and has not gone on, in order, and when it may. An empty one is the end. */
+  /** The data that has arrived and not gone on, in order, and when it may. Empty data is the end. */
   readonly waiting: { readonly data: Uint8Array; readonly from: number }[];
   readonly sink: Socket;
 }

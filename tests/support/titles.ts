@@ -13,7 +13,8 @@ const PART = /^([A-Z]{2,5})-(\d+)(?:\.\.(?:\1-)?(\d+))?$/;
 /**
  * The titles in a test file that name criteria: `[TB-1]`, `[TB-1, CON-2]` or `[STA-4..9]`. Comments do not count.
  *
- * @throws {Error} if a text that is no title of a test names criteria, or if what stands in brackets cannot be read.
+ * @throws {Error} if a text that is not the title of a test names criteria, or if what stands in brackets cannot be
+ * read.
  */
 export function titlesIn(code: string): Title[] {
   const titles: Title[] = [];
