@@ -201,8 +201,8 @@ export class Cell implements AgendaOwner, LoopOwner {
   }
 
   /**
-   * The short way for a request that does not have to wait, if no conversation is needed to know that and no permit is
-   * held: takes what the request wants at once, and returns the state that is left.
+   * The short way for a request that does not have to wait, if no conversation is needed to know that and permits are not
+   * limited: takes what the request wants at once, and returns the state that is left.
    */
   takeNow(cost: number, now: number): State | undefined {
     if (!this.#isFree || !this.#borrows(now)) return undefined;
