@@ -140,6 +140,9 @@ const REQUEST_NAMES = namesOf<LimiterRequest>({ id: true, key: true, cost: true,
 /** What upstream answers when there is nothing to check. */
 const UNLIMITED = { limit: 1_000, remaining: 999, resetInMs: 60_000 } as const;
 
+/** How often lost permits are taken again before they are handed out as they are: lost, as they say themselves. */
+const MOST_RETAKES = 8;
+
 /** Takes from all of them, in order, or in the end from none of them. */
 export async function takeAllOrNone(
   wanted: readonly Wanted[],
@@ -148,8 +151,11 @@ export async function takeAllOrNone(
 ): Promise<MultiLimiterResult> {
   const deadline = clock.now() + checkTimeout(timeoutMs);
   const taken: Tentative[] = [];
+  let retakes = 0;
   for (let next = 0; next < wanted.length; next = nextToTake(taken, wanted.length)) {
     const { limiter, request: { key, cost, timeoutMs = Infinity } } = wanted[next]!;
+    // Permits that are lost sooner than they can be taken would be taken without end.
+    if (next < taken.length && ++retakes > MOST_RETAKES) break;
     const [lost] = taken.splice(next, 1);
     let answer: Tentative;
     try {

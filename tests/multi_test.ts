@@ -1,4 +1,11 @@
-import { assert, assertEquals, assertGreaterOrEqual, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreaterOrEqual,
+  assertLessOrEqual,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import * as front from "../mod.ts";
@@ -197,6 +204,23 @@ for (const onFailure of ["open", "closed", "local"] as const) {
   });
 }
 
+test("limiters behind one that was waited for, and that is full, take no more time than the caller has [CHK-6, TMO-2]", async () => {
+  for (const strategy of ["most_restrictive", "all_must_pass", "any_must_pass"] as const) {
+    const { clock, rateSync } = setUp({});
+    const dead = createSimulatedServer(clock).connect({ latencyMs: 1 });
+    rateSync.configureStore("near", { kv: createSimulatedServer(clock).connect({ latencyMs: 1 }), clock });
+    rateSync.configureStore("dead", { kv: dead, clock });
+    rateSync.configureLimiter("full", { store: "near", maxConcurrent: 1 });
+    for (const id of ["b", "c"]) rateSync.configureLimiter(id, { store: "dead", ratePerSecond: 1 });
+    await clock.runUntil(rateSync.acquire("full", { key: "k" }));
+    dead.isDown = true;
+    const composite = new CompositeRateLimiter({ limiters: { a: "full", b: "b", c: "c" }, strategy, rateSync });
+    const begun = clock.now();
+    await clock.runUntil(composite.check({ a: "k", b: "k", c: "k" }, { timeoutMs: 1_000 }));
+    assertLessOrEqual(clock.now() - begun, 1_050, strategy);
+  }
+});
+
 test("a permit that was lost while another limiter was waited for is taken again, or the whole is refused [CHK-6, CON-7]", async () => {
   for (const isTaken of [false, true]) {
     const { clock, rateSync } = setUp({});
@@ -226,6 +250,16 @@ test("a permit that was lost while another limiter was waited for is taken again
     assertEquals(left.currentUsage, 0);
     await clock.runUntil(Promise.all([other.close(), rateSync.close()]));
   }
+});
+
+test("permits that are lost sooner than all can be taken are not taken without end [CHK-6]", async () => {
+  const { clock, rateSync } = setUp({});
+  rateSync.configureStore("far", { kv: createSimulatedServer(clock).connect({ latencyMs: 50 }), clock });
+  for (const id of ["a", "b"]) rateSync.configureLimiter(id, { store: "far", maxConcurrent: 5, leaseMs: 100 });
+  const begun = clock.now();
+  const result = await clock.runUntil(rateSync.checkMultiLimiters(["a", "b"]));
+  assertEquals(result.allowed, true);
+  assertLessOrEqual(clock.now() - begun, 5_000);
 });
 
 test("a limiter may have a shorter timeout of its own [CHK-6]", async () => {

@@ -364,7 +364,7 @@ export class Agenda implements WaitingOwner {
 
   /** The plan, after preparing the first caller that it leaves waiting. */
   #timed(plan: Plan): TimedPlan {
-    return { ...plan, resumeAt: this.#prepareToWait(plan) };
+    return { ...plan, changed: plan.changed || this.#ledger.needsRepair, resumeAt: this.#prepareToWait(plan) };
   }
 
   /**
@@ -492,7 +492,7 @@ export class Agenda implements WaitingOwner {
    * The store failed: everybody who waits for it is told so. `mayHaveGranted` says that it may have written grants all
    * the same.
    */
-  fail(cause: unknown, mayHaveGranted: boolean): void {
+  fail(cause: unknown, mayHaveGranted: boolean, runningSince: number): void {
     const now = this.#context.store.clock.now();
     const { line } = this.waiting;
     const { known } = this.#ledger;
@@ -501,7 +501,7 @@ export class Agenda implements WaitingOwner {
       // What only time can change is just as certain without the store.
       const isCertain = known && this.#startsTooLate(known, now, 0, waiter.demand, waiter.deadline);
       if (isCertain) line.settle(waiter, this.#refusal(known, now, waiter.demand, waiter.attempts, 0));
-      else this.#failOne(waiter, cause);
+      else this.#failOne(waiter, cause, runningSince);
     }
     line.clear();
     this.#head.hurry();
@@ -531,13 +531,16 @@ export class Agenda implements WaitingOwner {
    */
   giveUp(cause: unknown): void {
     for (const waiter of this.waiting.line) {
-      if (!waiter.settled && waiter.deadline < Infinity) this.#failOne(waiter, cause);
+      if (!waiter.settled && waiter.deadline < Infinity) this.#failOne(waiter, cause, Infinity);
     }
   }
 
-  #failOne(waiter: Caller, cause: unknown): void {
+  /** `runningSince`: since when the store was being asked. */
+  #failOne(waiter: Caller, cause: unknown, runningSince: number): void {
     waiter.failed = true;
-    this.waiting.line.settle(waiter, { kind: "failed", cause, attempts: waiter.attempts });
+    const silentSince = Math.max(waiter.since, this.#ledger.answeredAt, runningSince);
+    const silentMs = Math.max(0, this.#context.store.clock.now() - silentSince);
+    this.waiting.line.settle(waiter, { kind: "failed", cause, silentMs, attempts: waiter.attempts });
   }
 
   /** Answers those whose time is up. `runningSince` is since when the store is being asked, if it is. */
@@ -559,14 +562,16 @@ export class Agenda implements WaitingOwner {
       const isUndecided = until <= now && isBlamed(waiter);
       if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
       else if (until <= now) {
-        until = deadline;
-        waiter.answerBy = Infinity; // it has heard from its store since
+        // It has heard from its store since. A caller that does not want to wait has been refused by the limit.
+        until = waiter.patient ? deadline : now;
+        waiter.answerBy = Infinity;
       }
       if (until > now) {
         soonest = Math.min(soonest, until);
         ahead += waiter.demand.cost;
       } else if (isUndecided) {
-        this.#failOne(waiter, silence(storeId, store, now - waiter.since, ledger.answeredAt <= waiter.since));
+        const isSilent = ledger.answeredAt <= waiter.since;
+        this.#failOne(waiter, silence(storeId, store, now - waiter.since, isSilent), runningSince ?? now);
       } else {
         this.#noteFull(waiter, now);
         line.settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts, ahead));

@@ -65,14 +65,15 @@ export async function ask(
       if (outcome.kind === "granted" && outcome.attempts > 0) noteAnswer(shared);
       waitedMs += Math.max(0, (outcome.kind === "granted" ? outcome.servedAt : clock.now()) - since);
       if (outcome.kind === "abandoned") continue;
-      if (outcome.kind === "failed") life.wasSilent(options, begun);
+      if (outcome.kind === "failed") life.wasSilent(options, outcome.silentMs);
       return { life, outcome, waitedMs: timeoutMs === 0 ? 0 : waitedMs, timeoutMs };
     } catch (error) {
       if (signal?.aborted) life.meter.count("aborted");
       else if (shared.isClosed) throw closedError(owner.id);
       else if (!(error instanceof ConfigValidationError || error instanceof RateLimiterAcquisitionError)) {
-        const outcome = { kind: "failed", cause: error, attempts: 0 } as const;
-        life.wasSilent(options, begun);
+        const silentMs = localClock.now() - begun;
+        const outcome = { kind: "failed", cause: error, silentMs, attempts: 0 } as const;
+        life.wasSilent(options, silentMs);
         return { life, outcome, waitedMs: timeoutMs === 0 ? 0 : waitedMs, timeoutMs };
       }
       throw error;

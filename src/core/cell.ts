@@ -156,7 +156,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     // A permit that somebody waits for may have been released, or something left in stock: a caller that cannot wait
     // makes everybody look.
     if (deadline <= now) agenda.hurry();
-    if (cause) return { kind: "failed", cause, attempts: 0 };
+    if (cause) return { kind: "failed", cause, silentMs: 0, attempts: 0 };
     if (deadline > now || isRunning || !this.#borrows(now)) return undefined;
     let outcome: Outcome | undefined;
     agenda.join(new Waiter<Outcome>(demand, now, deadline, Infinity, (ended) => outcome = ended), now);

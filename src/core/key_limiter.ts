@@ -467,9 +467,12 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   async #cancelled({ grant }: Granted, life: Life, options: CallOptions): Promise<RateLimitResult> {
     const written = life.cancel(grant);
     const answerBy = life.answerBy(options);
-    const begun = life.context.localClock.now();
+    const { localClock } = life.context;
+    const begun = localClock.now();
     if (answerBy === Infinity) await written;
-    else await life.inTime(written, "it did not answer", answerBy - begun).catch(() => life.wasSilent(options, begun));
+    else {await life.inTime(written, "it did not answer", answerBy - begun).catch(() =>
+        life.wasSilent(options, localClock.now() - begun)
+      );}
     const { epoch, before } = grant;
     const permit = permitOf(this.id, NO_LEASE, 0, false);
     return grantedResult(this.#shared.rules, { epoch, parts: before }, life.clock.now(), permit);

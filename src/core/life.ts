@@ -32,6 +32,8 @@ export interface Past {
 
 /** The least time that limiters asked after a silent store have for their answer: their stores may well be up. */
 const LEFT_FOR_OTHERS_MS = 40;
+/** How many answers of a store that is farther away there is time for. */
+const TRIPS_FOR_OTHERS = 2;
 /** How many turns of the microtask queue opening may take before a timer is started for it. */
 const FREE_TURNS = 8;
 
@@ -185,23 +187,24 @@ export class Life implements CellOwner {
     });
   }
 
-  /**
-   * When the call has to be told, at the latest, that its store is silent, if that is before the store's own time
-   * limit.
-   */
+  /** When the call has to hear at the latest that its store is silent, if that is before the store's own time limit. */
   answerBy({ [TOGETHER]: together }: SharedPatience): number {
     if (!together) return Infinity;
-    const { backendTimeoutMs } = this.shared.config;
-    const ms = together.timeoutMs > 0 ? Math.min(together.timeoutMs, backendTimeoutMs) : backendTimeoutMs;
-    return this.context.localClock.now() + Math.max(0, ms + LEFT_FOR_OTHERS_MS - together.silentMs);
+    const { shared: { config, cells }, context: { localClock, store } } = this;
+    const now = localClock.now();
+    together.since ??= now;
+    const { timeoutMs, since, silentMs, silent } = together;
+    const ms = timeoutMs > 0 ? Math.min(timeoutMs, config.backendTimeoutMs) : config.backendTimeoutMs;
+    const budgetEnds = now + Math.max(0, ms - silentMs);
+    const end = timeoutMs > 0 ? Math.min(budgetEnds, Math.max(now, since + timeoutMs)) : budgetEnds;
+    return silent.has(store) ? end : end + Math.max(LEFT_FOR_OTHERS_MS, TRIPS_FOR_OTHERS * cells.trips.ms);
   }
 
-  /** The store has failed a call that began at `since`: calls after it have less time for silent stores. */
-  wasSilent({ [TOGETHER]: together }: SharedPatience, since: number): void {
+  /** The store failed a call, after so many milliseconds of silence: what comes after it has less time for that. */
+  wasSilent({ [TOGETHER]: together }: SharedPatience, ms: number): void {
     if (!together) return;
-    const { shared: { config }, context: { localClock } } = this;
-    // The time that the call waited for a limit before the store failed was not silence.
-    together.silentMs += Math.min(localClock.now() - since, config.backendTimeoutMs);
+    together.silentMs += ms;
+    together.silent.add(this.context.store);
   }
 
   /** The lease on this grant, which its caller holds from now on. */

@@ -57,7 +57,7 @@ async function look(life: Life, cost: number, options: SharedPatience = {}, sign
     if (signal?.aborted) life.meter.count("aborted");
     if (signal?.aborted || error instanceof ConfigValidationError) throw error;
     noteFailure(shared, life.meter, error);
-    life.wasSilent(options, begun);
+    life.wasSilent(options, localClock.now() - begun);
     const now = clock.now();
     const known = life.cell?.known;
     // What only time can change is just as certain without the store.

@@ -392,7 +392,7 @@ export class Loop implements Recipient, Visitor {
     this.#isFresh = false;
     const mayHaveGranted = this.#isGranting && !isNotApplied(cause);
     this.#isGranting = false;
-    this.agenda.fail(cause, mayHaveGranted);
+    this.agenda.fail(cause, mayHaveGranted, this.runningSince ?? Infinity);
   }
 }
 

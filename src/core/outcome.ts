@@ -5,7 +5,8 @@ import type { Waiter } from "./waiter.ts";
 export type Outcome =
   | { readonly kind: "granted"; readonly grant: Grant; readonly servedAt: number; readonly attempts: number }
   | ({ readonly kind: "refused"; readonly attempts: number } & Refusal)
-  | { readonly kind: "failed"; readonly cause: unknown; readonly attempts: number }
+  /** `silentMs`: for how long the store had been asked by then and had not answered. */
+  | { readonly kind: "failed"; readonly cause: unknown; readonly silentMs: number; readonly attempts: number }
   | { readonly kind: "closed"; readonly attempts: number }
   /** Nothing is decided here any more: ask the cell that has taken the place of this one. */
   | { readonly kind: "abandoned"; readonly attempts: number };
