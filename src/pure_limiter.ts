@@ -3,13 +3,28 @@ import { checkCost, checkOptions, namesOf, shown } from "./core/arguments.ts";
 import { earliestStart, maximumCost, obstacle, scarcest, takeAll } from "./core/decide.ts";
 import { DEFAULTS, type LimiterSettings, resolveLimiter } from "./core/defaults.ts";
 import { ImpossibleCostError, InvalidArgumentError, RateLimiterError } from "./core/errors.ts";
-import { holderOf, releasePermit, renewPermits } from "./core/rules/concurrency.ts";
+import { holderOf, NOBODY_KNOWS, releasePermit, renewPermits } from "./core/rules/concurrency.ts";
 import type { Demand, Usage } from "./core/rules/rule.ts";
 import { rulesOf } from "./core/rules/rules.ts";
 import type { Permits } from "./core/rules/states.ts";
 import { idleFrom, type State, stateCodec, withRecentEpoch } from "./core/state.ts";
 import { describe, readState } from "./core/stored.ts";
 import { checkLimits, LIMITS } from "./limit_checks.ts";
+
+/**
+ * The options that say what a limiter limits, among those of `configureLimiter`.
+ *
+ * @example
+ * ```ts
+ * import type { LimitName } from "@ratesync/core/core";
+ *
+ * const names: LimitName[] = ["ratePerSecond", "burst"];
+ * console.log(names.length); // 2
+ * ```
+ */
+export type LimitName =
+  | ("algorithm" | "ratePerSecond" | "burst" | "limit" | "windowMs" | "rates")
+  | ("maxConcurrent" | "leaseMs" | "reserveAheadMs");
 
 /**
  * What {@link pureLimiter} limits: the options of `configureLimiter` that define the limits, with the same defaults.
@@ -25,13 +40,10 @@ import { checkLimits, LIMITS } from "./limit_checks.ts";
  */
 export type PureLimiterOptions =
   & (
-    | Pick<
-      RateOptions,
-      "algorithm" | "ratePerSecond" | "burst" | "rates" | "maxConcurrent" | "leaseMs" | "reserveAheadMs"
-    >
-    | Pick<ConcurrencyOptions, "algorithm" | "rates" | "maxConcurrent" | "leaseMs" | "reserveAheadMs">
-    | Pick<SeveralRatesOptions, "algorithm" | "rates" | "maxConcurrent" | "leaseMs" | "reserveAheadMs">
-    | Pick<WindowOptions, "algorithm" | "limit" | "windowMs" | "rates" | "maxConcurrent" | "leaseMs" | "reserveAheadMs">
+    | Pick<RateOptions, LimitName>
+    | Pick<ConcurrencyOptions, LimitName>
+    | Pick<SeveralRatesOptions, LimitName>
+    | Pick<WindowOptions, LimitName>
   )
   & {
     /**
@@ -79,7 +91,7 @@ export interface PureRequest {
  * const decision = pureLimiter("api", { ratePerSecond: 10 }).decide(null, 1_000);
  * if (decision.allowed) {
  *   const { startAt, startUntil, keepUntil }: PureGrant = decision;
- *   console.log(startAt, startUntil, keepUntil); // 1000 1080 1100
+ *   console.log(startAt, startUntil, keepUntil); // 1000 1080 1101
  * }
  * ```
  */
@@ -95,14 +107,14 @@ export interface PureGrant extends Usage {
    * anew.
    */
   readonly startUntil: number;
-  /** The moment from which the value says no more than an absent one, and may be deleted. */
+  /** The moment from which the value says no more than an absent one, and may be deleted; `Infinity` if that is unknown. */
   readonly keepUntil: number;
   /** For the log: what is wrong with the value that was decided on, in a sentence, if anything is. */
   readonly warning?: string | undefined;
 }
 
 /**
- * The request is refused. There is nothing to store.
+ * The request is refused. Usually there is nothing to store.
  *
  * @example
  * ```ts
@@ -124,6 +136,8 @@ export interface PureRefusal extends Usage {
   readonly retryAt: number;
   /** The rule that refused, e.g. `100/s, burst 1`; if several did, the one that takes longest. */
   readonly rule: string;
+  /** What is to be stored, only if the stored value is damaged: the limit recovers from that moment on. */
+  readonly value?: Uint8Array | undefined;
   /** For the log: what is wrong with the value that was decided on, in a sentence, if anything is. */
   readonly warning?: string | undefined;
 }
@@ -217,7 +231,7 @@ const NAMES = namesOf<PureRequest>({ cost: true, startBy: true, holder: true });
  *
  * function isAllowed(user: string): boolean { // in a transaction
  *   const decision = login.decide(rows.get(user), Date.now());
- *   if (decision.allowed) rows.set(user, decision.value);
+ *   if (decision.value) rows.set(user, decision.value);
  *   return decision.allowed;
  * }
  * console.log(isAllowed("alice"), isAllowed("alice"), isAllowed("alice")); // true true false
@@ -244,7 +258,7 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
     const { state, finding } = readState(rules, codec, value ?? undefined, now, reserveAheadMs);
     const warning = finding && `Limiter '${id}': ${describe(finding)}`;
     if (!state) throw new RateLimiterError(warning);
-    return { state: withRecentEpoch(rules, state, now), warning };
+    return { state: withRecentEpoch(rules, state, now), isDamaged: finding?.kind === "damaged", warning };
   }
 
   function usageOf({ parts, epoch }: State, now: number): Usage {
@@ -269,7 +283,7 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
     label: codec.fingerprint,
     decide(value, now, request = {}) {
       const { cost = 1, startBy = now, holder = "" } = checkOptions(request, NAMES);
-      const { state, warning } = read(value, now);
+      const { state, isDamaged, warning } = read(value, now);
       if (checkCost(cost) > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
       if (typeof startBy !== "number" || !(startBy >= now)) {
         throw invalid("startBy", "Nothing can start in the past", "a moment >= now", startBy);
@@ -294,6 +308,7 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
           retryAt: Math.ceil(fitsAt) + epoch,
           rule: rule.label,
           ...usageOf(state, now),
+          value: isDamaged ? codec.encode(state) : undefined,
           warning,
         };
       }
@@ -304,7 +319,7 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
         value: codec.encode(next),
         startAt,
         startUntil: startAt + toleranceMs,
-        keepUntil: idleFrom(rules, next),
+        keepUntil: next.foreign.length > 0 ? Infinity : Math.floor(idleFrom(rules, next)) + 1,
         ...usageOf(next, now),
         warning,
       };
@@ -326,8 +341,9 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
 }
 
 function checkHolder(holder: unknown): string {
-  if (typeof holder === "string" && holder !== "") return holder;
-  throw invalid("holder", "Where concurrency is limited a permit has a holder", "a text that is not empty", holder);
+  if (typeof holder === "string" && holder !== "" && holder !== NOBODY_KNOWS) return holder;
+  const expected = `a text that is not empty, nor "${NOBODY_KNOWS}"`;
+  throw invalid("holder", "Where concurrency is limited a permit has a holder", expected, holder);
 }
 
 function invalid(field: string, problem: string, expected: string, received: unknown): InvalidArgumentError {

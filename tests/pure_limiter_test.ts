@@ -187,6 +187,7 @@ test("a permit of pureLimiter() is held until it is released, or its lease runs 
     limit: 2,
     remaining: 0,
     resetAt: NOW + 1_200,
+    value: undefined,
     warning: undefined,
   });
   const released = limiter.release(both, NOW + 200, "one");
@@ -229,7 +230,8 @@ test("a slot is reserved as far ahead as reserveAheadMs, however long one would 
 test("pureLimiter() says what is wrong with a value, takes it for used up, and leaves one of a newer version alone", () => {
   const limiter = pureLimiter("api", { ratePerSecond: 10, burst: 5 });
   const damaged = limiter.decide(new TextEncoder().encode("not JSON"), NOW);
-  assertEquals([damaged.allowed, damaged.remaining], [false, 0]);
+  assert(!damaged.allowed && damaged.value);
+  assertEquals(damaged.remaining, 0);
   assertStringIncludes(damaged.warning ?? "", "Limiter 'api': its stored value was damaged (it is not a JSON object)");
   const others = granted(pureLimiter("api", { ratePerSecond: 20, burst: 5 }).decide(null, NOW));
   const decision = limiter.decide(others, NOW);
@@ -242,11 +244,30 @@ test("pureLimiter() says what is wrong with a value, takes it for used up, and l
   }
 });
 
+test("a damaged value recovers once what came of it is stored, whatever the rule", () => {
+  const all: readonly PureLimiterOptions[] = [
+    { ratePerSecond: 10, burst: 5 },
+    { algorithm: "sliding_window", limit: 5, windowMs: 60_000 },
+    { maxConcurrent: 3, leaseMs: 5_000 },
+  ];
+  for (const options of all) {
+    const limiter = pureLimiter("api", options);
+    const damaged = limiter.decide(new TextEncoder().encode("not JSON"), NOW, { holder: "one" });
+    assert(!damaged.allowed && damaged.value);
+    const early = limiter.decide(damaged.value, damaged.retryAt - 50, { holder: "one" });
+    assertEquals([early.allowed, early.value, early.warning], [false, undefined, undefined]);
+    assertEquals(limiter.decide(damaged.value, damaged.retryAt, { holder: "one" }).allowed, true);
+  }
+});
+
 test("what others keep in the value, and who wrote it, stays there", () => {
   const limiter = pureLimiter("api", { ratePerSecond: 10 });
   const value = encode({ v: 1, rules: "10/s, burst 1", epoch: NOW, rate: 0, writers: [["a", 7]], window: [1, 2] });
   const after = JSON.parse(new TextDecoder().decode(granted(limiter.decide(value, NOW + 500))));
   assertEquals([after.writers, after.window, after.epoch], [[["a", 7]], [1, 2], NOW]);
+  // Nobody here knows for how long that matters.
+  const decision = limiter.decide(value, NOW + 500);
+  assertEquals(decision.allowed && decision.keepUntil, Infinity);
 });
 
 test("pureLimiter() refuses wrong options, and those that only a store has a use for", () => {
@@ -289,6 +310,7 @@ test("pureLimiter() refuses arguments that cannot be right, with their names", (
     [decide(one, 1e300), "now"],
     [decide(one, NOW, {}), "holder"],
     [decide(one, NOW, { holder: 5 }), "holder"],
+    [decide(one, NOW, { holder: "unknown" }), "holder"],
     [decide(one, NOW, { holder: "one" }), "holder"],
     [() => limiter.renew(one, NOW, ""), "holder"],
     [() => limiter.release(one, NOW, ""), "holder"],

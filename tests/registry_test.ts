@@ -711,6 +711,23 @@ test("a logger that throws changes nothing: what is granted is given, and given 
   await rateSync.close();
 });
 
+test("a logger that is asynchronous may fail, too [LOG-1]", async () => {
+  const { clock } = setUp();
+  const unhandled: unknown[] = [];
+  const note = (event: { preventDefault(): void; reason: unknown }) => {
+    event.preventDefault();
+    unhandled.push(event.reason);
+  };
+  globalThis.addEventListener("unhandledrejection", note);
+  const fail = () => Promise.reject(new Error("the log is full"));
+  const rateSync = createRateSync({ clock, logger: { debug: fail, info: fail, warn: fail, error: fail } as Logger });
+  rateSync.configureLimiter("api", { ratePerSecond: 1 });
+  await rateSync.acquire("api");
+  await new Promise((resolve) => setTimeout(resolve));
+  globalThis.removeEventListener("unhandledrejection", note);
+  assertEquals(unhandled, []);
+});
+
 test("initializeAllLimiters() says of each limiter that cannot be opened why, and opens the others [LIM-9, ERR-1]", async () => {
   const { rateSync } = setUp();
   for (const id of ["a", "b"]) {

@@ -83,6 +83,7 @@ export class Ledger implements Bounded {
   readonly #loans: Loans | undefined;
   #known: State | undefined;
   #revision = 0;
+  #needsRepair = false;
   #needsRead = false; // A key that this process never touched most likely does not exist: no need to ask.
   #session: number | undefined;
   #refused = NOTHING_REFUSED;
@@ -146,6 +147,11 @@ export class Ledger implements Bounded {
     return this.#wroteAt;
   }
 
+  /** Whether the stored value is damaged. Until it is replaced, everybody who reads it takes it for used up anew. */
+  get needsRepair(): boolean {
+    return this.#needsRepair;
+  }
+
   /** When the store last answered; `-Infinity` if it never did. */
   get answeredAt(): number {
     return this.#answeredAt;
@@ -191,6 +197,7 @@ export class Ledger implements Bounded {
   learn(state: State): void {
     this.#known = state;
     this.#soleSince = Infinity;
+    this.#needsRepair = false;
     this.#needsRead = true;
     this.#answeredAt = this.#context.store.clock.now();
   }
@@ -226,6 +233,7 @@ export class Ledger implements Bounded {
       return false;
     }
     this.#known = next;
+    this.#needsRepair = false;
     this.#count(change);
     this.#revision = result.revision;
     this.#session = sentIn;
@@ -242,7 +250,10 @@ export class Ledger implements Bounded {
   borrow(now: number): boolean {
     if (this.#isBorrowed || !this.#loans) return this.#isBorrowed;
     const entry = this.#loans.borrow(this.key, (next) => this.#giveBack(next));
-    if (!this.#known || (entry?.revision ?? 0) !== this.#revision) this.#adopt(entry, now);
+    if (!this.#known || (entry?.revision ?? 0) !== this.#revision) {
+      this.#adopt(entry, now);
+      this.#isReplaced = this.#needsRepair;
+    }
     return this.#isBorrowed = true;
   }
 
@@ -269,6 +280,7 @@ export class Ledger implements Bounded {
     if (!this.#isReplaced || !this.#known) return undefined;
     const { codec } = this.#context;
     this.#isReplaced = false;
+    this.#needsRepair = false;
     this.#revision = next;
     const { writers } = this.#known;
     this.#known = { ...this.#known, writers: withWriter(writers, [this.#identity.id, this.#identity.next()]) };
@@ -332,6 +344,7 @@ export class Ledger implements Bounded {
     const { state, finding } = readState(rules, codec, entry?.value, now, reserveAheadMs);
     if (!state) throw new StoreUnavailableError(describe(finding), { store: storeId, outcome: "not_applied" });
     if (finding) onFinding(finding);
+    this.#needsRepair = finding?.kind === "damaged";
     return state;
   }
 

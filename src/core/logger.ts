@@ -37,9 +37,10 @@ export const silentLogger: Logger = { info() {}, warn() {}, error() {} };
 
 /** The logger, but what it throws is ignored: a granted permit would otherwise be lost on the way to its holder. */
 export function neverThrowing(logger: Logger): Logger {
-  const quietly = (log: (message: string) => void) => (message: string) => {
+  const quietly = (log: (message: string) => unknown) => (message: string) => {
     try {
-      log(message);
+      const logged = log(message);
+      if (logged instanceof Promise) logged.catch(() => {});
     } catch {
       // There is nowhere to report that a report failed.
     }

@@ -14,8 +14,8 @@
  * const rows = new Map<string, Uint8Array>(); // read and written in one transaction
  *
  * const decision = upload.decide(rows.get("upload"), Date.now(), { holder: crypto.randomUUID() });
- * if (decision.allowed) rows.set("upload", decision.value);
- * else console.log(`${decision.rule}: retry at ${new Date(decision.retryAt)}`);
+ * if (decision.value) rows.set("upload", decision.value);
+ * if (!decision.allowed) console.log(`${decision.rule}: retry at ${new Date(decision.retryAt)}`);
  * ```
  *
  * @example A slot in the future

@@ -728,6 +728,21 @@ test("who comes after others have lost all their races may lose as many itself [
   await run(patient);
 });
 
+test("a damaged value is replaced by whoever meets it, so that it recovers for all who ask now and then [CMB-2]", async () => {
+  for (const damage of ["garbage", JSON.stringify({ v: 1, rules: "", epoch: 8e15, writers: [] })]) {
+    const { clock, server, start, run } = createSimulation();
+    const options = { algorithm: "sliding_window", limit: 5, windowMs: 60_000 } as const;
+    const processes = [start(options, { latencyMs: 1 }), start(options, { latencyMs: 1 })];
+    server.put(LIMITER_ID, damage);
+    const begun = clock.now();
+    for (let turn = 0; !(await run(processes[turn % 2]!.limiter.tryAcquire())).allowed; turn++) {
+      await clock.advance(5_000);
+      assertLessOrEqual(clock.now() - begun, 70_000);
+    }
+    assertGreaterOrEqual(clock.now() - begun, 60_000);
+  }
+});
+
 // Permits of a concurrency limit
 
 test("at most maxConcurrent hold a permit, over all processes, at any moment [CON-1]", async () => {

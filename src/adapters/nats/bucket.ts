@@ -104,13 +104,8 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
   }
   const config = configIn(found);
   checkPartition(wish, config["description"], link.at.store);
-  const fault = faultOf(config);
-  if (fault !== undefined) {
-    throw new StoreUnavailableError(`the stream 'KV_${wish.name}' ${fault}. Use another bucket, or create it anew.`, {
-      store: link.at.store,
-      outcome: "not_applied",
-    });
-  }
+  const fault = unusable(link, wish.name, found);
+  if (fault) throw fault;
   const differences = differencesFrom(wish, config);
   if (differences.length > 0) {
     logger.warn(
@@ -121,6 +116,16 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
   const replicas = numberIn(config, "num_replicas", 1);
   refuse(replicas, `the KV bucket '${wish.name}' has`);
   return { name: wish.name, serverVersion, ...settingsIn(found) };
+}
+
+/** Why no limit can be kept in the bucket that this information is about, if that is so. */
+export function unusable(link: Link, name: string, information: Answer): StoreUnavailableError | undefined {
+  const fault = faultOf(configIn(information));
+  if (fault === undefined) return undefined;
+  return new StoreUnavailableError(`the stream 'KV_${name}' ${fault}. Use another bucket, or create it anew.`, {
+    store: link.at.store,
+    outcome: "not_applied",
+  });
 }
 
 /** Whether this information is about another bucket of the same name, or about one with other settings by now. */

@@ -1,4 +1,5 @@
-import { type Bucket, hasChanged } from "./bucket.ts";
+import { type Bucket, hasChanged, unusable } from "./bucket.ts";
+import type { StoreUnavailableError } from "../../core/errors.ts";
 import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS } from "./election.ts";
 import { type Absence, absenceOf } from "./errors.ts";
 import { createNatsKv, type NatsKv } from "./kv.ts";
@@ -30,6 +31,8 @@ export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise
   let bucket = first;
   let kv = createNatsKv(link, bucket);
   let replacements = 0;
+  /** Why no limit can be kept in it any more. */
+  let fault: StoreUnavailableError | undefined;
   let binding: Promise<void> | undefined;
 
   /** Finds the bucket, or creates it. Concurrent calls share the result. */
@@ -59,6 +62,11 @@ export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise
     }
   }
 
+  /** A call about what is stored, which means nothing where no limit can be kept. */
+  function checked<T>(call: () => Promise<T>): Promise<T> {
+    return fault ? Promise.reject(fault) : call();
+  }
+
   function patiently<T>(call: () => Promise<T>): Promise<T> {
     const since = performance.now();
     return call().catch((error) => again(call, since, error));
@@ -66,11 +74,11 @@ export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise
 
   return {
     kv: {
-      get: (key) => patiently(() => kv.get(key)),
+      get: (key) => checked(() => patiently(() => kv.get(key))),
       compareAndSet(key, value, expected, ttlMs) {
         const { losses } = link;
         const since = performance.now();
-        return kv.compareAndSet(key, value, expected, ttlMs).catch((error) =>
+        return checked(() => kv.compareAndSet(key, value, expected, ttlMs)).catch((error) =>
           again(
             (absent) => {
               // A new bucket counts from 1, and so does a server that has lost the old one: the same number there is
@@ -97,8 +105,9 @@ export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise
       return replacements;
     },
     async saw(information) {
-      // If it cannot be used any more, calls find that out.
-      if (hasChanged(bucket, information)) await bind().catch(() => {});
+      fault = unusable(link, bucket.name, information);
+      // If it is gone again, calls find that out.
+      if (fault === undefined && hasChanged(bucket, information)) await bind().catch(() => {});
     },
     patiently,
   };

@@ -26,7 +26,7 @@ export interface ConcurrencyLimit {
 const FAIR_AFTER_MS = 50;
 
 /** The owner of all permits, however many there are, when nobody knows who holds them. No process has this name. */
-const NOBODY_KNOWS = "unknown";
+export const NOBODY_KNOWS = "unknown";
 
 /**
  * Concurrency by leases: at most `maxConcurrent` permits at a time. A permit belongs to an owner and comes back when it

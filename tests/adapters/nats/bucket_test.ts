@@ -202,6 +202,31 @@ await forEachServer((server) => {
     assertEquals(store.retentionMs, 600_000);
   });
 
+  // Before 2.10 nobody says the time of a bucket that acknowledges nothing, so that is an outage by itself.
+  if (isAtLeast(server.version, [2, 10, 0])) {
+    server.test("a bucket in which no limit can be kept any more is an outage, until it can [FAIL-3]", async () => {
+      const { url } = await server.shared();
+      const bucketName = freshBucket();
+      await using store = testStore({ url, bucketName });
+      await store.kv.compareAndSet("a", text("1"), 0);
+      const connection = await connectionOf(store);
+      const config = await configOf(connection, bucketName);
+      await api(connection, `STREAM.UPDATE.KV_${bucketName}`, { ...config, no_ack: true });
+      using _ = laterBy(10_000);
+      store.clock.now();
+      await store.open(); // asks for the time, as nobody knows it any more
+      for (const call of [() => store.kv.get("a"), () => store.kv.compareAndSet("b", text("1"), 0)]) {
+        const error = await assertRejects(call, StoreUnavailableError);
+        assertStringIncludes(String(error), "does not acknowledge what is written to it");
+      }
+      await api(connection, `STREAM.UPDATE.KV_${bucketName}`, config);
+      using __ = laterBy(20_000);
+      store.clock.now();
+      await store.open();
+      assertEquals((await store.kv.get("a"))?.value, text("1"));
+    });
+  }
+
   server.test("a bucket with a TTL that is no whole number of nanoseconds, or a very long one, is as wanted [NATS-1]", async () => {
     const { url } = await server.shared();
     for (const bucketTtlMs of [86_400_000 / 7, 100, 100 * 365 * 86_400_000]) {
