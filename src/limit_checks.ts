@@ -1,3 +1,4 @@
+import { suggestion } from "./config/names.ts";
 import { shown } from "./core/arguments.ts";
 import { BOUNDS, type LimiterSettings } from "./core/defaults.ts";
 import { ConfigValidationError } from "./core/errors.ts";
@@ -125,8 +126,12 @@ function checkFields<T extends object>(id: string, path: string, demands: Demand
   for (const [name, value] of present) {
     const demand = Object.hasOwn(demands, name) ? demands[name] : undefined;
     if (!demand) {
-      const names = Object.keys(demands).join(", ");
-      throw refused(id, path + name, `left out: the options are ${names}`, "an unknown option");
+      const names = Object.keys(demands);
+      throw new ConfigValidationError(`Limiter '${id}': unknown option '${path}${name}'.${suggestion(name, names)}`, {
+        field: `limiters.${id}.${path}${name}`,
+        expected: `one of ${names.join(", ")}`,
+        received: "an unknown option",
+      });
     }
     if (!demand.fits(value)) throw refused(id, path + name, demand.expected, shown(value));
   }

@@ -286,6 +286,8 @@ test("pureLimiter() refuses wrong options, and those that only a store has a use
     const error = assertThrows(() => pureLimiter("api", options as never), ConfigValidationError); // untyped code
     assertEquals(error.field, `limiters.api.${field}`);
   }
+  const typo = { ratePerSecnd: 1 } as never; // untyped code
+  assertThrows(() => pureLimiter("api", typo), ConfigValidationError, "Did you mean 'ratePerSecond'?");
   assertThrows(() => pureLimiter("", { ratePerSecond: 1 }), ConfigValidationError, "must not be empty");
 });
 

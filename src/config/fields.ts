@@ -1,6 +1,6 @@
 import type { ConfigValidationError } from "../core/errors.ts";
 import { suggestion } from "./names.ts";
-import { type Place, refuse, refuseValue, type Section, shownName } from "./section.ts";
+import { isRecord, type Place, refuse, refuseValue, type Section, shownName } from "./section.ts";
 import { holdsKeyMaterial } from "./secrets.ts";
 
 /** An option: its two names, and how its value is read. */
@@ -68,7 +68,12 @@ function refuseUnknown(
     if (other !== undefined && own !== undefined) aliases.push([other, own]);
   }
   const isForCode = Object.hasOwn(fields, key) && fields[key]?.toml === undefined;
-  const where = isForCode && section.dialect === "toml" ? "It can only be given in code." : reason;
+  const isTable = section.dialect === "toml" && isRecord(Reflect.get(section.values, key));
+  const where = isForCode && section.dialect === "toml"
+    ? "It can only be given in code."
+    : isTable
+    ? `An id with a dot is written in quotes: [${section.path.replace(".", '."')}.${shownName(section, key)}"].`
+    : reason;
   const hint = where === undefined ? suggestion(key, known, aliases) : ` ${where}`;
   const name = shownName(section, key);
   return refuse(section, `Unknown option '${name}'.${hint}`, {

@@ -139,6 +139,7 @@ export function findConfigurationFile(
     if (!mustLook) logger.warn(whyHidden(path));
   }
   if (mustLook && hidden !== undefined) throw refuse(hidden, whyHidden(hidden));
+  if (problem !== undefined) logger.warn(`${problem} Without it, no configuration file was found.`);
   return undefined;
 }
 

@@ -202,7 +202,8 @@ function checkAlgorithm(section: Section, values: LimiterValues): void {
       throw refuseMissing(
         section,
         missing,
-        `sliding_window requires both '${name("limit")}' and '${name("windowMs")}'.`,
+        `sliding_window requires both '${name("limit")}' and '${name("windowMs")}'.` +
+          (ratePerSecond === undefined ? "" : ` '${name("ratePerSecond")}' belongs to token_bucket.`),
         `'${missing}' to be given`,
       );
     }

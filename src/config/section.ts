@@ -68,8 +68,8 @@ export function refuseMissing(section: Section, key: string, message: string, ex
 export function refuseConflict(section: Section, key: string, message: string): ConfigValidationError {
   return refuse(section, message, {
     field: `${section.path}.${key}`,
-    expected: `'${key}' to be left out, or what it contradicts`,
-    received: `'${key}' beside what contradicts it`,
+    expected: `no '${key}' here`,
+    received: `'${key}'`,
   });
 }
 

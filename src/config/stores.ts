@@ -25,9 +25,10 @@ import {
   refuseValue,
   type Section,
   sectionInCode,
+  shownName,
 } from "./section.ts";
 import { connectionPlan } from "./nats_plan.ts";
-import { suggestion } from "./names.ts";
+import { nearestName, suggestion } from "./names.ts";
 import { hasUserinfo } from "./secrets.ts";
 
 type NatsStore = Extract<StoreOptions, { readonly engine: "nats" }>;
@@ -145,10 +146,13 @@ export function readStore(section: Section): StoreOptions {
     ownValue(section.values, "kv") !== undefined;
   if (isCustom) return readCustomStore(section);
   if (engineGiven === undefined) {
+    const typo = Object.keys(section.values).find((key) => nearestName(key, ["engine"]) !== undefined);
     throw refuseMissing(
       section,
       "engine",
-      "Missing required field 'engine'.",
+      `Missing required field 'engine'.${
+        typo === undefined ? "" : ` Is '${shownName(section, typo)}' meant to be it?`
+      }`,
       `engine name, one of ${ENGINES.join(", ")}`,
     );
   }

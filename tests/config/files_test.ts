@@ -58,8 +58,8 @@ test("findConfigurationFile() warns about a missing RATE_SYNC_CONFIG and goes on
   });
 });
 
-test("findConfigurationFile() takes no other file in silence when RATE_SYNC_CONFIG may not be read [CFG-1, CFG-2]", async () => {
-  await inDirectory({ "rate-sync.toml": "" }, () => {
+test("findConfigurationFile() takes no other file in silence, and none, when RATE_SYNC_CONFIG may not be read [CFG-1, CFG-2]", async () => {
+  await inDirectory({ "rate-sync.toml": "" }, async () => {
     const { logger, lines } = recordingLogger();
     const environment = (name: string): string | undefined => {
       throw new ConfigValidationError(`${name} cannot be read.`, {
@@ -71,6 +71,9 @@ test("findConfigurationFile() takes no other file in silence when RATE_SYNC_CONF
     assertEquals(findConfigurationFile({ logger, environment }), "./rate-sync.toml");
     assert(lines.some((line) => /^warn: .*RATE_SYNC_CONFIG cannot be read\. Without it/.test(line)), lines.join());
     assertThrows(() => findConfigurationFile({ logger, environment, mustLook: true }), ConfigValidationError, "read");
+    await rm("rate-sync.toml");
+    assertEquals(findConfigurationFile({ logger, environment }), undefined);
+    assertStringIncludes(lines.at(-1) ?? "", "Without it, no configuration file was found.");
   });
 });
 

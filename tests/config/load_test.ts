@@ -297,6 +297,12 @@ test("parseConfiguration() refuses an unknown key and names the one that was mea
   }
 });
 
+test("parseConfiguration() sees a mistyped engine, and an id whose dot stands for a table [CFG-8, CFG-10]", () => {
+  assertStringIncludes(refusal('[stores.a]\nengin = "memory"').message, "Is 'engin' meant to be it?");
+  const { message } = refusal('[stores.m]\nengine = "memory"\n[limiters.a.b]\nstore = "m"\nrate_per_second = 1');
+  assertStringIncludes(message, `Unknown option 'b'. An id with a dot is written in quotes: [limiters."a.b"].`);
+});
+
 test("parseConfiguration() says that a memory store takes no options of nats [CFG-10, STO-3]", () => {
   const error = refusal("[stores.a]\nengine = 'memory'\nurl = 'nats://u:s3cr3t@h'");
   assertEquals(error.field, "stores.a.url");
@@ -333,7 +339,11 @@ test("parseConfiguration() gives the reason inside a limiter [CFG-13, LIM-2, LIM
     ['algorithm = "sliding_window"', "limit", "sliding_window requires both 'limit' and 'window_seconds'"],
     ['algorithm = "sliding_window"\nlimit = 5', "window_seconds", "sliding_window requires both"],
     ['algorithm = "sliding_window"\nwindow_seconds = 5', "limit", "sliding_window requires both"],
-    ['algorithm = "sliding_window"\nrate_per_second = 5', "limit", "sliding_window requires both"],
+    [
+      'algorithm = "sliding_window"\nrate_per_second = 5',
+      "limit",
+      "sliding_window requires both 'limit' and 'window_seconds'. 'rate_per_second' belongs to token_bucket.",
+    ],
     ['algorithm = "sliding_window"\nlimit = 5\nwindow_seconds = 0', "window_seconds", "must be > 0, got 0"],
     ['algorithm = "sliding_window"\nlimit = -5\nwindow_seconds = 1', "limit", "limit must be >= 1, got -5"],
     ['algorithm = "sliding_window"\nlimit = 5\nwindow_seconds = 1\nburst = 2', "burst", "belongs to token_bucket"],

@@ -82,7 +82,7 @@ await forEachServer((server) => {
       rateSync.configureLimiter(id, { ...options, store: "nats" });
       for (const use of [() => rateSync.initializeLimiter(id), () => rateSync.acquire(id)]) {
         const error = await assertRejects<ConfigValidationError>(use, ConfigValidationError, `Limiter '${id}' needs`);
-        assertEquals([error.field, error.expected], [`limiters.${id}`, "a window of at most 10 s"]);
+        assertEquals([error.field, error.expected], [`limiters.${id}`, "a limit that is over after 10 s at most"]);
         assertStringIncludes(error.message, "store 'nats' forgets after 10 s");
       }
     }

@@ -13,7 +13,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // The options in code are the configuration's: types alone.
   limiter: ["limit_checks", "adapters", "config", "core"],
   pure_limiter: ["limit_checks", "config", "core"],
-  limit_checks: ["core"],
+  limit_checks: ["config", "core"],
   entries: ["entries", "pure_limiter", "limiter", "nats_store", "adapters", "config", "core"],
   identifiers: ["core"],
   multi: ["core"],
@@ -66,6 +66,7 @@ test("the configuration loads no adapter: it knows their options by type alone",
 
 test("the entry ./core loads the algorithm: no store, no clock, no loop", () => {
   assertEquals(loadedBy("src/entries/core.ts").filter((file) => !file.startsWith("src/core/rules/")), [
+    "src/config/names.ts",
     "src/core/arguments.ts",
     "src/core/decide.ts",
     "src/core/defaults.ts",

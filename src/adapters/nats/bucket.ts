@@ -110,7 +110,7 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
   if (differences.length > 0) {
     logger.warn(
       `Store '${link.at.store}': the KV bucket '${wish.name}' exists with other settings and is used as it is: ` +
-        differences.join(", "),
+        `${differences.join(", ")}. Make the configuration and the bucket agree`,
     );
   }
   const replicas = numberIn(config, "num_replicas", 1);

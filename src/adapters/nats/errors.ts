@@ -75,7 +75,8 @@ const DIAGNOSES: readonly Diagnosis[] = [
     when: either(named("AuthorizationError"), says(/authorization violation|authentication (timeout|expired)/i)),
     applied: "no",
     say: ({ server }) =>
-      `${server} rejected the credentials. Check token, user and password, credentialsFile or nkeySeedFile.`,
+      `${server} rejected the credentials, or wants some. Check token, user and password, credentials_file or ` +
+      `nkey_seed_file.`,
   },
   {
     // Deno reports this in its own way and, through Node's modules, as a failed name lookup.
