@@ -2,25 +2,25 @@ import { suggestion } from "./config/names.ts";
 import { shown } from "./core/arguments.ts";
 import { BOUNDS, type LimiterSettings } from "./core/defaults.ts";
 import { ConfigValidationError } from "./core/errors.ts";
-import { idFault } from "./core/ids.ts";
+import { expectId } from "./core/ids.ts";
 
 /** A condition that a value must meet. */
-export interface Demand {
+export interface Requirement {
   readonly expected: string;
   readonly fits: (value: unknown) => boolean;
 }
 
 /** The condition for each option. No other options exist. */
-export type Demands = Readonly<Record<string, Demand>>;
+export type Demands = Readonly<Record<string, Requirement>>;
 
 /** A number that `fits`. */
-export const numberThat = (expected: string, fits: (value: number) => boolean): Demand => ({
+export const numberThat = (expected: string, fits: (value: number) => boolean): Requirement => ({
   expected,
   fits: (value) => typeof value === "number" && value <= Number.MAX_SAFE_INTEGER && fits(value),
 });
 
 /** One of these words. */
-export const oneOf = (...words: readonly string[]): Demand => ({
+export const oneOf = (...words: readonly string[]): Requirement => ({
   expected: words.map((word) => `"${word}"`).join(" or "),
   fits: (value) => words.some((word) => word === value),
 });
@@ -86,14 +86,7 @@ export function checkLimits<Options extends Omit<LimiterSettings, "store">>(
   demands: Demands,
   options: Options,
 ): Options {
-  const fault = idFault(id);
-  if (fault !== undefined) {
-    throw new ConfigValidationError(`The id of a limiter must ${fault}, got ${shown(id)}.`, {
-      field: "limiters",
-      expected: "an id that is not empty and has no space at its ends",
-      received: shown(id),
-    });
-  }
+  expectId(id, "limiters", shown(id));
   const checked = checkFields(id, "", demands, options);
   const { algorithm, ratePerSecond, burst, limit, windowMs, maxConcurrent, rates = [] } = checked;
   const slides = algorithm === "sliding_window";

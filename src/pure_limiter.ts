@@ -1,6 +1,6 @@
 import type { ConcurrencyOptions, RateOptions, SeveralRatesOptions, WindowOptions } from "./config/options.ts";
 import { checkCost, checkOptions, namesOf, shown } from "./core/arguments.ts";
-import { earliestStart, maximumCost, obstacle, scarcest, takeAll } from "./core/decide.ts";
+import { earliestStart, maximumCost, obstacle, permitsOf, scarcest, takeAll, withPermits } from "./core/decide.ts";
 import { DEFAULTS, type LimiterSettings, resolveLimiter } from "./core/defaults.ts";
 import { ImpossibleCostError, InvalidArgumentError, RateLimiterError } from "./core/errors.ts";
 import { holderOf, NOBODY_KNOWS, releasePermit, renewPermits } from "./core/rules/concurrency.ts";
@@ -246,7 +246,6 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
   const codec = stateCodec(rules);
   const most = maximumCost(rules);
   const toleranceMs = Math.min(...rules.map((rule) => rule.toleranceMs));
-  const concurrency = rules.findIndex(({ kind }) => kind === "concurrency");
 
   function read(value: Uint8Array | null | undefined, now: number) {
     if (value !== null && value !== undefined && !(value instanceof Uint8Array)) {
@@ -266,17 +265,14 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
     return { limit, remaining, resetAt: resetAt + epoch };
   }
 
-  function permitsOf({ parts }: State): Permits {
-    return parts[concurrency] as Permits; // the state of the rule at that place
-  }
-
-  function withPermits(state: State, permits: Permits): Uint8Array {
-    return codec.encode({ ...state, parts: state.parts.map((part, i) => i === concurrency ? permits : part) });
+  function replaced(state: State, replace: (permits: Permits) => Permits): Uint8Array {
+    return codec.encode({ ...state, parts: withPermits(rules, state.parts, replace) });
   }
 
   /** Until when the holder has a permit, relative to the epoch. */
   function heldUntil(state: State, holder: string): number {
-    return concurrency < 0 ? -Infinity : holderOf(permitsOf(state), holder)?.until ?? -Infinity;
+    const permits = permitsOf(rules, state.parts);
+    return (permits && holderOf(permits, holder))?.until ?? -Infinity;
   }
 
   return {
@@ -290,7 +286,7 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
       }
       const { epoch, parts } = state;
       const time = now - epoch;
-      if (concurrency >= 0) {
+      if (config.maxConcurrent !== null) {
         checkHolder(holder);
         if (heldUntil(state, holder) > time) {
           throw invalid("holder", "That one holds a permit", "another text for each permit", holder);
@@ -330,12 +326,12 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
       const time = now - state.epoch;
       const until = heldUntil(state, checkHolder(holder));
       if (until <= time) return undefined;
-      return withPermits(state, renewPermits(permitsOf(state), holder, [PERMIT], Math.max(until, time + leaseMs)));
+      return replaced(state, (all) => renewPermits(all, holder, [PERMIT], Math.max(until, time + leaseMs)));
     },
     release(value, now, holder) {
       const { state } = read(value, now);
       if (heldUntil(state, checkHolder(holder)) === -Infinity) return undefined;
-      return withPermits(state, releasePermit(permitsOf(state), holder, PERMIT));
+      return replaced(state, (all) => releasePermit(all, holder, PERMIT));
     },
   };
 }

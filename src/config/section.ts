@@ -1,5 +1,5 @@
 import { ConfigValidationError, type Mismatch } from "../core/errors.ts";
-import { idFault } from "../core/ids.ts";
+import { expectId } from "../core/ids.ts";
 import { isSecretKey, maskText } from "./secrets.ts";
 
 /**
@@ -134,14 +134,5 @@ export function sectionInCode(
  * @param path Where it is used: `stores` or `limiters`.
  */
 export function checkId(id: unknown, path: "stores" | "limiters", file?: string): string {
-  const kind = path === "stores" ? "store" : "limiter";
-  const fault = idFault(id);
-  if (typeof id === "string" && fault === undefined) return id;
-  const received = describePlain(id);
-  throw new ConfigValidationError(`The id of a ${kind} must ${fault ?? "be a text"}, got ${received}.`, {
-    field: typeof id === "string" && id.trim() !== "" ? `${path}.${id}` : path,
-    expected: "an id that is not empty and has no space at its ends",
-    received,
-    file,
-  });
+  return expectId(id, path, describePlain(id), file);
 }

@@ -196,7 +196,7 @@ export class Agenda implements WaitingOwner {
 
   /** A waiter has gone: its slot, if it had one, is given back. `isRunning` says whether something is being written. */
   leave(waiter: Caller, isRunning: boolean): void {
-    this.#noteFull(waiter, this.#context.store.clock.now());
+    if (waiter.metFull) this.#noteFull(waiter, this.#context.store.clock.now());
     const free = this.waiting.leave(waiter);
     const prefetch = free?.demand.cost === 1 ? this.prefetch : undefined;
     if (free && prefetch && prefetch.wish(this.#context.store.clock.now()).count > 0) prefetch.add(free, free.from);

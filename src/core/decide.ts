@@ -1,5 +1,5 @@
 import type { Demand, Rule, Usage } from "./rules/rule.ts";
-import type { RuleState } from "./rules/states.ts";
+import type { Permits, RuleState } from "./rules/states.ts";
 
 /** The states of a limiter's rules, in the order of the rules. */
 export type Parts = readonly RuleState[];
@@ -100,3 +100,18 @@ export function extraReachOf(rules: readonly Rule[], cost: number): number {
   if (rules.some(({ kind }) => kind !== "rate")) return 0;
   return Math.max(...rules.map(({ horizonMs, maximumCost }) => horizonMs * cost / maximumCost));
 }
+
+/** Who holds which permits, if one of the rules limits concurrency. */
+export function permitsOf(rules: readonly Rule[], parts: Parts): Permits | undefined {
+  return parts[rules.findIndex(limitsConcurrency)] as Permits | undefined; // the state of the rule at that place
+}
+
+/** The states with the permits replaced; the same object if there are none, or they stay as they are. */
+export function withPermits(rules: readonly Rule[], parts: Parts, replace: (permits: Permits) => Permits): Parts {
+  const permits = permitsOf(rules, parts);
+  const next = permits && replace(permits);
+  if (next === undefined || next === permits) return parts;
+  return parts.map((part, i) => limitsConcurrency(rules[i]!) ? next : part);
+}
+
+const limitsConcurrency = ({ kind }: Rule) => kind === "concurrency";

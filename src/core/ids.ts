@@ -1,3 +1,5 @@
+import { ConfigValidationError } from "./errors.ts";
+
 /** The names that no key and no id may have, because code that handles objects carelessly would trip over them. */
 export const RESERVED_NAMES: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
 
@@ -17,4 +19,23 @@ export function idFault(id: unknown): string | undefined {
   } catch {
     return "be well-formed Unicode";
   }
+}
+
+/**
+ * Checks the id of a store or limiter.
+ *
+ * @param path Where it is used.
+ * @param received The id, as an error may show it.
+ * @throws {ConfigValidationError} if {@link idFault} finds one.
+ */
+export function expectId(id: unknown, path: "stores" | "limiters", received: string, file?: string): string {
+  const fault = idFault(id);
+  if (typeof id === "string" && fault === undefined) return id;
+  const kind = path === "stores" ? "store" : "limiter";
+  throw new ConfigValidationError(`The id of a ${kind} must ${fault ?? "be a text"}, got ${received}.`, {
+    field: typeof id === "string" && id.trim() !== "" ? `${path}.${id}` : path,
+    expected: "an id that is not empty and has no space at its ends",
+    received,
+    file,
+  });
 }

@@ -469,10 +469,9 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const answerBy = life.answerBy(options);
     const { localClock } = life.context;
     const begun = localClock.now();
+    const overdue = () => life.wasSilent(options, localClock.now() - begun);
     if (answerBy === Infinity) await written;
-    else {await life.inTime(written, "it did not answer", answerBy - begun).catch(() =>
-        life.wasSilent(options, localClock.now() - begun)
-      );}
+    else await life.inTime(written, "it did not answer", answerBy - begun).catch(overdue);
     const { epoch, before } = grant;
     const permit = permitOf(this.id, NO_LEASE, 0, false);
     return grantedResult(this.#shared.rules, { epoch, parts: before }, life.clock.now(), permit);

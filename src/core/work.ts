@@ -1,8 +1,7 @@
 import { type Batch, decideBatch, type Insight, reachOf, type Request, type Undo, withoutUndone } from "./batch.ts";
-import type { Parts } from "./decide.ts";
+import { withPermits } from "./decide.ts";
 import { markWaiting, renewPermits } from "./rules/concurrency.ts";
 import type { Rule } from "./rules/rule.ts";
-import type { Permits } from "./rules/states.ts";
 import type { State } from "./state.ts";
 
 /** What one process wants of a key, to be decided as a whole. */
@@ -85,13 +84,4 @@ export function decideWork<R extends Request>(
   const mark = !waits ? undefined : batch.dealtWith === 0 ? since - state.epoch : time;
   const parts = withPermits(rules, batch.parts, (all) => markWaiting(all, owner, mark, time, MARK_MS));
   return { ...batch, parts };
-}
-
-/** The states with the permits replaced; the same object if there are none, or they stay as they are. */
-function withPermits(rules: readonly Rule[], parts: Parts, replace: (permits: Permits) => Permits): Parts {
-  const index = rules.findIndex((rule) => rule.kind === "concurrency");
-  if (index < 0) return parts;
-  const permits = parts[index] as Permits; // the state of the rule at that place
-  const next = replace(permits);
-  return next === permits ? parts : parts.map((part, i) => i === index ? next : part);
 }

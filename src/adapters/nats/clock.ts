@@ -118,7 +118,12 @@ export function timeSource(
   monotonic: () => number,
   onInformation: (bucket: string, information: Answer) => Promise<void> = () => Promise.resolve(),
 ): AskTime {
-  const informationOn = (bucket: string) => link.ask("read", `$JS.API.STREAM.INFO.KV_${bucket}`);
+  let informedAt = -Infinity;
+  const informationOn = async (bucket: string) => {
+    const information = await link.ask("read", `$JS.API.STREAM.INFO.KV_${bucket}`);
+    informedAt = monotonic();
+    return information;
+  };
   const fromInfo = async (bucket: string) => {
     const before = monotonic();
     const answer = await informationOn(bucket);
@@ -137,9 +142,11 @@ export function timeSource(
       read: readAnswer,
     });
     const after = monotonic();
+    // Once for all the samples of a measurement.
+    const isInformed = after - informedAt <= SAMPLING_MS;
     const [answer, information] = await Promise.all([
       link.ask("read", `$JS.API.STREAM.MSG.GET.KV_${bucket}`, { seq }, NO_MESSAGE),
-      informationOn(bucket),
+      isInformed ? undefined : informationOn(bucket),
     ]);
     if (information) await onInformation(bucket, information);
     const message = answer?.["message"];
