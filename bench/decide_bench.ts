@@ -1,10 +1,10 @@
 // How long one decision takes, without any store: the pure part of the hot path.
-import { earliestStart, takeAll } from "../src/core/decide.ts";
+import { earliestStart, takeAll } from "../src/core/decision/decide.ts";
+import { freshState, type State, stateCodec, withWriter } from "../src/core/decision/state.ts";
 import { concurrencyRule } from "../src/core/rules/concurrency.ts";
 import { rateRule } from "../src/core/rules/rate.ts";
 import type { Rule } from "../src/core/rules/rule.ts";
 import { windowRule } from "../src/core/rules/window.ts";
-import { freshState, type State, stateCodec, withWriter } from "../src/core/state.ts";
 
 const margins = { timingMarginMs: 10, reserveAheadMs: 1_000 };
 const rate = rateRule({ ratePerSecond: 1_000_000, burst: 1_000, ...margins });

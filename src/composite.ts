@@ -1,7 +1,7 @@
 import { checkMethods, checkOptions, checkTimeout, kindOf, namesOf, quoted, shown } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
-import { TOGETHER, type Together, together } from "./core/limiter.ts";
-import type { RateLimitResult } from "./core/result.ts";
+import { TOGETHER, type Together, together } from "./core/limiter/limiter.ts";
+import type { RateLimitResult } from "./core/limiter/result.ts";
 import { scarcestOf } from "./multi.ts";
 import type { RateSync } from "./registry.ts";
 import { defaultRegistry } from "./default_registry.ts";

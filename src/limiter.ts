@@ -8,12 +8,18 @@ import type {
   WindowOptions,
 } from "./config/options.ts";
 import { shown } from "./core/arguments.ts";
-import { createBreaker } from "./core/breaker.ts";
-import { BOUNDS, type LimiterSettings, resolveBreaker, resolveLimiter, resolveTuning } from "./core/defaults.ts";
-import { createLimiter as createCoreLimiter } from "./core/create_limiter.ts";
-import type { Limiter } from "./core/limiter.ts";
+import { createBreaker } from "./core/store/breaker.ts";
+import {
+  BOUNDS,
+  type LimiterSettings,
+  resolveBreaker,
+  resolveLimiter,
+  resolveTuning,
+} from "./core/limiter/defaults.ts";
+import { createLimiter as createCoreLimiter } from "./core/limiter/create_limiter.ts";
+import type { Limiter } from "./core/limiter/limiter.ts";
 import { type Logger, neverThrowing } from "./core/logger.ts";
-import { opensNothing, type Store } from "./core/store.ts";
+import { opensNothing, type Store } from "./core/store/store.ts";
 import {
   checkLimits,
   COUNT,

@@ -1,14 +1,22 @@
 import type { ConcurrencyOptions, RateOptions, SeveralRatesOptions, WindowOptions } from "./config/options.ts";
 import { checkCost, checkOptions, namesOf, shown } from "./core/arguments.ts";
-import { earliestStart, maximumCost, obstacle, permitsOf, scarcest, takeAll, withPermits } from "./core/decide.ts";
-import { DEFAULTS, type LimiterSettings, resolveLimiter } from "./core/defaults.ts";
+import {
+  earliestStart,
+  maximumCost,
+  obstacle,
+  permitsOf,
+  scarcest,
+  takeAll,
+  withPermits,
+} from "./core/decision/decide.ts";
+import { idleFrom, type State, stateCodec, withRecentEpoch } from "./core/decision/state.ts";
+import { describe, readState } from "./core/decision/stored.ts";
 import { ImpossibleCostError, InvalidArgumentError, RateLimiterError } from "./core/errors.ts";
+import { DEFAULTS, type LimiterSettings, resolveLimiter } from "./core/limiter/defaults.ts";
 import { holderOf, NOBODY_KNOWS, releasePermit, renewPermits } from "./core/rules/concurrency.ts";
 import type { Demand, Usage } from "./core/rules/rule.ts";
 import { rulesOf } from "./core/rules/rules.ts";
 import type { Permits } from "./core/rules/states.ts";
-import { idleFrom, type State, stateCodec, withRecentEpoch } from "./core/state.ts";
-import { describe, readState } from "./core/stored.ts";
 import { checkLimits, LIMITS } from "./limit_checks.ts";
 
 /**

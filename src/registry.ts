@@ -10,14 +10,14 @@ import { maskStoreOptions } from "./config/secrets.ts";
 import { sectionInCode } from "./config/section.ts";
 import { checkStoreOptions } from "./config/stores.ts";
 import { checkIdentifier, checkMethods, checkOptions, namesOf } from "./core/arguments.ts";
-import type { CircuitBreakerState } from "./core/breaker.ts";
+import type { RateLimiterMetrics } from "./core/cell/metrics.ts";
 import type { Clock } from "./core/clock.ts";
 import { throwFailures } from "./core/failures.ts";
-import type { CheckOptions, ClosableLimiter, Limiter } from "./core/limiter.ts";
+import type { CheckOptions, ClosableLimiter, Limiter } from "./core/limiter/limiter.ts";
+import type { AcquireOptions, Permit, RateLimitResult } from "./core/limiter/result.ts";
 import type { LimiterConfig } from "./core/limiter_config.ts";
 import { type Logger, neverThrowing } from "./core/logger.ts";
-import type { RateLimiterMetrics } from "./core/metrics.ts";
-import type { AcquireOptions, Permit, RateLimitResult } from "./core/result.ts";
+import type { CircuitBreakerState } from "./core/store/breaker.ts";
 import { createInventory } from "./inventory.ts";
 import {
   checkRequests,

@@ -1,8 +1,8 @@
-import type { CircuitBreaker } from "./core/breaker.ts";
 import type { Clock } from "./core/clock.ts";
-import type { ClosableLimiter } from "./core/limiter.ts";
+import type { ClosableLimiter } from "./core/limiter/limiter.ts";
 import type { Logger } from "./core/logger.ts";
-import type { Store } from "./core/store.ts";
+import type { CircuitBreaker } from "./core/store/breaker.ts";
+import type { Store } from "./core/store/store.ts";
 
 /** Different stores and a different time for the limiters of a registry. */
 export interface World {

@@ -19,7 +19,7 @@ import {
   RateLimiterError,
   StoreNotFoundError,
 } from "../src/core/errors.ts";
-import type { Kv } from "../src/core/kv.ts";
+import type { Kv } from "../src/core/store/kv.ts";
 import { createRateSync, type RateSync } from "../src/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
 

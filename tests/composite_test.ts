@@ -13,7 +13,7 @@ import { memoryKv } from "../src/adapters/memory.ts";
 import { CompositeRateLimiter, type CompositeRateLimiterOptions, type CompositeStrategy } from "../src/composite.ts";
 import type { LimiterOptions } from "../src/config/options.ts";
 import { InvalidArgumentError, LimiterNotFoundError, RateLimiterAcquisitionError } from "../src/core/errors.ts";
-import type { Kv } from "../src/core/kv.ts";
+import type { Kv } from "../src/core/store/kv.ts";
 import { createRateSync, type RateSync } from "../src/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
 

@@ -18,7 +18,7 @@ import {
   LimiterNotFoundError,
   RateLimiterAcquisitionError,
 } from "../src/core/errors.ts";
-import type { Kv } from "../src/core/kv.ts";
+import type { Kv } from "../src/core/store/kv.ts";
 import { CompositeRateLimiter } from "../src/composite.ts";
 import { createLimiter } from "../src/limiter.ts";
 import { createRateSync, type RateSync } from "../src/registry.ts";

@@ -25,9 +25,9 @@ import {
   RateLimiterError,
   StoreNotFoundError,
 } from "../src/core/errors.ts";
-import type { Kv } from "../src/core/kv.ts";
-import type { Limiter } from "../src/core/limiter.ts";
+import type { Limiter } from "../src/core/limiter/limiter.ts";
 import type { Logger } from "../src/core/logger.ts";
+import type { Kv } from "../src/core/store/kv.ts";
 import { createLimiter } from "../src/limiter.ts";
 import { createRateSync, type RateSync } from "../src/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";

@@ -8,7 +8,7 @@ import {
   RateLimiterAlreadyConfiguredError,
   StoreNotFoundError,
 } from "../src/core/errors.ts";
-import type { Kv } from "../src/core/kv.ts";
+import type { Kv } from "../src/core/store/kv.ts";
 import { createRateSync, type RateSync, type RateSyncOptions } from "../src/registry.ts";
 import { createVirtualClock } from "../src/testing/virtual_clock.ts";
 

@@ -1,4 +1,4 @@
-import type { Identity } from "../core/ledger.ts";
+import type { Identity } from "../core/store/ledger.ts";
 
 /** Names for writers that are unique across all machines. */
 export function createIdentities(): () => Identity {

@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
-import type { CallBack, Kv, KvEntry, Loans } from "../core/kv.ts";
-import { opensNothing, type Store } from "../core/store.ts";
+import type { CallBack, Kv, KvEntry, Loans } from "../core/store/kv.ts";
+import { opensNothing, type Store } from "../core/store/store.ts";
 import { systemClock } from "./system_clock.ts";
 
 interface MemoryEntry {

@@ -1,5 +1,5 @@
 import type { Clock } from "../core/clock.ts";
-import { BOUNDS } from "../core/defaults.ts";
+import { BOUNDS } from "../core/limiter/defaults.ts";
 
 /** Kept because reading it takes longer than reading the time since then. */
 const ORIGIN = performance.timeOrigin;

@@ -1,4 +1,4 @@
-import { BOUNDS } from "../core/defaults.ts";
+import { BOUNDS } from "../core/limiter/defaults.ts";
 import type { RateSpec } from "../core/limiter_config.ts";
 import type { LimiterOptions } from "./options.ts";
 import {

@@ -1,6 +1,6 @@
 import type { NatsStoreOptions } from "../adapters/nats/options.ts";
 import type { Clock } from "../core/clock.ts";
-import type { Kv } from "../core/kv.ts";
+import type { Kv } from "../core/store/kv.ts";
 import type { Peers } from "../core/peers.ts";
 import type { OnFailure, RateSpec } from "../core/limiter_config.ts";
 

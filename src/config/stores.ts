@@ -1,5 +1,5 @@
 import type { NatsStoreOptions } from "../adapters/nats/options.ts";
-import { BOUNDS } from "../core/defaults.ts";
+import { BOUNDS } from "../core/limiter/defaults.ts";
 import { ConfigValidationError } from "../core/errors.ts";
 import type { CustomStoreOptions, StoreOptions } from "./options.ts";
 import {

@@ -58,7 +58,7 @@ export { ConfigValidationError, type Mismatch, RateLimiterError } from "../core/
 export type * from "../adapters/nats/options.ts";
 export type * from "../config/options.ts";
 export type * from "../core/clock.ts";
-export type { CallBack, CasResult, Kv, KvEntry, Loans } from "../core/kv.ts";
+export type { CallBack, CasResult, Kv, KvEntry, Loans } from "../core/store/kv.ts";
 export type * from "../core/peers.ts";
 export type { Algorithm, OnFailure, RateSpec } from "../core/limiter_config.ts";
 export type { Logger } from "../core/logger.ts";

@@ -66,14 +66,14 @@ export {
   RateLimiterAcquisitionError,
   StoreUnavailableError,
 } from "../core/errors.ts";
-export type { CircuitBreakerState } from "../core/breaker.ts";
+export type { CircuitBreakerState } from "../core/store/breaker.ts";
 export type { CircuitBreakerOptions } from "../config/options.ts";
 export type * from "../core/clock.ts";
-export type { CallBack, CasResult, Kv, KvEntry, Loans } from "../core/kv.ts";
+export type { CallBack, CasResult, Kv, KvEntry, Loans } from "../core/store/kv.ts";
 export type * from "../core/peers.ts";
-export type { CheckOptions, Limiter } from "../core/limiter.ts";
+export type { CheckOptions, Limiter } from "../core/limiter/limiter.ts";
 export type { Algorithm, LimiterConfig, OnFailure } from "../core/limiter_config.ts";
 export type { Logger } from "../core/logger.ts";
-export type { RateLimiterMetrics } from "../core/metrics.ts";
-export type * from "../core/result.ts";
-export type { Store } from "../core/store.ts";
+export type { RateLimiterMetrics } from "../core/cell/metrics.ts";
+export type * from "../core/limiter/result.ts";
+export type { Store } from "../core/store/store.ts";

@@ -3,7 +3,7 @@ import { systemClock } from "../adapters/system_clock.ts";
 import { checkOptions, namesOf, shown } from "../core/arguments.ts";
 import type { Clock } from "../core/clock.ts";
 import { InvalidArgumentError, StoreUnavailableError } from "../core/errors.ts";
-import type { CasResult, Kv } from "../core/kv.ts";
+import type { CasResult, Kv } from "../core/store/kv.ts";
 import { seededRandom } from "./random.ts";
 
 /**

@@ -1,6 +1,6 @@
 import { namesOf } from "../core/arguments.ts";
 import { RateLimiterError } from "../core/errors.ts";
-import type { Store } from "../core/store.ts";
+import type { Store } from "../core/store/store.ts";
 import { accessIn, type RegistryOptions } from "./access.ts";
 import { createFaultyKv, type FaultyKv } from "./faulty_kv.ts";
 import { createVirtualClock, type VirtualClock } from "./virtual_clock.ts";

@@ -2,8 +2,8 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import fc from "fast-check";
 import { test } from "node:test";
 import { checkLimiterOptions } from "../../src/config/limiters.ts";
-import { resolveLimiter } from "../../src/core/defaults.ts";
 import { ConfigValidationError } from "../../src/core/errors.ts";
+import { resolveLimiter } from "../../src/core/limiter/defaults.ts";
 
 function refusal(options: unknown, id = "a"): ConfigValidationError {
   return assertThrows(() => checkLimiterOptions(id, options), ConfigValidationError);

@@ -3,8 +3,8 @@ import fc from "fast-check";
 import { test } from "node:test";
 import { parseConfiguration } from "../../src/config/load.ts";
 import type { LimiterOptions } from "../../src/config/options.ts";
-import { resolveLimiter } from "../../src/core/defaults.ts";
 import { ConfigValidationError, RateLimiterError } from "../../src/core/errors.ts";
+import { resolveLimiter } from "../../src/core/limiter/defaults.ts";
 
 type Variables = Readonly<Record<string, string>>;
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../../src/core/clock.ts";
-import type { Kv } from "../../src/core/kv.ts";
 import type { Logger } from "../../src/core/logger.ts";
+import type { Kv } from "../../src/core/store/kv.ts";
 
 /** A Kv that is never called: configuration only looks at whether its methods are there. */
 export const kvStub: Kv = {

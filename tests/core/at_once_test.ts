@@ -8,7 +8,7 @@ import {
   type StandaloneLimiterOptions,
 } from "../../src/entries/memory.ts";
 import { ImpossibleCostError, NotSynchronousError, RateLimiterAcquisitionError } from "../../src/core/errors.ts";
-import type { Kv } from "../../src/core/kv.ts";
+import type { Kv } from "../../src/core/store/kv.ts";
 import { createRateSync } from "../../src/registry.ts";
 import { resetLimiter } from "../../src/testing/reset.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";

@@ -9,8 +9,8 @@ import {
 } from "@std/assert";
 import { test } from "node:test";
 import { RateLimiterAcquisitionError, StoreUnavailableError } from "../../src/core/errors.ts";
-import { DEFAULTS } from "../../src/core/defaults.ts";
-import type { Permit } from "../../src/core/result.ts";
+import { DEFAULTS } from "../../src/core/limiter/defaults.ts";
+import type { Permit } from "../../src/core/limiter/result.ts";
 import { createSimulation, LIMITER_ID } from "../support/simulated_process.ts";
 
 /** So long that nothing in these tests waits for it to be over by itself. */

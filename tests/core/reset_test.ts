@@ -3,8 +3,8 @@ import fc from "fast-check";
 import { test } from "node:test";
 import type { LimiterOptions } from "../../src/config/options.ts";
 import { RateLimiterError, StoreUnavailableError } from "../../src/core/errors.ts";
-import type { ClosableLimiter } from "../../src/core/limiter.ts";
-import type { Permit } from "../../src/core/result.ts";
+import type { ClosableLimiter } from "../../src/core/limiter/limiter.ts";
+import type { Permit } from "../../src/core/limiter/result.ts";
 import type { Fault } from "../../src/testing/faulty_kv.ts";
 import { createSimulation, LIMITER_ID } from "../support/simulated_process.ts";
 

@@ -10,7 +10,7 @@ import { checkStoreOptions } from "../../src/config/stores.ts";
 import { ConfigValidationError } from "../../src/core/errors.ts";
 import { createLimiter, type StandaloneLimiter } from "../../src/limiter.ts";
 import { memoryKv } from "../../src/adapters/memory.ts";
-import type { Limiter } from "../../src/core/limiter.ts";
+import type { Limiter } from "../../src/core/limiter/limiter.ts";
 import { createRateSync } from "../../src/registry.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 import { connectionStub, kvStub } from "../config/stubs.ts";

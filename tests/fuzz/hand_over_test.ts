@@ -1,13 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { createHandOver, type ForeignWork, type HandOver } from "../../src/core/hand_over.ts";
+import { freshState, plausible, stateCodec } from "../../src/core/decision/state.ts";
+import { decideWork } from "../../src/core/decision/work.ts";
+import { createHandOver, type ForeignWork, type HandOver } from "../../src/core/hand_over/hand_over.ts";
 import { concurrencyRule } from "../../src/core/rules/concurrency.ts";
 import { rateRule } from "../../src/core/rules/rate.ts";
 import type { Rule } from "../../src/core/rules/rule.ts";
 import { windowRule } from "../../src/core/rules/window.ts";
-import { freshState, plausible, stateCodec } from "../../src/core/state.ts";
-import { decideWork } from "../../src/core/work.ts";
 import { attempt, damaged, fuzz, soup } from "./fuzz.ts";
 
 const NOW = Date.UTC(2030, 0, 1);

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import { createHash } from "node:crypto";
-import { encodeSegment, storeKey } from "../../src/core/key.ts";
+import { encodeSegment, storeKey } from "../../src/core/store/key.ts";
 import { subjectOf } from "../../src/adapters/nats/kv.ts";
 import { combineIdentifiers, hashIdentifier } from "../../src/identifiers.ts";
 import { anything, attempt, attemptAsync, fuzz, soup } from "./fuzz.ts";

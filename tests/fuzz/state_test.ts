@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { test } from "node:test";
 import { memoryKv } from "../../src/adapters/memory.ts";
 import type { LimiterOptions } from "../../src/config/options.ts";
-import { stateCodec } from "../../src/core/state.ts";
+import { stateCodec } from "../../src/core/decision/state.ts";
 import { concurrencyRule } from "../../src/core/rules/concurrency.ts";
 import { rateRule } from "../../src/core/rules/rate.ts";
 import type { Rule } from "../../src/core/rules/rule.ts";

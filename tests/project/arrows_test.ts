@@ -30,8 +30,16 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   template_types: ["multi"],
 };
 
+/** The rooms of the core, from the bottom to the top. The lowest is what stands in `src/core` itself. */
+const ROOMS_OF_CORE = ["", "rules", "decision", "store", "hand_over", "waiting", "cell", "limiter"];
+
 function roomOf(path: string): string {
   return path.replace(/^src\//, "").split("/")[0]!.replace(/\.ts$/, "");
+}
+
+function roomOfCore(path: string): string {
+  const [first = "", ...rest] = path.replace(/^src\/core\//, "").split("/");
+  return rest.length === 0 ? "" : first;
 }
 
 test("every source file is in a room, and imports only from the rooms that come after it", () => {
@@ -46,6 +54,18 @@ test("every source file is in a room, and imports only from the rooms that come 
     }
   }
   assertEquals(wrong, []);
+});
+
+test("every folder of the core is a room, and a room imports only from itself and from those below it, types too", () => {
+  const files = sourcesIn("src/core");
+  assertEquals([...new Set(files.map(roomOfCore))].sort(), ROOMS_OF_CORE.toSorted());
+  const height = (file: string) => ROOMS_OF_CORE.indexOf(roomOfCore(file));
+  const upwards = files.flatMap((file) =>
+    importsOf(file).map(({ name }) => join(dirname(file), name)).filter((target) => height(target) > height(file)).map(
+      (target) => `${file} imports ${target}`,
+    )
+  );
+  assertEquals(upwards, []);
 });
 
 test("the core imports nothing from outside itself", () => {
@@ -68,12 +88,12 @@ test("the entry ./core loads the algorithm: no store, no clock, no loop", () => 
   assertEquals(loadedBy("src/entries/core.ts").filter((file) => !file.startsWith("src/core/rules/")), [
     "src/config/names.ts",
     "src/core/arguments.ts",
-    "src/core/decide.ts",
-    "src/core/defaults.ts",
+    "src/core/decision/decide.ts",
+    "src/core/decision/state.ts",
+    "src/core/decision/stored.ts",
     "src/core/errors.ts",
     "src/core/ids.ts",
-    "src/core/state.ts",
-    "src/core/stored.ts",
+    "src/core/limiter/defaults.ts",
     "src/entries/core.ts",
     "src/limit_checks.ts",
     "src/pure_limiter.ts",

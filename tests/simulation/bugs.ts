@@ -1,7 +1,7 @@
 import type { Clock } from "../../src/core/clock.ts";
-import type { CasResult, Kv } from "../../src/core/kv.ts";
-import type { ClosableLimiter } from "../../src/core/limiter.ts";
-import type { Permit } from "../../src/core/result.ts";
+import type { ClosableLimiter } from "../../src/core/limiter/limiter.ts";
+import type { Permit } from "../../src/core/limiter/result.ts";
+import type { CasResult, Kv } from "../../src/core/store/kv.ts";
 import type { Host } from "./host.ts";
 import type { Sabotage } from "./process.ts";
 import type { Profile } from "./profiles.ts";

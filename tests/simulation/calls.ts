@@ -1,6 +1,6 @@
 import { RateLimiterAcquisitionError } from "../../src/core/errors.ts";
-import type { ClosableLimiter } from "../../src/core/limiter.ts";
-import type { Permit } from "../../src/core/result.ts";
+import type { ClosableLimiter } from "../../src/core/limiter/limiter.ts";
+import type { Permit } from "../../src/core/limiter/result.ts";
 import type { Process } from "./process.ts";
 import type { CallPlan } from "./scenario.ts";
 import type { World } from "./world.ts";

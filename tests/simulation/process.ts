@@ -1,8 +1,8 @@
-import { resolveLimiter } from "../../src/core/defaults.ts";
+import { resolveLimiter } from "../../src/core/limiter/defaults.ts";
 import type { Clock } from "../../src/core/clock.ts";
-import type { Kv } from "../../src/core/kv.ts";
-import { createLimiter } from "../../src/core/create_limiter.ts";
-import type { ClosableLimiter } from "../../src/core/limiter.ts";
+import type { Kv } from "../../src/core/store/kv.ts";
+import { createLimiter } from "../../src/core/limiter/create_limiter.ts";
+import type { ClosableLimiter } from "../../src/core/limiter/limiter.ts";
 import { limiterContext } from "../support/limiter_context.ts";
 import type { Random } from "../support/random.ts";
 import type { Cluster } from "./cluster.ts";

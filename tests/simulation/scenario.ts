@@ -1,5 +1,5 @@
-import { DEFAULTS } from "../../src/core/defaults.ts";
-import type { LimiterSettings } from "../../src/core/defaults.ts";
+import { DEFAULTS } from "../../src/core/limiter/defaults.ts";
+import type { LimiterSettings } from "../../src/core/limiter/defaults.ts";
 import type { OnFailure } from "../../src/core/limiter_config.ts";
 import { createRandom, type Random } from "../support/random.ts";
 import type { ClusterOptions } from "./cluster.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { test } from "node:test";
-import { DEFAULTS } from "../../src/core/defaults.ts";
+import { DEFAULTS } from "../../src/core/limiter/defaults.ts";
 import { PROFILES, profiles } from "./profiles.ts";
 import { regressions } from "./regressions.ts";
 import { explain, traceOf } from "./report.ts";

@@ -1,8 +1,8 @@
 import { createServerClock } from "../../src/adapters/nats/clock.ts";
 import type { Clock } from "../../src/core/clock.ts";
 import { StoreUnavailableError } from "../../src/core/errors.ts";
-import type { Kv } from "../../src/core/kv.ts";
-import type { Store } from "../../src/core/store.ts";
+import type { Kv } from "../../src/core/store/kv.ts";
+import type { Store } from "../../src/core/store/store.ts";
 import { type Answer, CLUSTER, type Cluster, type FromCluster, type Question, type ToCluster } from "./cluster.ts";
 import type { Host } from "./host.ts";
 import type { Network } from "./network.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertGreater, assertNotEquals } from "@std/assert";
 import { test } from "node:test";
-import type { CasResult, Kv } from "../../src/core/kv.ts";
+import type { CasResult, Kv } from "../../src/core/store/kv.ts";
 
 /** Opens a fresh, empty {@link Kv} for one test. */
 export type OpenKv = () => Promise<{ readonly kv: Kv } & AsyncDisposable>;

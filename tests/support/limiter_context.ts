@@ -1,12 +1,12 @@
 import { memoryStore } from "../../src/adapters/memory.ts";
-import { type BreakerSettings, type CircuitBreaker, createBreaker } from "../../src/core/breaker.ts";
 import type { Clock } from "../../src/core/clock.ts";
-import { createLimiter } from "../../src/core/create_limiter.ts";
-import { DEFAULTS, resolveTuning } from "../../src/core/defaults.ts";
-import type { ClosableLimiter, LimiterContext } from "../../src/core/limiter.ts";
+import { createLimiter } from "../../src/core/limiter/create_limiter.ts";
+import { DEFAULTS, resolveTuning } from "../../src/core/limiter/defaults.ts";
+import type { ClosableLimiter, LimiterContext } from "../../src/core/limiter/limiter.ts";
 import type { LimiterConfig } from "../../src/core/limiter_config.ts";
 import { silentLogger } from "../../src/core/logger.ts";
-import type { Store } from "../../src/core/store.ts";
+import { type BreakerSettings, type CircuitBreaker, createBreaker } from "../../src/core/store/breaker.ts";
+import type { Store } from "../../src/core/store/store.ts";
 
 /** What a limiter gets from outside in a simulation; everything else has a default. */
 export interface ContextOptions {

@@ -1,5 +1,5 @@
 import type { Clock } from "../../src/core/clock.ts";
-import type { Kv, KvEntry } from "../../src/core/kv.ts";
+import type { Kv, KvEntry } from "../../src/core/store/kv.ts";
 import { createFaultyKv, type FaultyKv } from "../../src/testing/faulty_kv.ts";
 
 /** What stood on the server at some moment. */

@@ -1,9 +1,9 @@
 import type { LimiterOptions } from "../../src/config/options.ts";
-import type { BreakerSettings, CircuitBreaker } from "../../src/core/breaker.ts";
-import { resolveLimiter } from "../../src/core/defaults.ts";
-import { createLimiter } from "../../src/core/create_limiter.ts";
-import type { ClosableLimiter } from "../../src/core/limiter.ts";
-import type { Store } from "../../src/core/store.ts";
+import type { BreakerSettings, CircuitBreaker } from "../../src/core/store/breaker.ts";
+import { resolveLimiter } from "../../src/core/limiter/defaults.ts";
+import { createLimiter } from "../../src/core/limiter/create_limiter.ts";
+import type { ClosableLimiter } from "../../src/core/limiter/limiter.ts";
+import type { Store } from "../../src/core/store/store.ts";
 import type { FaultyKv } from "../../src/testing/faulty_kv.ts";
 import { seededRandom } from "../../src/testing/random.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";

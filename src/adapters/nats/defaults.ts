@@ -1,4 +1,4 @@
-import { DEFAULTS } from "../../core/defaults.ts";
+import { DEFAULTS } from "../../core/limiter/defaults.ts";
 import type { NatsBucketOptions } from "./options.ts";
 
 /** The values of options that a NATS store is not given. */

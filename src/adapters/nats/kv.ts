@@ -1,6 +1,6 @@
 import { headers, type MsgHdrs } from "@nats-io/nats-core";
 import { InvalidArgumentError } from "../../core/errors.ts";
-import type { CasResult, Kv, KvEntry } from "../../core/kv.ts";
+import type { CasResult, Kv, KvEntry } from "../../core/store/kv.ts";
 import type { Bucket } from "./bucket.ts";
 import { toStoreError } from "./errors.ts";
 import { type Answer, apiError, isAnswer, type Link, readAnswer } from "./link.ts";

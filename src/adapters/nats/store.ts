@@ -2,7 +2,7 @@ import type { Clock, ClockReading } from "../../core/clock.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { Peers } from "../../core/peers.ts";
-import type { Store } from "../../core/store.ts";
+import type { Store } from "../../core/store/store.ts";
 import { systemClock } from "../system_clock.ts";
 import { NATS_DEFAULTS } from "./defaults.ts";
 import type { NatsKv } from "./kv.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { NatsStore } from "../../../src/adapters/nats/store.ts";
 import { StoreUnavailableError } from "../../../src/core/errors.ts";
-import type { CasResult } from "../../../src/core/kv.ts";
+import type { CasResult } from "../../../src/core/store/kv.ts";
 import { forEachServer } from "../../support/nats_server.ts";
 import { connectionOf, freshBucket, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 

@@ -8,9 +8,9 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
+import { freshState, type State, stateCodec, withRecentEpoch } from "../../../src/core/decision/state.ts";
 import { rateRule } from "../../../src/core/rules/rate.ts";
 import type { Taken } from "../../../src/core/rules/rule.ts";
-import { freshState, type State, stateCodec, withRecentEpoch } from "../../../src/core/state.ts";
 
 interface Limit {
   readonly ratePerSecond: number;

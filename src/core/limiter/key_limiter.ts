@@ -1,0 +1,509 @@
+import { checkConsume, checkOptions, namesOf, shown } from "../arguments.ts";
+import type { Cell } from "../cell/cell.ts";
+import { Meter, type RateLimiterMetrics } from "../cell/metrics.ts";
+import type { ClockReading } from "../clock.ts";
+import type { State } from "../decision/state.ts";
+import { ConfigValidationError, InvalidArgumentError, NotSynchronousError } from "../errors.ts";
+import type { LimiterConfig } from "../limiter_config.ts";
+import { eraseKeys } from "../store/erase.ts";
+import { type Decided, type Failed, type Granted, isDecided, type Outcome, type Refused } from "../waiting/outcome.ts";
+import { grantedResult, lacksPermit, permitOf, type RefusedResult, refusedResult, timedOut } from "./answers.ts";
+import { ask, type CallOptions, type Ending } from "./asking.ts";
+import { NO_LEASE } from "./lease.ts";
+import { Life, type LifeOwner, type Past } from "./life.ts";
+import {
+  type CheckOptions,
+  type ClosableLimiter,
+  type LimiterContext,
+  type SharedPatience,
+  type Tentative,
+  TOGETHER,
+} from "./limiter.ts";
+import { peek, stateNow } from "./look.ts";
+import { failure, noteAnswer, noteFailure } from "./outage.ts";
+import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquireOptions } from "./result.ts";
+import { closedError, localLimiter, move, mustBeOpen, readClock, type Shared } from "./shared.ts";
+import { standIn } from "./stand_in.ts";
+import { noteGrant, noteResult } from "./tally.ts";
+import { NO_OPTIONS, type Wish, wishOf } from "./wish.ts";
+
+const CLOSED = "the limiter was closed, and has given it back.";
+const BEGUN_ANEW = "the limiter was reset, and has begun anew.";
+const MOVED = "the limiter has gone over to another store, as virtual time has begun or ended.";
+const CHECK_NAMES = namesOf<CheckOptions>({ key: true, cost: true, timeoutMs: true, signal: true, consume: true });
+
+/** The limiters of a limiter's keys. */
+export interface KeyRing {
+  /** The limiter of this key. */
+  get(key: string): KeyLimiter;
+  /** Applies `act` to all of them. */
+  all(act: (limiter: KeyLimiter) => Promise<void>): Promise<void>;
+}
+
+/** The form in which callers get their answer. What they are told instead of an answer is thrown. */
+interface Form<T> {
+  /** For a request that the store's state decided. */
+  of(limiter: KeyLimiter, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T;
+  /** For a request that took what it wanted at once. `state` is what is left. */
+  taken(limiter: KeyLimiter, state: State, now: number): T;
+  /** For a request that was decided in place of a store that failed. */
+  instead(result: RateLimitResult, answer: Ending<Failed>): T;
+}
+
+/** The limiter of one key, or of the requests without a key. A class, because there is one for every key. */
+export class KeyLimiter implements ClosableLimiter, LifeOwner {
+  static readonly #PERMIT: Form<Permit> = {
+    taken: ({ id }) => permitOf(id, NO_LEASE, 0, false),
+    of: (limiter, life, outcome, waitedMs, wish, now) => limiter.#permit(life, outcome, waitedMs, wish, now),
+    instead(result, { life: { shared: { rules } }, outcome: { attempts }, timeoutMs, waitedMs }) {
+      if (result.allowed) return result.permit;
+      throw timedOut(result, { attempts, timeoutMs, waitedMs, lacksPermit: lacksPermit(result, rules) });
+    },
+  };
+  static readonly #RESULT: Form<RateLimitResult> = {
+    taken: (limiter, state, now) => limiter.#takenResult(state, now),
+    of: (limiter, life, outcome, waitedMs, _wish, now) => limiter.#countedResult(life, outcome, waitedMs, now),
+    instead: (result) => result,
+  };
+  /** The key, for a keyed limiter. */
+  readonly name: string | undefined;
+  /** Whether anybody besides its limiter may have it. The limiter then keeps it as it is. */
+  isHandedOut = false;
+  /** Whether it was asked for again since somebody last looked. */
+  isUsed = false;
+  readonly #shared: Shared;
+  /** The limiters of its keys, if it may have any. */
+  readonly #keys: KeyRing | undefined;
+  readonly #onRest: ((limiter: KeyLimiter) => void) | undefined;
+  #id: string | undefined;
+  #life: Life;
+  /** How many calls are still to be counted. */
+  #uncounted = 0;
+  /** The last refusal and its result, which may be the next one too. */
+  #refused: { readonly outcome: Refused; readonly result: RefusedResult } | undefined;
+
+  /**
+   * Only the limiter itself has `keys`. For the limiter of a key, `name` is that key, `onRest` is called when it may no
+   * longer be in use, and `past` is that of the limiter whose place it takes.
+   */
+  constructor(shared: Shared, keys?: KeyRing, name?: string, onRest?: (limiter: KeyLimiter) => void, past?: Past) {
+    this.#shared = shared;
+    this.name = name;
+    this.#keys = keys;
+    this.#onRest = onRest;
+    this.#life = new Life(shared, this, past ?? this.#newborn());
+  }
+
+  get id(): string {
+    const { id } = this.#shared.config;
+    return this.#id ??= this.name === undefined ? id : `${id}:${this.name}`;
+  }
+
+  get initialized(): boolean {
+    return this.#keys ? this.#shared.isOpened : this.#life.opened;
+  }
+
+  /** Whether nobody waits and nothing is held. */
+  get idle(): boolean {
+    return this.#life.idle;
+  }
+
+  /**
+   * What is left of it once it is forgotten, which is what another one needs to take its place; `undefined` if it is
+   * needed itself.
+   */
+  get past(): Past | undefined {
+    return this.isHandedOut || this.#uncounted > 0 ? undefined : this.#life.past;
+  }
+
+  /** It is about to be forgotten, but may be used again by callers that still have it. */
+  park(): void {
+    this.#life.cell?.park();
+  }
+
+  /** It may not be in use any more. */
+  rested(): void {
+    this.#onRest?.(this);
+  }
+
+  async initialize(): Promise<void> {
+    this.#mustBeOpen();
+    const life = this.#life;
+    try {
+      if (!life.cell) await life.open(this.#shared.config.backendTimeoutMs, undefined);
+    } catch (error) {
+      this.#mustBeOpen();
+      if (error instanceof ConfigValidationError) throw error;
+      noteFailure(this.#shared, life.meter, error);
+      if (this.#shared.config.onFailure === "closed") throw failure(this.id, error, 0);
+    }
+  }
+
+  acquire(options: AcquireOptions = NO_OPTIONS): Promise<Permit> {
+    return this.#ask(options, this.#shared.config.timeoutMs ?? Infinity, KeyLimiter.#PERMIT);
+  }
+
+  tryAcquire(options: AcquireOptions = NO_OPTIONS): Promise<RateLimitResult> {
+    return this.#ask(options, 0, KeyLimiter.#RESULT);
+  }
+
+  tryAcquireSync(options: SyncAcquireOptions = NO_OPTIONS): RateLimitResult {
+    const limiter = options === NO_OPTIONS ? this : this.#at(checkOptions(options).key);
+    limiter.#mustBeOpen();
+    const wish = wishOf(limiter.#shared, limiter, options, 0);
+    const life = limiter.#life;
+    const now = life.clock.now();
+    const cell = life.cellNow();
+    const again = cell?.refusedAgain(wish.cost, now);
+    const left = again ? undefined : cell?.takeNow(wish.cost, now);
+    if (left) {
+      noteGrant(life, now, 0, false);
+      return limiter.#takenResult(left, now);
+    }
+    const outcome = again ?? cell?.answerNow(wish.cost, now, now);
+    if (!isDecided(outcome)) throw new NotSynchronousError(limiter.id);
+    return limiter.#formed(KeyLimiter.#RESULT, life, outcome, 0, wish, now);
+  }
+
+  async tryTake(options: CallOptions = NO_OPTIONS): Promise<Tentative> {
+    const limiter = this.#at(checkOptions(options).key);
+    limiter.#uncounted++;
+    try {
+      const { result, keep, cancel } = await limiter.#tryTakeHere(options);
+      return {
+        result,
+        keep() {
+          keep();
+          limiter.#counted();
+        },
+        async cancel() {
+          try {
+            return await cancel();
+          } finally {
+            limiter.#counted();
+          }
+        },
+      };
+    } catch (error) {
+      limiter.#counted();
+      throw error;
+    }
+  }
+
+  async #tryTakeHere(options: CallOptions): Promise<Tentative> {
+    const wish = wishOf(this.#shared, this, options, 0);
+    let answer = await ask(() => this.#life, options, wish);
+    while (answer.outcome.kind === "failed") {
+      const instead = await standIn({ ...answer, outcome: answer.outcome }, options);
+      if (!("backAfterMs" in instead)) return instead;
+      answer = await ask(() => this.#life, options, wish, instead.backAfterMs);
+    }
+    const { life, outcome, waitedMs } = answer;
+    const result = this.#result(life, outcome, waitedMs, life.clock.now());
+    return {
+      result,
+      keep: () => noteResult(life, result),
+      cancel: () => outcome.kind === "granted" ? this.#cancelled(outcome, life, options) : Promise.resolve(result),
+    };
+  }
+
+  /** A call that took time has been counted. */
+  #counted(): void {
+    this.#uncounted--;
+    this.rested();
+  }
+
+  async check(given: CheckOptions & SharedPatience = NO_OPTIONS): Promise<RateLimitResult> {
+    const { consume: isConsuming, ...options } = checkOptions(given, CHECK_NAMES);
+    if (checkConsume(isConsuming)) return await this.tryAcquire(options);
+    const limiter = this.#at(options.key);
+    const { cost, signal } = wishOf(limiter.#shared, limiter, options, 0);
+    return await peek(limiter.#life, cost, options, signal);
+  }
+
+  async getState(): Promise<LimiterState> {
+    return await stateNow(this.#life);
+  }
+
+  getMetrics(): RateLimiterMetrics {
+    return this.#life.meter.snapshot(this.#life.context.breaker.state);
+  }
+
+  getConfig(): LimiterConfig {
+    return this.#shared.config;
+  }
+
+  getClock(): ClockReading {
+    return readClock(this.#life.context);
+  }
+
+  key(name: string): KeyLimiter {
+    const limiter = this.#keyed(name);
+    limiter.isHandedOut = true;
+    return limiter;
+  }
+
+  async close(): Promise<void> {
+    const { config } = this.#shared;
+    this.#shared.isClosed = true;
+    this.#life.end(CLOSED);
+    await Promise.all([
+      this.#life.cell?.close(),
+      this.#keys?.all((limiter) => limiter.close()),
+      this.#keys && config.onFailure === "local" ? localLimiter(this.#life.context, this.name).close() : undefined,
+    ]);
+    if (this.#keys) this.#shared.cells.desk?.close();
+  }
+
+  async reset(): Promise<void> {
+    this.#mustBeOpen();
+    let letBegin = () => {};
+    const erased = new Promise<void>((resolve) => letBegin = resolve);
+    try {
+      await this.restart(erased);
+      await this.#erase();
+      this.#shared.isOpened = this.#life.opened = true;
+    } finally {
+      letBegin();
+    }
+  }
+
+  async restart(erased: Promise<void>): Promise<void> {
+    const { context } = this.#life;
+    await Promise.all([
+      this.#beginAnew(erased),
+      this.#keys?.all((limiter) => limiter.#beginAnew(erased)),
+      this.#shared.config.onFailure === "local" ? localLimiter(context, this.name).reset() : undefined,
+    ]);
+  }
+
+  async move(context: LimiterContext): Promise<void> {
+    const { desk } = this.#shared.cells;
+    move(this.#shared, context);
+    await Promise.all([this.#closeAndBeginAnew(), this.#keys?.all((limiter) => limiter.#closeAndBeginAnew())]);
+    desk?.close();
+  }
+
+  /** The permit of a request that was decided. Throws what its caller is told instead. */
+  #permit(life: Life, outcome: Decided, waitedMs: number, { timeoutMs }: Wish, now: number): Permit {
+    const { id } = this;
+    if (outcome.kind === "granted") {
+      noteGrant(life, outcome.servedAt, waitedMs, false);
+      return permitOf(id, life.lease(outcome.grant), waitedMs, false);
+    }
+    const refused = this.#refusal(outcome, now);
+    noteResult(life, refused);
+    const { attempts, rule } = outcome;
+    throw timedOut(refused, { attempts, timeoutMs, waitedMs, lacksPermit: rule.kind === "concurrency" });
+  }
+
+  /** The result of a request that was decided. */
+  #result(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
+    if (outcome.kind === "refused") return this.#refusal(outcome, now);
+    const { grant } = outcome;
+    const permit = permitOf(this.id, life.lease(grant), waitedMs, false);
+    return grantedResult(this.#shared.rules, { epoch: grant.epoch, parts: grant.after }, now, permit);
+  }
+
+  /** The result of a request that took what it wanted at once. `state` is what is left. */
+  #takenResult(state: State, now: number): RateLimitResult {
+    return grantedResult(this.#shared.rules, state, now, permitOf(this.id, NO_LEASE, 0, false));
+  }
+
+  /** The result of a request that was decided, once it is counted. */
+  #countedResult(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
+    if (outcome.kind === "refused") {
+      if (this.#refused?.outcome !== outcome) this.#refused = { outcome, result: this.#refusal(outcome, now) };
+      noteResult(life, this.#refused.result);
+      return this.#refused.result;
+    }
+    const result = this.#result(life, outcome, waitedMs, now);
+    noteGrant(life, outcome.servedAt, waitedMs, false);
+    return result;
+  }
+
+  #refusal(outcome: Refused, now: number): RefusedResult {
+    return refusedResult(this.id, this.#shared.rules, outcome.state, now, outcome);
+  }
+
+  /**
+   * The past of a limiter to which nothing has happened. What is counted for a key is counted for the whole limiter
+   * too.
+   */
+  #newborn(): Past {
+    const shared = this.#shared;
+    const meter = this.#keys ? shared.meter = new Meter() : new Meter(shared.meter);
+    return { meter, knowledge: undefined };
+  }
+
+  #mustBeOpen(): void {
+    mustBeOpen(this.#shared, this.id);
+  }
+
+  /** The limiter that counts for a key, if there is one. */
+  #at(name: string | undefined): KeyLimiter {
+    return name === undefined ? this : this.#keyed(name);
+  }
+
+  #keyed(name: string): KeyLimiter {
+    if (this.#keys) return this.#keys.get(name);
+    throw new InvalidArgumentError(`Limiter '${this.id}' counts for one key already`, {
+      field: "key",
+      expected: `a call of key() on '${this.#shared.config.id}'`,
+      received: shown(name),
+    });
+  }
+
+  /** An error that is thrown before there is a promise rejects it. */
+  #ask<T>(options: AcquireOptions, defaultTimeoutMs: number, form: Form<T>): Promise<T> {
+    try {
+      const limiter = options === NO_OPTIONS ? this : this.#at(checkOptions(options).key);
+      return limiter.#askHere(options, wishOf(limiter.#shared, limiter, options, defaultTimeoutMs), form);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #askHere<T>(options: CallOptions, wish: Wish, form: Form<T>): Promise<T> {
+    const life = this.#life;
+    const { cost, timeoutMs, signal } = wish;
+    const isAnswered = this.#shared.isClosed || signal?.aborted === true;
+    const now = life.clock.now();
+    const cell = isAnswered || options[TOGETHER] ? undefined : life.cellNow();
+    if (!cell) return this.#askLater(options, wish, 0, form);
+    const again = timeoutMs === 0 ? cell.refusedAgain(cost, now) : undefined;
+    const left = again ? undefined : cell.takeNow(cost, now);
+    if (left) {
+      noteAnswer(this.#shared);
+      noteGrant(life, now, 0, false);
+      return Promise.resolve(form.taken(this, left, now));
+    }
+    const outcome = again ?? cell.answerNow(cost, now, now + timeoutMs);
+    if (isDecided(outcome)) return Promise.resolve(this.#formed(form, life, outcome, 0, wish, now));
+    if (outcome) return this.#askOn(outcome, life, options, wish, 0, form);
+    return this.#wait(life, cell, options, wish, now, form);
+  }
+
+  /**
+   * Like {@link KeyLimiter.#askHere}, for a caller that waits. A separate method, because what its closures need would
+   * cost callers that do not wait.
+   */
+  #wait<T>(life: Life, cell: Cell, options: CallOptions, wish: Wish, now: number, form: Form<T>): Promise<T> {
+    const { cost, timeoutMs, signal } = wish;
+    return new Promise((resolve, reject) => {
+      const settle = (outcome: Outcome) => {
+        const decidedAt = outcome.kind === "granted" ? outcome.servedAt : life.clock.now();
+        const waitedMs = Math.max(0, decidedAt - now);
+        if (!isDecided(outcome)) return resolve(this.#askOn(outcome, life, options, wish, waitedMs, form));
+        try {
+          // A caller that does not want to wait has not waited, however long the store takes to answer.
+          resolve(this.#formed(form, life, outcome, timeoutMs === 0 ? 0 : waitedMs, wish, decidedAt));
+        } catch (error) {
+          reject(error);
+        }
+      };
+      const onAbort = signal && (() => {
+        life.meter.count("aborted");
+        reject(signal.reason);
+      });
+      cell.request(cost, now, now + timeoutMs, settle, signal, onAbort);
+    });
+  }
+
+  #formed<T>(form: Form<T>, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T {
+    // A refusal may come from what was known before the store failed, and a slot from what was taken before.
+    if (outcome.kind === "granted" && outcome.attempts > 0) noteAnswer(this.#shared);
+    return form.of(this, life, outcome, waitedMs, wish, now);
+  }
+
+  /** Goes on with a request that the store did not decide. */
+  async #askOn<T>(
+    outcome: Exclude<Outcome, Decided>,
+    life: Life,
+    options: AcquireOptions,
+    wish: Wish,
+    waitedMs: number,
+    form: Form<T>,
+  ): Promise<T> {
+    if (outcome.kind === "closed") throw closedError(this.id);
+    if (outcome.kind === "abandoned") return await this.#askLater(options, wish, waitedMs, form);
+    const { timeoutMs } = wish;
+    const waited = timeoutMs === 0 ? 0 : waitedMs;
+    return await this.#formedWithoutStore({ life, outcome, waitedMs: waited, timeoutMs }, options, wish, form);
+  }
+
+  async #askLater<T>(options: AcquireOptions, wish: Wish, waitedMs: number, form: Form<T>): Promise<T> {
+    this.#uncounted++;
+    try {
+      const answer = await ask(() => this.#life, options, wish, waitedMs);
+      const { life, outcome } = answer;
+      if (outcome.kind !== "failed") return form.of(this, life, outcome, answer.waitedMs, wish, life.clock.now());
+      return await this.#formedWithoutStore({ ...answer, outcome }, options, wish, form);
+    } finally {
+      this.#counted();
+    }
+  }
+
+  async #formedWithoutStore<T>(
+    answer: Ending<Failed>,
+    options: AcquireOptions,
+    wish: Wish,
+    form: Form<T>,
+  ): Promise<T> {
+    this.#uncounted++;
+    const { localClock } = answer.life.context;
+    const begun = localClock.now();
+    try {
+      const instead = await standIn(answer, options);
+      if ("backAfterMs" in instead) return await this.#askLater(options, wish, instead.backAfterMs, form);
+      instead.keep();
+      return form.instead(instead.result, { ...answer, waitedMs: answer.waitedMs + localClock.now() - begun });
+    } finally {
+      this.#counted();
+    }
+  }
+
+  /** Takes back a grant that nobody used. */
+  async #cancelled({ grant }: Granted, life: Life, options: CallOptions): Promise<RateLimitResult> {
+    const written = life.cancel(grant);
+    const answerBy = life.answerBy(options);
+    const { localClock } = life.context;
+    const begun = localClock.now();
+    const overdue = () => life.wasSilent(options, localClock.now() - begun);
+    if (answerBy === Infinity) await written;
+    else await life.inTime(written, "it did not answer", answerBy - begun).catch(overdue);
+    const { epoch, before } = grant;
+    const permit = permitOf(this.id, NO_LEASE, 0, false);
+    return grantedResult(this.#shared.rules, { epoch, parts: before }, life.clock.now(), permit);
+  }
+
+  async #beginAnew(erased: Promise<void>): Promise<void> {
+    const old = this.#life;
+    this.#life = new Life(this.#shared, this, this.#newborn(), old.beginsAfter(erased));
+    this.#life.opened = old.opened;
+    old.end(BEGUN_ANEW);
+    await (await old.lastCell())?.abandon();
+  }
+
+  async #closeAndBeginAnew(): Promise<void> {
+    const old = this.#life;
+    this.#life = new Life(this.#shared, this, this.#newborn());
+    old.end(MOVED);
+    await (await old.lastCell())?.close();
+  }
+
+  /** Deletes what stands in the store for it and for all its keys. */
+  async #erase(): Promise<void> {
+    const { config, context } = this.#shared;
+    const { place } = this.#life;
+    const root = typeof place === "string" ? place : await place();
+    await eraseKeys(config.storeId, context.store, {
+      keys: [root],
+      // An encoded part has no dot in it, so nothing else begins like this.
+      ...(this.name === undefined ? { prefix: `${root}.` } : {}),
+      timeoutMs: config.backendTimeoutMs,
+      clock: context.localClock,
+    });
+    context.breaker.succeeded();
+  }
+}

@@ -1,0 +1,83 @@
+import { freshState } from "../decision/state.ts";
+import type { Failed } from "../waiting/outcome.ts";
+import { grantedResult, inPlace, lacksPermit, permitOf } from "./answers.ts";
+import type { CallOptions, Ending } from "./asking.ts";
+import { type LosableLease, NO_LEASE } from "./lease.ts";
+import type { Life } from "./life.ts";
+import { type Tentative, TOGETHER } from "./limiter.ts";
+import { failure, noteAnswer, noteFailure } from "./outage.ts";
+import { localLimiter } from "./shared.ts";
+import { noteResult } from "./tally.ts";
+
+/**
+ * The store answered again before anything was decided in its place. It is to be asked, after this many milliseconds in
+ * all.
+ */
+export interface BackAgain {
+  readonly backAfterMs: number;
+}
+
+/**
+ * Grants or refuses in place of a store that failed.
+ *
+ * @throws {RateLimiterAcquisitionError} if the limiter fails closed.
+ */
+export async function standIn(
+  { life, outcome, waitedMs, timeoutMs }: Ending<Failed>,
+  options: CallOptions,
+): Promise<Tentative | BackAgain> {
+  const { shared, owner: { id } } = life;
+  const { config, rules } = shared;
+  const { cause, attempts } = outcome;
+  noteFailure(shared, life.meter, cause);
+  if (config.onFailure === "closed") throw failure(id, cause, attempts);
+  if (config.onFailure === "open") {
+    const result = grantedResult(rules, freshState(rules, 0), 0, permitOf(id, NO_LEASE, waitedMs, true));
+    return { result, keep: () => noteResult(life, result), cancel: () => Promise.resolve(result) };
+  }
+  const { localClock } = life.context;
+  const begun = localClock.now();
+  const local = await takeLocally(life, timeoutMs === 0 ? 0 : Math.max(0, timeoutMs - waitedMs), options);
+  if (!local) return { backAfterMs: waitedMs + localClock.now() - begun };
+  let lease: LosableLease | undefined;
+  const result = inPlace(id, local.result, waitedMs, (permit) => (lease = life.leaseInPlace(permit)) ?? permit);
+  if (lacksPermit(result, rules)) life.meter.count("maxConcurrentReached");
+  return {
+    result,
+    keep: () => {
+      local.keep();
+      noteResult(life, result);
+    },
+    async cancel() {
+      lease?.lose();
+      return inPlace(id, await local.cancel(), waitedMs);
+    },
+  };
+}
+
+/** What this process grants or refuses by itself; `undefined` if its store answers again first. */
+async function takeLocally(
+  life: Life,
+  timeoutMs: number,
+  { signal, ...options }: CallOptions,
+): Promise<Tentative | undefined> {
+  const { shared, owner: { name }, context } = life;
+  // The local limiter has time of its own: the time that the stores of several limiters may take together is over.
+  const alone = { ...options, key: undefined, timeoutMs, [TOGETHER]: undefined };
+  const limiter = localLimiter(context, name);
+  if (timeoutMs === 0) return await limiter.tryTake({ ...alone, signal });
+  const askStore = async () => {
+    const cell = life.cell ?? await life.open(shared.config.backendTimeoutMs, undefined);
+    await cell.read();
+    noteAnswer(shared);
+  };
+  return await shared.recovery.during(context.localClock, askStore, async (isBack) => {
+    try {
+      return await limiter.tryTake({ ...alone, signal: signal ? AbortSignal.any([signal, isBack]) : isBack });
+    } catch (error) {
+      if (signal?.aborted) life.meter.count("aborted");
+      else if (isBack.aborted) return undefined;
+      throw error;
+    }
+  });
+}

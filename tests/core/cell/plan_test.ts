@@ -1,0 +1,93 @@
+import { assert, assertEquals } from "@std/assert";
+import { test } from "node:test";
+import { planFor, planOf } from "../../../src/core/cell/plan.ts";
+import { freshState } from "../../../src/core/decision/state.ts";
+import type { Terms, Work } from "../../../src/core/decision/work.ts";
+import type { Guest } from "../../../src/core/hand_over/guests.ts";
+import { concurrencyRule } from "../../../src/core/rules/concurrency.ts";
+import { rateRule } from "../../../src/core/rules/rate.ts";
+import type { Rule } from "../../../src/core/rules/rule.ts";
+import type { Caller } from "../../../src/core/waiting/outcome.ts";
+import { Waiter } from "../../../src/core/waiting/waiter.ts";
+
+const NOW = 1_000_000;
+const TERMS: Terms = { now: NOW, horizon: NOW + 1_000, isFresh: true };
+const NO_GUESTS = { all: [], next: undefined };
+
+/** What `owner` wants: so many permits or slots, since so many milliseconds. */
+function workOf(owner: string, count: number, since = NOW, more: Partial<Work<Caller>> = {}): Work<Caller> {
+  const requests = Array.from(
+    { length: count },
+    (_, i): Caller => new Waiter({ cost: 1, owner, permit: i + 1 }, since, NOW + 5_000, Infinity, () => {}),
+  );
+  return {
+    ...{ owner, leaseMs: 1_000, undos: [], held: undefined, requests, firstPermit: 1, since, marks: false },
+    ...{ isMarked: false, isOverdue: false, lead: 0, slack: 0, restraint: 0 },
+    ...more,
+  };
+}
+
+const guestOf = (work: Work, number = 1): Guest => ({
+  ...{ key: "api", work, number, until: NOW + 100, isYourTurn: false },
+  respond: () => {},
+});
+
+const two: readonly Rule[] = [rateRule({ ratePerSecond: 1, burst: 2, timingMarginMs: 10 }) as Rule];
+const permits: readonly Rule[] = [concurrencyRule({ maxConcurrent: 1, leaseMs: 1_000 }) as Rule];
+
+test("a plan serves who has waited for longest first, here or elsewhere", () => {
+  const base = freshState(two, NOW);
+  const early = guestOf(workOf("early", 1, NOW - 50));
+  const late = guestOf(workOf("late", 1, NOW - 5));
+  const plan = planFor(
+    two,
+    base,
+    workOf("me", 1, NOW - 20),
+    { all: [late, early], next: late },
+    TERMS,
+    undefined,
+  );
+  assertEquals(plan.verdicts.map(({ guest: { work } }) => work.owner), ["early", "late"]);
+  assertEquals(plan.verdicts.map(({ verdict }) => verdict.next), ["late", "late"]);
+  const [first, third] = plan.verdicts.map(({ verdict }) => verdict.lastAt);
+  assertEquals([first, plan.batch.granted[0]?.grant.at, third], [NOW, NOW, NOW + 1_000]);
+  assert(plan.changed);
+});
+
+test("a plan that changes nothing is not written, unless somebody says in it which permits it holds", () => {
+  const base = freshState(permits, NOW);
+  const changed = (work: Work<Caller>, all: readonly Guest[] = []) =>
+    planFor(permits, base, work, { ...NO_GUESTS, all }, TERMS, undefined).changed;
+  assertEquals(changed(workOf("me", 0)), false);
+  // A grant that it has not heard of may be on its way to the store.
+  assertEquals(changed(workOf("me", 0, NOW, { held: [] })), true);
+  assertEquals(changed(workOf("me", 0), [guestOf(workOf("other", 0, NOW, { held: [] }))]), true);
+});
+
+test("who handed its work over decides it again, and believes no verdict that differs", () => {
+  const base = freshState(two, NOW);
+  const work = workOf("me", 3);
+  const own = workOf("writer", 0);
+  const plan = planFor(two, base, own, { ...NO_GUESTS, all: [guestOf(work)] }, TERMS, undefined);
+  const verdict = plan.verdicts[0]!.verdict;
+  const again = planOf(two, work, verdict, NOW - 3);
+  assertEquals(again?.state.parts, plan.state.parts);
+  assertEquals([again?.batch.granted.length, again?.dealtWith, again?.decidedAt], [3, 3, NOW - 3]);
+  for (const lie of [{ granted: 2 }, { dealtWith: 1 }, { lastAt: verdict.lastAt - 1 }]) {
+    assertEquals(planOf(two, work, { ...verdict, ...lie }, NOW - 3), undefined);
+  }
+});
+
+test("slots that nobody waits for do not count among those who are dealt with", () => {
+  const ahead: Caller = new Waiter({ cost: 1, owner: "me", permit: 0 }, NOW, NOW + 900, Infinity, undefined, 5);
+  const work = workOf("me", 1);
+  const plan = planFor(
+    two,
+    freshState(two, NOW),
+    { ...work, requests: [...work.requests, ahead, ahead] },
+    NO_GUESTS,
+    TERMS,
+    undefined,
+  );
+  assertEquals([plan.dealtWith, plan.ahead], [1, 2]);
+});

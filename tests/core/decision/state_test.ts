@@ -1,0 +1,299 @@
+import { assert, assertAlmostEquals, assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
+import { test } from "node:test";
+import {
+  type Decoded,
+  exhaustedState,
+  freshState,
+  idleFrom,
+  plausible,
+  type State,
+  STATE_VERSION,
+  stateCodec,
+  wasWritten,
+  withRecentEpoch,
+  withWriter,
+  type Writer,
+} from "../../../src/core/decision/state.ts";
+import { concurrencyRule } from "../../../src/core/rules/concurrency.ts";
+import { rateRule } from "../../../src/core/rules/rate.ts";
+import type { Rule } from "../../../src/core/rules/rule.ts";
+import { windowRule } from "../../../src/core/rules/window.ts";
+
+const rate = rateRule({ ratePerSecond: 10, burst: 3, timingMarginMs: 10 });
+const slow = rateRule({ ratePerSecond: 0.1, burst: 1, timingMarginMs: 10 });
+const window = windowRule({ limit: 5, windowMs: 1_000, reserveAheadMs: 1_000, timingMarginMs: 10 });
+const permits = concurrencyRule({ maxConcurrent: 2, leaseMs: 5_000 });
+const rules: readonly Rule[] = [rate, slow, window, permits];
+const codec = stateCodec(rules);
+
+const NOW = Date.UTC(2030, 0, 1);
+const encode = (json: unknown) => new TextEncoder().encode(typeof json === "string" ? json : JSON.stringify(json));
+const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+function stateIn(decoded: Decoded): State {
+  if (decoded.kind !== "state") throw new Error(`it is ${JSON.stringify(decoded)}`);
+  return decoded.state;
+}
+
+const times = fc.double({ min: -1e7, max: 1e7, noNaN: true }).map((time) => time + 0); // JSON has no -0
+const logs = fc.array(fc.tuple(times, fc.double({ min: 0.01, max: 1e6, noNaN: true })), { maxLength: 10 })
+  .map((entries) => entries.sort(([a], [b]) => a - b).flat());
+const waiting = fc.array(fc.record({ owner: fc.string(), since: times, until: times }), { maxLength: 4 });
+const holders = fc.array(fc.record({ owner: fc.string(), until: times, permits: fc.array(fc.maxSafeNat()) }), {
+  maxLength: 4,
+});
+const held = fc.record({ holders, waiting });
+const writers = fc.array(fc.tuple(fc.string(), fc.maxSafeNat()), { maxLength: 8 });
+const states: fc.Arbitrary<State> = fc.record({
+  epoch: fc.integer({ min: 0, max: 2 ** 43 }),
+  parts: fc.tuple(times, times, logs, held),
+  writers,
+  foreign: fc.constant([]),
+});
+
+test("stateCodec() decodes what it encodes", () => {
+  fc.assert(
+    fc.property(states, (state) => {
+      const decoded = codec.decode(codec.encode(state));
+      assertEquals(decoded, { kind: "state", state, fingerprint: codec.fingerprint });
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("stateCodec() writes JSON that a person can read", () => {
+  let state = freshState(rules, NOW);
+  state = { ...state, parts: rules.map((rule) => rule.take(rule.initial, 7, 7, { cost: 1, owner: "p", permit: 4 })) };
+  const json: unknown = JSON.parse(textOf(codec.encode({ ...state, writers: [["p", 9]] })));
+  assertEquals(json, {
+    v: STATE_VERSION,
+    rules: "10/s, burst 3; 0.1/s, burst 1; 5 in any 1 s; 2 at the same time",
+    epoch: NOW,
+    rate: 107,
+    rate2: 10_007,
+    window: [9.5, 1],
+    concurrency: { holders: [{ owner: "p", until: 5_007, permits: [4] }], waiting: [] },
+    writers: [["p", 9]],
+  });
+});
+
+test("stateCodec().decode() takes nothing and never throws, whatever the bytes are", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200, size: "max" }), (bytes) => {
+      assertEquals(codec.decode(bytes).kind, "damaged");
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("stateCodec().decode() never throws, and what it takes can be used, whatever the JSON is", () => {
+  const almost = fc.record({
+    v: fc.oneof({ weight: 5, arbitrary: fc.constant<unknown>(STATE_VERSION) }, fc.jsonValue()),
+    rules: fc.oneof(fc.constant<unknown>(codec.fingerprint), fc.jsonValue()),
+    epoch: fc.oneof({ weight: 5, arbitrary: fc.constant<unknown>(NOW) }, fc.jsonValue()),
+    rate: fc.oneof<fc.Arbitrary<unknown>[]>(times, fc.jsonValue()),
+    rate2: fc.oneof<fc.Arbitrary<unknown>[]>(times, fc.jsonValue()),
+    window: fc.oneof<fc.Arbitrary<unknown>[]>(logs, fc.jsonValue()),
+    concurrency: fc.oneof<fc.Arbitrary<unknown>[]>(held, fc.jsonValue()),
+    writers: fc.oneof<fc.Arbitrary<unknown>[]>(writers, writers, writers, fc.jsonValue()),
+    more: fc.jsonValue(),
+  }, { requiredKeys: [] });
+  let taken = 0;
+  fc.assert(
+    fc.property(fc.oneof<fc.Arbitrary<unknown>[]>(almost, almost, almost, almost, fc.jsonValue()), (json) => {
+      const decoded = codec.decode(encode(json === undefined ? "" : json));
+      if (decoded.kind !== "state") return;
+      taken++;
+      const { parts, epoch } = decoded.state;
+      rules.forEach((rule, i) => {
+        const part = parts[i];
+        assert(part !== undefined);
+        const demand = { cost: 1, owner: "p", permit: 1 };
+        const usage = rule.usage(part, NOW - epoch);
+        assertEquals([usage.limit, usage.remaining].every((n) => n >= 0), true);
+        assertEquals(Number.isNaN(rule.earliest(part, NOW - epoch, demand)), false);
+        rule.take(part, NOW - epoch, NOW - epoch, demand);
+      });
+      codec.encode(decoded.state);
+    }),
+    { numRuns: 2_000 },
+  );
+  assert(taken > 10, `only ${taken} were taken`);
+});
+
+const good = {
+  v: STATE_VERSION,
+  rules: "",
+  epoch: NOW,
+  rate: 0,
+  rate2: 0,
+  window: [],
+  concurrency: { holders: [], waiting: [] },
+  writers: [],
+};
+
+for (
+  const [what, json, problem] of [
+    ["no JSON", "{", "not a JSON object"],
+    ["nothing", "", "not a JSON object"],
+    ["a list", [], "not a JSON object"],
+    ["null", null, "not a JSON object"],
+    ["a number", 1, "not a JSON object"],
+    ["no version", { ...good, v: undefined }, "'v'"],
+    ["half a version", { ...good, v: 1.5 }, "'v'"],
+    ["a version beyond all numbers", JSON.stringify(good).replace('"v":1', '"v":1e999'), "'v'"],
+    ["a foreign field that is nested deep", { ...good, more: JSON.parse("[".repeat(99) + "]".repeat(99)) }, "too deep"],
+    ["an old version", { ...good, v: 0 }, "'v'"],
+    ["a version that is text", { ...good, v: "1" }, "'v'"],
+    ["no epoch", { ...good, epoch: undefined }, "'epoch'"],
+    ["half an epoch", { ...good, epoch: 0.5 }, "'epoch'"],
+    ["an epoch beyond everything", { ...good, epoch: 1e300 }, "'epoch'"],
+    ["no writers", { ...good, writers: undefined }, "'writers'"],
+    ["writers that are none", { ...good, writers: [["a"]] }, "'writers'"],
+    ["a writer's operation that is no number", { ...good, writers: [["a", "1"]] }, "'writers'"],
+    ["a rate that is text", { ...good, rate: "0" }, "'rate'"],
+    ["a rate beyond all numbers", JSON.stringify(good).replace('"rate":0', '"rate":1e999'), "'rate'"],
+    ["a second rate that is null", { ...good, rate2: null }, "'rate2'"],
+    ["half a window entry", { ...good, window: [1] }, "'window'"],
+    ["permits that are a number", { ...good, concurrency: 3 }, "'concurrency'"],
+  ] as const
+) {
+  test(`stateCodec().decode() reports a value with ${what} as damaged`, () => {
+    const decoded = codec.decode(encode(json));
+    assertEquals(decoded.kind, "damaged");
+    if (decoded.kind === "damaged") assertStringIncludes(decoded.problem, problem);
+  });
+}
+
+test("stateCodec().decode() reports bytes that are no UTF-8 as damaged", () => {
+  const bytes = encode(good);
+  bytes[bytes.length - 3] = 0xff;
+  assertEquals(codec.decode(bytes).kind, "damaged");
+});
+
+test("stateCodec().decode() says so when a newer version wrote the value, whatever else is in it", () => {
+  assertEquals(codec.decode(encode({ v: 2, something: "else" })), { kind: "newer", version: 2 });
+});
+
+test("stateCodec().decode() takes a rule that is not in the value yet for unused", () => {
+  const { rate2: _, concurrency: __, ...older } = good;
+  assertEquals(stateIn(codec.decode(encode(older))).parts, [0, 0, [], { holders: [], waiting: [] }]);
+});
+
+test("stateCodec() keeps the fields of other processes' rules as they are [TB-13]", () => {
+  const only = stateCodec([rate]);
+  fc.assert(
+    fc.property(fc.dictionary(fc.string(), fc.jsonValue(), { noNullPrototype: true }), (fields) => {
+      const own = ["v", "rules", "epoch", "writers", "rate"];
+      const foreign = Object.fromEntries(Object.entries(fields).filter(([field]) => !own.includes(field)));
+      const state = stateIn(only.decode(encode({ ...foreign, v: 1, rules: "x", epoch: NOW, writers: [], rate: 5 })));
+      const again: unknown = JSON.parse(textOf(only.encode(state)));
+      const expected: unknown = JSON.parse(JSON.stringify({
+        ...foreign,
+        v: 1,
+        rules: only.fingerprint,
+        epoch: NOW,
+        writers: [],
+        rate: 5,
+      }));
+      assertEquals(again, expected);
+    }),
+  );
+});
+
+test("stateCodec() is not fooled by fields named __proto__ and constructor", () => {
+  const text = `{"v":1,"rules":"","epoch":${NOW},"rate":5,"writers":[],"__proto__":{"rate":0},"constructor":1}`;
+  const only = stateCodec([rate]);
+  const state = stateIn(only.decode(encode(text)));
+  assertEquals(state.parts, [5]);
+  const again = textOf(only.encode(state));
+  assertStringIncludes(again, `"__proto__":{"rate":0}`);
+  assertStringIncludes(again, `"constructor":1`);
+  assertEquals(stateIn(only.decode(encode(again))), state);
+  const inherited = `{"__proto__":${text}}`;
+  assertEquals(only.decode(encode(inherited)).kind, "damaged");
+});
+
+test("stateCodec() has the same words for the same rules, and others for others", () => {
+  assertEquals(stateCodec([rate, permits]).fingerprint, "10/s, burst 3; 2 at the same time");
+  assertEquals(stateCodec([permits]).fingerprint === stateCodec([rate]).fingerprint, false);
+});
+
+test("withRecentEpoch() moves the epoch on after an hour or so, and changes no moment", () => {
+  let state = freshState(rules, NOW + 0.75);
+  assertEquals(state.epoch, NOW);
+  const demand = { cost: 1, owner: "p", permit: 1 };
+  state = { ...state, parts: rules.map((rule) => rule.take(rule.initial, 10_000_000, 0, demand)) };
+  assertEquals(withRecentEpoch(rules, state, NOW + 3_999_999), state);
+  const moved = withRecentEpoch(rules, state, NOW + 4_000_000.5);
+  assertEquals(moved.epoch, NOW + 4_000_000);
+  rules.forEach((rule, i) => {
+    const [before, after] = [state.parts[i], moved.parts[i]];
+    assert(before !== undefined && after !== undefined);
+    const at = 9_999_990;
+    assertAlmostEquals(
+      rule.retryAt(after, at - 4_000_000, demand) + 4_000_000,
+      rule.retryAt(before, at, demand),
+      1e-6,
+    );
+  });
+});
+
+test("withRecentEpoch() leaves the epoch where it is while fields of others count from it, and in the future", () => {
+  const state = freshState(rules, NOW);
+  assertEquals(withRecentEpoch(rules, { ...state, foreign: [["rate9", 5]] }, NOW + 1e10).epoch, NOW);
+  assertEquals(withRecentEpoch(rules, state, NOW - 1e10), state);
+});
+
+test("withWriter() remembers the last write of each of the last writers, and no more", () => {
+  let list: readonly Writer[] = [];
+  for (let i = 0; i < 50; i++) list = withWriter(list, [`p${i % 12}`, i]);
+  assertLessOrEqual(list.length, 8);
+  assertEquals(list.at(-1), ["p1", 49]);
+  assertEquals(new Set(list.map(([id]) => id)).size, list.length);
+  const state = { ...freshState(rules, NOW), writers: list };
+  assertEquals(wasWritten(state, ["p1", 49]), true);
+  assertEquals(wasWritten(state, ["p1", 37]), false);
+  assertEquals(wasWritten(state, ["p2", 49]), false);
+});
+
+test("exhaustedState() has nothing left, and recovers as time passes", () => {
+  const state = exhaustedState(rules, NOW + 0.5);
+  rules.forEach((rule, i) => {
+    const part = state.parts[i];
+    assert(part !== undefined);
+    assertEquals(rule.usage(part, 0.5).remaining, 0);
+    assertEquals(rule.usage(part, 20_000).remaining, rule.usage(part, 20_000).limit);
+  });
+  assertEquals(stateIn(codec.decode(codec.encode(state))), state);
+});
+
+test("idleFrom() is when the last of the rules has nothing more to say", () => {
+  const state = freshState(rules, NOW);
+  assertLessOrEqual(idleFrom(rules, state), NOW);
+  const demand = { cost: 1, owner: "p", permit: 1 };
+  const used = { ...state, parts: rules.map((rule) => rule.take(rule.initial, 100, 100, demand)) };
+  assertEquals(idleFrom(rules, used), NOW + 10_100);
+});
+
+test("plausible() takes a value for damaged that would keep everybody waiting for longer than its rules could", () => {
+  const at = { now: NOW, reserveAheadMs: 1_000, fingerprint: codec.fingerprint };
+  const judge = (json: object, fingerprint = codec.fingerprint) =>
+    plausible(rules, codec.decode(encode({ ...good, rules: fingerprint, ...json })), at).kind;
+  const DAY = 86_400_000;
+  const held = (until: number) => ({ concurrency: { holders: [{ owner: "a", until, permits: [1] }], waiting: [] } });
+  const marked = (until: number) => ({ concurrency: { holders: [], waiting: [{ owner: "a", since: 0, until }] } });
+  for (const beyond of [2 * DAY, 1e300]) {
+    for (const json of [{ rate: beyond }, { window: [beyond, 1] }, held(beyond), marked(beyond)]) {
+      assertEquals(judge(json), "damaged", JSON.stringify(json));
+      // Others may have other limits: theirs are given a year.
+      assertEquals(judge(json, "1 in any 86400 s"), beyond === 1e300 ? "damaged" : "state");
+    }
+  }
+  assertEquals(judge({ epoch: Number.MAX_SAFE_INTEGER }), "damaged");
+  for (const json of [{ rate: DAY }, { window: [DAY, 1] }, held(DAY), marked(DAY), { epoch: 0 }]) {
+    assertEquals(judge(json), "state", JSON.stringify(json));
+  }
+  assertEquals(plausible(rules, { kind: "newer", version: 2 }, at), { kind: "newer", version: 2 });
+});

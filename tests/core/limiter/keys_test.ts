@@ -1,0 +1,163 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { test } from "node:test";
+import type { LimiterOptions } from "../../../src/config/options.ts";
+import { resolveLimiter } from "../../../src/core/limiter/defaults.ts";
+import { KeyLimiter } from "../../../src/core/limiter/key_limiter.ts";
+import { createShared } from "../../../src/core/limiter/shared.ts";
+import { limiterContext } from "../../support/limiter_context.ts";
+import { createSimulation } from "../../support/simulated_process.ts";
+
+/** More than stay as they are when nobody uses them. */
+const MANY = 400;
+const names = Array.from({ length: MANY }, (_, i) => `user ${i}`);
+
+const LIMITS: readonly (readonly [what: string, options: LimiterOptions])[] = [
+  ["a rate", { ratePerSecond: 1e-3, burst: 5 }],
+  ["a window", { algorithm: "sliding_window", limit: 5, windowMs: 3_600_000 }],
+  ["several limits", { ratePerSecond: 1e-3, burst: 5, rates: [{ limit: 9, windowMs: 3_600_000, burst: 7 }] }],
+];
+
+for (const [what, options] of LIMITS) {
+  test(`the keys of ${what} that nobody uses go on where they were, and are read again only to be refused [LIM-17]`, async () => {
+    const { start, run } = createSimulation();
+    const { limiter, link } = start(options, { latencyMs: 1 });
+    const admitted = async () => {
+      const results = await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+      return results.filter(({ allowed }) => allowed).length;
+    };
+    for (let use = 0; use < 5; use++) assertEquals(await admitted(), MANY);
+    assertEquals([link.sent.get, link.sent.compareAndSet], [0, 5 * MANY]);
+    assertEquals(await admitted(), 0);
+    assertEquals(link.sent.compareAndSet, 5 * MANY);
+    assert(link.sent.get <= MANY);
+  });
+}
+
+test("the keys of permits that nobody uses go on where they were [LIM-17, CON-1]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 2 }, { latencyMs: 1 });
+  const held = await run(Promise.all(names.map((key) => limiter.acquire({ key }))));
+  const others = await run(Promise.all(names.map((key) => limiter.acquire({ key }))));
+  const third = await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+  assertEquals(third.filter(({ allowed }) => allowed).length, 0);
+  await run(Promise.all([...held, ...others].map((permit) => permit.release())));
+  const state = await run(limiter.key(names[7]!).getState());
+  assertEquals([state.remaining, state.currentUsage], [2, 0]);
+  assertEquals(limiter.getMetrics().currentConcurrent, 0);
+});
+
+test("a key that another process wrote while nobody used it here is as exact as any [SW-1, LIM-16]", async () => {
+  const { start, run } = createSimulation();
+  const options: LimiterOptions = { algorithm: "sliding_window", limit: 3, windowMs: 3_600_000 };
+  const [one, other] = [start(options, { latencyMs: 1 }), start(options, { latencyMs: 1 })];
+  let admitted = 0;
+  for (const { limiter } of [one, other, one, other, one, other]) {
+    const results = await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+    admitted += results.filter(({ allowed }) => allowed).length;
+  }
+  assertEquals(admitted, 3 * MANY);
+});
+
+test("what a key did is counted, however long nobody used it [MET-5]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1e-3, burst: 2 }, { latencyMs: 1 });
+  for (let use = 0; use < 3; use++) await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+  const { lastAcquisitionAt, ...counts } = limiter.key(names[0]!).getMetrics();
+  assert(lastAcquisitionAt !== null);
+  assertEquals([counts.totalAcquisitions, counts.timeouts, counts.casFailures], [2, 1, 0]);
+  assertEquals(limiter.getMetrics().totalAcquisitions, 2 * MANY);
+  assertEquals(limiter.getMetrics().timeouts, MANY);
+});
+
+test("who has the limiter of a key keeps it, and it stays the same one while others come and go [CLN-4]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1e-3, burst: 2 }, { latencyMs: 1 });
+  const mine = limiter.key("mine");
+  await run(mine.acquire());
+  await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+  await run(limiter.acquire({ key: "mine" }));
+  assert(limiter.key("mine") === mine);
+  assertEquals(mine.getMetrics().totalAcquisitions, 2);
+  assertEquals((await run(mine.tryAcquire())).allowed, false);
+});
+
+test("two limiters of one key in a process hold permits of their own, and renew no others [CON-5, CON-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 2, leaseMs: 1_000 }, { latencyMs: 1, mostKeys: 1 });
+  const forgotten = limiter.key("a");
+  await run(forgotten.initialize());
+  for (const key of ["b", "c", "d"]) await run((await run(limiter.acquire({ key }))).release());
+  const again = limiter.key("a");
+  assert(again !== forgotten);
+  const permits = [await run(forgotten.acquire()), await run(again.acquire())];
+  await clock.advance(5_000);
+  assertEquals(permits.map(({ lost }) => lost), [false, false]);
+  for (const { allowed } of [await run(forgotten.tryAcquire()), await run(again.tryAcquire())]) assert(!allowed);
+  await run(Promise.all(permits.map((permit) => permit.release())));
+  assertEquals((await run(again.getState())).remaining, 2);
+});
+
+test("what was taken ahead for a key does not keep it from being forgotten [LIM-17]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options: LimiterOptions = { ratePerSecond: 2_000, burst: 2_000, prefetch: 100 };
+  const { limiter } = start(options, { latencyMs: 1, mostKeys: 5 });
+  const first = limiter.key("first");
+  const rush = Array.from({ length: 10 }, async () => {
+    for (let i = 0; i < 40; i++) {
+      await first.acquire();
+      await clock.sleep(1);
+    }
+  });
+  await run(Promise.all(rush));
+  await clock.advance(10_000);
+  for (let i = 0; i < 20; i++) await run(limiter.acquire({ key: `user ${i}` }));
+  assert(limiter.key("first") !== first);
+});
+
+test("a reset forgets what was known of keys that nobody uses [TST-1]", async () => {
+  const { start, run, server } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1e-3 }, { latencyMs: 1 });
+  await run(Promise.all(names.map((key) => limiter.acquire({ key }))));
+  await run(limiter.reset());
+  assertEquals(server.text("api.user=200"), undefined);
+  const results = await run(Promise.all(names.map((key) => limiter.tryAcquire({ key }))));
+  assertEquals(results.filter(({ allowed }) => allowed).length, MANY);
+  assertEquals(limiter.getMetrics().totalAcquisitions, MANY);
+});
+
+test("the limiter of a key that was forgotten while somebody had it is closed and reset with the others [LIM-18, TST-4]", async () => {
+  for (const end of ["close", "reset"] as const) {
+    const { clock, start, run } = createSimulation();
+    const options: LimiterOptions = { maxConcurrent: 1, leaseMs: 1_000 };
+    const { limiter } = start(options, { latencyMs: 1, mostKeys: 1 });
+    const other = start(options, { latencyMs: 1 });
+    const forgotten = limiter.key("a");
+    await run(forgotten.initialize());
+    for (const key of ["b", "c", "d"]) await run((await run(limiter.acquire({ key }))).release());
+    assert(limiter.key("a") !== forgotten);
+    const permit = await run(forgotten.acquire());
+    const waiting = forgotten.acquire({ timeoutMs: 60_000 }).then(() => "granted", String);
+    await clock.advance(100);
+    await run(limiter[end]());
+    assertEquals(permit.lost, true);
+    if (end === "close") assertStringIncludes(await run(waiting, 10), "was closed");
+    else assertEquals(await run(waiting, 10_000), "granted");
+    await clock.advance(3_000);
+    assertEquals((await run(other.limiter.tryAcquire({ key: "a" }))).allowed, end === "close");
+  }
+});
+
+test("a key that nobody uses can be kept as a line of text after a reset, too [LIM-17]", async () => {
+  const { clock, server, run } = createSimulation();
+  const config = resolveLimiter("api", { ratePerSecond: 1e-3, burst: 9 });
+  const nothing = () => Promise.resolve();
+  const store = { kv: server.connect({ latencyMs: 1 }), clock, open: nothing, close: nothing };
+  const context = limiterContext(config, { name: "process", store, localClock: clock, random: () => 0 });
+  const limiter = new KeyLimiter(createShared(config, context), undefined, "user");
+  await run(limiter.acquire());
+  assert(limiter.past?.knowledge);
+  await run(limiter.reset());
+  assertEquals(limiter.past?.knowledge, undefined);
+  await run(limiter.acquire());
+  assert(limiter.past?.knowledge);
+});
