@@ -1,7 +1,7 @@
 import { type Alarm, createAlarm } from "../alarm.ts";
 import { type Grant, refusalOf } from "../decision/batch.ts";
 import { earliestStart, takeAll } from "../decision/decide.ts";
-import { freshState, type State, withRecentEpoch } from "../decision/state.ts";
+import { freshState, type Left, type State, withRecentEpoch } from "../decision/state.ts";
 import type { Demand } from "../rules/rule.ts";
 import { type Identity, type Knowledge, Ledger } from "../store/ledger.ts";
 import type { Caller, Outcome, Refused } from "../waiting/outcome.ts";
@@ -20,6 +20,9 @@ export interface CellOwner {
   /** Nothing is being written any more. */
   rested(): void;
 }
+
+/** What a request for one wants that nobody asks about later. */
+const ONE: Demand = { cost: 1, owner: "", permit: 0 };
 
 /**
  * One key. What needs no conversation with the store is decided at once; everything else goes on the agenda of a loop,
@@ -201,19 +204,25 @@ export class Cell implements AgendaOwner, LoopOwner {
   }
 
   /**
-   * The short way for a request that does not have to wait, if no conversation is needed to know that and permits are not
-   * limited: takes what the request wants at once, and returns the state that is left.
+   * The short way for a request that does not have to wait, if no conversation is needed to know that and permits are
+   * not limited: takes what the request wants at once, if there is so much.
    */
-  takeNow(cost: number, now: number): State | undefined {
-    if (!this.#isFree || !this.#borrows(now)) return undefined;
-    const { rules } = this.#context;
-    const demand = { cost, owner: "", permit: 0 };
+  takeNow(cost: number, now: number): boolean {
+    if (!this.#isFree || !this.#borrows(now)) return false;
+    const { rules, soleRate } = this.#context;
+    const demand = cost === 1 ? ONE : { ...ONE, cost };
+    if (soleRate && this.#ledger.isRecent(now)) return this.#ledger.take(soleRate, demand, now);
     const { epoch, parts, writers, foreign } = withRecentEpoch(rules, this.#ledger.base(now), now);
     const time = now - epoch;
-    if (earliestStart(rules, parts, time, demand) > time) return undefined;
+    if (earliestStart(rules, parts, time, demand) > time) return false;
     const state: State = { epoch, parts: takeAll(rules, parts, time, time, demand), writers, foreign };
     this.#ledger.put({ state, latest: now, mixes: false });
-    return state;
+    return true;
+  }
+
+  /** What is left, as far as is known. */
+  left(now: number): Left {
+    return this.#ledger.left(now);
   }
 
   /** Whether nobody waits here, and nothing is to be written or held. */
@@ -226,9 +235,9 @@ export class Cell implements AgendaOwner, LoopOwner {
     // What is borrowed may have been left there by another limiter.
     if (!this.#isFree || !this.#borrows(now)) return undefined;
     const { parts: before } = withRecentEpoch(this.#context.rules, this.#ledger.base(now), now);
-    const state = this.takeNow(cost, now);
-    if (!state) return undefined;
-    const grant = { from: now, at: now, epoch: state.epoch, before, after: state.parts, demand: this.#demand(cost) };
+    if (!this.takeNow(cost, now)) return undefined;
+    const { epoch, parts: after } = this.#ledger.base(now);
+    const grant = { from: now, at: now, epoch, before, after, demand: this.#demand(cost) };
     return { kind: "granted", grant, servedAt: now, attempts: 1 };
   }
 

@@ -1,5 +1,6 @@
 import type { Desk } from "../hand_over/desk.ts";
 import type { HandOver } from "../hand_over/hand_over.ts";
+import type { Rule } from "../rules/rule.ts";
 import type { Gate } from "../store/gate.ts";
 import type { Identity, LedgerContext } from "../store/ledger.ts";
 import type { Lateness } from "../waiting/lateness.ts";
@@ -22,6 +23,8 @@ export interface CellContext extends LedgerContext, Punctuality {
   readonly permitRule: number | undefined;
   /** How late timers are here. */
   readonly lateness: Lateness;
+  /** The only rule, if that is a rate. */
+  readonly soleRate: Rule<number> | undefined;
   /** Whether one of the rules limits a rate. */
   readonly limitsRate: boolean;
   /** How many slots may be taken before anybody asks for them. */

@@ -1,6 +1,6 @@
-import type { Rule } from "../rules/rule.ts";
+import type { Rule, Usage } from "../rules/rule.ts";
 import type { RuleState } from "../rules/states.ts";
-import { extraReachOf, maximumCost, type Parts } from "./decide.ts";
+import { extraReachOf, maximumCost, type Parts, scarcest } from "./decide.ts";
 
 /** The version of the stored value that this code reads and writes. */
 export const STATE_VERSION = 1;
@@ -41,6 +41,9 @@ export interface State {
   readonly foreign: readonly (readonly [field: string, value: unknown])[];
 }
 
+/** The part of a state that says what is left. */
+export type Snapshot = Pick<State, "epoch" | "parts">;
+
 /** The state in which nothing is used. */
 export function freshState(rules: readonly Rule[], now: number): State {
   return { epoch: Math.floor(now), parts: rules.map((rule) => rule.initial), writers: [], foreign: [] };
@@ -52,11 +55,16 @@ export function exhaustedState(rules: readonly Rule[], now: number): State {
   return { ...state, parts: rules.map((rule) => rule.exhausted(now - state.epoch)) };
 }
 
+/** Whether the epoch of the state may stay as it is. */
+export function isRecent({ epoch, foreign }: State, now: number): boolean {
+  // Foreign fields cannot be shifted, so the epoch stays.
+  return now < epoch + EPOCH_LENGTH_MS || foreign.length > 0;
+}
+
 /** The same state, relative to a later epoch if that is due. */
 export function withRecentEpoch(rules: readonly Rule[], state: State, now: number): State {
+  if (isRecent(state, now)) return state;
   const ms = Math.floor(now) - state.epoch;
-  // Foreign fields cannot be shifted, so the epoch stays.
-  if (ms < EPOCH_LENGTH_MS || state.foreign.length > 0) return state;
   return { ...state, epoch: state.epoch + ms, parts: shiftParts(rules, state.parts, ms) };
 }
 
@@ -88,6 +96,24 @@ export function lostWrite({ writers }: State, [id, operation]: Writer): boolean 
 /** The moment from which the state says no more than no state at all. */
 export function idleFrom(rules: readonly Rule[], state: State): number {
   return rules.reduce((last, rule, i) => Math.max(last, rule.idleFrom(state.parts[i]!)), 0) + state.epoch;
+}
+
+/** What is left of a limit, as callers are told. */
+export interface Left {
+  readonly limit: number;
+  readonly remaining: number;
+  readonly resetInMs: number;
+}
+
+/** What is left in this state. */
+export function leftIn(rules: readonly Rule[], { epoch, parts }: Snapshot, now: number): Left {
+  const time = now - epoch;
+  return leftOf(scarcest(rules, parts, time), time);
+}
+
+/** What is left if this is what is used at `now`. */
+export function leftOf({ limit, remaining, resetAt }: Usage, now: number): Left {
+  return { limit, remaining, resetInMs: Math.max(0, resetAt - now) };
 }
 
 /** How a state is encoded as bytes and decoded again, for one list of rules. */

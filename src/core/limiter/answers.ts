@@ -1,12 +1,9 @@
-import { type Obstacle, scarcest } from "../decision/decide.ts";
-import type { State } from "../decision/state.ts";
+import type { Obstacle } from "../decision/decide.ts";
+import type { Left } from "../decision/state.ts";
 import { RateLimiterAcquisitionError } from "../errors.ts";
 import type { Rule } from "../rules/rule.ts";
 import { type Lease, LeasedPermit } from "./lease.ts";
 import type { Permit, RateLimitResult } from "./result.ts";
-
-/** The part of a state that says what is left. */
-export type Snapshot = Pick<State, "epoch" | "parts">;
 
 /** The answer to a request that was refused. */
 export type RefusedResult = Extract<RateLimitResult, { readonly allowed: false }>;
@@ -18,21 +15,14 @@ export function permitOf(id: string, lease: Lease, waitedMs: number, degraded: b
   return new LeasedPermit(id, waitedMs, degraded, lease);
 }
 
-/** The answer to a request that was granted and left this state. */
-export function grantedResult(
-  rules: readonly Rule[],
-  { epoch, parts }: Snapshot,
-  now: number,
-  permit: Permit,
-): RateLimitResult {
-  const time = now - epoch;
-  const { limit, remaining, resetAt } = scarcest(rules, parts, time);
+/** The answer to a request that was granted. `left` is what is left after it. */
+export function grantedResult({ limit, remaining, resetInMs }: Left, permit: Permit): RateLimitResult {
   const { limiterId, waitedMs, degraded, release } = permit;
   return Object.freeze({
     limiterId,
     limit,
     remaining,
-    resetInMs: Math.max(0, resetAt - time),
+    resetInMs,
     degraded,
     release,
     [Symbol.asyncDispose]: release,
@@ -43,22 +33,19 @@ export function grantedResult(
   });
 }
 
-/** The answer of the limiter `limiterId` to a request that was refused in this state. */
+/** The answer of the limiter `limiterId` to a request that was refused. */
 export function refusedResult(
   limiterId: string,
-  rules: readonly Rule[],
-  { epoch, parts }: Snapshot,
+  { limit, remaining, resetInMs }: Left,
   now: number,
   { retryAt, rule }: Obstacle,
   degraded = false,
 ): RefusedResult {
-  const time = now - epoch;
-  const { limit, remaining, resetAt } = scarcest(rules, parts, time);
   return Object.freeze({
     limiterId,
     limit,
     remaining,
-    resetInMs: Math.max(0, resetAt - time),
+    resetInMs,
     degraded,
     release: releaseNothing,
     [Symbol.asyncDispose]: releaseNothing,

@@ -2,7 +2,7 @@ import { checkConsume, checkOptions, namesOf, shown } from "../arguments.ts";
 import type { Cell } from "../cell/cell.ts";
 import { Meter, type RateLimiterMetrics } from "../cell/metrics.ts";
 import type { ClockReading } from "../clock.ts";
-import type { State } from "../decision/state.ts";
+import { leftIn } from "../decision/state.ts";
 import { ConfigValidationError, InvalidArgumentError, NotSynchronousError } from "../errors.ts";
 import type { LimiterConfig } from "../limiter_config.ts";
 import { eraseKeys } from "../store/erase.ts";
@@ -44,8 +44,8 @@ export interface KeyRing {
 interface Form<T> {
   /** For a request that the store's state decided. */
   of(limiter: KeyLimiter, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T;
-  /** For a request that took what it wanted at once. `state` is what is left. */
-  taken(limiter: KeyLimiter, state: State, now: number): T;
+  /** For a request that took what it wanted at once. */
+  taken(limiter: KeyLimiter, cell: Cell, now: number): T;
   /** For a request that was decided in place of a store that failed. */
   instead(result: RateLimitResult, answer: Ending<Failed>): T;
 }
@@ -61,7 +61,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     },
   };
   static readonly #RESULT: Form<RateLimitResult> = {
-    taken: (limiter, state, now) => limiter.#takenResult(state, now),
+    taken: ({ id }, cell, now) => grantedResult(cell.left(now), permitOf(id, NO_LEASE, 0, false)),
     of: (limiter, life, outcome, waitedMs, _wish, now) => limiter.#countedResult(life, outcome, waitedMs, now),
     instead: (result) => result,
   };
@@ -155,10 +155,9 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const now = life.clock.now();
     const cell = life.cellNow();
     const again = cell?.refusedAgain(wish.cost, now);
-    const left = again ? undefined : cell?.takeNow(wish.cost, now);
-    if (left) {
+    if (!again && cell?.takeNow(wish.cost, now)) {
       noteGrant(life, now, 0, false);
-      return limiter.#takenResult(left, now);
+      return KeyLimiter.#RESULT.taken(limiter, cell, now);
     }
     const outcome = again ?? cell?.answerNow(wish.cost, now, now);
     if (!isDecided(outcome)) throw new NotSynchronousError(limiter.id);
@@ -302,12 +301,8 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     if (outcome.kind === "refused") return this.#refusal(outcome, now);
     const { grant } = outcome;
     const permit = permitOf(this.id, life.lease(grant), waitedMs, false);
-    return grantedResult(this.#shared.rules, { epoch: grant.epoch, parts: grant.after }, now, permit);
-  }
-
-  /** The result of a request that took what it wanted at once. `state` is what is left. */
-  #takenResult(state: State, now: number): RateLimitResult {
-    return grantedResult(this.#shared.rules, state, now, permitOf(this.id, NO_LEASE, 0, false));
+    const left = leftIn(this.#shared.rules, { epoch: grant.epoch, parts: grant.after }, now);
+    return grantedResult(left, permit);
   }
 
   /** The result of a request that was decided, once it is counted. */
@@ -323,7 +318,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   #refusal(outcome: Refused, now: number): RefusedResult {
-    return refusedResult(this.id, this.#shared.rules, outcome.state, now, outcome);
+    return refusedResult(this.id, leftIn(this.#shared.rules, outcome.state, now), now, outcome);
   }
 
   /**
@@ -372,11 +367,10 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const cell = isAnswered || options[TOGETHER] ? undefined : life.cellNow();
     if (!cell) return this.#askLater(options, wish, 0, form);
     const again = timeoutMs === 0 ? cell.refusedAgain(cost, now) : undefined;
-    const left = again ? undefined : cell.takeNow(cost, now);
-    if (left) {
+    if (!again && cell.takeNow(cost, now)) {
       noteAnswer(this.#shared);
       noteGrant(life, now, 0, false);
-      return Promise.resolve(form.taken(this, left, now));
+      return Promise.resolve(form.taken(this, cell, now));
     }
     const outcome = again ?? cell.answerNow(cost, now, now + timeoutMs);
     if (isDecided(outcome)) return Promise.resolve(this.#formed(form, life, outcome, 0, wish, now));
@@ -474,7 +468,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     else await life.inTime(written, "it did not answer", answerBy - begun).catch(overdue);
     const { epoch, before } = grant;
     const permit = permitOf(this.id, NO_LEASE, 0, false);
-    return grantedResult(this.#shared.rules, { epoch, parts: before }, life.clock.now(), permit);
+    return grantedResult(leftIn(this.#shared.rules, { epoch, parts: before }, life.clock.now()), permit);
   }
 
   async #beginAnew(erased: Promise<void>): Promise<void> {

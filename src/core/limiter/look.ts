@@ -1,6 +1,6 @@
 import { refusalOf } from "../decision/batch.ts";
 import { earliestStart, earliestStartBehind } from "../decision/decide.ts";
-import { freshState, type State } from "../decision/state.ts";
+import { freshState, leftIn, type State } from "../decision/state.ts";
 import { ConfigValidationError } from "../errors.ts";
 import type { Demand, Rule } from "../rules/rule.ts";
 import { grantedResult, inPlace, permitOf, refusedResult } from "./answers.ts";
@@ -108,8 +108,9 @@ export async function peek(
   const { shared: { rules }, owner: { id } } = life;
   const { local, state, now, soon, ahead, degraded } = await look(life, cost, options, signal);
   if (local) return inPlace(id, await local.check({ consume: false, cost }), 0);
+  const left = leftIn(rules, state, now);
   if (startBehind(rules, state, now, ahead, demandOf(cost)) <= soon) {
-    return grantedResult(rules, state, now, permitOf(id, NO_LEASE, 0, degraded));
+    return grantedResult(left, permitOf(id, NO_LEASE, 0, degraded));
   }
-  return refusedResult(id, rules, state, now, refusalOf(rules, state, now, demandOf(cost), ahead), degraded);
+  return refusedResult(id, left, now, refusalOf(rules, state, now, demandOf(cost), ahead), degraded);
 }

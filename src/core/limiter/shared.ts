@@ -105,6 +105,7 @@ function createCellContext(
     limit: createTimeLimit(store.clock),
     trips: new Trips(),
     lateness: new Lateness(),
+    soleRate: soleRateOf(rules),
     limitsRate: rules.some((rule) => rule.kind === "rate"),
     gate: new Gate(context.mostAtOnce),
     permitRule: limitsConcurrency ? rules.findIndex(({ kind }) => kind === "concurrency") : undefined,
@@ -116,6 +117,11 @@ function createCellContext(
       logger.warn(`Limiter '${config.id}': ${describe(finding)}`);
     },
   };
+}
+
+function soleRateOf([only, ...others]: readonly Rule[]): Rule<number> | undefined {
+  // A rate keeps a number.
+  return only?.kind === "rate" && others.length === 0 ? only as Rule<number> : undefined;
 }
 
 /** The time that the store uses. */

@@ -1,4 +1,4 @@
-import { freshState } from "../decision/state.ts";
+import { freshState, leftIn } from "../decision/state.ts";
 import type { Failed } from "../waiting/outcome.ts";
 import { grantedResult, inPlace, lacksPermit, permitOf } from "./answers.ts";
 import type { CallOptions, Ending } from "./asking.ts";
@@ -32,7 +32,7 @@ export async function standIn(
   noteFailure(shared, life.meter, cause);
   if (config.onFailure === "closed") throw failure(id, cause, attempts);
   if (config.onFailure === "open") {
-    const result = grantedResult(rules, freshState(rules, 0), 0, permitOf(id, NO_LEASE, waitedMs, true));
+    const result = grantedResult(leftIn(rules, freshState(rules, 0), 0), permitOf(id, NO_LEASE, waitedMs, true));
     return { result, keep: () => noteResult(life, result), cancel: () => Promise.resolve(result) };
   }
   const { localClock } = life.context;

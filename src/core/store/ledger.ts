@@ -3,6 +3,10 @@ import {
   type Codec,
   freshState,
   idleFrom,
+  isRecent,
+  type Left,
+  leftIn,
+  leftOf,
   type State,
   wasWritten,
   withWriter,
@@ -10,7 +14,7 @@ import {
 } from "../decision/state.ts";
 import { describe, type Finding, readState } from "../decision/stored.ts";
 import { StoreUnavailableError } from "../errors.ts";
-import type { Rule } from "../rules/rule.ts";
+import type { Demand, Rule } from "../rules/rule.ts";
 import type { CircuitBreaker } from "./breaker.ts";
 import { type CallBack, type CasResult, type KvEntry, type Loans, loansOf } from "./kv.ts";
 import type { Store } from "./store.ts";
@@ -90,6 +94,11 @@ export class Ledger implements Bounded {
   readonly #identity: Identity;
   readonly #loans: Loans | undefined;
   #known: State | undefined;
+  /**
+   * What the only rule keeps, if that is a number and was replaced since `#known` was made; otherwise `NaN`. In memory, a
+   * state for each request would cost more than the decision.
+   */
+  #draft = NaN;
   #revision = 0;
   #needsRepair = false;
   #needsRead = false; // A key that this process never touched most likely does not exist: no need to ask.
@@ -121,18 +130,40 @@ export class Ledger implements Bounded {
 
   /** What stood there when this process last wrote or read it. */
   get known(): State | undefined {
+    if (this.#known && this.#isDrafted) {
+      this.#known = { ...this.#known, parts: [this.#draft] };
+      this.#draft = NaN;
+    }
     return this.#known;
+  }
+
+  get #isDrafted(): boolean {
+    return !Number.isNaN(this.#draft);
+  }
+
+  /** Whether something is known, and the epoch of that may stay as it is. */
+  isRecent(now: number): boolean {
+    return this.#known !== undefined && isRecent(this.#known, now);
+  }
+
+  /** What is left, as far as is known. */
+  left(now: number): Left {
+    const { rules } = this.#context;
+    if (!this.#known || !this.#isDrafted) return leftIn(rules, this.base(now), now);
+    const time = now - this.#known.epoch;
+    return leftOf(rules[0]!.usage(this.#draft, time), time);
   }
 
   /** Whether this state is still what is known. What is lent may have been changed by whoever has it now. */
   knows(state: State): boolean {
-    return state === this.#known && (this.#isBorrowed || !this.#loans);
+    return state === this.known && (this.#isBorrowed || !this.#loans);
   }
 
   /** What a ledger that takes the place of this one may know; `undefined` if that one has to ask. */
   get knowledge(): Knowledge | undefined {
-    if (!this.#known || this.needsRead || this.#refused.length > 0) return undefined;
-    return { state: this.#known, revision: this.#revision, session: this.#session, answeredAt: this.#answeredAt };
+    const { known } = this;
+    if (!known || this.needsRead || this.#refused.length > 0) return undefined;
+    return { state: known, revision: this.#revision, session: this.#session, answeredAt: this.#answeredAt };
   }
 
   /** Whether the store is in the memory of this process, and lends. */
@@ -172,7 +203,7 @@ export class Ledger implements Bounded {
 
   /** What a new state is derived from: the known state, or at first use the hope that there is none. */
   base(now: number): State {
-    return this.#known ?? freshState(this.#context.rules, now);
+    return this.known ?? freshState(this.#context.rules, now);
   }
 
   /**
@@ -265,6 +296,20 @@ export class Ledger implements Bounded {
     return this.#isBorrowed = true;
   }
 
+  /**
+   * Takes what is wanted of what was borrowed, if there is so much. `rule` is the only rule, and {@link Ledger.isRecent}.
+   */
+  take(rule: Rule<number>, demand: Demand, now: number): boolean {
+    const { epoch, parts } = this.#known!;
+    const time = now - epoch;
+    const part = this.#isDrafted ? this.#draft : parts[0] as number; // the rule's
+    if (rule.earliest(part, time, demand) > time) return false;
+    this.#draft = rule.take(part, time, time, demand);
+    if (now > this.#latest) this.#latest = now;
+    this.#isReplaced = true;
+    return true;
+  }
+
   /** Replaces what was borrowed. */
   put(change: Change): void {
     this.#known = change.state;
@@ -285,13 +330,13 @@ export class Ledger implements Bounded {
   /** The store calls back what it lent. */
   #giveBack(next: number): ReturnType<CallBack> {
     this.#isBorrowed = false;
-    if (!this.#isReplaced || !this.#known) return undefined;
+    const { known } = this;
+    if (!this.#isReplaced || !known) return undefined;
     const { codec } = this.#context;
     this.#isReplaced = false;
     this.#needsRepair = false;
     this.#revision = next;
-    const { writers } = this.#known;
-    this.#known = { ...this.#known, writers: withWriter(writers, [this.#identity.id, this.#identity.next()]) };
+    this.#known = { ...known, writers: withWriter(known.writers, [this.#identity.id, this.#identity.next()]) };
     return { value: codec.encode(this.#known), ttlMs: this.#ttlOf(this.#known) };
   }
 
@@ -337,7 +382,7 @@ export class Ledger implements Bounded {
     const revision = entry?.revision ?? 0;
     const isOther = revision !== this.#revision || this.#isOtherSession();
     const state = this.#stateOf(entry, now);
-    if (isOther) this.#soleSince = this.#isOver(this.#known, now) && this.#isOver(state, now) ? now : Infinity;
+    if (isOther) this.#soleSince = this.#isOver(this.known, now) && this.#isOver(state, now) ? now : Infinity;
     this.#revision = revision;
     return this.#known = state;
   }
