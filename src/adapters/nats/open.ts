@@ -128,10 +128,13 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
     const { bucket } = values;
     const monotonic = () => performance.now();
     const names = partitionWishes(request.bucket, request.partitions).map(({ name }) => name);
-    const askTime = timeSource(link, bucket, names, monotonic, async (name, information) => {
-      if (name === bucket.name) await values.saw(information);
+    const askTime = timeSource(link, bucket, names, monotonic, values.saw);
+    const lookAtAnother = inTurn(names.slice(1), async (name) => {
+      const information = await link.about(name).ask("read", `$JS.API.STREAM.INFO.KV_${name}`);
+      if (information) await values.saw(name, information);
     });
-    const clock = request.serverClock ? createServerClock(askTime, request.local, monotonic) : undefined;
+    const askAndLook = () => askTime().finally(lookAtAnother);
+    const clock = request.serverClock ? createServerClock(askAndLook, request.local, monotonic) : undefined;
     await clock?.measure();
     // it may have led to another server, with a different clock
     if (clock !== undefined) link.onReconnect(() => void clock.measure().catch(() => {}));
@@ -156,6 +159,19 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
     await close();
     throw error;
   }
+}
+
+/**
+ * Calls `look` with the next of the names. The time is asked of the first bucket, whose information comes with it; one
+ * question about another one each time shows soon enough what became of them, however many there are.
+ */
+function inTurn(names: readonly string[], look: (name: string) => Promise<void>): () => void {
+  let turn = 0;
+  return () => {
+    const name = names[turn++ % names.length];
+    // A bucket that nobody answers for fails the calls that need it.
+    if (name !== undefined) look(name).catch(() => {});
+  };
 }
 
 /** Sends what is on its way first, unless the server does not take it. */

@@ -104,8 +104,10 @@ function joined(parts: readonly [PatientKv, ...PatientKv[]]): PatientKv {
     get replacements() {
       return parts.reduce((sum, { replacements }) => sum + replacements, 0);
     },
+    async saw(name, information) {
+      await Promise.all(parts.map((part) => part.saw(name, information)));
+    },
     // the time is asked of the first one, unless that does not answer
-    saw: first.saw,
     patiently: first.patiently,
   };
 }

@@ -12,8 +12,8 @@ export interface PatientKv {
   readonly bucket: Bucket;
   /** How often another bucket was found under its name: what was known of the revisions in it says nothing any more. */
   readonly replacements: number;
-  /** Looks at information about the bucket that came by the way. Resolves when what it says is known here. */
-  saw(information: Answer): Promise<void>;
+  /** Looks at information about a bucket that came by the way. Resolves when what it says is known here. */
+  saw(name: string, information: Answer): Promise<void>;
   /** Makes another call about the bucket, with the same patience. */
   patiently<T>(call: () => Promise<T>): Promise<T>;
 }
@@ -104,7 +104,8 @@ export function createPatientKv(link: Link, first: Bucket, rebind: () => Promise
     get replacements() {
       return replacements;
     },
-    async saw(information) {
+    async saw(name, information) {
+      if (name !== bucket.name) return;
       fault = unusable(link, bucket.name, information);
       // If it is gone again, calls find that out.
       if (fault === undefined && hasChanged(bucket, information)) await bind().catch(() => {});

@@ -12,6 +12,7 @@ import {
 import { isAtLeast } from "../../../src/adapters/nats/bucket.ts";
 import { partitionOf, partitionWishes } from "../../../src/adapters/nats/partitions.ts";
 import { forEachServer, LIMIT, natsServers, type RunningCluster, startCluster } from "../../support/nats_server.ts";
+import { laterBy } from "../../support/later.ts";
 import { connectionOf, freshBucket, logBook, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
 const WISH = { name: "b", autoCreate: true, replicas: 1, storage: "memory", ttlMs: 60_000 } as const;
@@ -285,6 +286,29 @@ await forEachServer((server) => {
     // The one that is missing is not made again: the first one says that there are two now.
     for (const key of keys.filter((each) => partitionOf(each, 3) === 2)) {
       await assertRejects(() => store.kv.get(key), ConfigValidationError, "is 'ratesync partition 0 of 2'");
+    }
+  });
+
+  server.test("any of the buckets that is replaced is not taken for the one that it was [FAIL-3]", async () => {
+    const { url } = await server.shared();
+    const place = { url, bucketName: freshBucket(), partitions: 4 };
+    await using store = testStore(place);
+    await store.open();
+    await using admin = testStore({ url });
+    const connection = await connectionOf(admin);
+    let ms = 0;
+    for (const name of namesOf(place.bucketName, 4).toReversed()) {
+      const { session } = store;
+      const { config } = await factsOf(connection, name);
+      await api(connection, `STREAM.DELETE.KV_${name}`);
+      await api(connection, `STREAM.CREATE.KV_${name}`, config);
+      // Each time that somebody asks for the time, one or more of them are looked at.
+      for (let asked = 0; store.session === session; asked++) {
+        assertLess(asked, 8, name);
+        using _ = laterBy(ms += 10_000);
+        store.clock.now();
+        await store.open(); // asks for the time, as nobody knows it any more
+      }
     }
   });
 

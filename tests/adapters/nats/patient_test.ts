@@ -69,9 +69,9 @@ await forEachServer((server) => {
 
   server.test("another bucket under the same name is one more, and the same with another TTL is none [FAIL-3]", () =>
     world(async (patient, counts) => {
-      await patient.saw({ created: CREATED, config: {} });
+      await patient.saw("b", { created: CREATED, config: {} });
       assertEquals([counts.found, patient.replacements], [0, 0]);
-      await patient.saw({ created: CREATED, config: { max_age: 1e9 } });
+      await patient.saw("b", { created: CREATED, config: { max_age: 1e9 } });
       assertEquals([counts.found, patient.replacements], [1, 0]);
     }));
 
