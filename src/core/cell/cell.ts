@@ -5,7 +5,7 @@ import { freshState, type Left, type State, withRecentEpoch } from "../decision/
 import type { Demand } from "../rules/rule.ts";
 import { type Identity, type Knowledge, Ledger } from "../store/ledger.ts";
 import type { Caller, Outcome, Refused } from "../waiting/outcome.ts";
-import { type Standing, stands } from "../waiting/standing.ts";
+import { type Standing, standingOf } from "../waiting/standing.ts";
 import { Waiter } from "../waiting/waiter.ts";
 import { Agenda, type AgendaOwner } from "./agenda.ts";
 import type { CellContext } from "./cell_context.ts";
@@ -170,17 +170,17 @@ export class Cell implements AgendaOwner, LoopOwner {
   /** The refusal of a request that does not want to wait, if it is like the last one and nothing has changed since. */
   refusedAgain(cost: number, now: number): Refused | undefined {
     const last = this.#refused;
-    if (last?.cost !== cost || last.ahead !== this.waitingCost || !this.#ledger.knows(last.outcome.state)) {
+    if (last?.cost !== cost || now < last.from || now >= last.until || last.ahead !== this.waitingCost) {
       return undefined;
     }
-    return stands(last, now, this.leadAt(now)) ? last.outcome : undefined;
+    return this.#ledger.knows(last.outcome.state) ? last.outcome : undefined;
   }
 
   #remembered(outcome: Refused, cost: number, decidedAt: number): Refused {
     const { permitRule, prefetch } = this.#context;
     // A permit may come back at any moment, and so may what is in stock.
     if (permitRule === undefined && prefetch === 0) {
-      this.#refused = { outcome, cost, ahead: this.waitingCost, decidedAt };
+      this.#refused = standingOf(outcome, cost, this.waitingCost, decidedAt, this.leadAt(decidedAt));
     }
     return outcome;
   }

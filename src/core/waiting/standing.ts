@@ -12,10 +12,15 @@ export interface Standing {
   readonly cost: number;
   /** The total cost of the requests that waited before it. */
   readonly ahead: number;
-  readonly decidedAt: number;
+  readonly from: number;
+  /** It stands before this moment. */
+  readonly until: number;
 }
 
-/** Whether time has made no difference to it by `now`. `leadMs` is how much later than `now` a request may start. */
-export function stands({ outcome, decidedAt }: Standing, now: number, leadMs: number): boolean {
-  return now >= decidedAt && now < decidedAt + STANDS_MS && now + leadMs < outcome.retryAt;
+/**
+ * The refusal of a request that was decided at `now`, behind others whose total cost is `ahead`. `leadMs` is how much
+ * later than that it might have started.
+ */
+export function standingOf(outcome: Refused, cost: number, ahead: number, now: number, leadMs: number): Standing {
+  return { outcome, cost, ahead, from: now, until: Math.min(now + STANDS_MS, outcome.retryAt - leadMs) };
 }
