@@ -105,6 +105,21 @@ test("useVirtualTime() ends also while the store is down and permits are held [T
   await rateSync.close();
 });
 
+test("useVirtualTime() ends the waits in the limiter that counts in place of a store that is down [TST-5]", async () => {
+  const rateSync = createRateSync({ logger: logBook() });
+  rateSync.configureStore("down", NOWHERE);
+  rateSync.configureLimiter("local", { store: "down", maxConcurrent: 1, onFailure: "local" });
+  const time = await useVirtualTime({ rateSync });
+  time.kv("down").isDown = true;
+  const held = await time.runUntil(rateSync.acquire("local"));
+  const waiting = assertRejects(() => rateSync.acquire("local"), RateLimiterAcquisitionError, "closed");
+  await time.advance(10_000);
+  await time[Symbol.asyncDispose]();
+  await waiting;
+  assertEquals([held.degraded, held.lost], [true, true]);
+  await rateSync.close();
+});
+
 test("resets work in virtual time [TST-1, TST-5]", async () => {
   const rateSync = createRateSync();
   rateSync.configureLimiter("daily", { ratePerSecond: 1 / 86_400 });

@@ -243,13 +243,12 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   async close(): Promise<void> {
-    const { config } = this.#shared;
     this.#shared.isClosed = true;
     this.#life.end(CLOSED);
     await Promise.all([
       this.#life.cell?.close(),
       this.#keys?.all((limiter) => limiter.close()),
-      this.#keys && config.onFailure === "local" ? localLimiter(this.#life.context, this.name).close() : undefined,
+      this.#keys && this.#standIn?.close(),
     ]);
     if (this.#keys) this.#shared.cells.desk?.close();
   }
@@ -268,18 +267,28 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   async restart(erased: Promise<void>): Promise<void> {
-    const { context } = this.#life;
+    const standIn = this.#standIn;
     await Promise.all([
       this.#beginAnew(erased),
       this.#keys?.all((limiter) => limiter.#beginAnew(erased)),
-      this.#shared.config.onFailure === "local" ? localLimiter(context, this.name).reset() : undefined,
+      standIn?.reset(),
     ]);
+  }
+
+  /** The limiter that takes the place of a store that failed, if there is to be one. */
+  get #standIn(): ClosableLimiter | undefined {
+    return this.#shared.config.onFailure === "local" ? localLimiter(this.#life.context, this.name) : undefined;
   }
 
   async move(context: LimiterContext): Promise<void> {
     const { desk } = this.#shared.cells;
+    const standIn = this.#standIn;
     move(this.#shared, context);
-    await Promise.all([this.#closeAndBeginAnew(), this.#keys?.all((limiter) => limiter.#closeAndBeginAnew())]);
+    await Promise.all([
+      this.#closeAndBeginAnew(),
+      this.#keys?.all((limiter) => limiter.#closeAndBeginAnew()),
+      standIn?.close(),
+    ]);
     desk?.close();
   }
 
