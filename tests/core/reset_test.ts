@@ -71,6 +71,26 @@ test("who is decided anew after a reset has the time that is left, and not all o
   await run(resetting);
 });
 
+test("a reset during an outage is no answer of the store for who waits in its place [TST-4, FAIL-3]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { maxConcurrent: 1, backendTimeoutMs: 300, onFailure: "local" } as const;
+  const { limiter, link, infos } = start(options, { latencyMs: 2 });
+  link.isDown = true;
+  const lost = await run(limiter.acquire());
+  const [first, next] = [limiter.acquire(), limiter.acquire()];
+  await clock.advance(1_500);
+  await assertRejects(() => run(limiter.reset()), StoreUnavailableError);
+  const held = await run(first);
+  assertEquals([lost.lost, held.degraded], [true, true]);
+  await clock.advance(20_000);
+  assertEquals(infos.filter((message) => message.includes("answers again")), []);
+  // The store is asked on behalf of whoever waits, before the reset and after it.
+  link.isDown = false;
+  await clock.advance(3_000);
+  assertEquals((await run(next)).degraded, false);
+  await run(held.release());
+});
+
 test("of two who ask while the limiter is reset, at whatever moment, one holds the permit [TST-4]", async () => {
   const { clock, start, run } = createSimulation();
   for (let turns = 0; turns < 60; turns++) {

@@ -1,7 +1,7 @@
 import type { Cell } from "../cell/cell.ts";
 import { ConfigValidationError, RateLimiterAcquisitionError } from "../errors.ts";
 import type { Decided, Failed, Outcome } from "../waiting/outcome.ts";
-import type { Life } from "./life.ts";
+import type { Life, LifeOwner } from "./life.ts";
 import type { SharedPatience } from "./limiter.ts";
 import { noteAnswer } from "./outage.ts";
 import type { AcquireOptions } from "./result.ts";
@@ -20,17 +20,17 @@ export interface Ending<Ended = Decided | Failed> {
 }
 
 /**
- * Asks until somebody has decided, and first opens the store if need be. `current` returns the life of the limiter,
- * which may begin anew in the meantime.
+ * Asks until somebody has decided, and first opens the store if need be. The limiter may begin another life in the
+ * meantime.
  */
 export async function ask(
-  current: () => Life,
+  limiter: Pick<LifeOwner, "life">,
   options: CallOptions,
   { cost, timeoutMs, signal }: Wish,
   waited = 0,
 ): Promise<Ending> {
   let waitedMs = waited;
-  for (let life = current();; life = current()) {
+  for (let life = limiter.life;; life = limiter.life) {
     const { clock, shared, owner, context: { localClock } } = life;
     const { backendTimeoutMs } = shared.config;
     const begun = localClock.now();

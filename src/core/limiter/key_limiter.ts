@@ -99,6 +99,10 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     return this.#id ??= this.name === undefined ? id : `${id}:${this.name}`;
   }
 
+  get life(): Life {
+    return this.#life;
+  }
+
   get initialized(): boolean {
     return this.#keys ? this.#shared.isOpened : this.#life.opened;
   }
@@ -191,11 +195,11 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
 
   async #tryTakeHere(options: CallOptions): Promise<Tentative> {
     const wish = wishOf(this.#shared, this, options, 0);
-    let answer = await ask(() => this.#life, options, wish);
+    let answer = await ask(this, options, wish);
     while (answer.outcome.kind === "failed") {
       const instead = await standIn({ ...answer, outcome: answer.outcome }, options);
       if (!("backAfterMs" in instead)) return instead;
-      answer = await ask(() => this.#life, options, wish, instead.backAfterMs);
+      answer = await ask(this, options, wish, instead.backAfterMs);
     }
     const { life, outcome, waitedMs } = answer;
     const result = this.#result(life, outcome, waitedMs, life.clock.now());
@@ -438,7 +442,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   async #askLater<T>(options: AcquireOptions, wish: Wish, waitedMs: number, form: Form<T>): Promise<T> {
     this.#uncounted++;
     try {
-      const answer = await ask(() => this.#life, options, wish, waitedMs);
+      const answer = await ask(this, options, wish, waitedMs);
       const { life, outcome } = answer;
       if (outcome.kind !== "failed") return form.of(this, life, outcome, answer.waitedMs, wish, life.clock.now());
       return await this.#formedWithoutStore({ ...answer, outcome }, options, wish, form);

@@ -15,6 +15,8 @@ import { closedError, type Shared } from "./shared.ts";
 
 /** What a {@link Life} needs from its owner. */
 export interface LifeOwner {
+  /** Its present life. */
+  readonly life: Life;
   /** The limiter's id, with its key. */
   readonly id: string;
   /** The key, for a keyed limiter. */

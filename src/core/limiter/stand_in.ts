@@ -61,15 +61,17 @@ async function takeLocally(
   timeoutMs: number,
   { signal, ...options }: CallOptions,
 ): Promise<Tentative | undefined> {
-  const { shared, owner: { name }, context } = life;
+  const { shared, owner, context } = life;
   // The local limiter has time of its own: the time that the stores of several limiters may take together is over.
   const alone = { ...options, key: undefined, timeoutMs, [TOGETHER]: undefined };
-  const limiter = localLimiter(context, name);
+  const limiter = localLimiter(context, owner.name);
   if (timeoutMs === 0) return await limiter.tryTake({ ...alone, signal });
   const askStore = async () => {
+    // Not the life in which the call began: one that is over answers without asking the store.
+    const { life } = owner;
     const cell = life.cell ?? await life.open(shared.config.backendTimeoutMs, undefined);
     await cell.read();
-    noteAnswer(shared);
+    if (life === owner.life) noteAnswer(shared);
   };
   return await shared.recovery.during(context.localClock, askStore, async (isBack) => {
     try {
