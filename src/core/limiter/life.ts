@@ -247,7 +247,8 @@ export class Life implements CellOwner {
     meter.permit("taken");
     this.#heldInPlace++;
     const lose = () => end("lost");
-    held.signal.addEventListener("abort", lose, { once: true });
+    if (held.lost) lose();
+    else held.signal.addEventListener("abort", lose, { once: true });
     return {
       get lost() {
         return held.lost;
