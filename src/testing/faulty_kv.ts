@@ -55,8 +55,8 @@ export interface KvMessage {
  * | `refused`      | no                           | gets a `StoreUnavailableError` that says `not_applied`  |
  * | `conflict`     | no                           | lost the race: somebody else wrote the key just before  |
  *
- * A `conflict` happens only to a `compareAndSet` of a key that exists. For a hint (`announce`), every fault that does
- * not make it late loses it.
+ * A `conflict` happens only to a `compareAndSet` of a key that exists. For a hint (`announce`), every other
+ * fault that does not make it late loses it.
  *
  * @example
  * ```ts
@@ -401,8 +401,9 @@ export function createFaultyKv(options: FaultyKvOptions = {}): FaultyKv {
     },
     announce(key) {
       const fault = faultOf({ operation: "announce", key });
-      const lateMs = fault?.kind === "request_late" || fault?.kind === "answer_late" ? fault.byMs : 0;
-      if (fault && lateMs === 0 && fault.kind !== "conflict") return;
+      let lateMs = 0;
+      if (fault?.kind === "request_late" || fault?.kind === "answer_late") lateMs = fault.byMs;
+      else if (fault && fault.kind !== "conflict") return;
       void pause(latencyMs / 2 + lateMs).then(() => behind.announce?.(key));
     },
   };

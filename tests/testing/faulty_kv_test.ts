@@ -244,6 +244,8 @@ test("hints can be lost or late, one by one and at random", async () => {
   assertEquals(await announced(), 0);
   await clock.advance(5);
   assertEquals(hints, 1);
+  kv.failNext({ kind: "answer_late", byMs: 0 }, { operation: "announce" });
+  assertEquals(await announced(), 1, "late by nothing is not lost");
   // What is said of answers says nothing of hints.
   kv.failNext("refused");
   assertEquals(await announced(), 1);
