@@ -2,6 +2,7 @@ import { type Grant, type Insight, reachOf, refusalOf, type Undo } from "../deci
 import { earliestStartBehind, extraReachOf, obstacle, type Parts } from "../decision/decide.ts";
 import { type State, withRecentEpoch } from "../decision/state.ts";
 import type { Work } from "../decision/work.ts";
+import type { Visit } from "../hand_over/guests.ts";
 import { MOST_REQUESTS, type Verdict } from "../hand_over/hand_over.ts";
 import { createTurns, type Turns } from "../hand_over/turns.ts";
 import type { Demand } from "../rules/rule.ts";
@@ -661,5 +662,5 @@ export class Agenda implements WaitingOwner {
 }
 
 const nothing = () => {};
-const NO_VISIT = { all: [], next: undefined } as const;
+const NO_VISIT: Visit = { all: [], next: undefined };
 const NOTHING_UNDONE: PendingUndo[] = []; // and nothing is ever put into it

@@ -1,7 +1,7 @@
 import type { Batch, Insight, Request } from "../decision/batch.ts";
 import type { State } from "../decision/state.ts";
 import { decideWork, type Terms, type Work } from "../decision/work.ts";
-import type { Guest } from "../hand_over/guests.ts";
+import type { Guest, Visit } from "../hand_over/guests.ts";
 import type { Verdict } from "../hand_over/hand_over.ts";
 import type { DecidedGuest } from "../hand_over/turns.ts";
 import type { Rule } from "../rules/rule.ts";
@@ -32,12 +32,6 @@ export interface Plan {
   readonly latest: number;
   /** Whether it takes something out from between other grants. */
   readonly mixes: boolean;
-}
-
-/** The guests of a key, and whose turn to write is next. */
-export interface Visit {
-  readonly all: readonly Guest[];
-  readonly next: Guest | undefined;
 }
 
 /**

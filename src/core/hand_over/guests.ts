@@ -8,6 +8,12 @@ export interface Guest extends ForeignWork {
   readonly respond: Respond;
 }
 
+/** The guests of a key, and whose turn to write is next, if this process has had its own. */
+export interface Visit {
+  readonly all: readonly Guest[];
+  readonly next: Guest | undefined;
+}
+
 /** The work that other processes have handed to the writer of a key. */
 export interface Guests {
   readonly size: number;

@@ -6,7 +6,7 @@ import type { Bounded, TimeLimit } from "../store/time_limit.ts";
 import { Trips } from "../store/trips.ts";
 import type { Respond } from "./desk.ts";
 import { createFollowing } from "./following.ts";
-import { createGuests, type Guest, successor } from "./guests.ts";
+import { createGuests, type Guest, successor, type Visit } from "./guests.ts";
 import type { Answer, ForeignWork, HandOver, Verdict } from "./hand_over.ts";
 
 /** A guest, and how its work was decided. */
@@ -53,8 +53,8 @@ export interface Turns {
   ask(leader: string, work: Work): Promise<Heard>;
   /** What the leader said was not a verdict on this work, or came to nothing. */
   disbelieve(): void;
-  /** The guests that wait here, and the one whose turn to write is next, if this process has had its own. */
-  guests(now: number, writers: readonly Writer[]): { readonly all: readonly Guest[]; readonly next: Guest | undefined };
+  /** The guests that wait here. */
+  guests(now: number, writers: readonly Writer[]): Visit;
   /** What was decided for guests is written. */
   served(decided: readonly DecidedGuest[]): void;
   /** Tells the guests that were served what was decided. */
