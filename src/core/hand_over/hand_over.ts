@@ -9,8 +9,9 @@ import type { RuleState } from "../rules/states.ts";
 const VERSION = 1;
 /** How many requests are handed over at once; the rest follow later. */
 export const MOST_REQUESTS = 5_000;
-/** A process that wants longer leases, or grants that count for later than this, has to write itself. */
+/** A process that wants longer leases than this has to write itself. */
 const LONGEST_LEASE_MS = 86_400_000;
+/** A process whose grants count for later than this has to write itself. */
 export const LONGEST_LEAD_MS = 60_000;
 
 /** Work that another process has asked for. */
