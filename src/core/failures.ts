@@ -1,3 +1,4 @@
+import { messageOf } from "./cause.ts";
 import { RateLimiterError } from "./errors.ts";
 
 /**
@@ -11,7 +12,7 @@ export function throwFailures(
   const failures = results.flatMap((result) => result.status === "rejected" ? [result.reason] : []);
   if (failures.length === 1) throw failures[0];
   if (failures.length === 0) return;
-  const messages = failures.map((failure) => failure instanceof Error ? failure.message : String(failure));
+  const messages = failures.map(messageOf);
   throw new RateLimiterError(`${summary(failures.length)}:\n${messages.join("\n")}`, {
     cause: new AggregateError(failures),
   });

@@ -1,3 +1,4 @@
+import { messageOf } from "../../core/cause.ts";
 import type { Clock, ClockReading } from "../../core/clock.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../core/errors.ts";
 import type { Logger } from "../../core/logger.ts";
@@ -94,10 +95,7 @@ export function createNatsStore(
     const { openNats } = await import("./open.ts").catch((cause) => {
       // A broken installation is not an outage, because it does not pass.
       throw new ConfigValidationError(
-        `The NATS client could not be loaded: ${
-          cause instanceof Error ? cause.message : cause
-        }. Install the dependencies ` +
-          `of @ratesync/core again`,
+        `The NATS client could not be loaded: ${messageOf(cause)}. Install the dependencies of @ratesync/core again`,
         { field: "engine", expected: "a NATS client that can be imported", received: "an import that failed" },
         { cause },
       );

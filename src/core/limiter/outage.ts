@@ -1,4 +1,4 @@
-import { messageOf } from "../cause.ts";
+import { sentenceOf } from "../cause.ts";
 import type { Meter } from "../cell/metrics.ts";
 import { RateLimiterAcquisitionError } from "../errors.ts";
 import type { Shared } from "./shared.ts";
@@ -23,7 +23,7 @@ export function noteFailure(shared: Shared, meter: Meter, cause: unknown): void 
   meter.count("backendFailures");
   if (shared.failing === "reported") return;
   shared.failing = "unreported";
-  const text = `Limiter '${config.id}': ${messageOf(cause)} Until the store is back, ${UNTIL_BACK[config.onFailure]}.`;
+  const text = `Limiter '${config.id}': ${sentenceOf(cause)} Until the store is back, ${UNTIL_BACK[config.onFailure]}.`;
   const at = localClock.now();
   if (text === shared.report?.text && at - shared.report.at < REPORT_AGAIN_MS) return;
   shared.report = { text, at };
@@ -45,7 +45,7 @@ export function noteAnswer(shared: Shared): void {
 export function failure(id: string, cause: unknown, attempts: number): RateLimiterAcquisitionError {
   return new RateLimiterAcquisitionError(
     `Limiter '${id}' could not ask its store, and it fails closed (fail_closed, on_failure = "closed"): ${
-      messageOf(cause)
+      sentenceOf(cause)
     }`,
     { limiterId: id, attempts, reason: "backend", cause },
   );

@@ -1,4 +1,4 @@
-import { messageOf } from "../cause.ts";
+import { sentenceOf } from "../cause.ts";
 import type { Clock } from "../clock.ts";
 import { RateLimiterError, StoreUnavailableError } from "../errors.ts";
 import type { Logger } from "../logger.ts";
@@ -228,7 +228,7 @@ function isFailureOfStore(error: unknown): boolean {
 }
 
 function problemOf(cause: unknown, storeId: string): string {
-  const message = messageOf(cause);
+  const message = sentenceOf(cause);
   const prefix = `Store '${storeId}': `;
   return message.startsWith(prefix) ? message.slice(prefix.length) : message;
 }

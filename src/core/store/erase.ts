@@ -1,3 +1,4 @@
+import { sentenceOf } from "../cause.ts";
 import type { Clock } from "../clock.ts";
 import { RateLimiterError, StoreUnavailableError } from "../errors.ts";
 import type { Store } from "./store.ts";
@@ -26,9 +27,7 @@ export async function eraseKeys(storeId: string, store: Store, options: EraseOpt
   const late = () =>
     new StoreUnavailableError(
       `no answer within ${timeoutMs} ms while it was reset. Check that it is up and reachable.`,
-      {
-        store: storeId,
-      },
+      { store: storeId },
     );
   const bounded = <T>(call: Promise<T>) => limit.bound(call, timeoutMs, { late });
   try {
@@ -46,7 +45,7 @@ export async function eraseKeys(storeId: string, store: Store, options: EraseOpt
     }
   } catch (error) {
     if (error instanceof RateLimiterError) throw error;
-    throw new StoreUnavailableError(`it failed while it was reset: ${error instanceof Error ? error.message : error}`, {
+    throw new StoreUnavailableError(`it failed while it was reset: ${sentenceOf(error)}`, {
       store: storeId,
       cause: error,
     });
