@@ -46,17 +46,16 @@
  * @module
  */
 export * from "./src/adapters/memory.ts";
-export type { NatsStore, NatsStoreContext } from "./src/adapters/nats/store.ts";
-export { natsStore } from "./src/nats_store.ts";
 export * from "./src/adapters/system_clock.ts";
 export * from "./src/composite.ts";
 export * from "./src/core/errors.ts";
 export * from "./src/identifiers.ts";
-export * from "./src/rate_limited.ts";
-export * from "./src/registry.ts";
-export * from "./src/functions.ts";
+export * from "./src/rate_limited/rate_limited.ts";
+export * from "./src/registry/functions.ts";
+export * from "./src/registry/registry.ts";
+export { natsStore } from "./src/standalone/nats_store.ts";
 export type * from "./src/adapters/nats/options.ts";
-export type { LimiterOverrides } from "./src/clone.ts";
+export type { NatsStore, NatsStoreContext } from "./src/adapters/nats/store.ts";
 export type * from "./src/config/options.ts";
 export type { RateLimiterMetrics } from "./src/core/cell/metrics.ts";
 export type * from "./src/core/clock.ts";
@@ -68,5 +67,6 @@ export type * from "./src/core/peers.ts";
 export type { CircuitBreakerState } from "./src/core/store/breaker.ts";
 export type { CallBack, CasResult, Kv, KvEntry, Loans } from "./src/core/store/kv.ts";
 export type { Store } from "./src/core/store/store.ts";
-export type { LimiterRequest, MultiCheckOptions, MultiLimiterFacts, MultiLimiterResult } from "./src/multi.ts";
-export type * from "./src/template_types.ts";
+export type * from "./src/rate_limited/template_types.ts";
+export type { LimiterOverrides } from "./src/registry/clone.ts";
+export type { LimiterRequest, MultiCheckOptions, MultiLimiterFacts, MultiLimiterResult } from "./src/registry/multi.ts";

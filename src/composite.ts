@@ -2,9 +2,9 @@ import { checkMethods, checkOptions, checkTimeout, kindOf, namesOf, quoted, show
 import { InvalidArgumentError } from "./core/errors.ts";
 import { TOGETHER, type Together, together } from "./core/limiter/limiter.ts";
 import type { RateLimitResult } from "./core/limiter/result.ts";
-import { scarcestOf } from "./multi.ts";
-import type { RateSync } from "./registry.ts";
-import { defaultRegistry } from "./default_registry.ts";
+import { defaultRegistry } from "./registry/default_registry.ts";
+import { scarcestOf } from "./registry/multi.ts";
+import type { RateSync } from "./registry/registry.ts";
 
 /**
  * When a {@link CompositeRateLimiter} allows a request: `most_restrictive` and `all_must_pass` if every limiter does,

@@ -14,7 +14,7 @@ import { CompositeRateLimiter, type CompositeRateLimiterOptions, type CompositeS
 import type { LimiterOptions } from "../src/config/options.ts";
 import { InvalidArgumentError, LimiterNotFoundError, RateLimiterAcquisitionError } from "../src/core/errors.ts";
 import type { Kv } from "../src/core/store/kv.ts";
-import { createRateSync, type RateSync } from "../src/registry.ts";
+import { createRateSync, type RateSync } from "../src/registry/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
 
 const STRATEGIES = ["most_restrictive", "all_must_pass", "any_must_pass"] as const;

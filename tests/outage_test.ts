@@ -5,8 +5,8 @@ import { CompositeRateLimiter, type CompositeStrategy } from "../src/composite.t
 import { RateLimiterAcquisitionError } from "../src/core/errors.ts";
 import type { OnFailure } from "../src/core/limiter_config.ts";
 import type { Kv } from "../src/core/store/kv.ts";
-import { rateLimited } from "../src/rate_limited.ts";
-import { createRateSync, type RateSync } from "../src/registry.ts";
+import { rateLimited } from "../src/rate_limited/rate_limited.ts";
+import { createRateSync, type RateSync } from "../src/registry/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
 
 const BACKEND_TIMEOUT_MS = 500;

@@ -1,7 +1,7 @@
 import type { ConfigValidationError } from "../core/errors.ts";
 import { suggestion } from "./names.ts";
-import { isRecord, type Place, refuse, refuseValue, type Section, shownName } from "./section.ts";
 import { holdsKeyMaterial } from "./secrets.ts";
+import { isRecord, type Place, refuse, refuseValue, type Section, shownName } from "./section.ts";
 
 /** An option: its two names, and how its value is read. */
 export interface Field<T> {

@@ -1,6 +1,5 @@
 import { BOUNDS } from "../core/limiter/defaults.ts";
 import type { RateSpec } from "../core/limiter_config.ts";
-import type { LimiterOptions } from "./options.ts";
 import {
   choice,
   duration,
@@ -13,6 +12,7 @@ import {
   text,
   type Values,
 } from "./fields.ts";
+import type { LimiterOptions } from "./options.ts";
 import {
   checkId,
   isRecord,

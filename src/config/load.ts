@@ -1,11 +1,11 @@
 import { checkOptions, namesOf } from "../core/arguments.ts";
 import type { ConfigValidationError } from "../core/errors.ts";
 import { type EnvironmentLookup, type ExpandedDocument, expandEnvironment } from "./environment.ts";
-import { checkId, describe, refuse, refuseValue, type Section, shownName } from "./section.ts";
 import { readLimiter } from "./limiters.ts";
 import { suggestion } from "./names.ts";
 import { isNetwork } from "./networks.ts";
 import type { LimiterOptions, StoreOptions } from "./options.ts";
+import { checkId, describe, refuse, refuseValue, type Section, shownName } from "./section.ts";
 import { readStore } from "./stores.ts";
 import { isTable, parseToml, type TomlTable, type TomlValue } from "./toml.ts";
 

@@ -1,8 +1,8 @@
 import type { NatsStoreOptions } from "../adapters/nats/options.ts";
 import type { Clock } from "../core/clock.ts";
-import type { Kv } from "../core/store/kv.ts";
-import type { Peers } from "../core/peers.ts";
 import type { OnFailure, RateSpec } from "../core/limiter_config.ts";
+import type { Peers } from "../core/peers.ts";
+import type { Kv } from "../core/store/kv.ts";
 
 /**
  * A store for a single process. It needs nothing else, and its contents end with the process.

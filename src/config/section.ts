@@ -1,5 +1,5 @@
 import { ConfigValidationError, type Mismatch } from "../core/errors.ts";
-import { expectId } from "../core/ids.ts";
+import { expectId } from "./ids.ts";
 import { isSecretKey, maskText } from "./secrets.ts";
 
 /**

@@ -1,7 +1,6 @@
 import type { NatsStoreOptions } from "../adapters/nats/options.ts";
-import { BOUNDS } from "../core/limiter/defaults.ts";
 import { ConfigValidationError } from "../core/errors.ts";
-import type { CustomStoreOptions, StoreOptions } from "./options.ts";
+import { BOUNDS } from "../core/limiter/defaults.ts";
 import {
   choice,
   duration,
@@ -16,6 +15,10 @@ import {
   textLike,
   type Values,
 } from "./fields.ts";
+import { nearestName, suggestion } from "./names.ts";
+import { connectionPlan } from "./nats_plan.ts";
+import type { CustomStoreOptions, StoreOptions } from "./options.ts";
+import { hasUserinfo } from "./secrets.ts";
 import {
   checkId,
   describe,
@@ -27,9 +30,6 @@ import {
   sectionInCode,
   shownName,
 } from "./section.ts";
-import { connectionPlan } from "./nats_plan.ts";
-import { nearestName, suggestion } from "./names.ts";
-import { hasUserinfo } from "./secrets.ts";
 
 type NatsStore = Extract<StoreOptions, { readonly engine: "nats" }>;
 

@@ -1,7 +1,7 @@
 import { parse as parseScalar } from "@std/toml";
 import { checkText } from "../core/arguments.ts";
 import { ConfigValidationError } from "../core/errors.ts";
-import { RESERVED_NAMES } from "../core/ids.ts";
+import { RESERVED_NAMES } from "./ids.ts";
 
 // @std/toml reads the numbers and booleans. It cannot be given the whole text: a second definition of a key wins or is
 // merged silently, `__proto__` is lost or used, integers above 2^53 are rounded, `\U0001F600` is misread, and valid

@@ -33,7 +33,7 @@
  *
  * @module
  */
-export * from "../pure_limiter.ts";
+export * from "../standalone/pure_limiter.ts";
 export {
   ConfigValidationError,
   ImpossibleCostError,

@@ -59,7 +59,7 @@
  * @module
  */
 export * from "./core.ts";
-export * from "../limiter.ts";
+export * from "../standalone/limiter.ts";
 export {
   type AcquisitionFailure,
   NotSynchronousError,

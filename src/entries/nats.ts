@@ -42,5 +42,5 @@
  */
 export * from "./limiter.ts";
 export type { NatsStore, NatsStoreContext } from "../adapters/nats/store.ts";
-export { natsStore } from "../nats_store.ts";
+export { natsStore } from "../standalone/nats_store.ts";
 export type * from "../adapters/nats/options.ts";

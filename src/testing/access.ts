@@ -1,8 +1,8 @@
 import { checkOptions, namesOf, shown } from "../core/arguments.ts";
 import { InvalidArgumentError } from "../core/errors.ts";
-import { defaultRegistry } from "../default_registry.ts";
-import type { RateSync } from "../registry.ts";
-import { accessTo, type RegistryAccess } from "../registry_access.ts";
+import { accessTo, type RegistryAccess } from "../registry/access.ts";
+import { defaultRegistry } from "../registry/default_registry.ts";
+import type { RateSync } from "../registry/registry.ts";
 
 /**
  * Which registry a function of this module works on.

@@ -1,8 +1,8 @@
 import { namesOf, shown } from "../core/arguments.ts";
 import { InvalidArgumentError } from "../core/errors.ts";
-import { throwFailures } from "../core/failures.ts";
 import type { ClosableLimiter, Limiter } from "../core/limiter/limiter.ts";
 import { eraseKeys } from "../core/store/erase.ts";
+import { throwFailures } from "../registry/failures.ts";
 import { accessIn, type RegistryOptions } from "./access.ts";
 
 /**

@@ -6,8 +6,8 @@ import type { NatsStoreContext } from "../../src/adapters/nats/store.ts";
 import { parseConfiguration } from "../../src/config/load.ts";
 import { ConfigValidationError, InvalidArgumentError } from "../../src/core/errors.ts";
 import { silentLogger } from "../../src/core/logger.ts";
-import { natsStore } from "../../src/nats_store.ts";
-import { createRateSync } from "../../src/registry.ts";
+import { natsStore } from "../../src/standalone/nats_store.ts";
+import { createRateSync } from "../../src/registry/registry.ts";
 
 const url = "nats://localhost:4222";
 

@@ -9,7 +9,7 @@ import {
 } from "../../src/entries/memory.ts";
 import { ImpossibleCostError, NotSynchronousError, RateLimiterAcquisitionError } from "../../src/core/errors.ts";
 import type { Kv } from "../../src/core/store/kv.ts";
-import { createRateSync } from "../../src/registry.ts";
+import { createRateSync } from "../../src/registry/registry.ts";
 import { resetLimiter } from "../../src/testing/reset.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { memoryStore } from "../../src/adapters/memory.ts";
 import type { Clock } from "../../src/core/clock.ts";
 import type { Kv } from "../../src/core/store/kv.ts";
-import { createRateSync, type RateSync } from "../../src/registry.ts";
+import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
 import { resetLimiter } from "../../src/testing/mod.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 import { createSimulation } from "../support/simulated_process.ts";

@@ -6,7 +6,7 @@ import * as front from "../../mod.ts";
 import { parseConfiguration } from "../../src/config/load.ts";
 import { parseToml } from "../../src/config/toml.ts";
 import { RateLimiterAcquisitionError } from "../../src/core/errors.ts";
-import { createRateSync, type RateSync } from "../../src/registry.ts";
+import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
 import * as testing from "../../src/testing/mod.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
 import { readText, ROOT } from "../support/project.ts";

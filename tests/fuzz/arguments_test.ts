@@ -4,10 +4,10 @@ import { CompositeRateLimiter } from "../../src/composite.ts";
 import { parseTimestamp } from "../../src/adapters/nats/clock.ts";
 import { isAtLeast } from "../../src/adapters/nats/bucket.ts";
 import { readAnswer } from "../../src/adapters/nats/link.ts";
-import { rateLimited } from "../../src/rate_limited.ts";
-import { createRateSync, type RateSync } from "../../src/registry.ts";
+import { rateLimited } from "../../src/rate_limited/rate_limited.ts";
+import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
-import { pureLimiter, type PureLimiterOptions } from "../../src/pure_limiter.ts";
+import { pureLimiter, type PureLimiterOptions } from "../../src/standalone/pure_limiter.ts";
 import { anything, attempt, attemptAsync, fuzz, soup } from "./fuzz.ts";
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };

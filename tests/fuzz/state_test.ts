@@ -8,7 +8,7 @@ import { concurrencyRule } from "../../src/core/rules/concurrency.ts";
 import { rateRule } from "../../src/core/rules/rate.ts";
 import type { Rule } from "../../src/core/rules/rule.ts";
 import { windowRule } from "../../src/core/rules/window.ts";
-import { createRateSync, type RateSync } from "../../src/registry.ts";
+import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
 import { recordingLogger } from "../config/stubs.ts";
 import { attempt, attemptAsync, damaged, fuzz, soup } from "./fuzz.ts";

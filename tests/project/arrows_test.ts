@@ -9,25 +9,14 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   adapters: ["adapters", "core"],
   // The options of an adapter stand beside the adapter: types alone.
   config: ["config", "adapters", "core"],
-  testing: ["testing", "default_registry", "registry_access", "registry", "adapters", "core"],
   // The options in code are the configuration's: types alone.
-  limiter: ["limit_checks", "adapters", "config", "core"],
-  pure_limiter: ["limit_checks", "config", "core"],
-  limit_checks: ["config", "core"],
-  entries: ["entries", "pure_limiter", "limiter", "nats_store", "adapters", "config", "core"],
+  standalone: ["standalone", "adapters", "config", "core"],
+  registry: ["registry", "adapters", "config", "core"],
+  rate_limited: ["rate_limited", "registry", "core"],
+  composite: ["registry", "core"],
   identifiers: ["core"],
-  multi: ["core"],
-  registry_access: ["core"],
-  nats_store: ["adapters", "config", "core"],
-  backend: ["adapters", "config", "core"],
-  inventory: ["backend", "registry_access", "adapters", "config", "core"],
-  clone: ["config", "core"],
-  registry: ["inventory", "backend", "clone", "registry_access", "multi", "adapters", "config", "core"],
-  default_registry: ["registry"],
-  functions: ["default_registry", "registry", "clone", "multi", "config", "core"],
-  composite: ["default_registry", "registry", "multi", "core"],
-  rate_limited: ["template_types", "default_registry", "registry", "multi", "core"],
-  template_types: ["multi"],
+  testing: ["testing", "registry", "adapters", "core"],
+  entries: ["entries", "standalone", "adapters", "config", "core"],
 };
 
 /** The rooms of the core, from the bottom to the top. The lowest is what stands in `src/core` itself. */
@@ -68,6 +57,20 @@ test("every folder of the core is a room, and a room imports only from itself an
   assertEquals(upwards, []);
 });
 
+test("no module depends on itself through others, types too, so the modules of a room have an order as well", () => {
+  const left = new Map(
+    sourcesIn("src").map((file) => {
+      return [file, importsOf(file).map(({ name }) => join(dirname(file), name))] as const;
+    }),
+  );
+  // Whatever needs nothing that is left goes, until nothing can: what stays goes round in a circle, or leads there.
+  for (let before = Infinity; left.size < before;) {
+    before = left.size;
+    for (const [file, needed] of left) if (!needed.some((name) => left.has(name))) left.delete(file);
+  }
+  assertEquals([...left.keys()], []);
+});
+
 test("the core imports nothing from outside itself", () => {
   const outside = sourcesIn("src/core").flatMap((file) =>
     importsOf(file).filter(({ name }) => !name.startsWith(".")).map(({ name }) => `${file} imports ${name}`)
@@ -86,17 +89,17 @@ test("the configuration loads no adapter: it knows their options by type alone",
 
 test("the entry ./core loads the algorithm: no store, no clock, no loop", () => {
   assertEquals(loadedBy("src/entries/core.ts").filter((file) => !file.startsWith("src/core/rules/")), [
+    "src/config/ids.ts",
     "src/config/names.ts",
     "src/core/arguments.ts",
     "src/core/decision/decide.ts",
     "src/core/decision/state.ts",
     "src/core/decision/stored.ts",
     "src/core/errors.ts",
-    "src/core/ids.ts",
     "src/core/limiter/defaults.ts",
     "src/entries/core.ts",
-    "src/limit_checks.ts",
-    "src/pure_limiter.ts",
+    "src/standalone/limit_checks.ts",
+    "src/standalone/pure_limiter.ts",
   ]);
 });
 
@@ -113,7 +116,7 @@ test("the entry ./limiter loads the core and what a limiter needs of its host, a
       "src/adapters/console_logger.ts",
       "src/adapters/host.ts",
       "src/entries/limiter.ts",
-      "src/limiter.ts",
+      "src/standalone/limiter.ts",
     ],
   );
 });

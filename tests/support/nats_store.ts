@@ -1,6 +1,6 @@
 import type { NatsConnection } from "@nats-io/nats-core";
 import type { NatsStore } from "../../src/adapters/nats/store.ts";
-import { natsStore } from "../../src/nats_store.ts";
+import { natsStore } from "../../src/standalone/nats_store.ts";
 import type { NatsStoreOptions } from "../../src/adapters/nats/options.ts";
 import type { Logger } from "../../src/core/logger.ts";
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { readFile } from "node:fs/promises";
 import { StoreUnavailableError } from "../../src/core/errors.ts";
-import { createRateSync } from "../../src/registry.ts";
+import { createRateSync } from "../../src/registry/registry.ts";
 import { resetLimiter } from "../../src/testing/reset.ts";
 import { forEachServer } from "../support/nats_server.ts";
 import { freshBucket, PATIENT_MS, testStore } from "../support/nats_store.ts";

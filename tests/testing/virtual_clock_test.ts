@@ -2,7 +2,7 @@ import { assertEquals, assertGreater, assertRejects, assertThrows } from "@std/a
 import { test } from "node:test";
 import "node:worker_threads"; // once it is loaded, Deno delivers messages earlier
 import { InvalidArgumentError } from "../../src/core/errors.ts";
-import { createRateSync } from "../../src/registry.ts";
+import { createRateSync } from "../../src/registry/registry.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 
 test("createVirtualClock() stands still until it is told to move [TST-5]", async () => {

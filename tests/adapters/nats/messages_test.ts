@@ -1,6 +1,6 @@
 import { connect } from "@nats-io/transport-node";
 import { assertEquals, assertLessOrEqual } from "@std/assert";
-import { createRateSync } from "../../../src/registry.ts";
+import { createRateSync } from "../../../src/registry/registry.ts";
 import { forEachServer } from "../../support/nats_server.ts";
 import { freshBucket, PATIENT_MS } from "../../support/nats_store.ts";
 

@@ -13,7 +13,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { NatsStoreOptions } from "../../../src/adapters/nats/options.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../../src/core/errors.ts";
-import { natsStore } from "../../../src/nats_store.ts";
+import { natsStore } from "../../../src/standalone/nats_store.ts";
 import { forEachServer, LIMIT, startServer } from "../../support/nats_server.ts";
 import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
 import { loadedBy } from "../../support/project.ts";

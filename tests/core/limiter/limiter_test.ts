@@ -23,7 +23,7 @@ import {
 import { memoryKv } from "../../../src/adapters/memory.ts";
 import { GLANCE_MS } from "../../../src/core/alarm.ts";
 import type { Kv } from "../../../src/core/store/kv.ts";
-import { createRateSync } from "../../../src/registry.ts";
+import { createRateSync } from "../../../src/registry/registry.ts";
 import { createVirtualClock } from "../../../src/testing/virtual_clock.ts";
 import { keepCalling } from "../../support/keep_calling.ts";
 import { rateExcess, type Start } from "../../support/oracles.ts";

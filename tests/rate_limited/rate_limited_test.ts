@@ -8,14 +8,14 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import * as front from "../mod.ts";
-import { memoryKv } from "../src/adapters/memory.ts";
-import type { LimiterOptions } from "../src/config/options.ts";
-import { InvalidArgumentError, LimiterNotFoundError, RateLimiterAcquisitionError } from "../src/core/errors.ts";
-import type { Kv } from "../src/core/store/kv.ts";
-import { rateLimited } from "../src/rate_limited.ts";
-import { createRateSync, type RateSync } from "../src/registry.ts";
-import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
+import * as front from "../../mod.ts";
+import { memoryKv } from "../../src/adapters/memory.ts";
+import type { LimiterOptions } from "../../src/config/options.ts";
+import { InvalidArgumentError, LimiterNotFoundError, RateLimiterAcquisitionError } from "../../src/core/errors.ts";
+import type { Kv } from "../../src/core/store/kv.ts";
+import { rateLimited } from "../../src/rate_limited/rate_limited.ts";
+import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
+import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
 
 interface Bench {
   readonly clock: VirtualClock;

@@ -1,8 +1,8 @@
-import { suggestion } from "./config/names.ts";
-import { shown } from "./core/arguments.ts";
-import { ConfigValidationError } from "./core/errors.ts";
-import { expectId } from "./core/ids.ts";
-import { BOUNDS, type LimiterSettings } from "./core/limiter/defaults.ts";
+import { expectId } from "../config/ids.ts";
+import { suggestion } from "../config/names.ts";
+import { shown } from "../core/arguments.ts";
+import { ConfigValidationError } from "../core/errors.ts";
+import { BOUNDS, type LimiterSettings } from "../core/limiter/defaults.ts";
 
 /** A condition that a value must meet. */
 export interface Requirement {

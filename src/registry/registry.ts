@@ -1,23 +1,24 @@
-import { consoleLogger } from "./adapters/console_logger.ts";
-import { createIdentities } from "./adapters/host.ts";
-import { systemClock } from "./adapters/system_clock.ts";
+import { consoleLogger } from "../adapters/console_logger.ts";
+import { createIdentities } from "../adapters/host.ts";
+import { systemClock } from "../adapters/system_clock.ts";
+import { findConfigurationFile, readConfiguration } from "../config/files.ts";
+import { checkLimiterOptions } from "../config/limiters.ts";
+import type { LimiterOptions, StoreOptions } from "../config/options.ts";
+import { maskStoreOptions } from "../config/secrets.ts";
+import { sectionInCode } from "../config/section.ts";
+import { checkStoreOptions } from "../config/stores.ts";
+import { checkIdentifier, checkMethods, checkOptions, namesOf } from "../core/arguments.ts";
+import type { RateLimiterMetrics } from "../core/cell/metrics.ts";
+import type { Clock } from "../core/clock.ts";
+import type { CheckOptions, ClosableLimiter, Limiter } from "../core/limiter/limiter.ts";
+import type { AcquireOptions, Permit, RateLimitResult } from "../core/limiter/result.ts";
+import type { LimiterConfig } from "../core/limiter_config.ts";
+import { type Logger, neverThrowing } from "../core/logger.ts";
+import type { CircuitBreakerState } from "../core/store/breaker.ts";
+import { leaveAccess } from "./access.ts";
 import { backendTimeoutOf } from "./backend.ts";
 import { alreadyThere, type LimiterOverrides, withOverrides } from "./clone.ts";
-import { findConfigurationFile, readConfiguration } from "./config/files.ts";
-import { checkLimiterOptions } from "./config/limiters.ts";
-import type { LimiterOptions, StoreOptions } from "./config/options.ts";
-import { maskStoreOptions } from "./config/secrets.ts";
-import { sectionInCode } from "./config/section.ts";
-import { checkStoreOptions } from "./config/stores.ts";
-import { checkIdentifier, checkMethods, checkOptions, namesOf } from "./core/arguments.ts";
-import type { RateLimiterMetrics } from "./core/cell/metrics.ts";
-import type { Clock } from "./core/clock.ts";
-import { throwFailures } from "./core/failures.ts";
-import type { CheckOptions, ClosableLimiter, Limiter } from "./core/limiter/limiter.ts";
-import type { AcquireOptions, Permit, RateLimitResult } from "./core/limiter/result.ts";
-import type { LimiterConfig } from "./core/limiter_config.ts";
-import { type Logger, neverThrowing } from "./core/logger.ts";
-import type { CircuitBreakerState } from "./core/store/breaker.ts";
+import { throwFailures } from "./failures.ts";
 import { createInventory } from "./inventory.ts";
 import {
   checkRequests,
@@ -27,7 +28,6 @@ import {
   type MultiLimiterResult,
   takeAllOrNone,
 } from "./multi.ts";
-import { leaveAccess } from "./registry_access.ts";
 
 /**
  * How `createRateSync` makes a registry: what it contains from the beginning, and what it works with.

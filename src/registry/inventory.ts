@@ -1,16 +1,16 @@
-import { NATS_DEFAULTS } from "./adapters/nats/defaults.ts";
+import { NATS_DEFAULTS } from "../adapters/nats/defaults.ts";
+import type { LimiterOptions, StoreOptions } from "../config/options.ts";
+import { checkIdentifier } from "../core/arguments.ts";
+import type { Clock } from "../core/clock.ts";
+import { LimiterNotFoundError, RateLimiterAlreadyConfiguredError, StoreNotFoundError } from "../core/errors.ts";
+import { createLimiter } from "../core/limiter/create_limiter.ts";
+import { resolveBreaker, resolveLimiter } from "../core/limiter/defaults.ts";
+import type { ClosableLimiter, LimiterContext } from "../core/limiter/limiter.ts";
+import { Strays } from "../core/limiter/strays.ts";
+import type { LimiterConfig } from "../core/limiter_config.ts";
+import type { Store } from "../core/store/store.ts";
+import type { World } from "./access.ts";
 import { type Backend, backendTimeoutOf, createBackend, limiterContext, type Surroundings } from "./backend.ts";
-import type { LimiterOptions, StoreOptions } from "./config/options.ts";
-import { checkIdentifier } from "./core/arguments.ts";
-import type { Clock } from "./core/clock.ts";
-import { LimiterNotFoundError, RateLimiterAlreadyConfiguredError, StoreNotFoundError } from "./core/errors.ts";
-import { createLimiter } from "./core/limiter/create_limiter.ts";
-import { resolveBreaker, resolveLimiter } from "./core/limiter/defaults.ts";
-import type { ClosableLimiter, LimiterContext } from "./core/limiter/limiter.ts";
-import { Strays } from "./core/limiter/strays.ts";
-import type { LimiterConfig } from "./core/limiter_config.ts";
-import type { Store } from "./core/store/store.ts";
-import type { World } from "./registry_access.ts";
 
 /** A configured store. */
 export interface StoreEntry {

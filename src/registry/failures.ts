@@ -1,5 +1,5 @@
-import { messageOf } from "./cause.ts";
-import { RateLimiterError } from "./errors.ts";
+import { messageOf } from "../core/cause.ts";
+import { RateLimiterError } from "../core/errors.ts";
 
 /**
  * Throws if any of several attempts failed: the failure itself if there is only one, otherwise an error with all their

@@ -1,4 +1,4 @@
-import { ConfigValidationError } from "./errors.ts";
+import { ConfigValidationError } from "../core/errors.ts";
 
 /** The names that no key and no id may have, because code that handles objects carelessly would trip over them. */
 export const RESERVED_NAMES: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);

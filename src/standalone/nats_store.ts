@@ -1,9 +1,9 @@
-import type { NatsStoreOptions } from "./adapters/nats/options.ts";
-import { createNatsStore, type NatsStore, type NatsStoreContext } from "./adapters/nats/store.ts";
-import { connectionPlan } from "./config/nats_plan.ts";
-import { checkNatsOptions } from "./config/stores.ts";
-import { checkMethods, checkOptions, namesOf } from "./core/arguments.ts";
-import { neverThrowing } from "./core/logger.ts";
+import type { NatsStoreOptions } from "../adapters/nats/options.ts";
+import { createNatsStore, type NatsStore, type NatsStoreContext } from "../adapters/nats/store.ts";
+import { connectionPlan } from "../config/nats_plan.ts";
+import { checkNatsOptions } from "../config/stores.ts";
+import { checkMethods, checkOptions, namesOf } from "../core/arguments.ts";
+import { neverThrowing } from "../core/logger.ts";
 
 /**
  * A store on a NATS JetStream Key-Value bucket. It connects on first use: creating one only checks the options.

@@ -1,5 +1,5 @@
-import type { ConcurrencyOptions, RateOptions, SeveralRatesOptions, WindowOptions } from "./config/options.ts";
-import { checkCost, checkOptions, namesOf, shown } from "./core/arguments.ts";
+import type { ConcurrencyOptions, RateOptions, SeveralRatesOptions, WindowOptions } from "../config/options.ts";
+import { checkCost, checkOptions, namesOf, shown } from "../core/arguments.ts";
 import {
   earliestStart,
   maximumCost,
@@ -8,15 +8,15 @@ import {
   scarcest,
   takeAll,
   withPermits,
-} from "./core/decision/decide.ts";
-import { idleFrom, type State, stateCodec, withRecentEpoch } from "./core/decision/state.ts";
-import { describe, readState } from "./core/decision/stored.ts";
-import { ImpossibleCostError, InvalidArgumentError, RateLimiterError } from "./core/errors.ts";
-import { DEFAULTS, type LimiterSettings, resolveLimiter } from "./core/limiter/defaults.ts";
-import { holderOf, NOBODY_KNOWS, releasePermit, renewPermits } from "./core/rules/concurrency.ts";
-import type { Demand, Usage } from "./core/rules/rule.ts";
-import { rulesOf } from "./core/rules/rules.ts";
-import type { Permits } from "./core/rules/states.ts";
+} from "../core/decision/decide.ts";
+import { idleFrom, type State, stateCodec, withRecentEpoch } from "../core/decision/state.ts";
+import { describe, readState } from "../core/decision/stored.ts";
+import { ImpossibleCostError, InvalidArgumentError, RateLimiterError } from "../core/errors.ts";
+import { DEFAULTS, type LimiterSettings, resolveLimiter } from "../core/limiter/defaults.ts";
+import { holderOf, NOBODY_KNOWS, releasePermit, renewPermits } from "../core/rules/concurrency.ts";
+import type { Demand, Usage } from "../core/rules/rule.ts";
+import { rulesOf } from "../core/rules/rules.ts";
+import type { Permits } from "../core/rules/states.ts";
 import { checkLimits, LIMITS } from "./limit_checks.ts";
 
 /**

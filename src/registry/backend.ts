@@ -1,17 +1,17 @@
-import { sha256 } from "./adapters/host.ts";
-import { memoryStore } from "./adapters/memory.ts";
-import { createNatsStore } from "./adapters/nats/store.ts";
-import { connectionPlan } from "./config/nats_plan.ts";
-import type { StoreOptions } from "./config/options.ts";
-import type { Clock } from "./core/clock.ts";
-import { createLimiter } from "./core/limiter/create_limiter.ts";
-import { DEFAULTS, resolveBreaker, resolveTuning } from "./core/limiter/defaults.ts";
-import type { ClosableLimiter, LimiterContext } from "./core/limiter/limiter.ts";
-import type { LimiterConfig } from "./core/limiter_config.ts";
-import { type Logger, silentLogger } from "./core/logger.ts";
-import { type CircuitBreaker, createBreaker } from "./core/store/breaker.ts";
-import type { Identity } from "./core/store/ledger.ts";
-import { opensNothing, type Store } from "./core/store/store.ts";
+import { sha256 } from "../adapters/host.ts";
+import { memoryStore } from "../adapters/memory.ts";
+import { createNatsStore } from "../adapters/nats/store.ts";
+import { connectionPlan } from "../config/nats_plan.ts";
+import type { StoreOptions } from "../config/options.ts";
+import type { Clock } from "../core/clock.ts";
+import { createLimiter } from "../core/limiter/create_limiter.ts";
+import { DEFAULTS, resolveBreaker, resolveTuning } from "../core/limiter/defaults.ts";
+import type { ClosableLimiter, LimiterContext } from "../core/limiter/limiter.ts";
+import type { LimiterConfig } from "../core/limiter_config.ts";
+import { type Logger, silentLogger } from "../core/logger.ts";
+import { type CircuitBreaker, createBreaker } from "../core/store/breaker.ts";
+import type { Identity } from "../core/store/ledger.ts";
+import { opensNothing, type Store } from "../core/store/store.ts";
 
 /** What a registry, and everything in it, works with. */
 export interface Surroundings {

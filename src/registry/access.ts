@@ -1,8 +1,8 @@
-import type { Clock } from "./core/clock.ts";
-import type { ClosableLimiter } from "./core/limiter/limiter.ts";
-import type { Logger } from "./core/logger.ts";
-import type { CircuitBreaker } from "./core/store/breaker.ts";
-import type { Store } from "./core/store/store.ts";
+import type { Clock } from "../core/clock.ts";
+import type { ClosableLimiter } from "../core/limiter/limiter.ts";
+import type { Logger } from "../core/logger.ts";
+import type { CircuitBreaker } from "../core/store/breaker.ts";
+import type { Store } from "../core/store/store.ts";
 
 /** Different stores and a different time for the limiters of a registry. */
 export interface World {

@@ -1,9 +1,9 @@
-import { checkMethods, checkOptions, checkTimeout, kindOf, namesOf, quoted, shown } from "./core/arguments.ts";
-import { InvalidArgumentError, LimiterNotFoundError } from "./core/errors.ts";
-import type { Limiter } from "./core/limiter/limiter.ts";
-import { isMissingAllowed, type LimiterRequest } from "./multi.ts";
-import type { RateSync } from "./registry.ts";
-import { defaultRegistry } from "./default_registry.ts";
+import { checkMethods, checkOptions, checkTimeout, kindOf, namesOf, quoted, shown } from "../core/arguments.ts";
+import { InvalidArgumentError, LimiterNotFoundError } from "../core/errors.ts";
+import type { Limiter } from "../core/limiter/limiter.ts";
+import { defaultRegistry } from "../registry/default_registry.ts";
+import { isMissingAllowed, type LimiterRequest } from "../registry/multi.ts";
+import type { RateSync } from "../registry/registry.ts";
 import type {
   FittingLimiter,
   KeyFor,

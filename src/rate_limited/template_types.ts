@@ -1,4 +1,4 @@
-import type { LimiterRequest } from "./multi.ts";
+import type { LimiterRequest } from "../registry/multi.ts";
 
 /**
  * The key of a call's limit: text, or the values of a template's placeholders by name.

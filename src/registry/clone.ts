@@ -1,8 +1,8 @@
-import type { LimiterOptions } from "./config/options.ts";
-import { sectionInCode } from "./config/section.ts";
-import { namesOf } from "./core/arguments.ts";
-import { ConfigValidationError } from "./core/errors.ts";
-import type { Algorithm, OnFailure, RateSpec } from "./core/limiter_config.ts";
+import type { LimiterOptions } from "../config/options.ts";
+import { sectionInCode } from "../config/section.ts";
+import { namesOf } from "../core/arguments.ts";
+import { ConfigValidationError } from "../core/errors.ts";
+import type { Algorithm, OnFailure, RateSpec } from "../core/limiter_config.ts";
 
 /**
  * What `cloneLimiter` changes: the options of `configureLimiter`, where `null` removes a value and an option that is

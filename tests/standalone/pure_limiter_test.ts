@@ -10,8 +10,8 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { createLimiter, type Kv } from "../src/entries/limiter.ts";
-import { memoryKv } from "../src/entries/memory.ts";
+import { createLimiter, type Kv } from "../../src/entries/limiter.ts";
+import { memoryKv } from "../../src/entries/memory.ts";
 import {
   ConfigValidationError,
   ImpossibleCostError,
@@ -20,10 +20,10 @@ import {
   pureLimiter,
   type PureLimiterOptions,
   RateLimiterError,
-} from "../src/entries/core.ts";
-import { createVirtualClock } from "../src/testing/virtual_clock.ts";
-import { recordingLogger } from "./config/stubs.ts";
-import { concurrencyExcess, rateExcess, type Start, windowExcess } from "./support/oracles.ts";
+} from "../../src/entries/core.ts";
+import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
+import { recordingLogger } from "../config/stubs.ts";
+import { concurrencyExcess, rateExcess, type Start, windowExcess } from "../support/oracles.ts";
 
 const NOW = Date.UTC(2030, 0, 1);
 const encode = (json: unknown) => new TextEncoder().encode(JSON.stringify(json));

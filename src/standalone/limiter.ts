@@ -1,25 +1,25 @@
-import { consoleLogger } from "./adapters/console_logger.ts";
-import { createIdentities, sha256 } from "./adapters/host.ts";
+import { consoleLogger } from "../adapters/console_logger.ts";
+import { createIdentities, sha256 } from "../adapters/host.ts";
 import type {
   CircuitBreakerOptions,
   ConcurrencyOptions,
   RateOptions,
   SeveralRatesOptions,
   WindowOptions,
-} from "./config/options.ts";
-import { shown } from "./core/arguments.ts";
-import { createBreaker } from "./core/store/breaker.ts";
+} from "../config/options.ts";
+import { shown } from "../core/arguments.ts";
+import { createLimiter as createCoreLimiter } from "../core/limiter/create_limiter.ts";
 import {
   BOUNDS,
   type LimiterSettings,
   resolveBreaker,
   resolveLimiter,
   resolveTuning,
-} from "./core/limiter/defaults.ts";
-import { createLimiter as createCoreLimiter } from "./core/limiter/create_limiter.ts";
-import type { Limiter } from "./core/limiter/limiter.ts";
-import { type Logger, neverThrowing } from "./core/logger.ts";
-import { opensNothing, type Store } from "./core/store/store.ts";
+} from "../core/limiter/defaults.ts";
+import type { Limiter } from "../core/limiter/limiter.ts";
+import { type Logger, neverThrowing } from "../core/logger.ts";
+import { createBreaker } from "../core/store/breaker.ts";
+import { opensNothing, type Store } from "../core/store/store.ts";
 import {
   checkLimits,
   COUNT,

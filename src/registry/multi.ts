@@ -1,14 +1,14 @@
-import { checkOptions, checkTimeout, namesOf, shown } from "./core/arguments.ts";
-import type { Clock } from "./core/clock.ts";
-import { InvalidArgumentError } from "./core/errors.ts";
+import { checkOptions, checkTimeout, namesOf, shown } from "../core/arguments.ts";
+import type { Clock } from "../core/clock.ts";
+import { InvalidArgumentError } from "../core/errors.ts";
 import {
   type ClosableLimiter,
   type SharedPatience,
   type Tentative,
   TOGETHER,
   together,
-} from "./core/limiter/limiter.ts";
-import type { RateLimitResult } from "./core/limiter/result.ts";
+} from "../core/limiter/limiter.ts";
+import type { RateLimitResult } from "../core/limiter/result.ts";
 
 /**
  * A request to one of several limiters.

@@ -1,16 +1,16 @@
 import { assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import process from "node:process";
 import { test } from "node:test";
-import { memoryKv } from "../src/adapters/memory.ts";
+import { memoryKv } from "../../src/adapters/memory.ts";
 import {
   ConfigValidationError,
   LimiterNotFoundError,
   RateLimiterAlreadyConfiguredError,
   StoreNotFoundError,
-} from "../src/core/errors.ts";
-import type { Kv } from "../src/core/store/kv.ts";
-import { createRateSync, type RateSync, type RateSyncOptions } from "../src/registry.ts";
-import { createVirtualClock } from "../src/testing/virtual_clock.ts";
+} from "../../src/core/errors.ts";
+import type { Kv } from "../../src/core/store/kv.ts";
+import { createRateSync, type RateSync, type RateSyncOptions } from "../../src/registry/registry.ts";
+import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 
 /** What untyped code may give. */
 function untyped(settings: unknown): RateSync {

@@ -8,22 +8,22 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import * as front from "../mod.ts";
-import { memoryKv } from "../src/adapters/memory.ts";
-import { systemClock } from "../src/adapters/system_clock.ts";
-import type { LimiterOptions } from "../src/config/options.ts";
+import * as front from "../../mod.ts";
+import { memoryKv } from "../../src/adapters/memory.ts";
+import { systemClock } from "../../src/adapters/system_clock.ts";
+import type { LimiterOptions } from "../../src/config/options.ts";
 import {
   ImpossibleCostError,
   InvalidArgumentError,
   LimiterNotFoundError,
   RateLimiterAcquisitionError,
-} from "../src/core/errors.ts";
-import type { Kv } from "../src/core/store/kv.ts";
-import { CompositeRateLimiter } from "../src/composite.ts";
-import { createLimiter } from "../src/limiter.ts";
-import { createRateSync, type RateSync } from "../src/registry.ts";
-import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
-import { createSimulatedServer } from "./support/simulated_kv.ts";
+} from "../../src/core/errors.ts";
+import type { Kv } from "../../src/core/store/kv.ts";
+import { CompositeRateLimiter } from "../../src/composite.ts";
+import { createLimiter } from "../../src/standalone/limiter.ts";
+import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
+import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
+import { createSimulatedServer } from "../support/simulated_kv.ts";
 
 interface Bench {
   readonly clock: VirtualClock;

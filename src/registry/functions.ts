@@ -1,7 +1,7 @@
+import type { LimiterOptions, StoreOptions } from "../config/options.ts";
+import type { CheckOptions, Limiter } from "../core/limiter/limiter.ts";
+import type { AcquireOptions, Permit, RateLimitResult } from "../core/limiter/result.ts";
 import type { LimiterOverrides } from "./clone.ts";
-import type { LimiterOptions, StoreOptions } from "./config/options.ts";
-import type { CheckOptions, Limiter } from "./core/limiter/limiter.ts";
-import type { AcquireOptions, Permit, RateLimitResult } from "./core/limiter/result.ts";
 import { defaultRegistry } from "./default_registry.ts";
 import type { LimiterRequest, MultiCheckOptions, MultiLimiterResult } from "./multi.ts";
 import type { LimiterListing, StoreListing } from "./registry.ts";

@@ -12,10 +12,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import * as front from "../mod.ts";
-import { memoryKv, memoryStore } from "../src/adapters/memory.ts";
-import type { LimiterOptions, StoreOptions } from "../src/config/options.ts";
-import type { Clock } from "../src/core/clock.ts";
+import * as front from "../../mod.ts";
+import { memoryKv, memoryStore } from "../../src/adapters/memory.ts";
+import type { LimiterOptions, StoreOptions } from "../../src/config/options.ts";
+import type { Clock } from "../../src/core/clock.ts";
 import {
   ConfigValidationError,
   InvalidArgumentError,
@@ -24,13 +24,13 @@ import {
   RateLimiterAlreadyConfiguredError,
   RateLimiterError,
   StoreNotFoundError,
-} from "../src/core/errors.ts";
-import type { Limiter } from "../src/core/limiter/limiter.ts";
-import type { Logger } from "../src/core/logger.ts";
-import type { Kv } from "../src/core/store/kv.ts";
-import { createLimiter } from "../src/limiter.ts";
-import { createRateSync, type RateSync } from "../src/registry.ts";
-import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
+} from "../../src/core/errors.ts";
+import type { Limiter } from "../../src/core/limiter/limiter.ts";
+import type { Logger } from "../../src/core/logger.ts";
+import type { Kv } from "../../src/core/store/kv.ts";
+import { createLimiter } from "../../src/standalone/limiter.ts";
+import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
+import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
 
 interface Bench {
   readonly clock: VirtualClock;

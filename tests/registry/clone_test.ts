@@ -8,9 +8,9 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import * as front from "../mod.ts";
-import type { LimiterOverrides } from "../src/clone.ts";
-import { memoryKv } from "../src/adapters/memory.ts";
+import * as front from "../../mod.ts";
+import type { LimiterOverrides } from "../../src/registry/clone.ts";
+import { memoryKv } from "../../src/adapters/memory.ts";
 import {
   ConfigValidationError,
   InvalidArgumentError,
@@ -18,10 +18,10 @@ import {
   RateLimiterAcquisitionError,
   RateLimiterError,
   StoreNotFoundError,
-} from "../src/core/errors.ts";
-import type { Kv } from "../src/core/store/kv.ts";
-import { createRateSync, type RateSync } from "../src/registry.ts";
-import { createVirtualClock, type VirtualClock } from "../src/testing/virtual_clock.ts";
+} from "../../src/core/errors.ts";
+import type { Kv } from "../../src/core/store/kv.ts";
+import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
+import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
 
 interface Bench {
   readonly clock: VirtualClock;
