@@ -31,13 +31,17 @@ export interface Import {
   readonly dynamic: boolean;
 }
 
-/** What a file imports or re-exports. Examples in comments do not count. */
+/** What a file imports or re-exports. */
 export function importsOf(path: string): Import[] {
-  const code = readText(path).replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+  return importsIn(readText(path));
+}
+
+/** What the text of a file imports or re-exports. Examples in comments do not count. */
+export function importsIn(text: string): Import[] {
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
   const found: Import[] = [];
-  for (const [, keyword, , name] of code.matchAll(/\b(import|export)\s+(type\s+)?[^;]*?from\s+"([^"]+)"/g)) {
-    const statement = code.slice(0, code.indexOf(`from "${name}"`)).split(/;/).at(-1) ?? "";
-    found.push({ name: name!, typeOnly: new RegExp(`${keyword}\\s+type\\b`).test(statement), dynamic: false });
+  for (const [, type, name] of code.matchAll(/^(?:import|export)\s+(type\s+)?[\w$*,{}\s]+?\s+from\s+"([^"]+)"/gm)) {
+    found.push({ name: name!, typeOnly: type !== undefined, dynamic: false });
   }
   for (const [, name] of code.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g)) {
     found.push({ name: name!, typeOnly: false, dynamic: true });
