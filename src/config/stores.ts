@@ -1,5 +1,6 @@
 import type { NatsStoreOptions } from "../adapters/nats/options.ts";
 import { ConfigValidationError } from "../core/errors.ts";
+import { hasMethods } from "../core/arguments.ts";
 import { BOUNDS } from "../core/limiter/defaults.ts";
 import {
   choice,
@@ -287,14 +288,11 @@ function refuseEngine(section: Section, given: unknown): Error {
   });
 }
 
-/** Recognises an object of another library by its methods, because it may come from another copy of its class. */
+/** Reads an object, which it recognises by its methods. */
 function objectWith<T extends object>(...methods: readonly (keyof T & string)[]): Field<T>["read"] {
   return (value, place) => {
-    if (typeof value === "object" && value !== null) {
-      const object: object = value;
-      // It has the methods that this package calls, which is all that the type means here.
-      if (methods.every((method) => typeof Reflect.get(object, method) === "function")) return object as T;
-    }
+    // The methods that this package calls are all that the type means here.
+    if (hasMethods(value, ...methods)) return value as T;
     const demand = `an object with ${methods.map((method) => `${method}()`).join(", ")}`;
     throw refuseValue(place, value, demand, demand);
   };

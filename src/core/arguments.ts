@@ -46,15 +46,19 @@ function unknownOption(name: string, names: ReadonlySet<string>): InvalidArgumen
   });
 }
 
+/** Whether it has these methods. That tells what it is, whichever copy of a class or realm it comes from. */
+export function hasMethods(value: unknown, ...names: readonly string[]): value is object {
+  if ((typeof value !== "object" || value === null) && typeof value !== "function") return false;
+  return names.every((name) => typeof Reflect.get(value, name) === "function");
+}
+
 /** What was passed as `field`, if it has these methods. Untyped code may pass anything. */
 export function checkMethods<Value>(value: Value, field: string, what: string, ...methods: readonly string[]): Value {
-  const given: unknown = value;
-  const isObject = (typeof given === "object" && given !== null) || typeof given === "function";
-  if (isObject && methods.every((name) => typeof Reflect.get(given, name) === "function")) return value;
+  if (hasMethods(value, ...methods)) return value;
   throw new InvalidArgumentError(`This is no ${what}`, {
     field,
     expected: `an object with ${methods.map((name) => `${name}()`).join(", ")}`,
-    received: shown(given),
+    received: shown(value),
   });
 }
 

@@ -25,12 +25,6 @@ export const oneOf = (...words: readonly string[]): Requirement => ({
   fits: (value) => words.some((word) => word === value),
 });
 
-/** An object with these methods. */
-export function hasMethods(value: unknown, ...names: readonly string[]): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  return names.every((name) => typeof Reflect.get(value, name) === "function");
-}
-
 export const COUNT = numberThat("an integer >= 1", (value) => Number.isInteger(value) && value >= 1);
 export const DURATION = numberThat("a number of milliseconds > 0", (value) => value > 0);
 export const WAIT = numberThat("a number of milliseconds >= 0", (value) => value >= 0);

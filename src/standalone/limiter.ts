@@ -7,7 +7,7 @@ import type {
   SeveralRatesOptions,
   WindowOptions,
 } from "../config/options.ts";
-import { shown } from "../core/arguments.ts";
+import { hasMethods, shown } from "../core/arguments.ts";
 import { createLimiter as createCoreLimiter } from "../core/limiter/create_limiter.ts";
 import {
   BOUNDS,
@@ -26,7 +26,6 @@ import {
   type Demands,
   DURATION,
   expectGiven,
-  hasMethods,
   LIMITS,
   numberThat,
   oneOf,
