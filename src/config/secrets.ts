@@ -1,7 +1,7 @@
 import type { StoreOptions } from "./options.ts";
 
 /** Replaces a secret. */
-export const MASK = "***";
+const MASK = "***";
 
 const SECRET_KEYS: ReadonlySet<string> = new Set(["token", "password"]);
 const SCHEME = /(?<=^|[\s,;"'(=])[a-z][a-z0-9+.-]*:\/\//gi;

@@ -38,7 +38,7 @@ export function ttlHeader(ttlMs: number | undefined): string | undefined {
  * Headers with these names and the given values. It is always the same object, because making a new one takes as long
  * as the rest of a message, so it has to be filled just before sending, which turns it into bytes.
  */
-export function reusableHeaders(names: readonly string[]): (...values: readonly string[]) => MsgHdrs {
+function reusableHeaders(names: readonly string[]): (...values: readonly string[]) => MsgHdrs {
   const header = headers();
   for (const name of names) header.set(name, "");
   const all = [...header].map(([, values]) => values);
