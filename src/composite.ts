@@ -1,4 +1,13 @@
-import { checkMethods, checkOptions, checkTimeout, kindOf, namesOf, quoted, shown } from "./core/arguments.ts";
+import {
+  checkMethods,
+  checkOptions,
+  checkTimeout,
+  kindOf,
+  namesOf,
+  quoted,
+  shown,
+  wrongArgument,
+} from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
 import { TOGETHER, type Together, together } from "./core/limiter/limiter.ts";
 import type { RateLimitResult } from "./core/limiter/result.ts";
@@ -196,11 +205,7 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     this.#limiters = checkLimiters(limiters);
     if (!STRATEGIES.has(strategy)) {
       const names = [...STRATEGIES].join(", ");
-      throw new InvalidArgumentError(`This strategy is not known. Use one of ${names}`, {
-        field: "strategy",
-        expected: `one of ${names}`,
-        received: shown(strategy),
-      });
+      throw wrongArgument(`This strategy is not known. Use one of ${names}`, "strategy", `one of ${names}`, strategy);
     }
     this.strategy = strategy;
     const methods = ["checkLimiter", "checkMultiLimiters", "getLimiter", "tryAcquire"] as const;

@@ -1,4 +1,4 @@
-import { checkOptions, kindOf, namesOf, shown } from "./core/arguments.ts";
+import { checkOptions, kindOf, namesOf, wrongArgument } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
 
 /**
@@ -77,20 +77,22 @@ export async function hashIdentifier(text: string, options: HashIdentifierOption
   checkText("text", text);
   checkText("salt", salt);
   if (!Number.isInteger(length) || length < 1) {
-    throw new InvalidArgumentError("The length of a hash must be a whole number of hex digits, at least 1", {
-      field: "length",
-      expected: "an integer >= 1",
-      received: shown(length),
-    });
+    throw wrongArgument(
+      "The length of a hash must be a whole number of hex digits, at least 1",
+      "length",
+      "an integer >= 1",
+      length,
+    );
   }
   const digest = DIGESTS.get(algorithm);
   if (digest === undefined) {
     const names = [...DIGESTS.keys()].join(", ");
-    throw new InvalidArgumentError(`This hash algorithm is not known. Use one of ${names}`, {
-      field: "algorithm",
-      expected: `one of ${names}`,
-      received: shown(algorithm),
-    });
+    throw wrongArgument(
+      `This hash algorithm is not known. Use one of ${names}`,
+      "algorithm",
+      `one of ${names}`,
+      algorithm,
+    );
   }
   const normal = text.toLowerCase().trim();
   const salted = salt === "" ? normal : `${salt}:${normal}`;

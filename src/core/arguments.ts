@@ -18,6 +18,16 @@ export function quoted(names: Iterable<string>): string {
   return Array.from(names, (name) => `'${name}'`).join(", ");
 }
 
+/** The error for an argument that cannot be right. `given` is shown as far as an error message may show it. */
+export function wrongArgument(
+  problem: string,
+  field: string,
+  expected: string,
+  given: unknown,
+): InvalidArgumentError {
+  return new InvalidArgumentError(problem, { field, expected, received: shown(given) });
+}
+
 /** The names of options. The compiler checks that none is missing. */
 export function namesOf<Options>(names: Readonly<Record<keyof Options & string, true>>): ReadonlySet<string> {
   return new Set(Object.keys(names));
@@ -31,19 +41,11 @@ export function checkOptions<Options extends object>(options: Options, names?: R
     if (names) { for (const name in options) if (!names.has(name)) throw unknownOption(name, names); }
     return options;
   }
-  throw new InvalidArgumentError("The options must be an object", {
-    field: "options",
-    expected: "an object, or nothing",
-    received: shown(options),
-  });
+  throw wrongArgument("The options must be an object", "options", "an object, or nothing", options);
 }
 
 function unknownOption(name: string, names: ReadonlySet<string>): InvalidArgumentError {
-  return new InvalidArgumentError(`There is no option ${shown(name)} here`, {
-    field: "options",
-    expected: `only ${[...names].join(", ")}`,
-    received: shown(name),
-  });
+  return wrongArgument(`There is no option ${shown(name)} here`, "options", `only ${[...names].join(", ")}`, name);
 }
 
 /** Whether it has these methods. That tells what it is, whichever copy of a class or realm it comes from. */
@@ -55,32 +57,21 @@ export function hasMethods(value: unknown, ...names: readonly string[]): value i
 /** What was passed as `field`, if it has these methods. Untyped code may pass anything. */
 export function checkMethods<Value>(value: Value, field: string, what: string, ...methods: readonly string[]): Value {
   if (hasMethods(value, ...methods)) return value;
-  throw new InvalidArgumentError(`This is no ${what}`, {
-    field,
-    expected: `an object with ${methods.map((name) => `${name}()`).join(", ")}`,
-    received: shown(value),
-  });
+  const expected = `an object with ${methods.map((name) => `${name}()`).join(", ")}`;
+  throw wrongArgument(`This is no ${what}`, field, expected, value);
 }
 
 /** The signal, if it is one. It may come from any runtime and realm. */
 export function checkSignal(signal: AbortSignal): AbortSignal {
   const given: unknown = signal;
   if (typeof given === "object" && given !== null && "aborted" in given && "throwIfAborted" in given) return signal;
-  throw new InvalidArgumentError("A signal must be an AbortSignal", {
-    field: "signal",
-    expected: "an AbortSignal",
-    received: shown(given),
-  });
+  throw wrongArgument("A signal must be an AbortSignal", "signal", "an AbortSignal", given);
 }
 
 /** Whether a check consumes anything, if the option is valid. */
 export function checkConsume(consume: unknown): boolean {
   if (consume === undefined || typeof consume === "boolean") return consume ?? true;
-  throw new InvalidArgumentError("A check either consumes or does not", {
-    field: "consume",
-    expected: "true or false",
-    received: shown(consume),
-  });
+  throw wrongArgument("A check either consumes or does not", "consume", "true or false", consume);
 }
 
 /** Refuses upstream's `timeout`, in seconds, in a call without `timeoutMs`: the call would wait for much longer. */
@@ -93,20 +84,18 @@ const TIMED: ReadonlySet<string> = new Set(["key", "cost", "timeoutMs (milliseco
 /** The timeout in milliseconds, if it is valid; `Infinity` waits as long as it takes. */
 export function checkTimeout(timeoutMs: unknown): number {
   if (typeof timeoutMs === "number" && timeoutMs >= 0) return timeoutMs;
-  throw new InvalidArgumentError(
+  throw wrongArgument(
     "A timeout cannot be negative or not a number. Use 0 for one attempt without waiting, or leave it out",
-    { field: "timeoutMs", expected: "a number of milliseconds >= 0", received: shown(timeoutMs) },
+    "timeoutMs",
+    "a number of milliseconds >= 0",
+    timeoutMs,
   );
 }
 
 /** The cost, if it is valid. */
 export function checkCost(cost: unknown): number {
   if (typeof cost === "number" && Number.isFinite(cost) && cost > 0) return cost;
-  throw new InvalidArgumentError("A cost must be a finite number above 0", {
-    field: "cost",
-    expected: "a finite number > 0",
-    received: shown(cost),
-  });
+  throw wrongArgument("A cost must be a finite number above 0", "cost", "a finite number > 0", cost);
 }
 
 /** The id of a limiter, if it is valid. */
@@ -126,5 +115,5 @@ export function checkText(text: unknown): string {
 
 function checkString(value: unknown, field: string, problem: string): string {
   if (typeof value === "string") return value;
-  throw new InvalidArgumentError(problem, { field, expected: "a string", received: shown(value) });
+  throw wrongArgument(problem, field, "a string", value);
 }

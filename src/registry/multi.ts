@@ -1,6 +1,6 @@
-import { checkOptions, checkTimeout, namesOf, shown } from "../core/arguments.ts";
+import { checkOptions, checkTimeout, namesOf, wrongArgument } from "../core/arguments.ts";
 import type { Clock } from "../core/clock.ts";
-import { InvalidArgumentError } from "../core/errors.ts";
+import type { InvalidArgumentError } from "../core/errors.ts";
 import {
   type ClosableLimiter,
   type SharedPatience,
@@ -240,19 +240,21 @@ function checkRequest(limiter: unknown, field: string): LimiterRequest {
 }
 
 function wrongRequest(field: string, expected: string, value: unknown): InvalidArgumentError {
-  return new InvalidArgumentError("Several limiters are asked by their ids, such as ['ip', { id: 'user', key }]", {
+  return wrongArgument(
+    "Several limiters are asked by their ids, such as ['ip', { id: 'user', key }]",
     field,
     expected,
-    received: shown(value),
-  });
+    value,
+  );
 }
 
 /** Whether a limiter may be missing. `other` is the word that allows it. */
 export function isMissingAllowed(onMissing: unknown = "throw", other: string): boolean {
   if (onMissing === "throw" || onMissing === other) return onMissing === other;
-  throw new InvalidArgumentError("What shall happen without the limiter is not clear", {
-    field: "onMissing",
-    expected: `"throw" or "${other}"`,
-    received: shown(onMissing),
-  });
+  throw wrongArgument(
+    "What shall happen without the limiter is not clear",
+    "onMissing",
+    `"throw" or "${other}"`,
+    onMissing,
+  );
 }

@@ -1,5 +1,5 @@
 import type { ConcurrencyOptions, RateOptions, SeveralRatesOptions, WindowOptions } from "../config/options.ts";
-import { checkCost, checkOptions, namesOf, shown } from "../core/arguments.ts";
+import { checkCost, checkOptions, namesOf, wrongArgument } from "../core/arguments.ts";
 import {
   earliestStart,
   maximumCost,
@@ -11,7 +11,7 @@ import {
 } from "../core/decision/decide.ts";
 import { idleFrom, type State, stateCodec, withRecentEpoch } from "../core/decision/state.ts";
 import { describe, readState } from "../core/decision/stored.ts";
-import { ImpossibleCostError, InvalidArgumentError, RateLimiterError } from "../core/errors.ts";
+import { ImpossibleCostError, RateLimiterError } from "../core/errors.ts";
 import { DEFAULTS, type LimiterSettings, resolveLimiter } from "../core/limiter/defaults.ts";
 import { holderOf, NOBODY_KNOWS, releasePermit, renewPermits } from "../core/rules/concurrency.ts";
 import type { Demand, Usage } from "../core/rules/rule.ts";
@@ -257,10 +257,15 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
 
   function read(value: Uint8Array | null | undefined, now: number) {
     if (value !== null && value !== undefined && !(value instanceof Uint8Array)) {
-      throw invalid("value", "The stored value must be bytes", "a Uint8Array, or null if nothing is stored", value);
+      throw wrongArgument(
+        "The stored value must be bytes",
+        "value",
+        "a Uint8Array, or null if nothing is stored",
+        value,
+      );
     }
     if (!Number.isFinite(now) || Math.abs(now) > LATEST) {
-      throw invalid("now", "There is no such time", "milliseconds since the Unix epoch", now);
+      throw wrongArgument("There is no such time", "now", "milliseconds since the Unix epoch", now);
     }
     const { state, finding } = readState(rules, codec, value ?? undefined, now, reserveAheadMs);
     const warning = finding && `Limiter '${id}': ${describe(finding)}`;
@@ -290,14 +295,14 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
       const { state, isDamaged, warning } = read(value, now);
       if (checkCost(cost) > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
       if (typeof startBy !== "number" || !(startBy >= now)) {
-        throw invalid("startBy", "Nothing can start in the past", "a moment >= now", startBy);
+        throw wrongArgument("Nothing can start in the past", "startBy", "a moment >= now", startBy);
       }
       const { epoch, parts } = state;
       const time = now - epoch;
       if (config.maxConcurrent !== null) {
         checkHolder(holder);
         if (heldUntil(state, holder) > time) {
-          throw invalid("holder", "That one holds a permit", "another text for each permit", holder);
+          throw wrongArgument("That one holds a permit", "holder", "another text for each permit", holder);
         }
       }
       const demand: Demand = { cost, owner: holder, permit: PERMIT };
@@ -347,9 +352,5 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
 function checkHolder(holder: unknown): string {
   if (typeof holder === "string" && holder !== "" && holder !== NOBODY_KNOWS) return holder;
   const expected = `a text that is not empty, nor "${NOBODY_KNOWS}"`;
-  throw invalid("holder", "Where concurrency is limited a permit has a holder", expected, holder);
-}
-
-function invalid(field: string, problem: string, expected: string, received: unknown): InvalidArgumentError {
-  return new InvalidArgumentError(problem, { field, expected, received: shown(received) });
+  throw wrongArgument("Where concurrency is limited a permit has a holder", "holder", expected, holder);
 }

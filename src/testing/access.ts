@@ -1,5 +1,4 @@
-import { checkOptions, namesOf, shown } from "../core/arguments.ts";
-import { InvalidArgumentError } from "../core/errors.ts";
+import { checkOptions, namesOf, wrongArgument } from "../core/arguments.ts";
 import { accessTo, type RegistryAccess } from "../registry/access.ts";
 import { defaultRegistry } from "../registry/default_registry.ts";
 import type { RateSync } from "../registry/registry.ts";
@@ -28,9 +27,5 @@ export function accessIn(options: RegistryOptions, names: ReadonlySet<string> = 
   const { rateSync = defaultRegistry } = checkOptions(options, names);
   const access = accessTo(rateSync);
   if (access) return access;
-  throw new InvalidArgumentError("This is no registry", {
-    field: "rateSync",
-    expected: "what createRateSync() returned",
-    received: shown(rateSync),
-  });
+  throw wrongArgument("This is no registry", "rateSync", "what createRateSync() returned", rateSync);
 }

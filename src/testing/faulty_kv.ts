@@ -1,8 +1,8 @@
 import { memoryKv } from "../adapters/memory.ts";
 import { systemClock } from "../adapters/system_clock.ts";
-import { checkOptions, namesOf, shown } from "../core/arguments.ts";
+import { checkOptions, namesOf, wrongArgument } from "../core/arguments.ts";
 import type { Clock } from "../core/clock.ts";
-import { InvalidArgumentError, StoreUnavailableError } from "../core/errors.ts";
+import { type InvalidArgumentError, StoreUnavailableError } from "../core/errors.ts";
 import type { CasResult, Kv } from "../core/store/kv.ts";
 import { seededRandom } from "./random.ts";
 
@@ -450,5 +450,5 @@ function drawFrom({ lateByMs = 100, ...rates }: FaultRates, random: () => number
 }
 
 function wrong(field: string, expected: string, received: unknown): InvalidArgumentError {
-  return new InvalidArgumentError("The faulty store cannot do this", { field, expected, received: shown(received) });
+  return wrongArgument("The faulty store cannot do this", field, expected, received);
 }

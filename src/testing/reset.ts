@@ -1,5 +1,4 @@
-import { namesOf, shown } from "../core/arguments.ts";
-import { InvalidArgumentError } from "../core/errors.ts";
+import { namesOf, wrongArgument } from "../core/arguments.ts";
 import type { ClosableLimiter, Limiter } from "../core/limiter/limiter.ts";
 import { eraseKeys } from "../core/store/erase.ts";
 import { throwFailures } from "../registry/failures.ts";
@@ -139,11 +138,12 @@ export async function resetBackendStore(id: string, options: RegistryOptions = {
 
 function closable(limiter: Limiter): ClosableLimiter {
   if (isClosable(limiter)) return limiter;
-  throw new InvalidArgumentError("This is no limiter that could be reset", {
-    field: "limiter",
-    expected: "the id of a limiter, or what getLimiter() returned",
-    received: shown(limiter),
-  });
+  throw wrongArgument(
+    "This is no limiter that could be reset",
+    "limiter",
+    "the id of a limiter, or what getLimiter() returned",
+    limiter,
+  );
 }
 
 /** Untyped code may pass anything. */

@@ -1,6 +1,5 @@
-import { shown } from "../core/arguments.ts";
+import { wrongArgument } from "../core/arguments.ts";
 import type { Clock } from "../core/clock.ts";
-import { InvalidArgumentError } from "../core/errors.ts";
 
 /**
  * A {@link Clock} that stands still until it is told to move. Then everything that sleeps on it wakes in order, exactly
@@ -107,13 +106,8 @@ export function createVirtualClock(start: number = START): VirtualClock {
 /** Checks a number of milliseconds. It has a lower bound because time never goes back. */
 function checkTime(ms: unknown, field: string, least: number): number {
   if (typeof ms === "number" && Number.isFinite(ms) && ms >= least) return ms;
-  throw new InvalidArgumentError("This is no time to go on to", {
-    field,
-    expected: least === 0
-      ? "a finite number of milliseconds >= 0"
-      : "a finite number of milliseconds since the Unix epoch",
-    received: shown(ms),
-  });
+  const expected = `a finite number of milliseconds ${least === 0 ? ">= 0" : "since the Unix epoch"}`;
+  throw wrongArgument("This is no time to go on to", field, expected, ms);
 }
 
 /** What this module uses of the globals of Deno, Bun and Node. Other runtimes may lack it. */

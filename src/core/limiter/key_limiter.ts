@@ -1,9 +1,9 @@
-import { checkConsume, checkOptions, namesOf, shown } from "../arguments.ts";
+import { checkConsume, checkOptions, namesOf, wrongArgument } from "../arguments.ts";
 import type { Cell } from "../cell/cell.ts";
 import { Meter, type RateLimiterMetrics } from "../cell/metrics.ts";
 import type { ClockReading } from "../clock.ts";
 import { leftIn } from "../decision/state.ts";
-import { ConfigValidationError, InvalidArgumentError, NotSynchronousError } from "../errors.ts";
+import { ConfigValidationError, NotSynchronousError } from "../errors.ts";
 import type { LimiterConfig } from "../limiter_config.ts";
 import { eraseKeys } from "../store/erase.ts";
 import { type Decided, type Failed, type Granted, isDecided, type Outcome, type Refused } from "../waiting/outcome.ts";
@@ -355,11 +355,12 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
 
   #keyed(name: string): KeyLimiter {
     if (this.#keys) return this.#keys.get(name);
-    throw new InvalidArgumentError(`Limiter '${this.id}' counts for one key already`, {
-      field: "key",
-      expected: `a call of key() on '${this.#shared.config.id}'`,
-      received: shown(name),
-    });
+    throw wrongArgument(
+      `Limiter '${this.id}' counts for one key already`,
+      "key",
+      `a call of key() on '${this.#shared.config.id}'`,
+      name,
+    );
   }
 
   /** An error that is thrown before there is a promise rejects it. */
