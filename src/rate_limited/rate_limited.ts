@@ -1,9 +1,10 @@
-import { checkMethods, checkOptions, checkTimeout, kindOf, namesOf, quoted, shown } from "../core/arguments.ts";
+import { checkMethods, checkOptions, checkTimeout, namesOf, shown, wrongArgument } from "../core/arguments.ts";
 import { InvalidArgumentError, LimiterNotFoundError } from "../core/errors.ts";
 import type { Limiter } from "../core/limiter/limiter.ts";
 import { defaultRegistry } from "../registry/default_registry.ts";
-import { isMissingAllowed, type LimiterRequest } from "../registry/multi.ts";
+import { isMissingAllowed } from "../registry/multi.ts";
 import type { RateSync } from "../registry/registry.ts";
+import { type Selector, selectorOf } from "./selector.ts";
 import type {
   FittingLimiter,
   KeyFor,
@@ -315,10 +316,10 @@ export function rateLimited(
   limiter: string | LimiterChoice<unknown[]>,
   ...rest: readonly [unknown?, unknown?]
 ): unknown {
-  if (typeof rest[0] === "function") return limited(limiter, rest[0] as Callable, rest[1]);
+  if (typeof rest[0] === "function") return limited(settingsOf(limiter, rest[1]), rest[0] as Callable);
   const settings = settingsOf(limiter, rest[0]);
   return (method: unknown, context: unknown) => {
-    if (typeof method === "function" && isMethodContext(context)) return limitedBy(settings, method as Callable);
+    if (typeof method === "function" && isMethodContext(context)) return limited(settings, method as Callable);
     throw new InvalidArgumentError("rateLimited() limits functions, and as a standard decorator methods", {
       field: "fn",
       expected: "a function, or @rateLimited(…) on a method, with TypeScript's experimentalDecorators off",
@@ -331,18 +332,14 @@ export function rateLimited(
 type Callable = (this: unknown, ...args: unknown[]) => unknown;
 
 interface Settings {
-  readonly select: (args: unknown[]) => LimiterRequest | Promise<LimiterRequest>;
+  readonly select: Selector;
   readonly mode: "wait" | "try";
   readonly timeoutMs: number | undefined;
   readonly runsWithout: boolean;
   readonly rateSync: Pick<RateSync, "getLimiter">;
 }
 
-function limited(limiter: string | LimiterChoice<unknown[]>, fn: Callable, options: unknown): Callable {
-  return limitedBy(settingsOf(limiter, options), fn);
-}
-
-function limitedBy({ select, mode, timeoutMs, runsWithout, rateSync }: Settings, fn: Callable): Callable {
+function limited({ select, mode, timeoutMs, runsWithout, rateSync }: Settings, fn: Callable): Callable {
   if (Object.prototype.toString.call(fn).endsWith("GeneratorFunction]")) {
     throw new InvalidArgumentError(
       "A generator runs after its call has returned, and cannot be limited as a function",
@@ -388,10 +385,10 @@ function settingsOf(limiter: unknown, options: unknown = {}): Settings {
   // This checks that it is an object with these names; their values are checked below.
   const { timeoutMs, mode = "wait", key, rateSync, onMissing } = checkOptions(options as AnyOptions, NAMES);
   if (mode !== "wait" && mode !== "try") {
-    throw wrong("rateLimited() either waits or tries", "mode", `"wait" or "try"`, mode);
+    throw wrongArgument("rateLimited() either waits or tries", "mode", `"wait" or "try"`, mode);
   }
   if (mode === "try" && timeoutMs === undefined) {
-    throw wrong(
+    throw wrongArgument(
       'mode: "try" needs a timeoutMs; 0 is one attempt without waiting',
       "timeoutMs",
       "a number of milliseconds >= 0",
@@ -399,7 +396,7 @@ function settingsOf(limiter: unknown, options: unknown = {}): Settings {
     );
   }
   if (key !== undefined && typeof key !== "function") {
-    throw wrong("The key of a call is found by a function of its arguments", "key", "a function", key);
+    throw wrongArgument("The key of a call is found by a function of its arguments", "key", "a function", key);
   }
   return {
     select: selectorOf(limiter, key),
@@ -413,128 +410,7 @@ function settingsOf(limiter: unknown, options: unknown = {}): Settings {
 const NAMES = namesOf<AnyOptions>({ timeoutMs: true, mode: true, onMissing: true, rateSync: true, key: true });
 
 type AnyOptions = RateLimitedOptions & Partial<KeyOption<unknown[], string>>;
-type KeyOf = AnyOptions["key"];
-
-function selectorOf(limiter: unknown, key: KeyOf): Settings["select"] {
-  if (typeof limiter === "string") {
-    return /[{}]/.test(limiter) ? selectByTemplate(parseTemplate(limiter), key) : selectById(limiter, key);
-  }
-  if (typeof limiter !== "function") {
-    throw wrong("rateLimited() needs to know the limiter", "limiter", "an id, a template or a function", limiter);
-  }
-  if (key !== undefined) {
-    throw wrong("A function that names the limiter also names the key: { id, key }", "key", "no key beside it", key);
-  }
-  return async (args) => {
-    const request: unknown = await limiter(...args);
-    if (typeof request === "string") return { id: request };
-    if (typeof request === "object" && request !== null && "id" in request && typeof request.id === "string") {
-      return request as LimiterRequest; // the limiter checks the rest of it
-    }
-    throw wrong("The function that names the limiter named none", "limiter", "an id, or { id, key }", request);
-  };
-}
-
-function selectById(id: string, key: KeyOf): Settings["select"] {
-  if (key === undefined) return () => ({ id });
-  return (args) => {
-    const value: unknown = key(...args);
-    if (typeof value === "string") return { id, key: value };
-    throw wrong(`The key of a call of limiter '${id}' must be text; use String(…) for a number`, "key", "text", value);
-  };
-}
-
-/** `api:{tenant}:{user}` */
-interface Template {
-  readonly text: string;
-  /** `api` */
-  readonly base: string;
-  /** `tenant` and `user`. */
-  readonly placeholders: readonly string[];
-  /** The text before, between and after them: the empty text, `:` and the empty text. */
-  readonly literals: readonly string[];
-}
-
-function parseTemplate(text: string): Template {
-  const colon = text.indexOf(":");
-  const base = text.slice(0, Math.max(0, colon));
-  if (base === "" || /[{}]/.test(base)) {
-    throw wrongTemplate(text, "the id of a limiter, a ':' and then the placeholders, such as 'api:{userId}'");
-  }
-  // With a group in the pattern, split() returns literals and placeholders alternately.
-  const pieces = text.slice(colon + 1).split(/\{([^{}]*)\}/);
-  const literals = pieces.filter((_, i) => i % 2 === 0);
-  const placeholders = pieces.filter((_, i) => i % 2 === 1);
-  if (literals.some((literal) => /[{}]/.test(literal))) throw wrongTemplate(text, "a '}' for every '{'");
-  if (!placeholders.every((placeholder) => /^[^\s.]+(\.[^\s.]+)*$/.test(placeholder))) {
-    throw wrongTemplate(text, "placeholders that are names or paths, such as '{userId}' or '{user.id}'");
-  }
-  // Otherwise 'x' and 'yz' would share a limit with 'xy' and 'z'.
-  if (!literals.slice(1, -1).every((literal) => literal.includes(":"))) {
-    throw wrongTemplate(text, "a ':' between two placeholders");
-  }
-  return { text, base, placeholders, literals };
-}
-
-function wrongTemplate(text: string, expected: string): InvalidArgumentError {
-  return wrong("The template of a limiter cannot be read", "limiter", expected, text);
-}
-
-function selectByTemplate(template: Template, key: KeyOf): Settings["select"] {
-  const { base, placeholders, literals } = template;
-  return (args) => {
-    const source = sourceOf(template, args, key);
-    const values = placeholders.map((placeholder) => {
-      const value = typeof source === "string" ? source : valueAt(template, source, placeholder);
-      return placeholders.length === 1 ? value : value.replaceAll("%", "%25").replaceAll(":", "%3A");
-    });
-    return { id: base, key: literals.map((literal, i) => literal + (values[i] ?? "")).join("") };
-  };
-}
-
-/** The source of a call's placeholders. A text is the value of the only one. */
-function sourceOf({ text, placeholders }: Template, args: unknown[], key: KeyOf): string | object {
-  if (key === undefined) {
-    const [only] = args;
-    if (args.length === 1 && typeof only === "object" && only !== null) return only;
-    throw new InvalidArgumentError(`Template '${text}' takes its placeholders from a call's only argument, an object`, {
-      field: "args",
-      expected: `an object with ${quoted(placeholders)}, or the option key: (…args) => ({ … })`,
-      received: args.length === 1 ? only === null ? "null" : `a ${typeof only}` : `${args.length} arguments`,
-    });
-  }
-  const source: unknown = key(...args);
-  if (typeof source === "object" && source !== null) return source;
-  if (typeof source === "string" && placeholders.length === 1) return source;
-  throw new InvalidArgumentError(`The key function of template '${text}' gave no values for its placeholders`, {
-    field: "key",
-    expected: placeholders.length === 1 ? "text, or an object" : `an object with ${quoted(placeholders)}`,
-    received: kindOf(source),
-  });
-}
-
-function valueAt({ text }: Template, source: object, placeholder: string): string {
-  let value: unknown = source;
-  for (const name of placeholder.split(".")) {
-    value = typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
-  }
-  if (typeof value === "string") return value;
-  if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean") return String(value);
-  const available = Object.keys(source);
-  throw new InvalidArgumentError(
-    `Template '${text}' has no value for '{${placeholder}}'. Available: ${quoted(available) || "nothing"}`,
-    {
-      field: placeholder,
-      expected: "a string, number, bigint or boolean",
-      received: kindOf(value),
-    },
-  );
-}
 
 function isMethodContext(context: unknown): boolean {
   return typeof context === "object" && context !== null && "kind" in context && context.kind === "method";
-}
-
-function wrong(problem: string, field: string, expected: string, value: unknown): InvalidArgumentError {
-  return new InvalidArgumentError(problem, { field, expected, received: shown(value) });
 }
