@@ -236,12 +236,12 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
     const parts = this.#parts(identifiers, timeoutMs);
     return await (this.strategy === "any_must_pass"
       ? this.#any(parts, options.signal)
-      : this.#all(parts, timeoutMs, options.signal));
+      : this.#all(parts, timeoutMs ?? Infinity, options.signal));
   }
 
   async #all(
     parts: readonly Part<Name>[],
-    timeoutMs = Infinity,
+    timeoutMs: number,
     signal: AbortSignal | undefined,
   ): Promise<CompositeResult<Name>> {
     const calls = together(timeoutMs);

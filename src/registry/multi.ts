@@ -248,13 +248,14 @@ function wrongRequest(field: string, expected: string, value: unknown): InvalidA
   );
 }
 
-/** Whether a limiter may be missing. `other` is the word that allows it. */
-export function isMissingAllowed(onMissing: unknown = "throw", other: string): boolean {
-  if (onMissing === "throw" || onMissing === other) return onMissing === other;
+/** Whether a limiter may be missing. `allowing` is the value of the option that allows it. */
+export function isMissingAllowed(onMissing: unknown, allowing: string): boolean {
+  if (onMissing === allowing) return true;
+  if (onMissing === undefined || onMissing === "throw") return false;
   throw wrongArgument(
     "What shall happen without the limiter is not clear",
     "onMissing",
-    `"throw" or "${other}"`,
+    `"throw" or "${allowing}"`,
     onMissing,
   );
 }
