@@ -272,6 +272,21 @@ test("with on_failure local a key that holds a permit of this process alone is n
 
 // Permits
 
+test("with on_failure local a key whose caller waits in this process alone is not forgotten [LIM-17]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ...FAST, ratePerSecond: 0.01, onFailure: "local" } as const;
+  const { limiter, link } = start(options, { ...NET, mostKeys: 10 });
+  await run(limiter.tryAcquire({ key: "busy" }));
+  link.isDown = true;
+  await run(limiter.acquire({ key: "busy" }));
+  const waiting = limiter.acquire({ key: "busy" });
+  await clock.advance(10 * FAST.backendTimeoutMs);
+  for (let i = 0; i < 40; i++) await run(limiter.tryAcquire({ key: `other ${i}` }));
+  assertEquals(limiter.key("busy").getMetrics().totalAcquisitions, 2);
+  await run(waiting);
+  assertEquals(limiter.key("busy").getMetrics().totalAcquisitions, 3);
+});
+
 test("permits are renewed as soon as the store is back, whatever the circuit breaker's cool-down [CON-7, FAIL-3]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link, breaker } = start({ ...FAST, maxConcurrent: 5, leaseMs: 9_000 }, {

@@ -107,9 +107,9 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     return this.#keys ? this.#shared.isOpened : this.#life.opened;
   }
 
-  /** Whether nobody waits and nothing is held. */
+  /** Whether nobody waits, here or in the limiter that stands in for its store, and nothing is held. */
   get idle(): boolean {
-    return this.#life.idle;
+    return this.#uncounted === 0 && this.#life.idle;
   }
 
   /**
@@ -117,7 +117,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
    * needed itself.
    */
   get past(): Past | undefined {
-    return this.isHandedOut || this.#uncounted > 0 ? undefined : this.#life.past;
+    return this.isHandedOut || !this.idle ? undefined : this.#life.past;
   }
 
   /** It is about to be forgotten, but may be used again by callers that still have it. */

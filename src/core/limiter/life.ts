@@ -106,9 +106,12 @@ export class Life implements CellOwner {
     return this.#cell === undefined ? this.#opening === undefined : this.#cell.idle;
   }
 
-  /** What is left of it once it is forgotten, for one that takes its place; `undefined` if it is needed itself. */
+  /**
+   * What is left of it once it is forgotten, for one that takes its place; `undefined` if it is needed itself. Only to
+   * be used while it is idle.
+   */
   get past(): Past | undefined {
-    if (this.#begins || !this.idle || this.#cell?.lends) return undefined;
+    if (this.#begins || this.#cell?.lends) return undefined;
     return { meter: this.meter, knowledge: this.#cell?.knowledge };
   }
 
