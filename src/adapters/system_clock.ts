@@ -26,6 +26,8 @@ export const systemClock: Clock = {
     // rest.
     for (let left = ms; left > 0; left = until - performance.now()) {
       await timeout(Math.min(BOUNDS.longestTimeoutMs, left > 1 ? Math.ceil(left) - 1 : 1), signal, isBackground);
+      // Between two timers nobody listens.
+      signal?.throwIfAborted();
     }
   },
 };

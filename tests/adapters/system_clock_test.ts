@@ -52,3 +52,14 @@ test("systemClock.sleep() of longer than a timer can be does not end at once", a
   controller.abort();
   await slept;
 });
+
+test("sleep() that is aborted in the turn in which a part of it is over rejects, too", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  // A sleep stops listening whenever a timer of it has fired.
+  signal.removeEventListener = (...listener: Parameters<AbortSignal["removeEventListener"]>) => {
+    AbortSignal.prototype.removeEventListener.apply(signal, listener);
+    controller.abort(new RangeError("enough"));
+  };
+  await assertRejects(() => systemClock.sleep(20, signal), RangeError, "enough");
+});
