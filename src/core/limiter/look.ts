@@ -11,21 +11,23 @@ import { failure, noteFailure } from "./outage.ts";
 import type { LimiterState, RateLimitResult } from "./result.ts";
 import { localLimiter, mustBeOpen } from "./shared.ts";
 
-/** What an answer is based on: a state, or the limiter that counts in place of a store that failed. */
-type View =
-  | {
-    readonly state: State;
-    readonly now: number;
-    /** Until when a start counts as possible now. */
-    readonly soon: number;
-    /** The total cost of the callers that wait here and come first. */
-    readonly ahead: number;
-    readonly degraded: boolean;
-    readonly local?: undefined;
-  }
-  | { readonly [what in "state" | "now" | "soon" | "ahead" | "degraded"]?: undefined } & {
-    readonly local: ClosableLimiter;
-  };
+/** A state that an answer is based on. */
+interface View {
+  readonly kind: "state";
+  readonly state: State;
+  readonly now: number;
+  /** Until when a start counts as possible now. */
+  readonly soon: number;
+  /** The total cost of the callers that wait here and come first. */
+  readonly ahead: number;
+  readonly degraded: boolean;
+}
+
+/** The limiter that counts in place of a store that failed, and has to answer. */
+interface StandIn {
+  readonly kind: "stand-in";
+  readonly limiter: ClosableLimiter;
+}
 
 const demandOf = (cost: number): Demand => ({ cost, owner: "", permit: 0 });
 
@@ -33,7 +35,12 @@ const demandOf = (cost: number): Demand => ({ cost, owner: "", permit: 0 });
  * Finds the basis for answering a request of this cost: the state in the store, or what takes its place if the store
  * failed.
  */
-async function look(life: Life, cost: number, options: SharedPatience = {}, signal?: AbortSignal): Promise<View> {
+async function look(
+  life: Life,
+  cost: number,
+  options: SharedPatience = {},
+  signal?: AbortSignal,
+): Promise<View | StandIn> {
   const { shared, owner, clock, context: { localClock } } = life;
   const { config, rules } = shared;
   mustBeOpen(shared, owner.id);
@@ -51,7 +58,7 @@ async function look(life: Life, cost: number, options: SharedPatience = {}, sign
       : await reading;
     mustBeOpen(shared, owner.id);
     const now = clock.now();
-    return { state, now, soon: now + cell.leadAt(now), ahead: cell.waitingCost, degraded: false };
+    return { kind: "state", state, now, soon: now + cell.leadAt(now), ahead: cell.waitingCost, degraded: false };
   } catch (error) {
     mustBeOpen(shared, owner.id);
     if (signal?.aborted) life.meter.count("aborted");
@@ -62,11 +69,11 @@ async function look(life: Life, cost: number, options: SharedPatience = {}, sign
     const known = life.cell?.known;
     // What only time can change is just as certain without the store.
     if (known && earliestStartBehind(rules, known.parts, now - known.epoch, 0, demandOf(cost)) + known.epoch > now) {
-      return { state: known, now, soon: now, ahead: 0, degraded: true };
+      return { kind: "state", state: known, now, soon: now, ahead: 0, degraded: true };
     }
     if (config.onFailure === "closed") throw failure(owner.id, error, 0);
-    if (config.onFailure === "local") return { local: localLimiter(life.context, owner.name) };
-    return { state: freshState(rules, now), now, soon: now, ahead: 0, degraded: true };
+    if (config.onFailure === "local") return { kind: "stand-in", limiter: localLimiter(life.context, owner.name) };
+    return { kind: "state", state: freshState(rules, now), now, soon: now, ahead: 0, degraded: true };
   }
 }
 
@@ -85,8 +92,9 @@ function startBehind(
 /** What is left now, as all processes see it. */
 export async function stateNow(life: Life): Promise<LimiterState> {
   const { rules } = life.shared;
-  const { local, state, now, soon, ahead } = await look(life, 1);
-  if (local) return await local.getState();
+  const view = await look(life, 1);
+  if (view.kind === "stand-in") return await view.limiter.getState();
+  const { state, now, soon, ahead } = view;
   const { epoch, parts } = state;
   const usages = rules.map((rule, i) => rule.usage(parts[i]!, now - epoch));
   const start = startBehind(rules, state, now, ahead, demandOf(1));
@@ -106,8 +114,9 @@ export async function peek(
   signal: AbortSignal | undefined,
 ): Promise<RateLimitResult> {
   const { shared: { rules }, owner: { id } } = life;
-  const { local, state, now, soon, ahead, degraded } = await look(life, cost, options, signal);
-  if (local) return inPlace(id, await local.check({ consume: false, cost }), 0);
+  const view = await look(life, cost, options, signal);
+  if (view.kind === "stand-in") return inPlace(id, await view.limiter.check({ consume: false, cost }), 0);
+  const { state, now, soon, ahead, degraded } = view;
   const left = leftIn(rules, state, now);
   if (startBehind(rules, state, now, ahead, demandOf(cost)) <= soon) {
     return grantedResult(left, permitOf(id, NO_LEASE, 0, degraded));
