@@ -41,8 +41,8 @@ export interface Peers {
   /**
    * Asks the process that serves the address, which comes from a stored value and may be anything.
    *
-   * Resolves to an empty array if the process is there but does not serve the address. Many questions get no answer:
-   * rejects after `timeoutMs`.
+   * Resolves to an empty array if the process is there but does not serve the address. Rejects if there is no answer
+   * within `timeoutMs`, which happens often.
    *
    * @throws {StoreUnavailableError} with `outcome: "not_applied"` if nobody is there. Any other error, such as the one
    * for no answer within `timeoutMs`, means that the question may have arrived.

@@ -234,7 +234,7 @@ export class Agenda implements WaitingOwner {
       return this.#proceed();
     }
     this.#head.hurry();
-    // Grants that are taken back together can all be, whatever their order: none depends on one that goes too.
+    // Grants that are dropped in the same turn are taken back together: then none stands in the way of another.
     if (this.#isDropping) return;
     this.#isDropping = true;
     void Promise.resolve().then(() => {
@@ -278,8 +278,8 @@ export class Agenda implements WaitingOwner {
     const { leaseMs, limitsRate, lateness, toleranceMs } = this.#context;
     const { prefetch, holdings } = this;
     const identity = this.#identity;
-    // The order matters: permits may turn out to be lost, what is in stock may have to go back to make room for what is
-    // asked for, and what is told and numbered here is neither told nor numbered again.
+    // The order matters: check() may find permits lost, #withAhead() may add to what is taken back, and both toTell() and
+    // next() count what they return as used.
     holdings?.check(this.#ledger.known, now + this.#behindMs);
     const waiting = this.waiting.line.unanswered(most);
     const requests = prefetch ? this.#withAhead(prefetch, waiting, now, most) : waiting;

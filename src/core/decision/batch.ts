@@ -138,9 +138,10 @@ const NOBODY: never[] = []; // never written to
 const TWO_ANSWERS = 2.25;
 
 /**
- * How far ahead slots are granted, in milliseconds. If answers take longer than anybody may reserve ahead, what starts
- * before this answer arrives is granted with it or never; and a rate is used in full only if the same holds for what
- * starts before the next answer arrives. A window keeps all that was reserved, and has to stay short.
+ * How far ahead slots are granted, in milliseconds: as far as may be reserved, but at least until this answer arrives,
+ * because a slot that begins before that can be granted now or never. With a rate, at least until the next answer
+ * arrives, or the rate would not be used in full. A window does without that: it logs what is reserved, and its log has
+ * to stay short.
  */
 export function reachOf(rules: readonly Rule[], reserveAheadMs: number, leadMs: number): number {
   const limitsWindow = rules.some(({ kind }) => kind === "window");
@@ -159,7 +160,10 @@ export interface Insight {
   readonly since: number;
   /** The last moment that was granted here. */
   readonly latest: number;
-  /** From the states of grants that count for this moment or an earlier one, other grants have been taken out. */
+  /**
+   * For grants that count for this moment or an earlier one, the state after them says nothing about what came later:
+   * other grants have been taken out from among them.
+   */
   readonly mixedUntil: number;
 }
 

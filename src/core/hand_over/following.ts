@@ -16,8 +16,8 @@ export interface Following {
 }
 
 /**
- * Without an answer for this long, or for as long as this many writes take, the key is no longer contended, and writing
- * it oneself takes one trip less.
+ * Whoever has had no answer for this long, or for as long as this many writes take, follows nobody any more: the key is
+ * no longer contended, and writing it oneself takes one trip less.
  */
 const FOLLOW_MS = 100;
 const TRIPS_OF_FOLLOWING = 4;

@@ -1,10 +1,12 @@
 import type { Ledger } from "../store/ledger.ts";
 
-/** There is room for this many round trips, but at most for the first of these times, and then none for the second. */
+/** How many round trips a pause lasts. */
 const TRIPS_OF_ROOM = 4;
+/** The longest pause, in milliseconds. */
 const MOST_ROOM_MS = 50;
+/** The least time between two pauses, in milliseconds. */
 const ROOM_PAUSE_MS = 20;
-/** After this long without a pause, there may be others that cannot hand their work over. */
+/** After this long without a pause there is one that nobody has asked for: some cannot ask. */
 const LONGEST_WITHOUT_ROOM_MS = 250;
 
 /** Pauses of a writer in which others can write. They could never win against a process that writes all the time. */

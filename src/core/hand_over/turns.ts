@@ -51,7 +51,7 @@ export interface Turns {
   hear(now: number): void;
   /** Hands work to the leader. */
   ask(leader: string, work: Work): Promise<Heard>;
-  /** What the leader said was not a verdict on this work, or came to nothing. */
+  /** The leader did not answer, or its verdict does not fit the work: it is not asked for a while. */
   disbelieve(): void;
   /** The guests that wait here. */
   guests(now: number, writers: readonly Writer[]): Visit;
@@ -81,8 +81,8 @@ export interface TurnsOptions {
 /** A process that decides for others lets one of them do so after this long, so that nobody is always served first. */
 const LEAD_MS = 50;
 /**
- * A process that is ready to wait this many times as long is far from the store. If it wrote, everybody would wait for
- * it, including itself.
+ * A guest that waits for its answer this many times as long as this process would is far from the store. It does not
+ * become the writer: everybody would then wait for its slow writes.
  */
 const TIMES_FARTHER = 4;
 /**

@@ -9,11 +9,11 @@ import { Strays } from "./strays.ts";
 
 /** When keys have to go, one in this many goes at once. */
 const EVICTIONS = 16;
-/** How many more keys are looked at than twice as many as have to go: busy ones stay. */
+/** To find those that can go, twice as many keys are looked at, and this many more: busy ones stay. */
 const EVICTION_SCAN = 4;
 /** How many limiters of unused keys stay as they are; of the others, only a line of text is kept. */
 const MOST_WARM = 100;
-/** How many limiters are looked at whenever half as many have come, so that they become fewer. */
+/** How many limiters are looked at in one go, which is due whenever half as many have come: so they become fewer. */
 const COOLED_AT_ONCE = 100;
 
 /** A {@link Past} as a line of text, which takes a tenth of the space. */

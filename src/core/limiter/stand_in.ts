@@ -10,8 +10,8 @@ import { localLimiter } from "./shared.ts";
 import { noteResult } from "./tally.ts";
 
 /**
- * The store answered again before anything was decided in its place. It is to be asked, after this many milliseconds in
- * all.
+ * The store answered again before anything was decided in its place, and is to be asked. Until then the caller has
+ * waited for `backAfterMs` milliseconds in all.
  */
 export interface BackAgain {
   readonly backAfterMs: number;
@@ -62,7 +62,8 @@ async function takeLocally(
   { signal, ...options }: CallOptions,
 ): Promise<Tentative | undefined> {
   const { shared, owner, context } = life;
-  // The local limiter has time of its own: the time that the stores of several limiters may take together is over.
+  // The local limiter is no store that may be silent: it does not share the time that the stores of several limiters
+  // have together.
   const alone = { ...options, key: undefined, timeoutMs, [TOGETHER]: undefined };
   const limiter = localLimiter(context, owner.name);
   if (timeoutMs === 0) return await limiter.tryTake({ ...alone, signal });

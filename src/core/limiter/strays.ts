@@ -1,6 +1,6 @@
 /**
- * Objects that others may still have and use although nobody else knows them any more. Those that nobody can reach are
- * in nobody's way either, and are gone.
+ * Objects that are known under no name any more, but that somebody may still have and use. They are held weakly: one
+ * that nobody can reach is gone.
  *
  * @typeParam Stray What goes astray.
  */

@@ -23,8 +23,8 @@ export interface RateLimit {
 /**
  * The part of an interval by which a start may be late; the rest is for the error of clocks. With starts that are late
  * by up to `l`, any window of length `w` has at most `burst + rate * (w + l)` starts. While `l` is less than an
- * interval, a window of whole intervals has at most `burst + rate * w`. No timer can keep a tolerance below half of the
- * timing margin.
+ * interval, a window of whole intervals has at most `burst + rate * w`. The tolerance of a fast rate is larger: half of
+ * the timing margin, because no timer could keep to less.
  */
 const LATENESS = 0.8;
 

@@ -112,6 +112,7 @@ export class Ledger implements Bounded {
   #latest = -Infinity;
   #mixedUntil = -Infinity;
   #isBorrowed = false;
+  /** Whether what was borrowed has changed. */
   #isReplaced = false;
 
   /** A ledger that has not asked yet. Its `knowledge`, if any, comes from another ledger of this process. */
@@ -207,9 +208,11 @@ export class Ledger implements Bounded {
   }
 
   /**
-   * Asks the store what stands there; if `isUrgent`, also while its circuit breaker is open. Returns the state of a
-   * write that stands there although it was refused, of those that were refused since the last one that was not: a
-   * store that receives a write twice, because of whatever carried the message, carries out one and refuses the other.
+   * Asks the store what stands there; if `isUrgent`, also while its circuit breaker is open.
+   *
+   * A write that was refused may have been carried out all the same: a store that receives a message twice carries out
+   * one and refuses the other. If one of the writes that were refused since the last success stands there, its state is
+   * returned.
    */
   async read(isUrgent: boolean): Promise<State | undefined> {
     const found = await this.#look(isUrgent);
@@ -249,7 +252,7 @@ export class Ledger implements Bounded {
     const { epoch, parts, foreign } = state;
     const next: State = { epoch, parts, writers: withWriter(state.writers, writer), foreign };
     const earlier = this.#refused;
-    this.#refused = NOTHING_REFUSED; // As long as nobody knows how this ends, and for ever if it fails.
+    this.#refused = NOTHING_REFUSED; // Until it is known how this ends; if it fails, that is never known.
     this.#needsRead = true;
     const write: Write = { value: codec.encode(next), expected: this.#revision, ttlMs: this.#ttlOf(next), isUrgent };
     const sentIn = store.session;

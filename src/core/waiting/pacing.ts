@@ -13,10 +13,10 @@ const TURNS_TO_BE_OVERDUE = 4;
 const STEPS_TO_OTHERS = 8;
 /**
  * A caller that waits for a permit looks by itself, in case the hint is lost or others pass the permit on among
- * themselves: first after about the first of these times, then when it has waited twice as long, and in the end as
- * often as the second one says.
+ * themselves: first after this long, and then whenever its wait has about doubled.
  */
 const FIRST_LOOK_MS = 50;
+/** In the end it looks this often; and a caller that waits for its time looks first after this long. */
 const LOOK_AGAIN_MS = 1_000;
 /** A caller that waits for its time looks this often in the end. */
 const LONGEST_LOOK_MS = 30_000;

@@ -5,9 +5,7 @@ import type { Caller } from "./outcome.ts";
 
 /** A caller that waits for less gets this long: a store that is only slower than the caller has not failed. */
 export const GRACE_MS = 40;
-/**
- * A store whose answers take long is not silent either, for the time of this many of them: others may be decided first.
- */
+/** A store is not silent before it could have given this many answers: others may be decided first. */
 const TRIPS_OF_GRACE = 12;
 /**
  * What was given back in the meantime may be available again: after this long, neither a refusal nor the time to wait
