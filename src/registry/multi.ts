@@ -160,7 +160,7 @@ export async function takeAllOrNone(
   let retakes = 0;
   for (let next = 0; next < wanted.length; next = nextToTake(taken, wanted.length)) {
     const { limiter, request: { key, cost, timeoutMs = Infinity } } = wanted[next]!;
-    // Permits that are lost sooner than they can be taken would be taken without end.
+    // With leases that run out before all are taken, this would never end.
     if (next < taken.length && ++retakes > MOST_RETAKES) break;
     const [lost] = taken.splice(next, 1);
     let answer: Tentative;

@@ -160,7 +160,7 @@ export class Agenda implements WaitingOwner {
     const ahead = this.waiting.line.cost;
     if (!this.#startsTooLate(known, now, ahead, demand, deadline)) return undefined;
     if (isDown || this.#isCertain(now)) return this.#refusal(known, now, demand, 0, ahead);
-    // The request is most likely refused, and is told so as soon as that is certain again.
+    // The request will most likely be refused. The store is asked now, so that this is certain soon.
     this.hurry();
     return undefined;
   }
@@ -278,7 +278,7 @@ export class Agenda implements WaitingOwner {
     const { leaseMs, limitsRate, lateness, toleranceMs } = this.#context;
     const { prefetch, holdings } = this;
     const identity = this.#identity;
-    // The order matters: check() may find permits lost, #withAhead() may add to what is taken back, and both toTell() and
+    // The order matters: check() may find permits lost, #withAhead() may add to what is taken back, and toTell() and
     // next() count what they return as used.
     holdings?.check(this.#ledger.known, now + this.#behindMs);
     const waiting = this.waiting.line.unanswered(most);
@@ -316,7 +316,7 @@ export class Agenda implements WaitingOwner {
 
   /** The requests, followed by those for slots that somebody is likely to ask for. */
   #withAhead(prefetch: Prefetch, waiting: readonly Caller[], now: number, most: number): readonly Caller[] {
-    // A caller that wants a different amount must not come after what nobody has asked for.
+    // A caller that wants a different amount must not wait behind slots that nobody has asked for.
     if (waiting.some(({ demand: { cost } }) => cost !== 1)) {
       for (const grant of prefetch.clear()) this.#undoNext({ grant, unused: true, resolve: nothing });
     }
@@ -655,8 +655,8 @@ export class Agenda implements WaitingOwner {
     const { lateness, toleranceMs, store: { clock } } = this.#context;
     const missMs = missOf(lateness, toleranceMs);
     if (missMs === 0) return next;
-    // A process that was woken too soon waits for a timer again, not for the next turn, which would say nothing about
-    // timers.
+    // If it was woken too soon, it waits for a timer again: a mere turn of the event loop would say nothing about how
+    // late timers are.
     return Math.min(next, Math.max(next - missMs, clock.now() + LEAST_TIMER_MS));
   }
 }

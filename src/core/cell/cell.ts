@@ -150,7 +150,7 @@ export class Cell implements AgendaOwner, LoopOwner {
     if (cost === 1) prefetch?.asked(now);
     const slot = agenda.stocked(cost, now);
     if (slot) return this.#answerFromStock(slot, demand, now, deadline);
-    // Those that already wait here are about to ask: nobody else needs to wait for that answer.
+    // If somebody waits here, the store is about to be asked. This request does not have to wait for that answer, too.
     const cause = this.#context.breaker.refusal(agenda.waiting.line.length > 0);
     // Only this process knows what is in stock, and it may give that back for the request.
     const isCertain = prefetch?.isEmpty ?? true;
@@ -317,7 +317,7 @@ export class Cell implements AgendaOwner, LoopOwner {
   /** Nothing is being written any more. */
   stopped(): void {
     this.#setAlarm();
-    // What is in stock is soon used, or of no use any more.
+    // With something in stock it is not at rest yet: that is soon used, or of no use any more.
     if (this.idle && (this.#ensureLoop().agenda.prefetch?.isEmpty ?? true)) this.#owner.rested();
   }
 

@@ -114,7 +114,8 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
     },
     check(known, now) {
       if (now >= leaseUntil) {
-        // Others need not believe any more that these are held. Declaring them held could make one too many.
+        // For others the lease is over, and they may have taken these permits: declared as held, they could be one too
+        // many.
         for (const permit of [...held]) lose(permit);
         doubtfulUntil = now + leaseMs;
         renewAt = now;

@@ -184,10 +184,10 @@ export class Loop implements Recipient, Visitor {
         await this.#round();
       } catch (error) {
         this.#fail(error);
-        // A store that does not answer is not busy.
+        // Nobody has to queue for a store that does not answer: it is not busy.
         if (!isNotApplied(error)) gate.open();
       }
-      // A caller whose slot was missed has already waited for its turn.
+      // Those whose slot was missed have already waited for their turn, and go on.
       if (gate.isCrowded && waiting.missed === 0) break;
     }
     this.#isInside = false;

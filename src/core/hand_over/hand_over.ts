@@ -95,7 +95,7 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       return undefined;
     }
   };
-  // A rate takes back by its own states, and the other rules by the grant itself.
+  // To take a grant back, a rate needs its own states; for the other rules the grant is enough.
   const numbersOf = (parts: Parts) => parts.map((part) => typeof part === "number" ? part : null);
   const partsOf = (json: unknown, isWhole: boolean): Parts | undefined => {
     if (!Array.isArray(json) || json.length !== rules.length) return undefined;

@@ -52,7 +52,7 @@ export async function ask(
           waitedMs += localClock.now() - since;
         }
         signal?.throwIfAborted();
-        // A caller whose time went into the opening has none left. That is not one that does not want to wait.
+        // The timeout went into the opening. With 0 left, the call would pass for one that does not want to wait.
         if (timeoutMs > 0 && waitedMs >= timeoutMs) {
           throw life.tooLate("it could not be opened", patience);
         }

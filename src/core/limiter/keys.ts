@@ -31,8 +31,8 @@ export class Keys implements KeyRing {
   readonly #warm = new Set<KeyLimiter>();
   /** Those that were forgotten while somebody had them, and may be used again. */
   readonly #strays = new Strays<KeyLimiter>();
-  // Walking over a map passes what was deleted at its beginning again and again. So many keys are dealt with at once,
-  // and then none for a while.
+  // A walk over a map first passes everything that was deleted at its front. So it is done rarely, and then for many
+  // keys at once.
   #evictAbove = 0;
   #coolAbove = 2 * MOST_WARM;
   readonly #onRest = (limiter: KeyLimiter) => {

@@ -118,7 +118,7 @@ export class Life implements CellOwner {
   /** The key in the store. */
   get place(): ReturnType<typeof storeKey> {
     const { store: { kv }, digest } = this.context;
-    // In memory no key is too long, and nothing takes time.
+    // A store in memory takes keys of any length, and must not have to wait for a hash.
     return storeKey(this.shared.config.id, this.owner.name, loansOf(kv) ? undefined : digest);
   }
 

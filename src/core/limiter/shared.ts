@@ -51,7 +51,7 @@ const MEASURED_CLOCKS_ERROR_MS = 2;
 /** The {@link Shared} of a limiter that has not been used. */
 export function createShared(config: LimiterConfig, context: LimiterContext): Shared {
   const { source, errorMs } = readClock(context);
-  // The allowance for clocks that disagree. Clocks that are not measured are trusted as far as was agreed.
+  // Clocks that are not measured are trusted to agree as far as they are configured to.
   const clockErrorMs = source === "server" ? MEASURED_CLOCKS_ERROR_MS : errorMs;
   const rules = rulesOf(config, context.timingMarginMs, clockErrorMs);
   const codec = stateCodec(rules);

@@ -217,7 +217,7 @@ export class Ledger implements Bounded {
   async read(isUrgent: boolean): Promise<State | undefined> {
     const found = await this.#look(isUrgent);
     const written = this.#refused.find(({ writer }) => wasWritten(found, writer))?.state;
-    // A write that was to follow a revision other than the one that stands there is over.
+    // A refused write can be carried out later only if the revision that it was to follow still stands there.
     this.#refused = written ? NOTHING_REFUSED : this.#refused.filter(({ expected }) => expected === this.#revision);
     return written;
   }

@@ -23,7 +23,7 @@ export class Head {
 
   /** Whether somebody in the line is to be decided now. */
   isDue(line: Line, now: number): boolean {
-    // Those behind a caller that has gone do not wait until it could have started.
+    // If that caller has gone, those behind it are decided now, and not only when it could have started.
     if (line.waiting > 0 && this.#caller?.queued !== true) return true;
     return line.length > 0 && now >= this.#resumeAt;
   }
@@ -52,7 +52,7 @@ export class Head {
    */
   hinted(): boolean {
     this.#isNudged = true;
-    // The process nearest to the store would win the race for a time that comes no sooner.
+    // No time comes sooner because of it. If everybody hurried, the process nearest to the store would always win.
     if (this.#awaitsTime) return false;
     this.hurry();
     return true;

@@ -125,7 +125,7 @@ export function leadOf(trips: Trips, { toleranceMs, spareMs }: Punctuality, miss
   const tripMs = trips.ms;
   const isFast = tripMs <= toleranceMs / 4;
   const boundMs = Math.min(MOST_TRIPS_OF_LEAD * tripMs, LONGEST_LEAD_MS / 2, isFast ? spareMs : Infinity);
-  // Every refusal asks for the lead, and where nothing can be late there is no need to look at the history.
+  // This runs for every refusal, so the history is left alone where nothing can be late.
   if (isFast && boundMs <= toleranceMs / 2) return 0;
   const mostMs = Math.min(trips.mostMs(now), boundMs);
   if (isFast) return mostMs <= toleranceMs / 2 ? 0 : mostMs;

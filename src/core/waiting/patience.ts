@@ -38,7 +38,7 @@ export function isStoreToBlame(
   { rules, ledger, limitsPermits, head, runningSince, fullAt }: Circumstances,
 ): boolean {
   const wasSilent = ledger.answeredAt <= since;
-  // If a store goes on answering and nothing was left, others were faster.
+  // A store that goes on answering is not silent: if nothing was left, others were faster.
   const silentMs = now - Math.max(runningSince, ledger.answeredAt);
   const isSilent = silentMs >= Math.max(GRACE_MS, TRIPS_OF_GRACE * ledger.tripMs);
   // A caller that waited for a permit, or behind one that did, has not waited for the store, even if a permit has just
