@@ -6,9 +6,10 @@ import { leftIn } from "../decision/state.ts";
 import { ConfigValidationError, NotSynchronousError } from "../errors.ts";
 import type { LimiterConfig } from "../limiter_config.ts";
 import { eraseKeys } from "../store/erase.ts";
-import { type Decided, type Failed, type Granted, isDecided, type Outcome, type Refused } from "../waiting/outcome.ts";
-import { grantedResult, lacksPermit, permitOf, type RefusedResult, refusedResult, timedOut } from "./answers.ts";
+import { type Decided, type Failed, type Granted, isDecided, type Outcome } from "../waiting/outcome.ts";
+import { grantedResult, permitOf } from "./answers.ts";
 import { ask, type CallOptions, type Ending } from "./asking.ts";
+import { type Form, PERMIT, RESULT, resultOf } from "./forms.ts";
 import { NO_LEASE } from "./lease.ts";
 import { Life, type LifeOwner, type Past } from "./life.ts";
 import {
@@ -40,31 +41,8 @@ export interface KeyRing {
   all(act: (limiter: KeyLimiter) => Promise<void>): Promise<void>;
 }
 
-/** The form in which callers get their answer. What they are told instead of an answer is thrown. */
-interface Form<T> {
-  /** For a request that the store's state decided. */
-  of(limiter: KeyLimiter, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T;
-  /** For a request that took what it wanted at once. */
-  taken(limiter: KeyLimiter, cell: Cell, now: number): T;
-  /** For a request that was decided in place of a store that failed. */
-  instead(result: RateLimitResult, answer: Ending<Failed>): T;
-}
-
 /** The limiter of one key, or of the requests without a key. A class, because there is one for every key. */
 export class KeyLimiter implements ClosableLimiter, LifeOwner {
-  static readonly #PERMIT: Form<Permit> = {
-    taken: ({ id }) => permitOf(id, NO_LEASE, 0, false),
-    of: (limiter, life, outcome, waitedMs, wish, now) => limiter.#permit(life, outcome, waitedMs, wish, now),
-    instead(result, { life: { shared: { rules } }, outcome: { attempts }, timeoutMs, waitedMs }) {
-      if (result.allowed) return result.permit;
-      throw timedOut(result, { attempts, timeoutMs, waitedMs, lacksPermit: lacksPermit(result, rules) });
-    },
-  };
-  static readonly #RESULT: Form<RateLimitResult> = {
-    taken: ({ id }, cell, now) => grantedResult(cell.left(now), permitOf(id, NO_LEASE, 0, false)),
-    of: (limiter, life, outcome, waitedMs, _wish, now) => limiter.#countedResult(life, outcome, waitedMs, now),
-    instead: (result) => result,
-  };
   /** The key, for a keyed limiter. */
   readonly name: string | undefined;
   /** Whether anybody besides its limiter may have it. The limiter then keeps it as it is. */
@@ -79,9 +57,6 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   #life: Life;
   /** How many calls are still to be counted. */
   #uncounted = 0;
-  /** The last refusal and its result, which may be the next one too. */
-  #refused: { readonly outcome: Refused; readonly result: RefusedResult } | undefined;
-
   /**
    * Only the limiter itself has `keys`. For the limiter of a key, `name` is that key, `onRest` is called when it may no
    * longer be in use, and `past` is that of the limiter whose place it takes.
@@ -144,11 +119,11 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   acquire(options: AcquireOptions = NO_OPTIONS): Promise<Permit> {
-    return this.#ask(options, this.#shared.config.timeoutMs ?? Infinity, KeyLimiter.#PERMIT);
+    return this.#ask(options, this.#shared.config.timeoutMs ?? Infinity, PERMIT);
   }
 
   tryAcquire(options: AcquireOptions = NO_OPTIONS): Promise<RateLimitResult> {
-    return this.#ask(options, 0, KeyLimiter.#RESULT);
+    return this.#ask(options, 0, RESULT);
   }
 
   tryAcquireSync(options: SyncAcquireOptions = NO_OPTIONS): RateLimitResult {
@@ -161,11 +136,11 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const again = cell?.refusedAgain(wish.cost, now);
     if (!again && cell?.takeNow(wish.cost, now)) {
       noteGrant(life, now, 0, false);
-      return KeyLimiter.#RESULT.taken(limiter, cell, now);
+      return RESULT.taken(life, cell, now);
     }
     const outcome = again ?? cell?.answerNow(wish.cost, now, now);
     if (!isDecided(outcome)) throw new NotSynchronousError(limiter.id);
-    return limiter.#formed(KeyLimiter.#RESULT, life, outcome, 0, wish, now);
+    return limiter.#formed(RESULT, life, outcome, 0, wish, now);
   }
 
   async tryTake(options: CallOptions = NO_OPTIONS): Promise<Tentative> {
@@ -202,7 +177,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
       answer = await ask(this, options, wish, instead.backAfterMs);
     }
     const { life, outcome, waitedMs } = answer;
-    const result = this.#result(life, outcome, waitedMs, life.clock.now());
+    const result = resultOf(life, outcome, waitedMs, life.clock.now());
     return {
       result,
       keep: () => noteResult(life, result),
@@ -296,44 +271,6 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     desk?.close();
   }
 
-  /** The permit of a request that was decided. Throws what its caller is told instead. */
-  #permit(life: Life, outcome: Decided, waitedMs: number, { timeoutMs }: Wish, now: number): Permit {
-    const { id } = this;
-    if (outcome.kind === "granted") {
-      noteGrant(life, outcome.servedAt, waitedMs, false);
-      return permitOf(id, life.lease(outcome.grant), waitedMs, false);
-    }
-    const refused = this.#refusal(outcome, now);
-    noteResult(life, refused);
-    const { attempts, rule } = outcome;
-    throw timedOut(refused, { attempts, timeoutMs, waitedMs, lacksPermit: rule.kind === "concurrency" });
-  }
-
-  /** The result of a request that was decided. */
-  #result(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
-    if (outcome.kind === "refused") return this.#refusal(outcome, now);
-    const { grant } = outcome;
-    const permit = permitOf(this.id, life.lease(grant), waitedMs, false);
-    const left = leftIn(this.#shared.rules, { epoch: grant.epoch, parts: grant.after }, now);
-    return grantedResult(left, permit);
-  }
-
-  /** The result of a request that was decided, once it is counted. */
-  #countedResult(life: Life, outcome: Decided, waitedMs: number, now: number): RateLimitResult {
-    if (outcome.kind === "refused") {
-      if (this.#refused?.outcome !== outcome) this.#refused = { outcome, result: this.#refusal(outcome, now) };
-      noteResult(life, this.#refused.result);
-      return this.#refused.result;
-    }
-    const result = this.#result(life, outcome, waitedMs, now);
-    noteGrant(life, outcome.servedAt, waitedMs, false);
-    return result;
-  }
-
-  #refusal(outcome: Refused, now: number): RefusedResult {
-    return refusedResult(this.id, leftIn(this.#shared.rules, outcome.state, now), now, outcome);
-  }
-
   /**
    * The past of a limiter to which nothing has happened. What is counted for a key is counted for the whole limiter
    * too.
@@ -384,7 +321,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     if (!again && cell.takeNow(cost, now)) {
       noteAnswer(this.#shared);
       noteGrant(life, now, 0, false);
-      return Promise.resolve(form.taken(this, cell, now));
+      return Promise.resolve(form.taken(life, cell, now));
     }
     const outcome = again ?? cell.answerNow(cost, now, now + timeoutMs);
     if (isDecided(outcome)) return Promise.resolve(this.#formed(form, life, outcome, 0, wish, now));
@@ -421,7 +358,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   #formed<T>(form: Form<T>, life: Life, outcome: Decided, waitedMs: number, wish: Wish, now: number): T {
     // A refusal may come from what was known before the store failed, and a slot from what was taken before.
     if (outcome.kind === "granted" && outcome.attempts > 0) noteAnswer(this.#shared);
-    return form.of(this, life, outcome, waitedMs, wish, now);
+    return form.of(life, outcome, waitedMs, wish, now);
   }
 
   /** Goes on with a request that the store did not decide. */
@@ -445,7 +382,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     try {
       const answer = await ask(this, options, wish, waitedMs);
       const { life, outcome } = answer;
-      if (outcome.kind !== "failed") return form.of(this, life, outcome, answer.waitedMs, wish, life.clock.now());
+      if (outcome.kind !== "failed") return form.of(life, outcome, answer.waitedMs, wish, life.clock.now());
       return await this.#formedWithoutStore({ ...answer, outcome }, options, wish, form);
     } finally {
       this.#counted();

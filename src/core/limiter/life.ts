@@ -9,6 +9,8 @@ import { loansOf } from "../store/kv.ts";
 import { because, type Knowledge } from "../store/ledger.ts";
 import { checkRetention } from "../store/retention.ts";
 import { opensNothing } from "../store/store.ts";
+import type { Refused } from "../waiting/outcome.ts";
+import type { RefusedResult } from "./answers.ts";
 import { createLease, type Lease, type LosableLease, NO_LEASE } from "./lease.ts";
 import { type LimiterContext, type SharedPatience, TOGETHER } from "./limiter.ts";
 import { closedError, type Shared } from "./shared.ts";
@@ -49,6 +51,8 @@ export class Life implements CellOwner {
   readonly meter: Meter;
   /** Whether the store has been opened for this limiter, now or in an earlier life. */
   opened = false;
+  /** The last refusal and its result, which may be the next one too. */
+  refused: { readonly outcome: Refused; readonly result: RefusedResult } | undefined;
   /** What the cells share on the store that it began with. */
   readonly #cells: CellContext;
   /** The store is not asked before this has settled. */
