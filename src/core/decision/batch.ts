@@ -1,6 +1,14 @@
 import type { Demand, Rule } from "../rules/rule.ts";
 import type { RuleState } from "../rules/states.ts";
-import { earliestStart, extraReachOf, type Obstacle, obstacle, type Parts, takeAll } from "./decide.ts";
+import {
+  earliestStart,
+  extraReachOf,
+  limitsConcurrency,
+  type Obstacle,
+  obstacle,
+  type Parts,
+  takeAll,
+} from "./decide.ts";
 import { shiftParts, type State } from "./state.ts";
 
 /** A request that was granted. */
@@ -89,7 +97,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
   const { rules, state, mixes, now, lead, slack, horizon, isFresh, isOverdue, requests, nextPermit } = options;
   const { epoch } = state;
   const time = now - epoch;
-  const limitsConcurrency = rules.some((rule) => rule.kind === "concurrency");
+  const countsPermits = rules.some(limitsConcurrency);
   const granted: { request: R; grant: Grant }[] = [];
   let refused: { request: R; refusal: Refusal }[] = NOBODY;
   let parts = state.parts;
@@ -117,7 +125,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
       break;
     } else {
       // One number for each grant, not for each request: requests may exchange what they were granted.
-      const demand = limitsConcurrency ? { ...request.demand, permit: nextPermit() } : request.demand;
+      const demand = countsPermits ? { ...request.demand, permit: nextPermit() } : request.demand;
       const countsFrom = Math.max(time + Math.max(lead, request.keepMs ?? 0), at > time ? at + slack : at);
       const counted = at < countsFrom ? earliestStart(rules, parts, time, demand, countsFrom) : at;
       const after = takeAll(rules, parts, counted, time, demand);

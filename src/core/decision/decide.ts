@@ -114,4 +114,7 @@ export function withPermits(rules: readonly Rule[], parts: Parts, replace: (perm
   return parts.map((part, i) => limitsConcurrency(rules[i]!) ? next : part);
 }
 
-const limitsConcurrency = ({ kind }: Rule) => kind === "concurrency";
+/** Whether the rule counts permits. */
+export function limitsConcurrency({ kind }: Rule): boolean {
+  return kind === "concurrency";
+}

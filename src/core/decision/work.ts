@@ -1,7 +1,7 @@
 import { markWaiting, renewPermits } from "../rules/concurrency.ts";
 import type { Rule } from "../rules/rule.ts";
 import { type Batch, decideBatch, type Insight, reachOf, type Request, type Undo, withoutUndone } from "./batch.ts";
-import { withPermits } from "./decide.ts";
+import { limitsConcurrency, withPermits } from "./decide.ts";
 import type { State } from "./state.ts";
 
 /** What one process wants of a key, to be decided as a whole. */
@@ -76,7 +76,7 @@ export function decideWork<R extends Request>(
     requests,
     nextPermit: () => permit++,
   });
-  if (!rules.some(({ kind }) => kind === "concurrency")) return batch;
+  if (!rules.some(limitsConcurrency)) return batch;
   const isLeft = batch.dealtWith < requests.length;
   // A process that has to wait for its time leaves the permits that are free until then to others.
   const waits = isLeft && batch.waitsFor !== "time" &&

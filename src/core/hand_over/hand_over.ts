@@ -1,5 +1,5 @@
 import type { Undo } from "../decision/batch.ts";
-import { maximumCost, type Parts } from "../decision/decide.ts";
+import { limitsConcurrency, maximumCost, type Parts } from "../decision/decide.ts";
 import { type Codec, decodeWriters, type State, type Writer } from "../decision/state.ts";
 import type { Terms, Work } from "../decision/work.ts";
 import type { Rule } from "../rules/rule.ts";
@@ -85,7 +85,7 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
   const mostCost = maximumCost(rules).maximum;
   // A process that holds permits can tell from the writers whether the store has lost something. All others read anew
   // before they write.
-  const limitsConcurrency = rules.some(({ kind }) => kind === "concurrency");
+  const countsPermits = rules.some(limitsConcurrency);
   const encode = (message: readonly unknown[]) => encoder.encode(JSON.stringify([VERSION, ...message]));
   const decode = (bytes: Uint8Array): readonly unknown[] | undefined => {
     try {
@@ -173,7 +173,7 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
     encodeVerdict(
       { state: { epoch, parts, writers }, terms: { now, horizon, isFresh }, granted, dealtWith, lastAt, next },
     ) {
-      const others = limitsConcurrency ? writers : NOBODY;
+      const others = countsPermits ? writers : NOBODY;
       return encode([DECIDED, now, horizon, isFresh, granted, dealtWith, lastAt, next ?? null, epoch, parts, others]);
     },
     encodeRefusal: (other, isRoom = false) => encode([DECLINED, other ?? null, isRoom]),

@@ -1,7 +1,7 @@
 import type { CellContext } from "../cell/cell_context.ts";
 import { Meter } from "../cell/metrics.ts";
 import type { ClockReading } from "../clock.ts";
-import { maximumCost } from "../decision/decide.ts";
+import { limitsConcurrency, maximumCost } from "../decision/decide.ts";
 import { type Codec, stateCodec } from "../decision/state.ts";
 import { describe, type Finding } from "../decision/stored.ts";
 import { RateLimiterAcquisitionError } from "../errors.ts";
@@ -91,7 +91,7 @@ function createCellContext(
   const { store, logger } = context;
   const handOver = createHandOver(rules, codec);
   const found = new Set<Finding["kind"]>();
-  const limitsConcurrency = config.maxConcurrent !== null;
+  const permitRule = rules.findIndex(limitsConcurrency);
   return {
     ...context,
     ...config,
@@ -108,7 +108,7 @@ function createCellContext(
     soleRate: soleRateOf(rules),
     limitsRate: rules.some((rule) => rule.kind === "rate"),
     gate: new Gate(context.mostAtOnce),
-    permitRule: limitsConcurrency ? rules.findIndex(({ kind }) => kind === "concurrency") : undefined,
+    permitRule: permitRule < 0 ? undefined : permitRule,
     toleranceMs: Math.min(...rules.map((rule) => rule.toleranceMs)),
     spareMs: spareOf(rules),
     onFinding(finding) {

@@ -1,4 +1,4 @@
-import type { Rule } from "./rule.ts";
+import type { Demand, Rule } from "./rule.ts";
 import type { WindowLog } from "./states.ts";
 
 /**
@@ -100,6 +100,8 @@ export function windowRule(
     return oldest < log.length && used > allowed + ROUNDING ? Infinity : at;
   }
 
+  const earliest = (log: WindowLog, now: number, { cost }: Demand) => fits(log, now, limit - cost);
+
   /** The log in half as many buckets as it may have entries: with small costs, even a small limit has many grants. */
   function short(log: WindowLog): number[] {
     const wide = 2 * (windowMs + reserveAheadMs) / EXACT_ENTRIES;
@@ -121,7 +123,7 @@ export function windowRule(
     toleranceMs: lateness,
     horizonMs: windowMs,
     initial: [],
-    earliest: (log, now, { cost }) => fits(log, now, limit - cost),
+    earliest,
     earliestBehind(log, now, ahead, { cost }) {
       const windows = Math.max(0, Math.ceil((ahead + cost - ROUNDING) / limit) - 1);
       return fits(log, now, limit * (windows + 1) - ahead - cost) + windows * windowMs;
@@ -153,7 +155,7 @@ export function windowRule(
       else rest[i + 1]! -= cost;
       return rest;
     },
-    retryAt: (log, now, { cost }) => fits(log, now, limit - cost),
+    retryAt: earliest,
     usage(log, now) {
       let used = 0;
       for (let i = 0; i < log.length; i += 2) if (log[i]! > now - windowMs) used += log[i + 1]!;
