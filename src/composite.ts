@@ -9,8 +9,8 @@ import {
   wrongArgument,
 } from "./core/arguments.ts";
 import { InvalidArgumentError } from "./core/errors.ts";
-import { TOGETHER, type Together, together } from "./core/limiter/limiter.ts";
 import type { RateLimitResult } from "./core/limiter/result.ts";
+import { TOGETHER, type Together, together } from "./core/limiter/together.ts";
 import { defaultRegistry } from "./registry/default_registry.ts";
 import { scarcestOf } from "./registry/multi.ts";
 import type { RateSync } from "./registry/registry.ts";

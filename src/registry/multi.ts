@@ -1,14 +1,9 @@
 import { checkOptions, checkTimeout, namesOf, wrongArgument } from "../core/arguments.ts";
 import type { Clock } from "../core/clock.ts";
 import type { InvalidArgumentError } from "../core/errors.ts";
-import {
-  type ClosableLimiter,
-  type SharedPatience,
-  type Tentative,
-  TOGETHER,
-  together,
-} from "../core/limiter/limiter.ts";
+import type { ClosableLimiter, Tentative } from "../core/limiter/limiter.ts";
 import type { RateLimitResult } from "../core/limiter/result.ts";
+import { type SharedPatience, TOGETHER, together } from "../core/limiter/together.ts";
 
 /**
  * A request to one of several limiters.

@@ -2,14 +2,10 @@ import type { Cell } from "../cell/cell.ts";
 import { ConfigValidationError, RateLimiterAcquisitionError } from "../errors.ts";
 import type { Decided, Failed, Outcome } from "../waiting/outcome.ts";
 import type { Life, LifeOwner } from "./life.ts";
-import type { SharedPatience } from "./limiter.ts";
 import { noteAnswer } from "./outage.ts";
-import type { AcquireOptions } from "./result.ts";
 import { closedError, mustBeOpen } from "./shared.ts";
+import type { CallOptions } from "./together.ts";
 import type { Wish } from "./wish.ts";
-
-/** The options of a call. */
-export type CallOptions = AcquireOptions & SharedPatience;
 
 /** How a request ended, in which life of its limiter, and after how long. */
 export interface Ending<Ended = Decided | Failed> {

@@ -8,24 +8,18 @@ import type { LimiterConfig } from "../limiter_config.ts";
 import { eraseKeys } from "../store/erase.ts";
 import { type Decided, type Failed, type Granted, isDecided, type Outcome } from "../waiting/outcome.ts";
 import { grantedResult, permitOf } from "./answers.ts";
-import { ask, type CallOptions, type Ending } from "./asking.ts";
+import { ask, type Ending } from "./asking.ts";
 import { type Form, PERMIT, RESULT, resultOf } from "./forms.ts";
 import { NO_LEASE } from "./lease.ts";
 import { Life, type LifeOwner, type Past } from "./life.ts";
-import {
-  type CheckOptions,
-  type ClosableLimiter,
-  type LimiterContext,
-  type SharedPatience,
-  type Tentative,
-  TOGETHER,
-} from "./limiter.ts";
+import type { CheckOptions, ClosableLimiter, LimiterContext, Tentative } from "./limiter.ts";
 import { peek, stateNow } from "./look.ts";
 import { failure, noteAnswer, noteFailure } from "./outage.ts";
 import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquireOptions } from "./result.ts";
 import { closedError, localLimiter, move, mustBeOpen, readClock, type Shared } from "./shared.ts";
 import { standIn } from "./stand_in.ts";
 import { noteGrant, noteResult } from "./tally.ts";
+import { type CallOptions, type SharedPatience, TOGETHER } from "./together.ts";
 import { NO_OPTIONS, type Wish, wishOf } from "./wish.ts";
 
 const CLOSED = "the limiter was closed, and has given it back.";

@@ -12,8 +12,9 @@ import { opensNothing } from "../store/store.ts";
 import type { Refused } from "../waiting/outcome.ts";
 import type { RefusedResult } from "./answers.ts";
 import { createLease, type Lease, type LosableLease, NO_LEASE } from "./lease.ts";
-import { type LimiterContext, type SharedPatience, TOGETHER } from "./limiter.ts";
+import type { LimiterContext } from "./limiter.ts";
 import { closedError, type Shared } from "./shared.ts";
+import { type SharedPatience, TOGETHER } from "./together.ts";
 
 /** What a {@link Life} needs from its owner. */
 export interface LifeOwner {

@@ -7,6 +7,7 @@ import type { Digest } from "../store/key.ts";
 import type { Identity } from "../store/ledger.ts";
 import type { Store } from "../store/store.ts";
 import type { AcquireOptions, LimiterState, Permit, RateLimitResult, SyncAcquireOptions } from "./result.ts";
+import type { CallOptions } from "./together.ts";
 
 /**
  * The options of a check.
@@ -150,7 +151,7 @@ export interface Tentative {
 /** A {@link Limiter} as the registry holds it. */
 export interface ClosableLimiter extends Limiter {
   /** Like {@link Limiter.tryAcquire}, for callers that may have to give back what they took. */
-  tryTake(options?: AcquireOptions & SharedPatience): Promise<Tentative>;
+  tryTake(options?: CallOptions): Promise<Tentative>;
   key(key: string): ClosableLimiter;
   /** Answers all callers that wait, and gives back what is held. The store stays open. */
   close(): Promise<void>;
@@ -167,29 +168,4 @@ export interface ClosableLimiter extends Limiter {
   restart(erased: Promise<void>): Promise<void>;
   /** Closes what it does here, with its keys, and begins anew on another store or clock. */
   move(context: LimiterContext): Promise<void>;
-}
-
-/** Marks the calls that one caller makes to several limiters in turn. A symbol, because it concerns nobody else. */
-export const TOGETHER: unique symbol = Symbol("together");
-
-/** Several calls whose stores may be silent together for as long as one of them may be, and not each for as long. */
-export interface Together {
-  /** How long the caller waits for all of them, in milliseconds; 0: not at all. */
-  readonly timeoutMs: number;
-  /** When the first of them began, on the limiters' local clock. */
-  since: number | undefined;
-  /** How long their stores were silent so far, in milliseconds. */
-  silentMs: number;
-  /** The stores that were. */
-  readonly silent: Set<Store>;
-}
-
-/** The calls of one caller, none of which has begun yet. */
-export function together(timeoutMs: number): Together {
-  return { timeoutMs, since: undefined, silentMs: 0, silent: new Set() };
-}
-
-/** The options of a call that may be one of several. */
-export interface SharedPatience {
-  readonly [TOGETHER]?: Together | undefined;
 }

@@ -6,10 +6,11 @@ import type { Demand, Rule } from "../rules/rule.ts";
 import { grantedResult, inPlace, permitOf, refusedResult } from "./answers.ts";
 import { NO_LEASE } from "./lease.ts";
 import type { Life } from "./life.ts";
-import type { ClosableLimiter, SharedPatience } from "./limiter.ts";
+import type { ClosableLimiter } from "./limiter.ts";
 import { failure, noteFailure } from "./outage.ts";
 import type { LimiterState, RateLimitResult } from "./result.ts";
 import { localLimiter, mustBeOpen } from "./shared.ts";
+import type { SharedPatience } from "./together.ts";
 
 /** A state that an answer is based on. */
 interface View {

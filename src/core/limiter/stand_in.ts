@@ -1,13 +1,14 @@
 import { freshState, leftIn } from "../decision/state.ts";
 import type { Failed } from "../waiting/outcome.ts";
 import { grantedResult, inPlace, lacksPermit, permitOf } from "./answers.ts";
-import type { CallOptions, Ending } from "./asking.ts";
+import type { Ending } from "./asking.ts";
 import { type LosableLease, NO_LEASE } from "./lease.ts";
 import type { Life } from "./life.ts";
-import { type Tentative, TOGETHER } from "./limiter.ts";
+import type { Tentative } from "./limiter.ts";
 import { failure, noteAnswer, noteFailure } from "./outage.ts";
 import { localLimiter } from "./shared.ts";
 import { noteResult } from "./tally.ts";
+import { type CallOptions, TOGETHER } from "./together.ts";
 
 /**
  * The store answered again before anything was decided in its place, and is to be asked. Until then the caller has
