@@ -46,7 +46,7 @@ export function createDesk(peers: Peers, handOver: HandOver): Desk {
       if (!recipient || foreign.work?.owner === address) return respond(handOver.encodeRefusal());
       if (foreign.work) return recipient.receive(foreign, respond);
       recipient.makeRoom();
-      respond(handOver.encodeRefusal(undefined, true));
+      respond(handOver.encodeRefusal("write"));
     });
     const place = { recipients, stop };
     places.set(address, place);

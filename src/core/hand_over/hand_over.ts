@@ -52,11 +52,17 @@ export interface Verdict {
   readonly next: string | undefined;
 }
 
+/**
+ * What a process whose work was declined may do instead: ask another process, or write, because there is room for that
+ * now. `undefined`: nobody knows.
+ */
+export type Advice = { readonly ask: string } | "write" | undefined;
+
 /** What came back; `undefined` if it could not be understood. */
 export type Answer =
   | { readonly kind: "decided"; readonly verdict: Verdict }
-  /** Nothing was or will be done about the work. Another process may be asked, or there is room for a write now. */
-  | { readonly kind: "declined"; readonly other: string | undefined; readonly isRoom: boolean }
+  /** Nothing was or will be done about the work. */
+  | { readonly kind: "declined"; readonly advice: Advice }
   | undefined;
 
 /** How processes with the same rules encode work and verdicts as bytes. */
@@ -65,8 +71,8 @@ export interface HandOver {
   /** Returns `undefined` for what does not make sense. */
   decodeWork(bytes: Uint8Array): ForeignWork | StrangeWork | undefined;
   encodeVerdict(verdict: Verdict): Uint8Array;
-  /** Says that nothing was or will be done, and which process may be asked, or that there is room for a write now. */
-  encodeRefusal(other?: string, isRoom?: boolean): Uint8Array;
+  /** Says that nothing was or will be done, and what to do instead. */
+  encodeRefusal(advice?: Advice): Uint8Array;
   decodeAnswer(bytes: Uint8Array): Answer;
 }
 
@@ -176,13 +182,14 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       const others = countsPermits ? writers : NOBODY;
       return encode([DECIDED, now, horizon, isFresh, granted, dealtWith, lastAt, next ?? null, epoch, parts, others]);
     },
-    encodeRefusal: (other, isRoom = false) => encode([DECLINED, other ?? null, isRoom]),
+    encodeRefusal: (advice) => encode([DECLINED, typeof advice === "object" ? advice.ask : null, advice === "write"]),
     decodeAnswer(bytes) {
-      if (bytes.length === 0) return { kind: "declined", other: undefined, isRoom: false };
+      if (bytes.length === 0) return { kind: "declined", advice: undefined };
       const message = decode(bytes);
       if (message?.[1] === DECLINED) {
         const [, , other, isRoom] = message;
-        return { kind: "declined", other: typeof other === "string" ? other : undefined, isRoom: isRoom === true };
+        if (isRoom === true) return { kind: "declined", advice: "write" };
+        return { kind: "declined", advice: typeof other === "string" ? { ask: other } : undefined };
       }
       if (message?.[1] !== DECIDED) return undefined;
       const [, , now, horizon, isFresh, granted, dealtWith, lastAt, nextWriter, epoch, stored, writtenBy] = message;

@@ -7,7 +7,7 @@ import { Trips } from "../store/trips.ts";
 import type { Respond } from "./desk.ts";
 import { createFollowing } from "./following.ts";
 import { createGuests, type Guest, successor, type Visit } from "./guests.ts";
-import type { Answer, ForeignWork, HandOver, Verdict } from "./hand_over.ts";
+import type { Advice, Answer, ForeignWork, HandOver, Verdict } from "./hand_over.ts";
 
 /** A guest, and how its work was decided. */
 export interface DecidedGuest {
@@ -152,14 +152,14 @@ export function createTurns(options: TurnsOptions): Turns {
     const leader = following.leader(now);
     if (leader === undefined) return;
     leadsSince = Infinity;
-    guests.dismiss(handOver.encodeRefusal(leader));
+    guests.dismiss(handOver.encodeRefusal({ ask: leader }));
   }
 
   /** The process that was asked no longer writes, or makes room because it can decide only by its own rules. */
-  function declined(other: string | undefined, isRoom: boolean, now: number): void {
+  function declined(advice: Advice, now: number): void {
     ledger.suspect();
-    if (isRoom || other === identity.id) following.lead();
-    else if (other !== undefined && hops++ < MOST_HOPS) follow(other, now);
+    if (advice === "write" || advice?.ask === identity.id) following.lead();
+    else if (advice && hops++ < MOST_HOPS) follow(advice.ask, now);
     else {
       hops = 0;
       following.failed(now);
@@ -184,7 +184,7 @@ export function createTurns(options: TurnsOptions): Turns {
       const now = clock.now();
       if (foreign.isYourTurn) following.lead();
       const leader = following.leader(now);
-      if (leader !== undefined) respond(handOver.encodeRefusal(leader));
+      if (leader !== undefined) respond(handOver.encodeRefusal({ ask: leader }));
       // Work that has come before has been decided, and its answer is on its way.
       else if (guests.add({ ...foreign, respond })) onGuest(now);
     },
@@ -215,12 +215,12 @@ export function createTurns(options: TurnsOptions): Turns {
         const asking = peers!.ask(leader, message, waitsMs); // nobody is followed without them
         answer = handOver.decodeAnswer(await limit.bound(asking, waitsMs, SILENCE));
       } catch (error) {
-        if (isNotApplied(error)) answer = { kind: "declined", other: undefined, isRoom: false };
+        if (isNotApplied(error)) answer = { kind: "declined", advice: undefined };
       }
       const now = clock.now();
       if (answer === undefined) return { kind: "unknown" };
       if (answer.kind === "declined") {
-        declined(answer.other, answer.isRoom, now);
+        declined(answer.advice, now);
         return { kind: "declined" };
       }
       hops = 0;

@@ -58,7 +58,8 @@ function turnsOfA() {
     return new Promise((resolve) => {
       turns.receive(foreign, (bytes) => {
         const answer = handOver.decodeAnswer(bytes);
-        resolve(answer?.kind === "declined" ? answer.other : undefined);
+        const advice = answer?.kind === "declined" ? answer.advice : undefined;
+        resolve(typeof advice === "object" ? advice.ask : undefined);
       });
     });
   };
@@ -77,7 +78,7 @@ test("a guest that comes while a question is on its way is sent on, as soon as t
   const ANSWERS: readonly (readonly [to: string, answer: (setting: ReturnType<typeof turnsOfA>) => Uint8Array])[] = [
     ["b", ({ handOver, clock }) => handOver.encodeVerdict(verdictOf(clock.now()))],
     ["d", ({ handOver, clock }) => handOver.encodeVerdict(verdictOf(clock.now(), "d"))],
-    ["d", ({ handOver }) => handOver.encodeRefusal("d")],
+    ["d", ({ handOver }) => handOver.encodeRefusal({ ask: "d" })],
   ];
   for (const [to, answer] of ANSWERS) {
     const setting = turnsOfA();
