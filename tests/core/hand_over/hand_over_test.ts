@@ -160,20 +160,21 @@ test("a writer that dies, freezes or is cut off costs its followers one bounded 
   }
 });
 
+const encoded = (message: unknown) => new TextEncoder().encode(JSON.stringify(message));
+
 for (
   const [name, garble] of [
     ["nonsense", () => new Uint8Array([0, 1, 2, 255])],
     ["nothing", () => new Uint8Array()],
     ["half an answer", (answer: Uint8Array) => answer.slice(0, answer.length >> 1)],
-    ["other JSON", () => new TextEncoder().encode('{"v":1,"now":1,"horizon":2}\n{}')],
-    [
-      "a refusal that names the one who asked first",
-      () => new TextEncoder().encode('{"v":1,"declined":true,"other":"process1-0"}'),
-    ],
-    ["a refusal that names nobody who exists", () => new TextEncoder().encode('{"v":1,"declined":true,"other":"*.>"}')],
+    ["other JSON", () => encoded({ now: 1, horizon: 2 })],
+    ["a refusal that names the one who asked first", () => encoded([1, "declined", "process1-0", false])],
+    ["a refusal that names nobody who exists", () => encoded([1, "declined", "*.>", false])],
     ["a count that is not so", (answer: Uint8Array) => {
-      const text = new TextDecoder().decode(answer);
-      return new TextEncoder().encode(text.replace(/"granted":\d+/, '"granted":3'));
+      const message: unknown = answer.length > 0 ? JSON.parse(new TextDecoder().decode(answer)) : undefined;
+      if (!Array.isArray(message) || message[1] !== "decided") return answer;
+      const granted: unknown = message[5];
+      return encoded(message.with(5, granted === 3 ? 2 : 3));
     }],
   ] as const
 ) {
