@@ -1,4 +1,4 @@
-import { BOUNDS } from "../core/limiter/defaults.ts";
+import { algorithmOf, BOUNDS } from "../core/limiter/defaults.ts";
 import type { RateSpec } from "../core/limiter_config.ts";
 import {
   choice,
@@ -138,9 +138,10 @@ function checkFailureMode(section: Section, { failClosed, onFailure }: LimiterVa
   );
 }
 
-function checkRates(section: Section, { algorithm = "token_bucket", rates = [] }: LimiterValues): void {
-  for (const [index, { limit, windowMs, burst, algorithm: own = algorithm }] of rates.entries()) {
-    if (own === "token_bucket") checkRatio(section, `rates[${index}]`, limit * 1_000 / windowMs);
+function checkRates(section: Section, { rates = [] }: LimiterValues): void {
+  for (const [index, rate] of rates.entries()) {
+    const { limit, windowMs, burst } = rate;
+    if (algorithmOf(rate) === "token_bucket") checkRatio(section, `rates[${index}]`, limit * 1_000 / windowMs);
     else if (burst !== undefined) {
       throw refuseConflict(
         section,
@@ -156,8 +157,10 @@ function checkPrefetch(section: Section, values: LimiterValues): void {
   if (prefetch === 0) return;
   const other = maxConcurrent !== undefined
     ? `'${nameIn(section, LIMITER_FIELDS, "maxConcurrent")}'`
-    : algorithm === "sliding_window" || rates.some((rate) => rate.algorithm === "sliding_window")
+    : algorithm === "sliding_window"
     ? "sliding_window"
+    : rates.some((rate) => algorithmOf(rate) === "sliding_window")
+    ? "'rates' that have no 'burst', and so are windows"
     : undefined;
   if (other === undefined) return;
   const name = nameIn(section, LIMITER_FIELDS, "prefetch");

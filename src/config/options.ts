@@ -222,7 +222,7 @@ export interface CommonTokenBucketOptions<Store extends string = string> extends
    * @default {"token_bucket"}
    */
   readonly algorithm?: "token_bucket" | undefined;
-  /** Further limits that hold at the same time: 10 per second and 1,000 per hour. */
+  /** Further limits that hold at the same time, such as 1,000 in any hour. */
   readonly rates?: readonly RateSpec[] | undefined;
   /**
    * How many slots each process may take in one write before anybody asks for them, so that its next callers need no
@@ -297,7 +297,7 @@ export interface ConcurrencyOptions<Store extends string = string> extends Commo
  * import type { SeveralRatesOptions } from "@ratesync/core";
  *
  * const options: SeveralRatesOptions = {
- *   rates: [{ limit: 10, windowMs: 1_000 }, { limit: 1_000, windowMs: 3_600_000, burst: 50 }],
+ *   rates: [{ limit: 10, windowMs: 1_000, burst: 5 }, { limit: 1_000, windowMs: 3_600_000 }],
  * };
  * console.log(options.rates.length); // 2
  * ```
@@ -349,8 +349,8 @@ export interface WindowOptions<Store extends string = string> extends CommonLimi
   readonly limit: number;
   /** The window's length in milliseconds; > 0. */
   readonly windowMs: number;
-  /** Further limits that hold at the same time: 10 per second and 1,000 per hour. */
-  readonly rates?: readonly RateSpec<"sliding_window">[] | undefined;
+  /** Further limits that hold at the same time, such as 1,000 in any hour. */
+  readonly rates?: readonly RateSpec[] | undefined;
   /** Belongs to `token_bucket`. */
   readonly ratePerSecond?: undefined;
   /** Belongs to `token_bucket`. */

@@ -26,22 +26,21 @@ export type Algorithm = "token_bucket" | "sliding_window";
 export type OnFailure = "open" | "closed" | "local";
 
 /**
- * One of several limits on the same limiter: `limit` requests in every `windowMs`.
+ * One of several limits on the same limiter: at most `limit` in any `windowMs`. With a `burst` it is a rate instead:
+ * `limit` per `windowMs`, evenly spread, of which `burst` may come at once.
  *
- * @typeParam Default How it counts by default: as the limiter does.
- *
- * @example 10 per second, and 1,000 per hour of which 50 may come at once
+ * @example At most 1,000 in any hour, and 600 per minute, of which 20 may come at once
  * ```ts
  * import type { RateSpec } from "@ratesync/core";
  *
  * const rates: RateSpec[] = [
- *   { limit: 10, windowMs: 1_000 },
- *   { limit: 1_000, windowMs: 3_600_000, burst: 50 },
+ *   { limit: 1_000, windowMs: 3_600_000 },
+ *   { limit: 600, windowMs: 60_000, burst: 20 },
  * ];
  * console.log(rates.length); // 2
  * ```
  */
-export type RateSpec<Default extends Algorithm = "token_bucket"> =
+export type RateSpec =
   & {
     /** How many requests (or how much cost) in each window; an integer >= 1. */
     readonly limit: number;
@@ -50,27 +49,22 @@ export type RateSpec<Default extends Algorithm = "token_bucket"> =
   }
   & (
     | {
-      /** It counts as the limiter does. */
-      readonly algorithm?: undefined;
       /**
-       * How much of it may come at once after a pause. Only for `token_bucket`.
+       * How it counts, whatever the limiter does.
        *
-       * @default {1}
+       * @default {"sliding_window", or "token_bucket" with a burst}
        */
-      readonly burst?: (Default extends "token_bucket" ? number : undefined) | undefined;
-    }
-    | {
-      /** It counts as a rate, whatever the limiter does. */
-      readonly algorithm: "token_bucket";
+      readonly algorithm?: "token_bucket" | undefined;
       /**
-       * How much of it may come at once after a pause.
+       * How much of it may come at once after a pause. Without one, a `token_bucket` lets one after the other start, at
+       * equal distances.
        *
        * @default {1}
        */
       readonly burst?: number | undefined;
     }
     | {
-      /** It counts as a window, whatever the limiter does. */
+      /** It counts as a window. */
       readonly algorithm: "sliding_window";
       /** Only for `token_bucket`. */
       readonly burst?: undefined;

@@ -2,7 +2,7 @@ import { expectId } from "../config/ids.ts";
 import { suggestion } from "../config/names.ts";
 import { shown } from "../core/arguments.ts";
 import { ConfigValidationError } from "../core/errors.ts";
-import { BOUNDS, type LimiterSettings } from "../core/limiter/defaults.ts";
+import { algorithmOf, BOUNDS, type LimiterSettings } from "../core/limiter/defaults.ts";
 
 /** A condition that a value must meet. */
 export interface Requirement {
@@ -94,7 +94,7 @@ export function checkLimits<Options extends Omit<LimiterSettings, "store">>(
     checkFields(id, path, RATE, rate);
     expectGiven(id, `${path}limit`, rate.limit, true, "in each rate");
     expectGiven(id, `${path}windowMs`, rate.windowMs, true, "in each rate");
-    if ((rate.algorithm ?? algorithm) === "sliding_window") {
+    if (algorithmOf(rate) === "sliding_window") {
       expectGiven(id, `${path}burst`, rate.burst, false, 'with algorithm "sliding_window"');
     } else if (!RATE_PER_SECOND.fits(rate.limit * 1_000 / rate.windowMs)) {
       const ratio = String(rate.limit * 1_000 / rate.windowMs);

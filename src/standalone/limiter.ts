@@ -10,6 +10,7 @@ import type {
 import { hasMethods, shown } from "../core/arguments.ts";
 import { createLimiter as createCoreLimiter } from "../core/limiter/create_limiter.ts";
 import {
+  algorithmOf,
   BOUNDS,
   type LimiterSettings,
   resolveBreaker,
@@ -233,7 +234,8 @@ function checkSettings(id: string, options: StandaloneLimiterOptions): CheckedOp
   if (first > longest) {
     throw refused(id, "breakerMaxCoolDownMs", "not less than breakerCoolDownMs", shown(longest));
   }
-  const slides = [checked, ...checked.rates ?? []].some(({ algorithm }) => algorithm === "sliding_window");
+  const slides = checked.algorithm === "sliding_window" ||
+    checked.rates?.some((rate) => algorithmOf(rate) === "sliding_window");
   if (prefetch && (slides || maxConcurrent !== undefined)) {
     expectGiven(id, "prefetch", prefetch, false, "where there is more than rates");
   }

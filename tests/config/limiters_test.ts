@@ -63,8 +63,16 @@ test("checkLimiterOptions() names fields as they are written in code [LIM-2, LIM
     [{ rates: [{ limit: 1, window_seconds: 1 }] }, "rates[0].window_seconds", "Did you mean 'windowMs'?"],
     [{ rates: [{ limit: 1 }] }, "rates[0].windowMs", "Missing"],
     [{ rates: [null] }, "rates[0]", "a table"],
-    [{ rates: [{ limit: 1, windowMs: 1e-300 }] }, "rates[0]", "which no clock can keep. Correct limit or windowMs"],
-    [{ rates: [{ limit: 1, windowMs: 1 }, { limit: 2 ** 52, windowMs: 1 }] }, "rates[1]", "which no clock can keep"],
+    [
+      { rates: [{ limit: 1, windowMs: 1e-300, burst: 1 }] },
+      "rates[0]",
+      "which no clock can keep. Correct limit or windowMs",
+    ],
+    [
+      { rates: [{ limit: 1, windowMs: 1 }, { limit: 2 ** 52, windowMs: 1, burst: 1 }] },
+      "rates[1]",
+      "which no clock can keep",
+    ],
     [{ ratePerSecond: 1, backendTimeoutMs: 2 ** 31 }, "backendTimeoutMs", "must be <= 2147483647, got 2147483648"],
     [{ rates: {} }, "rates", "a list"],
     [{ ratePerSecond: 1, prefetch: -1 }, "prefetch", "prefetch must be >= 0, got -1"],
@@ -72,7 +80,11 @@ test("checkLimiterOptions() names fields as they are written in code [LIM-2, LIM
     [{ ratePerSecond: 1, prefetch: 5_001 }, "prefetch", "must be <= 5000, got 5001"],
     [{ ratePerSecond: 1, prefetch: 1, maxConcurrent: 1 }, "prefetch", "does not go with 'maxConcurrent'"],
     [{ algorithm: "sliding_window", limit: 1, windowMs: 1, prefetch: 1 }, "prefetch", "with sliding_window"],
-    [{ rates: [{ limit: 1, windowMs: 1, algorithm: "sliding_window" }], prefetch: 1 }, "prefetch", "sliding_window"],
+    [
+      { rates: [{ limit: 1, windowMs: 1 }], prefetch: 1 },
+      "prefetch",
+      "'rates' that have no 'burst', and so are windows",
+    ],
   ];
   for (const [options, field, reason] of cases) {
     const error = refusal(options);
@@ -151,7 +163,11 @@ test("resolveLimiter() keeps what was configured", () => {
       backendTimeoutMs: 7,
       reserveAheadMs: 0,
       prefetch: 9,
-      rates: [{ limit: 1, windowMs: 1 }, { limit: 2, windowMs: 2, algorithm: "token_bucket" }],
+      rates: [
+        { limit: 1, windowMs: 1 },
+        { limit: 2, windowMs: 2, algorithm: "token_bucket" },
+        { limit: 3, windowMs: 3, burst: 4 },
+      ],
     },
     { backendTimeoutMs },
   );
@@ -168,6 +184,7 @@ test("resolveLimiter() keeps what was configured", () => {
     rates: [
       { limit: 1, windowMs: 1, algorithm: "sliding_window" },
       { limit: 2, windowMs: 2, algorithm: "token_bucket", burst: 1 },
+      { limit: 3, windowMs: 3, algorithm: "token_bucket", burst: 4 },
     ],
     timeoutMs: 0,
     failClosed: false,

@@ -366,7 +366,11 @@ test("configureLimiter() with the same values again changes nothing, and with ot
   rateSync.configureLimiter("l", { ratePerSecond: 1, rates: [{ limit: 5, windowMs: 60_000 }] });
   const limiter = rateSync.getLimiter("l");
   await rateSync.acquire("l");
-  rateSync.configureLimiter("l", { rates: [{ windowMs: 60_000, limit: 5, burst: 1 }], ratePerSecond: 1, burst: 1 });
+  rateSync.configureLimiter("l", {
+    rates: [{ windowMs: 60_000, limit: 5, algorithm: "sliding_window" }],
+    ratePerSecond: 1,
+    burst: 1,
+  });
   assert(rateSync.getLimiter("l") === limiter);
   const error = assertThrows(
     () => rateSync.configureLimiter("l", { ratePerSecond: 2 }),

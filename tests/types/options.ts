@@ -28,6 +28,7 @@ export const limitersThatAreRight: LimiterOptions[] = [
   { algorithm: "sliding_window", limit: 5, windowMs: 300_000 },
   { algorithm: "sliding_window", limit: 5, windowMs: 300_000, maxConcurrent: 2 },
   { algorithm: "sliding_window", limit: 5, windowMs: 3, rates: [{ limit: 10, windowMs: 1_000 }] },
+  { algorithm: "sliding_window", limit: 5, windowMs: 3, rates: [{ limit: 10, windowMs: 1_000, burst: 2 }] },
   {
     algorithm: "sliding_window",
     limit: 5,
@@ -86,8 +87,6 @@ export const limitersOfBoth: LimiterOptions[] = [
   { algorithm: "token_bucket", limit: 5, windowMs: 1_000 },
   // @ts-expect-error: no algorithm of this package
   { algorithm: "leaky_bucket", ratePerSecond: 5 },
-  // @ts-expect-error: a rate of a limiter that slides slides too, and has no burst
-  { algorithm: "sliding_window", limit: 5, windowMs: 1, rates: [{ limit: 1, windowMs: 1, burst: 2 }] },
   // @ts-expect-error: a rate that slides has no burst
   { rates: [{ limit: 1, windowMs: 1, burst: 2, algorithm: "sliding_window" }] },
   // @ts-expect-error: a rate needs its window

@@ -99,7 +99,7 @@ export function resolveLimiter(
     leaseMs: options.leaseMs ?? 10_000,
     limit: options.limit ?? null,
     windowMs: options.windowMs ?? null,
-    rates: Object.freeze((options.rates ?? []).map((rate) => resolveRate(rate, algorithm))),
+    rates: Object.freeze((options.rates ?? []).map((rate) => resolveRate(rate))),
     timeoutMs: options.timeoutMs ?? null,
     failClosed: onFailure === "closed",
     onFailure,
@@ -109,9 +109,15 @@ export function resolveLimiter(
   });
 }
 
-function resolveRate(rate: RateSpec, limiterAlgorithm: Algorithm): RateSpec {
-  const { limit, windowMs, algorithm = limiterAlgorithm, burst = 1 } = rate;
+function resolveRate(rate: RateSpec): RateSpec {
+  const { limit, windowMs, burst = 1 } = rate;
+  const algorithm = algorithmOf(rate);
   return Object.freeze(
     algorithm === "token_bucket" ? { limit, windowMs, algorithm, burst } : { limit, windowMs, algorithm },
   );
+}
+
+/** How one of several limits counts: a quota of so many in a window is what is meant unless there is a burst. */
+export function algorithmOf({ algorithm, burst }: Pick<RateSpec, "algorithm" | "burst">): Algorithm {
+  return algorithm ?? (burst === undefined ? "sliding_window" : "token_bucket");
 }

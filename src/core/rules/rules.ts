@@ -13,9 +13,10 @@ export function rulesOf(config: LimiterConfig, timingMarginMs: number, clockErro
     rules.push(rateRule({ ratePerSecond: config.ratePerSecond, burst: config.burst, timingMarginMs }));
   }
   if (config.limit !== null && config.windowMs !== null) addWindow(config.limit, config.windowMs);
-  for (const { limit, windowMs, burst = 1, algorithm = config.algorithm } of config.rates) {
-    if (algorithm === "sliding_window") addWindow(limit, windowMs);
-    else rules.push(rateRule({ ratePerSecond: limit * 1_000 / windowMs, burst, timingMarginMs }));
+  for (const { limit, windowMs, burst = 1, algorithm } of config.rates) {
+    if (algorithm === "token_bucket") {
+      rules.push(rateRule({ ratePerSecond: limit * 1_000 / windowMs, burst, timingMarginMs }));
+    } else addWindow(limit, windowMs);
   }
   if (config.maxConcurrent !== null) {
     rules.push(concurrencyRule({ maxConcurrent: config.maxConcurrent, leaseMs: config.leaseMs }));
