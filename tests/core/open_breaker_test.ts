@@ -54,7 +54,7 @@ test("after the cool-down one call of one key asks, and everybody else is answer
 
 test("one answer is enough: then everybody asks again, and nothing is degraded [FAIL-3]", async () => {
   const { clock, start, run } = createSimulation();
-  const { limiter, link, breaker, infos } = start({ ...FAST, ratePerSecond: 1_000, burst: 1_000 }, {
+  const { limiter, link, breaker, warnings } = start({ ...FAST, ratePerSecond: 1_000, burst: 1_000 }, {
     ...NET,
     breaker: DEFAULTS.breaker,
   });
@@ -67,7 +67,7 @@ test("one answer is enough: then everybody asks again, and nothing is degraded [
   const results = await run(Promise.all(["a", "b", "c"].map((key) => limiter.tryAcquire({ key }))));
   assertEquals(results.map(({ degraded }) => degraded), [false, false, false]);
   assertEquals([breaker.state, limiter.getMetrics().circuitBreaker], ["closed", "closed"]);
-  assert(infos.includes("Store 'simulated' answers again: its circuit breaker is closed."));
+  assert(warnings.includes("Store 'simulated' answers again: its circuit breaker is closed."));
 });
 
 test("lost races, refusals and values of a newer version are no failures of the store [FAIL-5]", async () => {

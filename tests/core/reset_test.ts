@@ -74,7 +74,7 @@ test("who is decided anew after a reset has the time that is left, and not all o
 test("a reset during an outage is no answer of the store for who waits in its place [TST-4, FAIL-3]", async () => {
   const { clock, start, run } = createSimulation();
   const options = { maxConcurrent: 1, backendTimeoutMs: 300, onFailure: "local" } as const;
-  const { limiter, link, infos } = start(options, { latencyMs: 2 });
+  const { limiter, link, warnings } = start(options, { latencyMs: 2 });
   link.isDown = true;
   const lost = await run(limiter.acquire());
   const [first, next] = [limiter.acquire(), limiter.acquire()];
@@ -83,7 +83,7 @@ test("a reset during an outage is no answer of the store for who waits in its pl
   const held = await run(first);
   assertEquals([lost.lost, held.degraded], [true, true]);
   await clock.advance(20_000);
-  assertEquals(infos.filter((message) => message.includes("answers again")), []);
+  assertEquals(warnings.filter((message) => message.includes("answers again")), []);
   // The store is asked on behalf of whoever waits, before the reset and after it.
   link.isDown = false;
   await clock.advance(3_000);

@@ -75,7 +75,7 @@ export function createLink(
         if (up) return;
         up = true;
         reason = undefined;
-        logger.info(`Store '${whole.store}': connected to ${connection.getServer()} again`);
+        logger.warn(`Store '${whole.store}': connected to ${connection.getServer()} again`);
         goOn();
         return reconnected.forEach((callback) => callback());
       case "staleConnection":

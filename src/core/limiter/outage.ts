@@ -38,7 +38,7 @@ export function noteAnswer(shared: Shared): void {
   const wasReported = shared.failing === "reported";
   shared.failing = "no";
   shared.recovery.happened();
-  if (wasReported) shared.context.logger.info(`Limiter '${shared.config.id}': its store answers again.`);
+  if (wasReported) shared.context.logger.warn(`Limiter '${shared.config.id}': its store answers again.`);
 }
 
 /** The error to throw if the store failed and the limiter `id` fails closed. */

@@ -160,7 +160,7 @@ export function createBreaker({ storeId, settings, clock, random, logger }: Brea
     state = nextBreakerState(settings, state, event, clock.now());
     if (state.kind === before.kind) return;
     refused = undefined;
-    if (state.kind === "closed") logger.info(`Store '${storeId}' answers again: its circuit breaker is closed.`);
+    if (state.kind === "closed") logger.warn(`Store '${storeId}' answers again: its circuit breaker is closed.`);
     else if (before.kind === "closed") logger.warn(warning());
     else logger.debug?.(`The circuit breaker of store '${storeId}' is ${state.kind}, after it was ${before.kind}.`);
   }

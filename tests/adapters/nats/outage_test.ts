@@ -129,7 +129,7 @@ await forEachServer((server) => {
       const lines = rateSync.log.lines.filter((line) => /circuit breaker/.test(line) && !line.startsWith("debug"));
       assertEquals(lines.length % 2, 0, lines.join("\n"));
       assertMatch(lines[0] ?? "", /^warn: The circuit breaker of store 'nats' is open after 3 failures in a row/);
-      assertMatch(lines.at(-1) ?? "", /^info: Store 'nats' answers again: its circuit breaker is closed/);
+      assertMatch(lines.at(-1) ?? "", /^warn: Store 'nats' answers again: its circuit breaker is closed/);
     });
   }
 

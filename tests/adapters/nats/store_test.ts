@@ -180,7 +180,7 @@ await forEachServer((server) => {
     await running.stop();
     assertMatch(await store.log.heard(/lost/), /^warn: Store 'nats': lost the connection to 127\.0\.0\.1:\d+/);
     await running.restart();
-    assertMatch(await store.log.heard(/again$/), /^info: Store 'nats': connected to .* again$/);
+    assertMatch(await store.log.heard(/again$/), /^warn: Store 'nats': connected to .* again$/);
   });
 });
 

@@ -246,7 +246,7 @@ const OUTAGE = { ratePerSecond: 10, backendTimeoutMs: 500 };
 
 test("a store that is down lets requests in when the limiter fails open, marked and counted [FAIL-1, MET-7]", async () => {
   const { clock, start, run } = createSimulation();
-  const { limiter, link, warnings, infos } = start(OUTAGE, { latencyMs: 2 });
+  const { limiter, link, warnings } = start(OUTAGE, { latencyMs: 2 });
   await run(limiter.acquire());
   await clock.advance(200);
   link.isDown = true;
@@ -263,7 +263,7 @@ test("a store that is down lets requests in when the limiter fails open, marked 
   assertEquals([limiter.getMetrics().degradedAcquisitions, limiter.getMetrics().backendFailures], [4, 4]);
   link.isDown = false;
   const back = await run(limiter.acquire());
-  assertEquals([back.degraded, infos.at(-1)], [false, `Limiter '${LIMITER_ID}': its store answers again.`]);
+  assertEquals([back.degraded, warnings.at(-1)], [false, `Limiter '${LIMITER_ID}': its store answers again.`]);
 });
 
 test("a store that is down refuses with a reason of its own when the limiter fails closed [FAIL-1, ERR-4]", async () => {

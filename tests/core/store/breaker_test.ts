@@ -200,7 +200,7 @@ test("that the store is down is logged once, and once that it is back [LOG-1]", 
   assertEquals(heard.length, 2);
   assertStringIncludes(heard[0]!, "warn: The circuit breaker of store 's' is open after 3 failures in a row.");
   assertStringIncludes(heard[0]!, "the disk is on fire");
-  assertEquals(heard[1], "info: Store 's' answers again: its circuit breaker is closed.");
+  assertEquals(heard[1], "warn: Store 's' answers again: its circuit breaker is closed.");
 });
 
 test("a clock that goes back an hour does not keep the store away for an hour [TB-12]", () => {
