@@ -330,7 +330,7 @@ export class StoreNotFoundError extends RateLimiterError {
     super(
       `Store '${storeId}' not found. Configure it first with configureStore() or in rate-sync.toml; ${
         knownIds("stores", known)
-      }.`,
+      }. ${WHEN_THE_FILE_IS_READ}`,
     );
   }
 }
@@ -362,10 +362,14 @@ export class LimiterNotFoundError extends RateLimiterError {
     super(
       `Limiter '${limiterId}' not found. Configure it first with configureLimiter() or in rate-sync.toml; ${
         knownIds("limiters", known)
-      }.`,
+      }. ${WHEN_THE_FILE_IS_READ}`,
     );
   }
 }
+
+const WHEN_THE_FILE_IS_READ =
+  "The file is read by loadConfig(), and by itself only where the module's functions are used and nothing was " +
+  "configured in code before.";
 
 function knownIds(what: string, known: readonly string[]): string {
   if (known.length === 0) return `there are no ${what} yet`;

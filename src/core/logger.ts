@@ -1,3 +1,5 @@
+import { checkMethods } from "./arguments.ts";
+
 /**
  * Where a rate limiter reports what a person on call should know. No `key`, which may identify a person, is logged at
  * `info` or above. By default warnings and errors go to the console, and the rest nowhere. What a method throws is
@@ -23,10 +25,10 @@ export interface Logger {
    * Every grant, with its wait, and every refusal. Leave it out if nobody wants to know, which saves the time for
    * building the messages.
    */
-  debug?(message: string): void;
+  readonly debug?: ((message: string) => void) | undefined;
   /** What was configured and opened. */
   info(message: string): void;
-  /** What still works but needs somebody's attention. */
+  /** What still works but needs somebody's attention; and that it is over. */
   warn(message: string): void;
   /** What does not work. */
   error(message: string): void;
@@ -51,4 +53,26 @@ export function neverThrowing(logger: Logger): Logger {
     warn: quietly((message) => logger.warn(message)),
     error: quietly((message) => logger.error(message)),
   };
+}
+
+/** A logger that passes on to `first`, or to the one that it was replaced with since. */
+export function createReplaceableLogger(
+  first: Logger,
+): { readonly logger: Logger; readonly setLogger: (next: Logger) => void } {
+  let current = checked(first);
+  return {
+    logger: {
+      get debug() {
+        return current.debug;
+      },
+      info: (message) => current.info(message),
+      warn: (message) => current.warn(message),
+      error: (message) => current.error(message),
+    },
+    setLogger: (next) => void (current = checked(next)),
+  };
+}
+
+function checked(logger: Logger): Logger {
+  return neverThrowing(checkMethods(logger, "logger", "logger", "info", "warn", "error"));
 }

@@ -1,6 +1,7 @@
 import type { LimiterOptions, StoreOptions } from "../config/options.ts";
 import type { CheckOptions, Limiter } from "../core/limiter/limiter.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "../core/limiter/result.ts";
+import type { Logger } from "../core/logger.ts";
 import type { LimiterOverrides } from "./clone.ts";
 import { defaultRegistry } from "./default_registry.ts";
 import type { LimiterRequest, MultiCheckOptions, MultiLimiterResult } from "./multi.ts";
@@ -315,6 +316,23 @@ export function initializeLimiter(id: string): Promise<void> {
  */
 export function initializeAllLimiters(): Promise<void> {
   return defaultRegistry.initializeAllLimiters();
+}
+
+/**
+ * Reports to `logger` from now on, whatever was configured before. By default warnings and errors go to the console,
+ * and the rest nowhere.
+ *
+ * @throws {InvalidArgumentError} if it is no logger.
+ *
+ * @example
+ * ```ts
+ * import { setLogger } from "@ratesync/core";
+ *
+ * setLogger({ info: console.info, warn: console.warn, error: console.error });
+ * ```
+ */
+export function setLogger(logger: Logger): void {
+  defaultRegistry.setLogger(logger);
 }
 
 /**

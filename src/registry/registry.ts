@@ -1,7 +1,12 @@
 import { consoleLogger } from "../adapters/console_logger.ts";
 import { createIdentities } from "../adapters/host.ts";
 import { systemClock } from "../adapters/system_clock.ts";
-import { findConfigurationFile, readConfiguration } from "../config/files.ts";
+import {
+  CONFIGURATION_PATHS,
+  CONFIGURATION_VARIABLE,
+  findConfigurationFile,
+  readConfiguration,
+} from "../config/files.ts";
 import { checkLimiterOptions } from "../config/limiters.ts";
 import type { LimiterOptions, StoreOptions } from "../config/options.ts";
 import { maskStoreOptions } from "../config/secrets.ts";
@@ -13,7 +18,7 @@ import type { Clock } from "../core/clock.ts";
 import type { CheckOptions, ClosableLimiter, Limiter } from "../core/limiter/limiter.ts";
 import type { AcquireOptions, Permit, RateLimitResult } from "../core/limiter/result.ts";
 import type { LimiterConfig } from "../core/limiter_config.ts";
-import { type Logger, neverThrowing } from "../core/logger.ts";
+import { createReplaceableLogger, type Logger } from "../core/logger.ts";
 import type { CircuitBreakerState } from "../core/store/breaker.ts";
 import { leaveAccess } from "./access.ts";
 import { backendTimeoutOf } from "./backend.ts";
@@ -177,6 +182,8 @@ export interface RateSync<LimiterId extends string = string, StoreId extends str
   initializeLimiter(id: LimiterId): Promise<void>;
   /** Opens the stores of all limiters now. */
   initializeAllLimiters(): Promise<void>;
+  /** Reports to `logger` from now on. */
+  setLogger(logger: Logger): void;
   /** Closes everything that was opened. The configuration stays, and the next use opens it again. Idempotent. */
   close(): Promise<void>;
 }
@@ -244,8 +251,8 @@ const NAMES = namesOf<RateSyncOptions>({ stores: true, limiters: true, logger: t
 const CHECK_NAMES = namesOf<MultiCheckOptions>({ timeoutMs: true, signal: true, onMissing: true });
 
 function createOpenRateSync(settings: RateSyncOptions): RateSync {
-  const { logger: log = consoleLogger, autoLoad = false, clock = systemClock } = checkOptions(settings, NAMES);
-  const logger = neverThrowing(checkMethods(log, "logger", "logger", "info", "warn", "error"));
+  const { logger: given = consoleLogger, autoLoad = false, clock = systemClock } = checkOptions(settings, NAMES);
+  const { logger, setLogger } = createReplaceableLogger(given);
   checkMethods(clock, "clock", "clock", "now", "sleep");
   const inventory = createInventory({ logger, clock, identity: createIdentities() });
   const { stores, limiters } = inventory;
@@ -262,7 +269,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     for (const [id, options] of newStores) inventory.configureStore(id, options, true);
     for (const [id, options] of newLimiters) inventory.configureLimiter(id, options, true);
     logger.info(`Loaded ${newStores.size} stores and ${newLimiters.size} limiters from ${path}.`);
-    if (http.trustedProxyNetworks) logger.info(`trusted_proxy_networks in ${path} has no effect in this version.`);
+    if (http.trustedProxyNetworks) logger.warn(`trusted_proxy_networks in ${path} has no effect in this version.`);
   }
 
   function limiter(id: string): ClosableLimiter {
@@ -305,7 +312,11 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     // deno-lint-ignore require-await -- what is wrong with the file rejects, and is not thrown
     async loadConfig(path) {
       const found = path ?? findConfigurationFile({ logger, mustLook: true });
-      if (found !== undefined) load(found);
+      if (found !== undefined) return load(found);
+      logger.warn(
+        `loadConfig() found no file, and nothing was loaded. It looked for ${CONFIGURATION_PATHS.join(" and ")}, as ` +
+          `${CONFIGURATION_VARIABLE} names none.`,
+      );
     },
     getLimiter: limiter,
     listStores() {
@@ -326,6 +337,7 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
         return [id, { ...config, initialized: limiter?.initialized ?? false, metrics: limiter?.getMetrics() ?? null }];
       }));
     },
+    setLogger,
     initializeLimiter: async (id) => await limiter(id).initialize(),
     async initializeAllLimiters() {
       loadIfNothingIsConfigured();

@@ -655,11 +655,11 @@ test("what is configured and loaded is reported at info, and what is opened [LOG
   );
 });
 
-test("a setting of a file that has no effect is reported at info [LOG-1]", async () => {
+test("a setting of a file that has no effect is warned about [LOG-1]", async () => {
   await inDirectory('[fastapi]\ntrusted_proxy_networks = ["10.0.0.0/8"]\n', async (path) => {
     const { rateSync, lines } = setUp();
     await rateSync.loadConfig(path);
-    assertEquals(lines.at(-1), `info: trusted_proxy_networks in ${path} has no effect in this version.`);
+    assertEquals(lines.at(-1), `warn: trusted_proxy_networks in ${path} has no effect in this version.`);
   });
 });
 
@@ -687,6 +687,40 @@ test("without a logger only warnings and errors are written, to the console [LOG
     `warn ratesync: Limiter 'open': ${why} admitted without a limit (on_failure = "open").`,
     `error ratesync: Limiter 'closed': ${why} refused (on_failure = "closed").`,
   ]);
+});
+
+test("setLogger() replaces the logger for all that was made before, and refuses what is none [LOG-1]", async () => {
+  const { rateSync, lines } = setUp();
+  rateSync.configureLimiter("api", { ratePerSecond: 1 });
+  await rateSync.acquire("api");
+  const seen = lines.length;
+  const others: string[] = [];
+  const other = (message: string) => void others.push(message);
+  rateSync.setLogger({ info: other, warn: other, error: other });
+  await rateSync.tryAcquire("api");
+  rateSync.configureLimiter("more", { ratePerSecond: 1 });
+  await rateSync.tryAcquire("api", { key: "alice" });
+  assertEquals(lines.slice(seen), []);
+  assertEquals(others, ["Limiter 'more': configured, on store 'memory'."]);
+  rateSync.setLogger({ debug: other, info: other, warn: other, error: other });
+  await rateSync.tryAcquire("api", { key: "bob" });
+  assertEquals(others.slice(1), ["Limiter 'api:bob': granted after 0.000 s."]);
+  for (const wrong of [null, undefined, {}, { info() {}, warn() {} }]) {
+    // @ts-expect-error: no logger
+    assertThrows(() => rateSync.setLogger(wrong), InvalidArgumentError, "This is no logger");
+  }
+});
+
+test("an id that is in a file that was not read says when files are read [CFG-4, LIM-8]", async () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("extra", { ratePerSecond: 1 });
+  const error = await assertRejects(() => rateSync.acquire("local"), LimiterNotFoundError);
+  assertStringIncludes(error.message, "the limiters are 'extra'. The file is read by loadConfig()");
+  assertThrows(
+    () => rateSync.configureLimiter("l", { store: "zz", ratePerSecond: 1 }),
+    StoreNotFoundError,
+    "The file is read by loadConfig()",
+  );
 });
 
 test("a logger that throws changes nothing: what is granted is given, and given back [CON-8, LOG-1]", async () => {
