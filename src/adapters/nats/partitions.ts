@@ -85,6 +85,8 @@ function throwFirst(
 /** Several buckets as one. */
 function joined(parts: readonly [PatientKv, ...PatientKv[]]): PatientKv {
   const [first] = parts;
+  let buckets: readonly Bucket[] = [];
+  let whole = first.bucket;
   const at = (key: string): NatsKv => (parts[partitionOf(key, parts.length)] ?? first).kv;
   return {
     kv: {
@@ -99,7 +101,12 @@ function joined(parts: readonly [PatientKv, ...PatientKv[]]): PatientKv {
       announce: first.kv.announce,
     },
     get bucket() {
-      return common(parts.map(({ bucket }) => bucket), first.bucket);
+      // Whoever waits asks for it again and again.
+      if (parts.some(({ bucket }, i) => bucket !== buckets[i])) {
+        buckets = parts.map(({ bucket }) => bucket);
+        whole = common(buckets, first.bucket);
+      }
+      return whole;
     },
     get replacements() {
       return parts.reduce((sum, { replacements }) => sum + replacements, 0);
