@@ -67,7 +67,8 @@ export function rateRule({ ratePerSecond, burst, timingMarginMs }: RateLimit): R
     },
     retryAt: earliest,
     usage(tat, now) {
-      const remaining = Math.floor((now + tolerance - Math.max(tat, now)) / interval + ROUNDING);
+      // Moments that are far from the epoch are not exact: of one that has passed nothing is needed.
+      const remaining = Math.floor((tolerance - Math.max(0, tat - now)) / interval + ROUNDING);
       return { limit: burst, remaining: Math.max(0, remaining), resetAt: Math.max(tat, now + interval) };
     },
     exhausted: (now) => now + tolerance,

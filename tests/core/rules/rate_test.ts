@@ -405,3 +405,11 @@ for (const json of [null, undefined, "1", true, {}, [], [1], NaN, Infinity, -Inf
     assertEquals(ruleOf({ ratePerSecond: 1, burst: 1 }).decode(json), undefined);
   });
 }
+
+test("a fast rate that was idle for months has all of its burst left", () => {
+  const rule = ruleOf({ ratePerSecond: 100_000, burst: 20 });
+  const tat = rule.take(rule.initial, 0, 0, demand());
+  for (const idle of [60_000.003, 86_400_000.003, 30 * 86_400_000.1]) {
+    assertEquals(rule.usage(tat, idle).remaining, 20, `after ${idle} ms`);
+  }
+});
