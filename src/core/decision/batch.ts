@@ -2,6 +2,7 @@ import type { Demand, Rule } from "../rules/rule.ts";
 import type { RuleState } from "../rules/states.ts";
 import {
   earliestStart,
+  earliestStartBehind,
   extraReachOf,
   limitsConcurrency,
   type Obstacle,
@@ -91,7 +92,8 @@ export interface Batch<R extends Request> extends Undone {
 
 /**
  * Decides requests in order, each in the state that the ones before it left, until one has to wait. A request that
- * cannot get a moment by its deadline is refused, and so is one that is not willing to wait for a permit.
+ * cannot get a moment by its deadline is refused, whether permits are taken or not, and so is one that is not willing to
+ * wait for a permit.
  */
 export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<R> {
   const { rules, state, mixes, now, lead, slack, horizon, isFresh, isOverdue, requests, nextPermit } = options;
@@ -115,7 +117,11 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
     // What was granted just before counts for the moment when the answer will be here, and a window starts nothing
     // before that. So a request that does not want to wait also starts then.
     const latest = Math.max(request.deadline, request.patient ? now : now + lead);
-    if (permitsAreTaken ? !request.patient : from > latest) {
+    const isHopeless = permitsAreTaken
+      // A permit may come at any moment, but what only time brings does not come any sooner.
+      ? !request.patient || earliestStartBehind(rules, parts, time, 0, request.demand) + epoch > latest
+      : from > latest;
+    if (isHopeless) {
       const refusal = refusalOf(rules, { ...state, parts }, now, request.demand);
       if (refused.length === 0) refused = [{ request, refusal }];
       else refused.push({ request, refusal });

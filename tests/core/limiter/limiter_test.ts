@@ -134,6 +134,19 @@ test("acquire() whose wait cannot succeed in time is told at once [TMO-6]", asyn
   assertEquals(clock.now() - begun, 1_000);
 });
 
+test("acquire() for which a rate has too little in time is told at once, although permits are taken too [TMO-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 10, burst: 3, maxConcurrent: 1 });
+  const permit = await run(limiter.acquire());
+  const begun = clock.now();
+  const hopeless = limiter.tryAcquire({ cost: 3, timeoutMs: 50 });
+  const behind = limiter.acquire({ timeoutMs: 100 });
+  assertEquals([(await run(hopeless)).allowed, clock.now() - begun], [false, 0]);
+  await permit.release();
+  // It does not have to wait behind a caller that cannot be served.
+  assertEquals((await run(behind)).waitedMs, 0);
+});
+
 test("acquire() behind others whose turn takes longer than its timeout is told at once [TMO-6]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter } = start({ ratePerSecond: 1 });
