@@ -446,3 +446,25 @@ test("late answers now and then have nobody refused who comes at the pace of the
   }
   assertLessOrEqual(refused, 2 * LATE);
 });
+
+test("who stops waiting while the store fails takes no permit from others, though nobody heard that it waited [TB-9, CON-8]", async () => {
+  const { clock, server, start, run } = createSimulation();
+  const options = { maxConcurrent: 1, leaseMs: 500, backendTimeoutMs: 200, failClosed: true };
+  const store = { peers: undefined };
+  const [holder, waiter] = [start(options, { store }), start(options, { store })];
+  const permit = await run(holder.limiter.acquire());
+  const waiting = waiter.limiter.acquire().catch((error) => error);
+  await clock.advance(300);
+  // It is about to say that it waits, and nobody tells it that this was written.
+  let isSilent = false;
+  waiter.link.setFaults(({ operation }) => {
+    isSilent ||= operation === "compareAndSet";
+    return isSilent ? "answer_lost" : undefined;
+  });
+  const error = await run(waiting);
+  assertEquals(error instanceof RateLimiterAcquisitionError && error.reason, "backend");
+  assertEquals(server.text("api")?.includes('"waiting":[{"owner":"process2'), true, server.text("api"));
+  waiter.link.setFaults({});
+  await permit.release();
+  assertLess((await run(holder.limiter.acquire())).waitedMs, 1_500);
+});

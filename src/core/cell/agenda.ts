@@ -490,10 +490,9 @@ export class Agenda implements WaitingOwner {
   }
 
   /**
-   * The store failed: everybody who waits for it is told so. `mayHaveGranted` says that it may have written grants all
-   * the same.
+   * The store failed: everybody who waits for it is told so. `mayStand` is what it may have written all the same.
    */
-  fail(cause: unknown, mayHaveGranted: boolean, runningSince: number): void {
+  fail(cause: unknown, mayStand: Plan | undefined, runningSince: number): void {
     const now = this.#context.store.clock.now();
     const { line } = this.waiting;
     const { known } = this.#ledger;
@@ -507,8 +506,8 @@ export class Agenda implements WaitingOwner {
     line.clear();
     this.#head.hurry();
     this.turns?.fail();
-    this.#forgetUndone(this.#undo.length, mayHaveGranted, now);
-    this.holdings?.failed(now, now + TELL_AGAIN_MS);
+    this.#forgetUndone(this.#undo.length, mayStand !== undefined && mayStand.batch.granted.length > 0, now);
+    this.holdings?.failed(now, now + TELL_AGAIN_MS, mayStand?.state);
     this.prefetch?.pause(now + TELL_AGAIN_MS);
   }
 

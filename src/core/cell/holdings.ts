@@ -33,8 +33,11 @@ export interface Holdings {
   readonly isMarked: boolean;
   /** A state that was planned at `plannedAt` is now in the store. */
   written(state: State, plannedAt: number, now: number): void;
-  /** The store failed: it is tried again at `at`, as long as that can matter. */
-  failed(now: number, at: number): void;
+  /**
+   * The store failed: it is tried again at `at`, as long as that can matter. `mayStand` is what it may have written all
+   * the same.
+   */
+  failed(now: number, at: number, mayStand?: State): void;
 }
 
 /** What {@link createHoldings} needs. */
@@ -78,6 +81,11 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
   function leaseEnd({ epoch, parts }: State): number {
     const own = holderOf(permitsIn(parts), owner);
     return own ? own.until + epoch - marginMs : Infinity;
+  }
+
+  function markEnd({ epoch, parts }: State): number {
+    const mark = permitsIn(parts).waiting.find((one) => one.owner === owner);
+    return mark ? mark.until + epoch : -Infinity;
   }
 
   function lose(permit: number): void {
@@ -140,11 +148,9 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
     othersTook: (before, parts) => othersTook(permitsIn(before), permitsIn(parts), owner),
     leaseEnd,
     written(state, plannedAt, now) {
-      const permits = permitsIn(state.parts);
       checked = state;
-      const mark = permits.waiting.find((one) => one.owner === owner);
-      isMarked = mark !== undefined;
-      markedUntil = mark ? mark.until + state.epoch : -Infinity;
+      markedUntil = markEnd(state);
+      isMarked = markedUntil > -Infinity;
       leaseUntil = held.size === 0 ? Infinity : leaseEnd(state);
       if (isDoubted) {
         renewAt = Math.min(renewAt, now);
@@ -154,10 +160,11 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
       doubtfulUntil = -Infinity;
       renewAt = next(now);
     },
-    failed(now, at) {
+    failed(now, at, mayStand) {
       // Others are told again if somebody still waits here. Until they are told, they would leave a permit to a process
       // that no longer waits.
       isMarked = false;
+      if (mayStand) markedUntil = Math.max(markedUntil, markEnd(mayStand));
       renewAt = held.size > 0 || now < Math.max(doubtfulUntil, markedUntil) ? at : Infinity;
     },
   };

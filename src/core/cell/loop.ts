@@ -50,8 +50,8 @@ export class Loop implements Recipient, Visitor {
   #waitsSince = -Infinity;
   /** Whether nobody else can have written since this process last did, because that was only just now. */
   #isFresh = false;
-  /** Whether what is being written grants something. */
-  #isGranting = false;
+  /** What is being written, or was when the store failed. */
+  #writing: TimedPlan | undefined;
   /** Called when nothing is being written any more. */
   #onRest = NOBODY_WAITS;
 
@@ -244,7 +244,7 @@ export class Loop implements Recipient, Visitor {
       if (!plan.changed) return this.#finish(plan);
       const isRace = clock.now() - ledger.answeredAt < RACE_MS;
       const isWritten = await this.#write(plan);
-      this.#isGranting = false;
+      this.#writing = undefined;
       if (isWritten) return this.#finish(plan);
       refused = [...refused.filter(({ state }) => ledger.mayStand(state)), plan];
       // Somebody has written the key since this process last heard of it, which may be long ago.
@@ -334,7 +334,7 @@ export class Loop implements Recipient, Visitor {
    * answer does not.
    */
   #write(plan: TimedPlan): Promise<boolean> {
-    this.#isGranting = plan.batch.granted.length > 0;
+    this.#writing = plan;
     this.agenda.forgetHint();
     const writing = this.#ledger.write(plan, this.agenda.isUrgent);
     // From now on others may lose races against this process.
@@ -390,9 +390,9 @@ export class Loop implements Recipient, Visitor {
   #fail(cause: unknown): void {
     for (const peek of this.#takePeeks()) peek.reject(cause);
     this.#isFresh = false;
-    const mayHaveGranted = this.#isGranting && !isNotApplied(cause);
-    this.#isGranting = false;
-    this.agenda.fail(cause, mayHaveGranted, this.runningSince ?? Infinity);
+    const mayStand = isNotApplied(cause) ? undefined : this.#writing;
+    this.#writing = undefined;
+    this.agenda.fail(cause, mayStand, this.runningSince ?? Infinity);
   }
 }
 
