@@ -47,13 +47,15 @@ export interface Shared extends Askable {
 
 /** How far two hosts may disagree that drift by 500 ppm in opposite directions and measure every two seconds. */
 const MEASURED_CLOCKS_ERROR_MS = 2;
+/** No timer of a busy runtime keeps to less: with a smaller allowance, callers would miss every moment they are granted. */
+const LEAST_LATENESS_MS = 2;
 
 /** The {@link Shared} of a limiter that has not been used. */
 export function createShared(config: LimiterConfig, context: LimiterContext): Shared {
   const { source, errorMs } = readClock(context);
   // Clocks that are not measured are trusted to agree as far as they are configured to.
   const clockErrorMs = source === "server" ? MEASURED_CLOCKS_ERROR_MS : errorMs;
-  const rules = rulesOf(config, context.timingMarginMs, clockErrorMs);
+  const rules = rulesOf(config, Math.max(LEAST_LATENESS_MS, context.timingMarginMs), clockErrorMs);
   const codec = stateCodec(rules);
   return {
     config,

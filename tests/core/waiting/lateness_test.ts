@@ -5,7 +5,7 @@ import { Lateness } from "../../../src/core/waiting/lateness.ts";
 import { keepCalling } from "../../support/keep_calling.ts";
 import { rateExcess, type Start, windowExcess } from "../../support/oracles.ts";
 import { createRandom } from "../../support/random.ts";
-import { createSimulation } from "../../support/simulated_process.ts";
+import { createSimulation, type ProcessOptions } from "../../support/simulated_process.ts";
 
 const SECONDS = 60;
 const LATE_MS = [3, 8, 20] as const;
@@ -20,7 +20,11 @@ test("Lateness knows how late the latest of the last timers was", () => {
 });
 
 /** What starts in two processes with 20 callers each, in a minute, where timers are late. */
-async function startsOf(options: LimiterOptions, lateBy: () => number): Promise<Start[]> {
+async function startsOf(
+  options: LimiterOptions,
+  lateBy: () => number,
+  settings: ProcessOptions = {},
+): Promise<Start[]> {
   const simulation = createSimulation();
   const { clock, start } = simulation;
   const late = {
@@ -30,7 +34,7 @@ async function startsOf(options: LimiterOptions, lateBy: () => number): Promise<
     sleep: (ms: number, signal?: AbortSignal) => clock.sleep(ms > 0 ? ms + lateBy() : 0, signal),
   };
   const starts: Start[] = [];
-  const callers = Array.from({ length: 2 }, () => start(options, { latencyMs: 1, store: { clock: late } }))
+  const callers = Array.from({ length: 2 }, () => start(options, { latencyMs: 1, ...settings, store: { clock: late } }))
     .flatMap(({ limiter }) =>
       Array.from({ length: 20 }, () => async (signal: AbortSignal) => {
         await limiter.acquire({ signal });
@@ -61,6 +65,16 @@ for (const lateMs of LATE_MS) {
     });
   }
 }
+
+test("a timing margin of 0 keeps nobody out whose timers are as late as those of a busy runtime are", async () => {
+  const window = { limit: 10, windowMs: 500 };
+  const rates = [{ ...window, algorithm: "sliding_window" }] as const;
+  const random = createRandom(7);
+  const late = () => random.between(0.2, 2);
+  const starts = await startsOf({ ratePerSecond: 100, burst: 5, rates, failClosed: true }, late, { timingMarginMs: 0 });
+  assertEquals(windowExcess(starts, window), undefined);
+  assertGreaterOrEqual(starts.length, 0.8 * window.limit * SECONDS * 2);
+});
 
 test("a rate is used by who is always woken later than its slots are long [TB-5]", async () => {
   const limit = { ratePerSecond: 100, burst: 1 };
