@@ -360,19 +360,25 @@ export class Agenda implements WaitingOwner {
    */
   planOf(work: Work<Caller>, verdict: Verdict, sentAt: number): TimedPlan | undefined {
     const plan = planOf(this.#context.rules, work, verdict, sentAt);
-    return plan && this.#timed(plan);
+    // The process that decides may reserve less far ahead: it is of no use to ask it sooner than it can grant anything.
+    const { now, horizon } = verdict.terms;
+    return plan && this.#timed(plan, Math.max(0, Math.min(this.#reserveAheadMs, horizon - now)));
   }
 
   /** The plan, after preparing the first caller that it leaves waiting. */
-  #timed(plan: Plan): TimedPlan {
-    return { ...plan, changed: plan.changed || this.#ledger.needsRepair, resumeAt: this.#prepareToWait(plan) };
+  #timed(plan: Plan, reserveAheadMs: number = this.#reserveAheadMs): TimedPlan {
+    const changed = plan.changed || this.#ledger.needsRepair;
+    return { ...plan, changed, resumeAt: this.#prepareToWait(plan, reserveAheadMs) };
   }
 
   /**
    * Sees to it that the first caller that the plan leaves waiting hears of what it waits for, and returns when to
-   * decide about it again.
+   * decide about it again. `reserveAheadMs` is how far ahead moments are granted where that is decided.
    */
-  #prepareToWait({ batch: { dealtWith, waitsFor, waitsUntil, granted }, requests, state }: Plan): number {
+  #prepareToWait(
+    { batch: { dealtWith, waitsFor, waitsUntil, granted }, requests, state }: Plan,
+    reserveAheadMs: number,
+  ): number {
     const head = requests[dealtWith];
     if (!head || head.isAhead || waitsFor === "doubt") return -Infinity;
     const { rules, random, store: { clock } } = this.#context;
@@ -381,7 +387,7 @@ export class Agenda implements WaitingOwner {
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
       head.hold(waitsUntil);
       const { passedOver, demand } = head;
-      const reachMs = reachOf(rules, this.#reserveAheadMs, this.leadAt(now)) +
+      const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now)) +
         (this.#isOverdue(head) ? extraReachOf(rules, demand.cost) : 0);
       const resumeAt = whenToReserve({ until: waitsUntil, reachMs, passedOver, hadItsTurn, random: random() });
       return Math.min(resumeAt, whenToLookAgain(now, head.since, random()));

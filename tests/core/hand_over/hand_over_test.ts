@@ -447,3 +447,26 @@ test("work that was handed over is not decided once its process has written for 
     await run(looking);
   }
 });
+
+test("followers that may reserve farther ahead than the writer do not ask it all the time", async () => {
+  const { clock, start, run } = createSimulation();
+  const limit: LimiterOptions = { ratePerSecond: 10, burst: 1, maxConcurrent: 4, failClosed: true };
+  const near = { latencyMs: 0.1 };
+  const writer = start({ ...limit, reserveAheadMs: 0 }, near);
+  const followers = [
+    start({ ...limit, reserveAheadMs: 4_000 }, near),
+    start({ ...limit, reserveAheadMs: 4_000 }, near),
+  ];
+  const [one, other] = followers;
+  const until = clock.now() + 20_000;
+  let served = 0;
+  const call = async (process: SimulatedProcess | undefined) => {
+    for (; clock.now() < until; served++) await (await process?.limiter.acquire())?.release();
+  };
+  await run(Promise.all([writer, writer, one, one, other].map(call)));
+  assertGreater(served, 195);
+  for (const { peers: { asked } } of followers) {
+    assertGreater(asked, 0);
+    assertLess(asked, 500);
+  }
+});
