@@ -338,6 +338,26 @@ test("a store that failed is an error and no denial, if its limiter fails closed
   assertEquals([allowed, Object.keys(results)], [true, ["ip"]]);
 });
 
+test("limiters on one silent store blame the time that they share, and no timeout that nobody gave [CMP-4, ERR-1]", async () => {
+  const messagesOf = async (timeoutMs?: number) => {
+    const clock = createVirtualClock();
+    const lines: string[] = [];
+    const silent = () => {};
+    const logger = { debug: silent, info: silent, warn: (line: string) => void lines.push(line), error: silent };
+    const rateSync = createRateSync({ clock, logger });
+    const never = () => new Promise<never>(() => {});
+    rateSync.configureStore("silent", { kv: { ...memoryKv(clock), get: never, compareAndSet: never }, clock });
+    const options = { store: "silent", ratePerSecond: 1, backendTimeoutMs: 250 };
+    for (const id of ["a", "b"]) rateSync.configureLimiter(id, options);
+    const composite = new CompositeRateLimiter({ limiters: { a: "a", b: "b" }, rateSync });
+    await clock.runUntil(composite.check({ a: "1", b: "2" }, { timeoutMs }));
+    return lines.map((line) => /Store 'silent': ([^.]*)/.exec(line)?.[1]);
+  };
+  const shared = "no answer yet, when the time that the limiters of one call share was over";
+  assertEquals(await messagesOf(), ["no answer within 250 ms", shared]);
+  assertEquals((await messagesOf(100))[0], "no answer for 100 ms, when the caller's own timeout ended");
+});
+
 test("a composite uses the module's limiters unless it is given a registry [CMP-2]", async () => {
   front.configureLimiter("composite-front", { ratePerSecond: 0.001 });
   const composite = new front.CompositeRateLimiter({ limiters: { it: "composite-front" } });

@@ -577,7 +577,9 @@ export class Agenda implements WaitingOwner {
         ahead += waiter.demand.cost;
       } else if (isUndecided) {
         const isSilent = ledger.answeredAt <= waiter.since;
-        this.#failOne(waiter, silence(storeId, store, now - waiter.since, isSilent), runningSince ?? now);
+        const isShared = waiter.answerBy < deadline;
+        const error = silence(storeId, store, { waitedMs: now - waiter.since, isSilent, isShared });
+        this.#failOne(waiter, error, runningSince ?? now);
       } else {
         this.#noteFull(waiter, now);
         line.settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts, ahead));

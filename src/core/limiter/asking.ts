@@ -1,7 +1,7 @@
 import type { Cell } from "../cell/cell.ts";
 import { ConfigValidationError, RateLimiterAcquisitionError } from "../errors.ts";
 import type { Decided, Failed, Outcome } from "../waiting/outcome.ts";
-import type { Life, LifeOwner } from "./life.ts";
+import { type Life, type LifeOwner, shorterOf } from "./life.ts";
 import { noteAnswer } from "./outage.ts";
 import { closedError, mustBeOpen } from "./shared.ts";
 import type { CallOptions } from "./together.ts";
@@ -38,11 +38,9 @@ export async function ask(
       let cell = life.cellNow();
       if (!cell) {
         const since = localClock.now();
-        const patience = timeoutMs > 0
-          ? Math.max(0, Math.min(timeoutMs - waitedMs, backendTimeoutMs))
-          : backendTimeoutMs;
+        const ownMs = timeoutMs > 0 ? Math.max(0, Math.min(timeoutMs - waitedMs, backendTimeoutMs)) : backendTimeoutMs;
         try {
-          cell = await life.open(Math.min(patience, answerBy - since), signal);
+          cell = await life.open(shorterOf(ownMs, answerBy - since), signal);
         } finally {
           // The time that the opening took is gone, for whatever decides in place of the store too.
           waitedMs += localClock.now() - since;
@@ -50,7 +48,7 @@ export async function ask(
         signal?.throwIfAborted();
         // The timeout went into the opening. With 0 left, the call would pass for one that does not want to wait.
         if (timeoutMs > 0 && waitedMs >= timeoutMs) {
-          throw life.tooLate("it could not be opened", patience);
+          throw life.tooLate("it could not be opened", { ms: ownMs });
         }
       }
       const since = clock.now();

@@ -11,7 +11,7 @@ import { grantedResult, permitOf } from "./answers.ts";
 import { ask, type Ending } from "./asking.ts";
 import { type Form, PERMIT, RESULT, resultOf } from "./forms.ts";
 import { NO_LEASE } from "./lease.ts";
-import { Life, type LifeOwner, type Past } from "./life.ts";
+import { Life, type LifeOwner, type Past, shorterOf } from "./life.ts";
 import type { CheckOptions, ClosableLimiter, LimiterContext, Tentative } from "./limiter.ts";
 import { peek, stateNow } from "./look.ts";
 import { failure, noteAnswer, noteFailure } from "./outage.ts";
@@ -103,7 +103,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     this.#mustBeOpen();
     const life = this.#life;
     try {
-      if (!life.cell) await life.open(this.#shared.config.backendTimeoutMs, undefined);
+      if (!life.cell) await life.open({ ms: this.#shared.config.backendTimeoutMs }, undefined);
     } catch (error) {
       this.#mustBeOpen();
       if (error instanceof ConfigValidationError) throw error;
@@ -410,7 +410,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     const begun = localClock.now();
     const overdue = () => life.wasSilent(options, localClock.now() - begun);
     if (answerBy === Infinity) await written;
-    else await life.inTime(written, "it did not answer", answerBy - begun).catch(overdue);
+    else await life.inTime(written, "it did not answer", shorterOf(Infinity, answerBy - begun)).catch(overdue);
     const { epoch, before } = grant;
     const permit = permitOf(this.id, NO_LEASE, 0, false);
     return grantedResult(leftIn(this.#shared.rules, { epoch, parts: before }, life.clock.now()), permit);

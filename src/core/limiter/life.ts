@@ -8,6 +8,7 @@ import { storeKey } from "../store/key.ts";
 import { loansOf } from "../store/kv.ts";
 import { because, type Knowledge } from "../store/ledger.ts";
 import { checkRetention } from "../store/retention.ts";
+import { SHARED_TIME_ENDED } from "../store/silence.ts";
 import { opensNothing } from "../store/store.ts";
 import type { Refused } from "../waiting/outcome.ts";
 import type { RefusedResult } from "./answers.ts";
@@ -41,6 +42,18 @@ const LEFT_FOR_OTHERS_MS = 40;
 const TRIPS_FOR_OTHERS = 2;
 /** How many turns of the microtask queue opening may take before a timer is started for it. */
 const FREE_TURNS = 8;
+
+/** For how long a caller waits for the store. */
+export interface Patience {
+  readonly ms: number;
+  /** Whether it has no more because calls to other limiters have used up the rest. */
+  readonly isShared?: boolean;
+}
+
+/** The patience of a caller that has `ownMs` milliseconds, and `sharedMs` together with calls to other limiters. */
+export function shorterOf(ownMs: number, sharedMs: number): Patience {
+  return { ms: Math.max(0, Math.min(ownMs, sharedMs)), isShared: sharedMs < ownMs };
+}
 
 /** What belongs to the limiter of one key until it begins anew: its cell, and what was granted there. */
 export class Life implements CellOwner {
@@ -128,7 +141,7 @@ export class Life implements CellOwner {
   }
 
   /** The cell, once the store is open. Waits only for as long as the caller and the store may take. */
-  async open(patienceMs: number, signal: AbortSignal | undefined): Promise<Cell> {
+  async open(patience: Patience, signal: AbortSignal | undefined): Promise<Cell> {
     const refusal = this.context.breaker.refusal();
     if (refusal) throw refusal;
     // Concurrent first uses open it once.
@@ -136,7 +149,7 @@ export class Life implements CellOwner {
     opening.catch(() => {}); // Callers that no longer wait for it have heard of something else.
     // A store that is already open for another key must not cost every new key a timer.
     for (let turn = 0; turn < FREE_TURNS && !this.#usableCell; turn++) await undefined;
-    return this.#usableCell ?? await this.inTime(opening, "it could not be opened", patienceMs, signal);
+    return this.#usableCell ?? await this.inTime(opening, "it could not be opened", patience, signal);
   }
 
   async #openSlowly(): Promise<Cell> {
@@ -173,13 +186,14 @@ export class Life implements CellOwner {
   }
 
   /** Waits for the store, but no longer than the caller can. */
-  async inTime<T>(call: Promise<T>, what: string, patienceMs: number, signal?: AbortSignal): Promise<T> {
+  async inTime<T>(call: Promise<T>, what: string, patience: Patience, signal?: AbortSignal): Promise<T> {
     const { localClock } = this.context;
-    const ms = Math.max(0, patienceMs);
     const done = new AbortController();
-    const late = localClock.sleep(ms, signal ? AbortSignal.any([done.signal, signal]) : done.signal).then(() => {
-      throw this.tooLate(what, ms);
-    });
+    const late = localClock.sleep(patience.ms, signal ? AbortSignal.any([done.signal, signal]) : done.signal).then(
+      () => {
+        throw this.tooLate(what, patience);
+      },
+    );
     try {
       return await Promise.race([call, late]);
     } finally {
@@ -189,9 +203,10 @@ export class Life implements CellOwner {
   }
 
   /** The error for a caller that cannot wait for the store any longer. `what` says what the store did not do. */
-  tooLate(what: string, ms: number): StoreUnavailableError {
+  tooLate(what: string, { ms, isShared = false }: Patience): StoreUnavailableError {
+    const end = isShared ? `before ${SHARED_TIME_ENDED}` : `within ${Math.round(ms)} ms`;
     const advice = because(this.context.store, "Check that the server is up and reachable.");
-    return new StoreUnavailableError(`${what} within ${Math.round(ms)} ms${advice}`, {
+    return new StoreUnavailableError(`${what} ${end}${advice}`, {
       store: this.shared.config.storeId,
       outcome: "not_applied",
     });

@@ -5,7 +5,7 @@ import { ConfigValidationError } from "../errors.ts";
 import type { Demand, Rule } from "../rules/rule.ts";
 import { grantedResult, inPlace, permitOf, refusedResult } from "./answers.ts";
 import { NO_LEASE } from "./lease.ts";
-import type { Life } from "./life.ts";
+import { type Life, shorterOf } from "./life.ts";
 import type { ClosableLimiter } from "./limiter.ts";
 import { failure, noteFailure } from "./outage.ts";
 import type { LimiterState, RateLimitResult } from "./result.ts";
@@ -47,15 +47,15 @@ async function look(
   mustBeOpen(shared, owner.id);
   const begun = localClock.now();
   const answerBy = life.answerBy(options);
-  const leftMs = () => Math.min(config.backendTimeoutMs, answerBy - localClock.now());
+  const left = () => shorterOf(config.backendTimeoutMs, answerBy - localClock.now());
   try {
     signal?.throwIfAborted();
-    const cell = life.cell ?? await life.open(leftMs(), signal);
+    const cell = life.cell ?? await life.open(left(), signal);
     const reading = cell.read();
     // The cell knows how long the store may take, but not that a caller cannot wait that long.
-    const patienceMs = answerBy === Infinity ? Infinity : leftMs();
-    const state = signal || patienceMs < Infinity
-      ? await life.inTime(reading, "it did not answer", patienceMs, signal)
+    const patience = answerBy === Infinity ? { ms: Infinity } : left();
+    const state = signal || patience.ms < Infinity
+      ? await life.inTime(reading, "it did not answer", patience, signal)
       : await reading;
     mustBeOpen(shared, owner.id);
     const now = clock.now();

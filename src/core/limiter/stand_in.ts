@@ -71,7 +71,7 @@ async function takeLocally(
   const askStore = async () => {
     // Not the life in which the call began: one that is over answers without asking the store.
     const { life } = owner;
-    const cell = life.cell ?? await life.open(shared.config.backendTimeoutMs, undefined);
+    const cell = life.cell ?? await life.open({ ms: shared.config.backendTimeoutMs }, undefined);
     await cell.read();
     if (life === owner.life) noteAnswer(shared);
   };

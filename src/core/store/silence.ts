@@ -2,15 +2,32 @@ import { StoreUnavailableError } from "../errors.ts";
 import { because } from "./ledger.ts";
 import type { Store } from "./store.ts";
 
-/**
- * The error for a caller whose own time has ended after `waitedMs`. `isSilent` says that the store has not said
- * anything in the meantime.
- */
-export function silence(storeId: string, store: Store, waitedMs: number, isSilent: boolean): StoreUnavailableError {
+/** The end of the time that calls to several limiters have together for silent stores. */
+export const SHARED_TIME_ENDED = "the time that the limiters of one call share was over";
+
+/** What is known of a caller whose time has ended. */
+export interface Ended {
+  /** How long it had waited. */
+  readonly waitedMs: number;
+  /** Whether the store has not said anything in the meantime. */
+  readonly isSilent: boolean;
+  /** Whether it was not its own timeout that ended, but the time that it shares with calls to other limiters. */
+  readonly isShared: boolean;
+}
+
+/** The error for a caller whose time has ended before the store's own time limit. */
+export function silence(
+  storeId: string,
+  store: Store,
+  { waitedMs, isSilent, isShared }: Ended,
+): StoreUnavailableError {
   const ms = Math.round(waitedMs);
-  const what = isSilent ? `no answer for ${ms} ms` : `the request could not be written within ${ms} ms`;
+  const what = isSilent
+    ? `no answer ${ms > 0 ? `for ${ms} ms` : "yet"}`
+    : `the request could not be written within ${ms} ms`;
   const advice = `Check that the server is up and reachable${isSilent ? "" : ", and its load"}.`;
-  return new StoreUnavailableError(`${what}, when the caller's own timeout ended${because(store, advice)}`, {
+  const ended = isShared ? SHARED_TIME_ENDED : "the caller's own timeout ended";
+  return new StoreUnavailableError(`${what}, when ${ended}${because(store, advice)}`, {
     store: storeId,
   });
 }

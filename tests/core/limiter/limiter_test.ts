@@ -22,6 +22,7 @@ import {
 } from "../../../src/core/errors.ts";
 import { memoryKv } from "../../../src/adapters/memory.ts";
 import { GLANCE_MS } from "../../../src/core/alarm.ts";
+import { type CallOptions, TOGETHER, together } from "../../../src/core/limiter/together.ts";
 import type { Kv } from "../../../src/core/store/kv.ts";
 import { createRateSync } from "../../../src/registry/registry.ts";
 import { createVirtualClock } from "../../../src/testing/virtual_clock.ts";
@@ -449,6 +450,18 @@ test("what the opening of the store took is not there any more for what comes af
   assertEquals(await slowly(Infinity, { onFailure: "local", backendTimeoutMs: 200 }, 0), 200);
   // Whoever has no time left for the question itself is not one who does not want to wait, and so waits for the answer.
   assertEquals(await slowly(300, { onFailure: "closed", backendTimeoutMs: 5_000 }, 2_000), 300);
+});
+
+test("limiters that share their time say so when it is over, and blame no timeout that nobody gave [FAIL-2, ERR-1]", async () => {
+  const { start, run } = createSimulation();
+  const hangs = { open: () => new Promise<never>(() => {}) };
+  const { limiter } = start({ ratePerSecond: 5, onFailure: "closed", backendTimeoutMs: 200 }, { store: hangs });
+  const calls: CallOptions = { [TOGETHER]: together(0) };
+  const messageOf = (call: Promise<unknown>) => run(call.then(() => "granted", (error) => String(error.cause)));
+  assertStringIncludes(await messageOf(limiter.tryAcquire(calls)), "it could not be opened within 200 ms.");
+  const shared = "it could not be opened before the time that the limiters of one call share was over.";
+  assertStringIncludes(await messageOf(limiter.tryAcquire(calls)), shared);
+  assertStringIncludes(await messageOf(limiter.check({ ...calls, consume: false })), shared);
 });
 
 test("answers that take ever longer do not make a caller miss one slot after the other [TB-7]", async () => {
