@@ -37,7 +37,10 @@ const either = (...tests: ((facts: Facts) => boolean)[]) => (facts: Facts) => te
 
 const WHY_IT_MAY_NOT_CONNECT =
   "It may be unreachable or overloaded, be no nats-server (or the port be another one than that for clients), have no room for " +
-  "another connection (max_connections), or want a client certificate (tlsCertFile, tlsKeyFile).";
+  "another connection (max_connections), or want a client certificate (tls_cert_file and tls_key_file; in code tlsCertFile and tlsKeyFile).";
+
+/** A connection's inbox: a prefix, and a name that is another one in each connection, so nobody can permit it. */
+const OWN_INBOX = /^(.+?)\.[0-9A-Za-z]{22}(\..*)?$/;
 
 const CERTIFICATE_CODES = [
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
@@ -59,7 +62,7 @@ const DIAGNOSES: readonly Diagnosis[] = [
     applied: ({ operation }) => operation === "subscription" ? "unknown" : "no",
     say: ({ server, bucket }, { operation, subject = "?" }) => {
       // The key says nothing about the permission, and may identify the program's user.
-      const shown = subject.startsWith(`$KV.${bucket}.`) ? `$KV.${bucket}.>` : subject;
+      const shown = subject.startsWith(`$KV.${bucket}.`) ? `$KV.${bucket}.>` : subject.replace(OWN_INBOX, "$1.>");
       return `the user may not ${
         operation === "subscription" ? "subscribe to" : "publish on"
       } '${shown}' at ${server}. ` +
@@ -76,7 +79,7 @@ const DIAGNOSES: readonly Diagnosis[] = [
     applied: "no",
     say: ({ server }) =>
       `${server} rejected the credentials, or wants some. Check token, user and password, credentials_file or ` +
-      `nkey_seed_file.`,
+      `nkey_seed_file (credentialsFile or nkeySeedFile in code).`,
   },
   {
     // Deno reports this in its own way and, through Node's modules, as a failed name lookup.
@@ -116,7 +119,8 @@ const DIAGNOSES: readonly Diagnosis[] = [
       says(/certificate required|bad certificate/i),
     ),
     applied: "no",
-    say: ({ server }) => `${server} wants a client certificate. Set tlsCertFile and tlsKeyFile.`,
+    say: ({ server }) =>
+      `${server} wants a client certificate. Set tls_cert_file and tls_key_file (tlsCertFile and tlsKeyFile in code).`,
   },
   {
     when: either(
@@ -129,7 +133,7 @@ const DIAGNOSES: readonly Diagnosis[] = [
     say: ({ server }, { codes }) => {
       const code = CERTIFICATE_CODES.find((known) => codes.has(known));
       return `the TLS certificate of ${server} is not trusted${code ? ` (${code})` : ""}. ` +
-        "Set tlsCaFile to the certificate authority that issued it (with wss:// the runtime's: DENO_CERT, NODE_EXTRA_CA_CERTS), " +
+        "Set tls_ca_file (tlsCaFile in code) to the certificate authority that issued it (with wss:// the runtime's: DENO_CERT, NODE_EXTRA_CA_CERTS), " +
         "and check its dates and host names.";
     },
   },
@@ -221,7 +225,8 @@ const DIAGNOSES: readonly Diagnosis[] = [
     say: ({ server, doing, timeoutMs }) =>
       doing === "connect"
         ? `${server} did not complete the connection within ${timeoutMs} ms. ${WHY_IT_MAY_NOT_CONNECT}`
-        : `${server} did not answer within ${timeoutMs} ms. Check its load and the network, or raise backendTimeoutMs.`,
+        : `${server} did not answer within ${timeoutMs} ms. Check its load and the network, or raise backend_timeout ` +
+          `(backendTimeoutMs in code).`,
   },
 ];
 

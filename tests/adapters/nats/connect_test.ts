@@ -246,6 +246,9 @@ await forEachServer((server) => {
       { url: hostOf(running, "a:s3cr3t"), bucketName: "b" },
       "may not publish on '$JS.API.STREAM.CREATE.KV_b'",
     );
+    running.configure("authorization { users: [{ user: a, password: s3cr3t, permissions: { subscribe: [x] } }] }\n");
+    await running.restart();
+    await fails({ url: hostOf(running, "a:s3cr3t"), bucketName: "b" }, "may not subscribe to '_INBOX.>'");
   });
 });
 

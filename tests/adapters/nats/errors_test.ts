@@ -10,8 +10,9 @@ function foreign(name: string, message: string, more: Record<string, unknown> = 
   return Object.assign(new Error(message), { name }, more);
 }
 const api = (code: number, message: string) => foreign("JetStreamApiError", message, { code });
-const permission = (operation: string) =>
-  foreign("PermissionViolationError", "Permissions Violation", { operation, subject: "$KV.limits.a" });
+const permission = (operation: string, subject: string) =>
+  foreign("PermissionViolationError", "Permissions Violation", { operation, subject });
+const NUID = "EfiZhu9QX2CJVLYM5AWJ1D";
 
 const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
   ["refused", foreign("ConnectionError", "connection refused"), "Start nats-server", "not_applied"],
@@ -39,7 +40,7 @@ const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
   [
     "bad CA",
     foreign("Error", "unable to verify the first certificate", { code: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" }),
-    "tlsCaFile",
+    "Set tls_ca_file (tlsCaFile in code)",
     "not_applied",
   ],
   [
@@ -65,11 +66,40 @@ const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
   ],
   [
     "no permission to publish",
-    foreign("RequestError", "x", { cause: permission("publish") }),
+    foreign("RequestError", "x", { cause: permission("publish", "$KV.limits.a") }),
     "may not publish on '$KV.limits.>'",
     "not_applied",
   ],
-  ["no permission for the inbox", permission("subscription"), "may not subscribe to", "unknown"],
+  [
+    "no permission for the inbox",
+    permission("subscription", `_INBOX.${NUID}.*`),
+    "may not subscribe to '_INBOX.>' at host:4222. Give it that permission",
+    "unknown",
+  ],
+  [
+    "no permission for the inbox of a consumer",
+    permission("subscription", `_INBOX.${NUID}`),
+    "may not subscribe to '_INBOX.>'",
+    "unknown",
+  ],
+  [
+    "no permission for an inbox with a prefix of its own",
+    permission("subscription", `my.inbox.${NUID}.*`),
+    "may not subscribe to 'my.inbox.>'",
+    "unknown",
+  ],
+  [
+    "no permission for something that is no inbox",
+    permission("publish", "$JS.API.STREAM.INFO.KV_limits"),
+    "may not publish on '$JS.API.STREAM.INFO.KV_limits'",
+    "not_applied",
+  ],
+  [
+    "no client certificate",
+    foreign("Error", "tlsv13 alert certificate required"),
+    "Set tls_cert_file and tls_key_file (tlsCertFile and tlsKeyFile in code)",
+    "not_applied",
+  ],
   ["no quorum", api(10008, "JetStream system temporarily unavailable"), "temporarily unavailable", "unknown"],
   ["no room", api(10047, "insufficient storage resources available"), "no room", "not_applied"],
   ["a full bucket", api(10077, "maximum bytes exceeded"), "nats stream edit KV_limits --max-bytes", "not_applied"],
@@ -84,7 +114,7 @@ const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
   ["closed before it was sent", foreign("ClosedConnectionError", "closed connection"), "closed", "not_applied"],
   ["closed while on its way", foreign("RequestError", "connection closed"), "lost", "unknown"],
   ["disconnected while on its way", foreign("Error", "connection disconnected"), "lost", "unknown"],
-  ["timeout", foreign("TimeoutError", "timeout"), "within 2000 ms", "unknown"],
+  ["timeout", foreign("TimeoutError", "timeout"), "or raise backend_timeout (backendTimeoutMs in code)", "unknown"],
   ["an error nobody knows", foreign("Error", "strange"), "strange", "unknown"],
   ["no error at all", undefined, "no text", "unknown"],
 ];
