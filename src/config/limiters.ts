@@ -93,13 +93,15 @@ function readRate(value: unknown, place: Place): number {
 
 function readRates(value: unknown, { section, key }: Place): readonly RateSpec[] {
   const name = (codeName: keyof typeof RATE_FIELDS) => nameIn(section, RATE_FIELDS, codeName);
-  const expected = `a list of tables with ${name("limit")} and ${name("windowMs")}`;
+  const entries = section.dialect === "toml" ? "tables" : "objects";
+  const expected = `a list of ${entries} with ${name("limit")} and ${name("windowMs")}`;
   if (!Array.isArray(value)) throw refuseValue({ section, key }, value, expected, expected);
   return value.map((entry: unknown, index) => readRateSpec(entry, { section, key: `${key}[${index}]` }));
 }
 
 function readRateSpec(entry: unknown, { section, key }: Place): RateSpec {
-  const expected = `a table with ${nameIn(section, RATE_FIELDS, "limit")} and ${
+  const kind = section.dialect === "toml" ? "a table" : "an object";
+  const expected = `${kind} with ${nameIn(section, RATE_FIELDS, "limit")} and ${
     nameIn(section, RATE_FIELDS, "windowMs")
   }`;
   if (!isRecord(entry)) {

@@ -87,7 +87,7 @@ export function describe(value: unknown, key: string, section: Section): string 
   if (isSecretKey(key) && (typeof value === "string" || typeof value === "number" || typeof value === "bigint")) {
     return `a ${typeof value} that is not shown`;
   }
-  return describePlain(value);
+  return section.dialect === "toml" && isRecord(value) ? "a table" : describePlain(value);
 }
 
 /** A value in words. Only for values that cannot be secret as a whole. */
@@ -98,7 +98,7 @@ export function describePlain(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (Array.isArray(value)) return "a list";
   if (typeof value === "function") return "a function";
-  if (typeof value === "object") return isRecord(value) ? "a table" : "an object";
+  if (typeof value === "object") return "an object";
   return `a ${typeof value}`;
 }
 

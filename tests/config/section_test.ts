@@ -11,7 +11,7 @@ test("describePlain() says what a value is, without secrets that can be recognis
     [5, "5"],
     [NaN, "NaN"],
     [[], "a list"],
-    [{}, "a table"],
+    [{}, "an object"],
     [new Map(), "an object"],
     [() => {}, "a function"],
     [Symbol("s"), "a symbol"],
@@ -35,6 +35,9 @@ test("describe() names the variables that a value came from, and hides secret op
   const section = sectionInCode({ path: "stores.a", title: "Store 'a'", example: "{}" }, { token: "s3cr3t", url: "x" });
   assertEquals(describe("s3cr3t", "token", section), "a string that is not shown");
   assertEquals(describe(undefined, "token", section), "nothing");
+  assertEquals([describe({}, "url", section), describe([], "url", section)], ["an object", "a list"]);
+  const inFile = { ...section, dialect: "toml" } as const;
+  assertEquals([describe({}, "url", inFile), describe(new Map(), "url", inFile)], ["a table", "an object"]);
   const expanded = { ...section, variablesIn: () => ["A", "B"] };
   assertEquals(describe("x", "url", expanded), "the value of ${A} and ${B}, which is not shown");
 });
