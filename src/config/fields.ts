@@ -93,6 +93,8 @@ export interface NumberDemand {
   readonly to?: number;
   /** Whether it must be an integer. */
   readonly integer?: boolean;
+  /** Advice for who gives `Infinity`. */
+  readonly ifInfinite?: string;
 }
 
 const NUMBER_AS_TEXT = /^[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?$/;
@@ -107,9 +109,12 @@ export function number(demand: NumberDemand): Field<number>["read"] {
  * milliseconds. The default upper bound is the largest value up to which each millisecond can still be told from the
  * next.
  */
-export function duration({ above, from, to = Number.MAX_SAFE_INTEGER }: NumberDemand): Field<number>["read"] {
+export function duration(
+  { above, from, to = Number.MAX_SAFE_INTEGER, ifInfinite = "" }: NumberDemand,
+): Field<number>["read"] {
   const inUnitsOf = (ms: number): NumberDemand => ({
     to: to / ms,
+    ifInfinite,
     ...(above === undefined ? {} : { above: above / ms }),
     ...(from === undefined ? {} : { from: from / ms }),
   });
@@ -123,7 +128,7 @@ export function duration({ above, from, to = Number.MAX_SAFE_INTEGER }: NumberDe
 }
 
 function readNumber(value: unknown, place: Place, demand: NumberDemand, unit = ""): number {
-  const { above = -Infinity, from = -Infinity, to = Number.MAX_VALUE, integer = false } = demand;
+  const { above = -Infinity, from = -Infinity, to = Number.MAX_VALUE, integer = false, ifInfinite } = demand;
   const lowerBound = demand.above !== undefined ? `> ${above}` : `>= ${from}`;
   const upperBound = `<= ${to}`;
   const kind = `${integer ? "an integer" : "a number"}${unit}`;
@@ -132,7 +137,7 @@ function readNumber(value: unknown, place: Place, demand: NumberDemand, unit = "
   const parsed = isText ? Number(value) : value;
   if (typeof parsed !== "number" || Number.isNaN(parsed)) throw refuseValue(place, value, expected, expected);
   if (parsed <= above || parsed < from) throw refuseValue(place, value, lowerBound, expected);
-  if (!Number.isFinite(parsed)) throw refuseValue(place, value, "finite", expected);
+  if (!Number.isFinite(parsed)) throw refuseValue(place, value, "finite", expected, ifInfinite);
   if (parsed > to) throw refuseValue(place, value, upperBound, `${kind} ${lowerBound} and ${upperBound}`);
   if (integer && !Number.isSafeInteger(parsed)) throw refuseValue(place, value, expected, expected);
   return parsed === 0 ? 0 : parsed;

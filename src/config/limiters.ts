@@ -42,7 +42,10 @@ const LIMITER_FIELDS = {
   limit,
   windowMs,
   rates: { toml: "rates", read: readRates },
-  timeoutMs: { toml: "timeout", read: duration({ from: 0 }) },
+  timeoutMs: {
+    toml: "timeout",
+    read: duration({ from: 0, ifInfinite: "Leave it out, and acquire() waits as long as it takes." }),
+  },
   failClosed: { toml: "fail_closed", read: flag() },
   onFailure: { toml: "on_failure", read: choice("open", "closed", "local") },
   backendTimeoutMs: { toml: "backend_timeout", read: duration({ above: 0, to: BOUNDS.longestTimeoutMs }) },

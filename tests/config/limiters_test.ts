@@ -46,7 +46,7 @@ test("checkLimiterOptions() names fields as they are written in code [LIM-2, LIM
     [{ maxConcurrent: 2.5 }, "maxConcurrent", "must be an integer >= 1, got 2.5"],
     [{ ratePerSecond: 1, burst: 0 }, "burst", "burst must be >= 1, got 0"],
     [{ ratePerSecond: 1, burst: Infinity }, "burst", "burst must be finite, got Infinity"],
-    [{ ratePerSecond: 1, timeoutMs: Infinity }, "timeoutMs", "timeoutMs must be finite, got Infinity"],
+    [{ ratePerSecond: 1, timeoutMs: Infinity }, "timeoutMs", "timeoutMs must be finite, got Infinity. Leave it out"],
     [{ ratePerSecond: 1, timeoutMs: -1 }, "timeoutMs", "timeoutMs must be >= 0, got -1"],
     [{ ratePerSecond: 1, leaseMs: 0 }, "leaseMs", "leaseMs must be >= 1, got 0"],
     [{ ratePerSecond: 1, reserveAheadMs: NaN }, "reserveAheadMs", "got NaN"],
