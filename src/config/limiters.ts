@@ -191,7 +191,7 @@ function checkRatio(section: Section, key: string, ratePerSecond: number): void 
 }
 
 function checkAlgorithm(section: Section, values: LimiterValues): void {
-  const { algorithm = "token_bucket", ratePerSecond, burst, maxConcurrent, rates = [], limit, windowMs } = values;
+  const { algorithm = "token_bucket", ratePerSecond, burst, maxConcurrent, rates, limit, windowMs } = values;
   const name = (codeName: keyof typeof LIMITER_FIELDS) => nameIn(section, LIMITER_FIELDS, codeName);
   const slides = algorithm === "sliding_window";
   const ofWindow = limit !== undefined ? name("limit") : windowMs !== undefined ? name("windowMs") : undefined;
@@ -240,7 +240,15 @@ function checkAlgorithm(section: Section, values: LimiterValues): void {
       `'${name("burst")}' is how much of a rate may come at once, and needs '${name("ratePerSecond")}'.`,
     );
   }
-  if (ratePerSecond === undefined && maxConcurrent === undefined && rates.length === 0) {
+  if (ratePerSecond === undefined && maxConcurrent === undefined && (rates === undefined || rates.length === 0)) {
+    if (rates !== undefined) {
+      const other = `'${name("ratePerSecond")}' or '${name("maxConcurrent")}'`;
+      throw refuse(section, `'${name("rates")}' is empty, and nothing else limits. Fill it, or give ${other}.`, {
+        field: `${section.path}.${name("rates")}`,
+        expected: `a list with at least one entry, or ${other}`,
+        received: "an empty list",
+      });
+    }
     const choices = `'${name("ratePerSecond")}', '${name("maxConcurrent")}' or '${name("rates")}'`;
     throw refuseMissing(
       section,

@@ -61,6 +61,7 @@ test("checkLimiterOptions() names fields as they are written in code [LIM-2, LIM
     [{ algorithm: "sliding_window", limit: 5 }, "windowMs", "requires both 'limit' and 'windowMs'"],
     [{ algorithm: "bogus", ratePerSecond: 1 }, "algorithm", "token_bucket"],
     [{}, "ratePerSecond", "requires at least one of 'ratePerSecond', 'maxConcurrent' or 'rates'"],
+    [{ rates: [] }, "rates", "'rates' is empty, and nothing else limits"],
     [{ rates: [{ limit: 1, window_seconds: 1 }] }, "rates[0].window_seconds", "Did you mean 'windowMs'?"],
     [{ rates: [{ limit: 1 }] }, "rates[0].windowMs", "Missing"],
     [{ rates: [null] }, "rates[0]", "an object with limit and windowMs"],

@@ -335,7 +335,7 @@ test("parseConfiguration() gives the reason inside a limiter [CFG-13, LIM-2, LIM
     ["rate_per_second = -1", "rate_per_second", "rate_per_second must be > 0, got -1"],
     ["max_concurrent = 0", "max_concurrent", "max_concurrent must be >= 1, got 0"],
     ["", "rate_per_second", "token_bucket requires at least one of 'rate_per_second', 'max_concurrent' or 'rates'"],
-    ["rates = []", "rate_per_second", "token_bucket requires at least one of"],
+    ["rates = []", "rates", "Fill it, or give 'rate_per_second' or 'max_concurrent'"],
     ['algorithm = "sliding_window"', "limit", "sliding_window requires both 'limit' and 'window_seconds'"],
     ['algorithm = "sliding_window"\nlimit = 5', "window_seconds", "sliding_window requires both"],
     ['algorithm = "sliding_window"\nwindow_seconds = 5', "limit", "sliding_window requires both"],
