@@ -82,6 +82,39 @@ export function withOverrides(source: LimiterOptions, overrides: LimiterOverride
   return Object.fromEntries(merged) as unknown as LimiterOptions;
 }
 
+/** Which options belong to one algorithm alone. */
+const OPTIONS_OF = {
+  token_bucket: ["ratePerSecond", "burst", "prefetch"],
+  sliding_window: ["limit", "windowMs"],
+} as const;
+
+/**
+ * The error for overrides that were refused. If they change the algorithm, and the clone has kept options of the
+ * source's, it says how to be rid of them.
+ */
+export function withWayOut(
+  error: unknown,
+  source: string,
+  options: LimiterOptions,
+  { algorithm, ratePerSecond, limit, windowMs, ...others }: LimiterOverrides,
+): unknown {
+  const ofWindow = limit ?? windowMs;
+  if (!(error instanceof ConfigValidationError) || (ofWindow != null && ratePerSecond != null)) return error;
+  const now = options.algorithm ?? "token_bucket";
+  const wanted = algorithm ?? (ofWindow != null ? "sliding_window" : ratePerSecond != null ? "token_bucket" : now);
+  if (wanted === now || !Object.hasOwn(OPTIONS_OF, wanted)) return error;
+  const given: LimiterOverrides = { ratePerSecond, limit, windowMs, ...others };
+  const kept = OPTIONS_OF[now].filter((name) => options[name] !== undefined && given[name] === undefined);
+  const missing = [
+    ...(algorithm === wanted ? [] : [`algorithm: "${wanted}"`]),
+    ...kept.map((name) => `${name}: null`),
+  ];
+  if (missing.length === 0) return error;
+  const { problem, field, expected, received, file } = error;
+  const advice = `A clone keeps what is not overridden. To make a ${wanted} of '${source}', pass ${missing.join(", ")}`;
+  return new ConfigValidationError(`${problem} ${advice}, too`, { field, expected, received, file }, { cause: error });
+}
+
 /** What a `null` can clear. A `null` under any other name is a mistake, and has to show. */
 const OVERRIDES = namesOf<LimiterOverrides>({
   store: true,

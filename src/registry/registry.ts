@@ -22,7 +22,7 @@ import { createReplaceableLogger, type Logger } from "../core/logger.ts";
 import type { CircuitBreakerState } from "../core/store/breaker.ts";
 import { leaveAccess } from "./access.ts";
 import { backendTimeoutOf } from "./backend.ts";
-import { alreadyThere, type LimiterOverrides, withOverrides } from "./clone.ts";
+import { alreadyThere, type LimiterOverrides, withOverrides, withWayOut } from "./clone.ts";
 import { throwFailures } from "./failures.ts";
 import { createInventory } from "./inventory.ts";
 import {
@@ -302,7 +302,12 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
       loadIfNothingIsConfigured();
       const { options } = inventory.limiterEntry(source);
       if (limiters.has(checkIdentifier(target))) throw alreadyThere(source, target);
-      rateSync.configureLimiter(target, withOverrides(options, overrides, target));
+      const merged = withOverrides(options, overrides, target);
+      try {
+        rateSync.configureLimiter(target, merged);
+      } catch (error) {
+        throw withWayOut(error, source, options, overrides);
+      }
     },
     async getOrCloneLimiter(base, key) {
       const keyed = limiter(base).key(key);

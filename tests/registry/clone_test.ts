@@ -156,6 +156,46 @@ test("cloneLimiter() clears what is overridden with null [CLN-3]", () => {
   assertEquals([b.algorithm, b.ratePerSecond, b.limit, b.maxConcurrent], ["sliding_window", null, 3, 2]);
 });
 
+test("cloneLimiter() to the other algorithm names every option that stands in its way [CLN-3]", () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("rate", { ratePerSecond: 1, burst: 2, timeoutMs: 5 });
+  rateSync.configureLimiter("window", { algorithm: "sliding_window", limit: 3, windowMs: 1_000, maxConcurrent: 2 });
+  rateSync.configureLimiter("permits", { maxConcurrent: 2 });
+  const window = { limit: 3, windowMs: 1_000 } as const;
+  const slides = { algorithm: "sliding_window", ...window } as const;
+  const cases: [source: string, given: LimiterOverrides, missing: LimiterOverrides][] = [
+    ["rate", slides, { ratePerSecond: null, burst: null }],
+    ["rate", { ...slides, ratePerSecond: null }, { burst: null }],
+    ["rate", window, { algorithm: "sliding_window", ratePerSecond: null, burst: null }],
+    ["permits", window, { algorithm: "sliding_window" }],
+    ["window", { ratePerSecond: 5 }, { algorithm: "token_bucket", limit: null, windowMs: null }],
+    ["window", { algorithm: "token_bucket", ratePerSecond: 5 }, { limit: null, windowMs: null }],
+  ];
+  for (const [i, [source, given, missing]] of cases.entries()) {
+    const error = assertThrows(() => rateSync.cloneLimiter(source, "new", given), ConfigValidationError);
+    const shown = Object.entries(missing).map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join(", ");
+    assertStringIncludes(error.problem, `pass ${shown}, too`);
+    rateSync.cloneLimiter(source, `${i}`, { ...given, ...missing });
+  }
+});
+
+test("cloneLimiter() adds no advice where none would help [CLN-3]", () => {
+  const { rateSync } = setUp();
+  rateSync.configureLimiter("rate", { ratePerSecond: 1 });
+  const wrong: unknown[] = [
+    { ratePerSecond: -1 },
+    { ratePerSecond: 2, limit: 3, windowMs: 1 },
+    { algorithm: "toString" },
+    { algorithm: "sliding_window", limit: 3, ratePerSecond: null },
+    5,
+  ];
+  for (const overrides of wrong) {
+    const untyped = overrides as LimiterOverrides; // on purpose
+    const error = assertThrows(() => rateSync.cloneLimiter("rate", "new", untyped), ConfigValidationError);
+    assertEquals(error.message.includes("A clone keeps"), false, error.message);
+  }
+});
+
 test("cloneLimiter() replaces failClosed by onFailure, and the reverse [CLN-3]", () => {
   const { rateSync } = setUp();
   rateSync.configureLimiter("closed", { ratePerSecond: 1, failClosed: true });
