@@ -336,8 +336,12 @@ export function setLogger(logger: Logger): void {
 }
 
 /**
- * Closes every store that was opened, but not a connection that was handed in. The configuration stays: the next use
- * opens what it needs again. Repeated calls do nothing.
+ * Ends everything that is in use. Waiting callers are answered with an error. Reserved slots are given back, and so are
+ * permits that are still held, whose holders are told by `permit.lost` and `permit.signal`. Every store that was opened
+ * is closed, but not a connection that was handed in. Call it last, when nothing limited runs any more.
+ *
+ * The configuration stays, and a later call of the module opens what it needs again. A limiter that `getLimiter`
+ * returned before stays closed. Repeated calls do nothing.
  *
  * @example
  * ```ts

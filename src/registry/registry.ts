@@ -184,7 +184,11 @@ export interface RateSync<LimiterId extends string = string, StoreId extends str
   initializeAllLimiters(): Promise<void>;
   /** Reports to `logger` from now on. */
   setLogger(logger: Logger): void;
-  /** Closes everything that was opened. The configuration stays, and the next use opens it again. Idempotent. */
+  /**
+   * Answers waiting callers with an error, gives reserved slots and held permits back, tells the holders through
+   * `permit.lost` and `permit.signal`, and closes everything that was opened. The configuration stays, and the next use
+   * opens it again. Idempotent.
+   */
   close(): Promise<void>;
 }
 
