@@ -98,10 +98,11 @@ export function withWayOut(
   options: LimiterOptions,
   { algorithm, ratePerSecond, limit, windowMs, ...others }: LimiterOverrides,
 ): unknown {
-  const ofWindow = limit ?? windowMs;
-  if (!(error instanceof ConfigValidationError) || (ofWindow != null && ratePerSecond != null)) return error;
+  const givesWindow = typeof (limit ?? windowMs) === "number";
+  const givesRate = typeof ratePerSecond === "number";
+  if (!(error instanceof ConfigValidationError) || (givesWindow && givesRate)) return error;
   const now = options.algorithm ?? "token_bucket";
-  const wanted = algorithm ?? (ofWindow != null ? "sliding_window" : ratePerSecond != null ? "token_bucket" : now);
+  const wanted = algorithm ?? (givesWindow ? "sliding_window" : givesRate ? "token_bucket" : now);
   if (wanted === now || !Object.hasOwn(OPTIONS_OF, wanted)) return error;
   const given: LimiterOverrides = { ratePerSecond, limit, windowMs, ...others };
   const kept = OPTIONS_OF[now].filter((name) => options[name] !== undefined && given[name] === undefined);
