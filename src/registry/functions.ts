@@ -80,7 +80,8 @@ export function checkLimiter(id: string, options?: CheckOptions): Promise<RateLi
 /**
  * Asks several limiters together: takes a slot of each or, if one of them refuses, of none. They are asked in order,
  * up to the first that refuses; what was taken until then is given back, including the capacity of rates and
- * windows. If the list is empty, the request is allowed.
+ * windows. If the list is empty, the request is allowed, and the result has a `limit` of 1,000, 999 `remaining` and a
+ * `resetInMs` of 60,000, as in rate-sync (Python): these numbers stand for no limit.
  *
  * With a timeout, the slots of the first limiters are held while the call waits for a later one. In that case ask the
  * same limiters in the same order everywhere: otherwise two callers can wait for each other until their timeout. Ask
