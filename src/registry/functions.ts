@@ -281,13 +281,13 @@ export function listLimiters(): Readonly<Record<string, LimiterListing>> {
 }
 
 /**
- * Opens the store of the limiter `id` now and checks that it can keep the limit, so that what is wrong shows at
- * start-up and not at the first request.
+ * Opens the store of the limiter `id` now and checks that it can keep the limit and be used, so that what is wrong shows
+ * at start-up and not at the first request.
  *
  * @throws {LimiterNotFoundError} if no limiter has this id.
  * @throws {ConfigValidationError} if the store cannot keep the limit.
- * @throws {RateLimiterAcquisitionError} if the store cannot be opened and the limiter fails closed. A limiter that does
- * not fail closed logs a warning, and tries again with the next request.
+ * @throws {RateLimiterAcquisitionError} if the store cannot be opened, written or read and the limiter fails closed. A
+ * limiter that does not fail closed logs a warning, and tries again with the next request.
  *
  * @example
  * ```ts

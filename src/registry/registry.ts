@@ -178,9 +178,12 @@ export interface RateSync<LimiterId extends string = string, StoreId extends str
   listStores(): Readonly<Record<string, StoreListing>>;
   /** All limiters by id. */
   listLimiters(): Readonly<Record<string, LimiterListing>>;
-  /** Opens the limiter's store now, so that what is wrong with it shows at start-up. */
+  /**
+   * Opens the limiter's store now, and asks for a write and a read that change nothing, so that what is wrong with it
+   * shows at start-up.
+   */
   initializeLimiter(id: LimiterId): Promise<void>;
-  /** Opens the stores of all limiters now. */
+  /** {@link RateSync.initializeLimiter} for every limiter. */
   initializeAllLimiters(): Promise<void>;
   /** Reports to `logger` from now on. */
   setLogger(logger: Logger): void;

@@ -620,18 +620,18 @@ test("a failed acquisition says which limiter, how long it was tried, and what r
   assertEquals(error.retryAfterMs, 2_000);
 });
 
-test("initializeAllLimiters() opens what needs no connection, and a store that is broken shows when it is used [LIM-9]", async () => {
-  const { clock, rateSync } = setUp();
+test("initializeAllLimiters() shows that a store is broken which needs no opening [LIM-9, FAIL-2]", async () => {
+  const { clock, rateSync, lines } = setUp();
   const retention = { store: "short", algorithm: "sliding_window", limit: 1, windowMs: 1_000 } as const;
   rateSync.configureStore("short", { kv: brokenKv(), clock });
   rateSync.configureLimiter("fine", { ratePerSecond: 1 });
   rateSync.configureLimiter("closed", { ...retention, failClosed: true });
-  await rateSync.initializeAllLimiters();
-  assertEquals(rateSync.getLimiter("fine").initialized, true);
-  // A Kv that was handed in needs no opening: what is wrong with it shows when it is used.
-  const error = await assertRejects(() => rateSync.acquire("closed"), RateLimiterAcquisitionError);
-  assertEquals(error.reason, "backend");
+  rateSync.configureLimiter("open", retention);
+  const error = await assertRejects(() => rateSync.initializeAllLimiters(), RateLimiterAcquisitionError);
+  assertEquals([error.reason, error.limiterId], ["backend", "closed"]);
   assertInstanceOf(error.cause, Error);
+  assertEquals(rateSync.getLimiter("fine").initialized, true);
+  assertEquals(lines.filter((line) => line.startsWith("warn: Limiter 'open': the disk is on fire.")).length, 1);
 });
 
 // Logging

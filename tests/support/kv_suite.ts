@@ -59,6 +59,10 @@ export function kvSuite(name: string, open: OpenKv): void {
   check("compareAndSet() with a revision that is still to come loses", async (kv) => {
     const first = won(await kv.compareAndSet("a", bytes("one"), 0));
     assertEquals(await kv.compareAndSet("a", bytes("two"), first + 1_000), { ok: false });
+    for (const key of ["a", "b"]) {
+      assertEquals(await kv.compareAndSet(key, bytes("two"), Number.MAX_SAFE_INTEGER, 1_000), { ok: false });
+    }
+    assertEquals([(await kv.get("a"))?.value, await kv.get("b")], [bytes("one"), null]);
   });
 
   check("compareAndSet() with the revision of another key loses", async (kv) => {

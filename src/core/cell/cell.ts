@@ -259,6 +259,13 @@ export class Cell implements AgendaOwner, LoopOwner {
     return peek;
   }
 
+  /** Finds out whether this process may write and read the key. Changes nothing in the store. */
+  async probe(): Promise<void> {
+    if (this.lends) return;
+    await this.#ledger.probe();
+    await this.read();
+  }
+
   /** What stands in a store from which everything was deleted. */
   #nothing(): State {
     return freshState(this.#context.rules, this.#context.store.clock.now());

@@ -103,12 +103,27 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
     this.#mustBeOpen();
     const life = this.#life;
     try {
-      if (!life.cell) await life.open({ ms: this.#shared.config.backendTimeoutMs }, undefined);
+      const cell = life.cell ?? await life.open({ ms: this.#shared.config.backendTimeoutMs }, undefined);
+      // What is wrong with the store is wrong for all keys.
+      if (this.#keys) await this.#probe(cell);
+      this.#mustBeOpen();
     } catch (error) {
       this.#mustBeOpen();
       if (error instanceof ConfigValidationError) throw error;
       noteFailure(this.#shared, life.meter, error);
       if (this.#shared.config.onFailure === "closed") throw failure(this.id, error, 0);
+    }
+  }
+
+  /** Concurrent calls share one attempt, and there is none after one that has succeeded. */
+  async #probe(cell: Cell): Promise<void> {
+    const shared = this.#shared;
+    const probe = shared.probe ??= cell.probe();
+    try {
+      await probe;
+    } catch (error) {
+      if (shared.probe === probe) shared.probe = undefined;
+      throw error;
     }
   }
 

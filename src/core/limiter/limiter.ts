@@ -51,11 +51,14 @@ export interface Limiter {
   /** Whether the store has been opened for it. */
   readonly initialized: boolean;
   /**
-   * Opens the store, as the first use does too, and checks that it can keep this limiter's limits. Idempotent. If the
-   * store is down, a later use opens the limiter, unless it fails closed.
+   * Opens the store, as the first use does too, and checks that it can keep this limiter's limits. Then it finds out
+   * whether this process may write and read there, with one request each that changes nothing; the limiter of a key
+   * leaves that out, because it is the same for all keys. Idempotent. If the store is down, a later use opens the
+   * limiter, unless it fails closed.
    *
    * @throws {ConfigValidationError} if the store cannot keep what this limiter limits, or does not exist.
-   * @throws {RateLimiterAcquisitionError} if the store is down and the limiter fails closed, or if it was closed.
+   * @throws {RateLimiterAcquisitionError} if the store is down or may not be used and the limiter fails closed, or if it
+   * was closed.
    */
   initialize(): Promise<void>;
   /**

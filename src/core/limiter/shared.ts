@@ -32,6 +32,8 @@ export interface Shared extends Askable {
   meter: Meter;
   /** Whether the store has been opened, for any key. */
   isOpened: boolean;
+  /** The attempt to write and to read, if one is under way or has succeeded. */
+  probe: Promise<void> | undefined;
   /**
    * Whether the store has failed a request for any of the keys and nothing was granted since; and whether the log says
    * so.
@@ -67,6 +69,7 @@ export function createShared(config: LimiterConfig, context: LimiterContext): Sh
     plainWish: { cost: 1, timeoutMs: config.timeoutMs ?? Infinity, signal: undefined },
     meter: new Meter(),
     isOpened: false,
+    probe: undefined,
     failing: "no",
     recovery: createRecovery(),
     report: undefined,
@@ -80,6 +83,7 @@ export function move(shared: Shared, context: LimiterContext): void {
   shared.context = context;
   shared.cells = createCellContext(config, context, rules, codec, clockErrorMs);
   shared.isOpened = false;
+  shared.probe = undefined;
   shared.failing = "no";
 }
 

@@ -65,7 +65,8 @@ export interface Kv {
   /** The entry under `key`, as the last acknowledged write left it (never a stale one), or `null` if there is none. */
   get(key: string): Promise<KvEntry | null>;
   /**
-   * Writes `value` if the key's revision is still `expected`; 0 means that the key must not exist.
+   * Writes `value` if the key's revision is still `expected`; 0 means that the key must not exist. `expected` may be a
+   * revision that the store has never come to, up to `Number.MAX_SAFE_INTEGER`.
    *
    * `ttlMs` says after how many milliseconds the value no longer matters, so that a store may forget it then. A store
    * that never forgets it, or forgets it later, is correct too.

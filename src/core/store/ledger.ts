@@ -78,6 +78,8 @@ interface RefusedWrite {
   readonly state: State;
 }
 
+/** No store ever gets as far as this revision. */
+const NO_REVISION = Number.MAX_SAFE_INTEGER;
 /** How much longer a value is kept than it matters. */
 const RETENTION_MARGIN_MS = 1_000;
 const NOTHING_REFUSED: readonly RefusedWrite[] = [];
@@ -220,6 +222,21 @@ export class Ledger implements Bounded {
     // A refused write can be carried out later only if the revision that it was to follow still stands there.
     this.#refused = written ? NOTHING_REFUSED : this.#refused.filter(({ expected }) => expected === this.#revision);
     return written;
+  }
+
+  /**
+   * Asks for a write that every store has to refuse, to find out whether this process may write.
+   *
+   * @throws {StoreUnavailableError} if it may not, or if the store has written all the same.
+   */
+  async probe(): Promise<void> {
+    const { store: { clock }, codec, storeId } = this.#context;
+    const state = this.base(clock.now());
+    const write = { value: codec.encode(state), expected: NO_REVISION, ttlMs: this.#ttlOf(state), isUrgent: false };
+    if (!(await this.#compareAndSet(write)).ok) return;
+    const problem =
+      "its compareAndSet() writes whatever revision is expected, so no limit would hold. Make it compare.";
+    throw new StoreUnavailableError(problem, { store: storeId });
   }
 
   /** Whether this state, although it was refused, may stand there now or later. */

@@ -8,7 +8,9 @@ import { dirname, join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { NatsStoreOptions } from "../../../src/adapters/nats/options.ts";
-import { ConfigValidationError, StoreUnavailableError } from "../../../src/core/errors.ts";
+import { ConfigValidationError, RateLimiterAcquisitionError, StoreUnavailableError } from "../../../src/core/errors.ts";
+import { silentLogger } from "../../../src/core/logger.ts";
+import { createRateSync } from "../../../src/registry/registry.ts";
 import { makeCredentials } from "../../support/nats_jwt.ts";
 import { forEachServer, type RunningServer } from "../../support/nats_server.ts";
 import { connectionOf, testStore } from "../../support/nats_store.ts";
@@ -249,6 +251,33 @@ await forEachServer((server) => {
     running.configure("authorization { users: [{ user: a, password: s3cr3t, permissions: { subscribe: [x] } }] }\n");
     await running.restart();
     await fails({ url: hostOf(running, "a:s3cr3t"), bucketName: "b" }, "may not subscribe to '_INBOX.>'");
+  });
+
+  server.test("with failClosed every missing permission shows at start-up, by name [LIM-9, ERR-5, FAIL-2]", async () => {
+    const needed = ["$JS.API.STREAM.INFO.KV_b", "$JS.API.STREAM.MSG.GET.KV_b", "$KV.b.>"];
+    const users = [undefined, ...needed].map((missing, i) => {
+      const allowed = needed.filter((subject) => subject !== missing);
+      return `{ user: u${i}, password: p, permissions: { publish: ${
+        JSON.stringify(allowed)
+      }, subscribe: ["_INBOX.>"] } }`;
+    });
+    const setup = '{ user: setup, password: p, permissions: { publish: [">"], subscribe: [">"] } }';
+    await using running = await server.start({
+      config: `authorization { users: [${[setup, ...users].join("\n")}] }\n`,
+    });
+    await using store = testStore({ url: hostOf(running, "setup:p"), bucketName: "b" });
+    await store.open();
+    const start = async (user: string) => {
+      await using rateSync = createRateSync({ logger: silentLogger });
+      rateSync.configureStore("nats", { engine: "nats", url: hostOf(running, `${user}:p`), bucketName: "b" });
+      rateSync.configureLimiter("api", { store: "nats", ratePerSecond: 1, failClosed: true });
+      await rateSync.initializeAllLimiters();
+    };
+    await start("u0");
+    for (const [i, missing] of needed.entries()) {
+      const error = await assertRejects(() => start(`u${i + 1}`), RateLimiterAcquisitionError);
+      assertStringIncludes(error.message, `the user may not publish on '${missing}'`);
+    }
   });
 });
 
