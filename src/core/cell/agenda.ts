@@ -278,9 +278,9 @@ export class Agenda implements WaitingOwner {
     const { leaseMs, limitsRate, lateness, toleranceMs } = this.#context;
     const { prefetch, holdings } = this;
     const identity = this.#identity;
-    // The order matters: check() may find permits lost, #withAhead() may add to what is taken back, and toTell() and
+    // The order matters: checkLease() may find permits lost, #withAhead() may add to what is taken back, and toTell() and
     // next() count what they return as used.
-    holdings?.check(this.#ledger.known, now + this.#behindMs);
+    this.checkLease(now);
     const waiting = this.waiting.line.unanswered(most);
     const requests = prefetch ? this.#withAhead(prefetch, waiting, now, most) : waiting;
     const undos = this.#undo.length > 0 ? this.#undo.slice() : NOTHING_UNDONE;
@@ -419,6 +419,11 @@ export class Agenda implements WaitingOwner {
   get leaseUntil(): number {
     const { leaseUntil = Infinity } = this.holdings ?? {};
     return leaseUntil === Infinity ? Infinity : leaseUntil - this.#behindMs;
+  }
+
+  /** Finds out what is no longer held. */
+  checkLease(now: number): void {
+    this.holdings?.check(this.#ledger.known, now + this.#behindMs);
   }
 
   /** Whether others have taken permits, or may have, while the waiter waited for one. */
@@ -634,7 +639,7 @@ export class Agenda implements WaitingOwner {
   /** Looks at everything that may be due. `runningSince` is since when the store is being asked, if it is. */
   wake(now: number, runningSince: number | undefined): void {
     const { waiting, prefetch } = this;
-    this.holdings?.check(this.#ledger.known, now + this.#behindMs);
+    this.checkLease(now);
     const left = waiting.serveDue(now);
     if (left.length > 0) {
       // What is being written concerns the head of the queue, which must stay as it is.

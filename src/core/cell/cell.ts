@@ -305,6 +305,11 @@ export class Cell implements AgendaOwner, LoopOwner {
     if (loop.isInside) await loop.whenAtRest();
   }
 
+  /** Finds out now whether the lease on what is held has run out. */
+  checkLease(): void {
+    this.#ensureLoop().agenda.checkLease(this.#context.store.clock.now());
+  }
+
   /** A permit is lost. */
   lost(permit: number): void {
     this.#owner.lost(permit);

@@ -52,6 +52,8 @@ export class LeasedPermit implements Permit {
 
 /** What happens at the end of a lease. */
 export interface LeaseEnd {
+  /** Called before the holder is told that it still has the permit. Loses the lease if it has run out by now. */
+  check(): void;
   /** Called once, at the first release. */
   release(): Promise<void>;
   /** Called once, if it is lost before it is released. */
@@ -73,13 +75,18 @@ export function createLease(limiterId: string, leaseMs: number, end: LeaseEnd): 
     new RateLimiterError(
       `The permit of limiter '${limiterId}' was lost: ${how ?? ranOut()} Somebody else may hold it now.`,
     );
+  /** The timer that reports the end of the lease cannot fire while the holder computes. */
+  const isLost = () => {
+    if (!lost && !released) end.check();
+    return lost;
+  };
   return {
     get lost() {
-      return lost;
+      return isLost();
     },
     get signal() {
       controller ??= new AbortController();
-      if (lost && !controller.signal.aborted) controller.abort(reason());
+      if (isLost() && !controller.signal.aborted) controller.abort(reason());
       return controller.signal;
     },
     release() {

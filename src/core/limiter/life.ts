@@ -237,12 +237,14 @@ export class Life implements CellOwner {
     const { maxConcurrent, leaseMs } = this.shared.config;
     if (maxConcurrent === null) return NO_LEASE;
     const { permit } = grant.demand;
+    const cell = this.#cell!; // it has granted this
     this.meter.permit("taken");
     const lease = createLease(this.owner.id, leaseMs, {
+      check: () => cell.checkLease(),
       release: () => {
         this.#leases?.delete(permit);
         this.meter.permit("released");
-        return this.#cell!.giveBack(grant, false); // it was granted by the cell
+        return cell.giveBack(grant, false);
       },
       lost: () => this.meter.permit("lost"),
     });

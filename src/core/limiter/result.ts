@@ -23,10 +23,14 @@ export interface Permit extends AsyncDisposable {
   readonly degraded: boolean;
   /**
    * Whether a permit of a concurrency limit is no longer held although it was not released: this process was paused, or
-   * cut off from the store, for longer than the lease, so that somebody else may hold it now.
+   * cut off from the store, for longer than the lease, so that somebody else may hold it now. It is up to date whenever
+   * it is read, also after a computation during which no timer could fire.
    */
   readonly lost: boolean;
-  /** Aborts when the permit is lost. Pass it on to work that must not continue without the permit. */
+  /**
+   * Aborts when the permit is lost. Pass it on to work that must not continue without the permit. It is up to date
+   * whenever it is read here; a signal that was read earlier aborts when a timer can fire.
+   */
   readonly signal: AbortSignal;
   /** Gives the permit of a concurrency limit back. Repeated calls do nothing. Never throws. */
   release(): Promise<void>;
