@@ -305,6 +305,11 @@ export class Cell implements AgendaOwner, LoopOwner {
     if (loop.isInside) await loop.whenAtRest();
   }
 
+  /** Whether the permit that was granted here is neither lost nor given back. */
+  holds(permit: number): boolean {
+    return this.#ensureLoop().agenda.holdings?.has(permit) === true;
+  }
+
   /** Finds out now whether the lease on what is held has run out. */
   checkLease(): void {
     this.#ensureLoop().agenda.checkLease(this.#context.store.clock.now());

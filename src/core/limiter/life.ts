@@ -251,6 +251,8 @@ export class Life implements CellOwner {
     this.#leases ??= new Map();
     this.#leases.set(permit, lease);
     if (this.#ended !== undefined) lease.lose(this.#ended);
+    // A short lease may have run out while the grant was on its way here, when there was nobody to be told.
+    else if (!cell.holds(permit)) this.lost(permit);
     return lease;
   }
 

@@ -66,3 +66,21 @@ test("what is held in place of a store that is down is lost as soon as its holde
   aheadMs = 400;
   assertEquals([permit.lost, permit.signal.aborted, limiter.getMetrics().currentConcurrent], [true, true, 0]);
 });
+
+test("a permit whose lease runs out on its way to the caller is lost, whenever its process stands still [CON-6]", async () => {
+  for (let stop = 1; stop <= 40; stop++) {
+    const { clock, start, run } = createSimulation();
+    let aheadMs = 0;
+    let looks = 0;
+    const halting: Clock = {
+      now: () => clock.now() + (++looks === stop ? aheadMs += one.leaseMs : aheadMs),
+      // A timer that is due already goes off at once, which is before the first caller of a process has its permit.
+      sleep: (ms, signal) => ms > 0 ? clock.sleep(ms, signal) : Promise.resolve(),
+    };
+    const { limiter } = start(one, { store: { clock: halting } });
+    const permit = await run(limiter.acquire());
+    aheadMs += one.leaseMs;
+    assertEquals([permit.lost, permit.signal.aborted], [true, true], `stopped at look ${stop}`);
+    assertEquals(limiter.getMetrics().currentConcurrent, 0);
+  }
+});
