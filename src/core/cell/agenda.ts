@@ -10,6 +10,7 @@ import { Hints } from "../store/hints.ts";
 import type { Identity, Ledger } from "../store/ledger.ts";
 import { silence } from "../store/silence.ts";
 import { Head } from "../waiting/head.ts";
+import { LONG_WAIT_MS } from "../waiting/long_wait.ts";
 import type { Caller, Refused } from "../waiting/outcome.ts";
 import {
   isOverdue,
@@ -393,6 +394,7 @@ export class Agenda implements WaitingOwner {
       return Math.min(resumeAt, whenToLookAgain(now, head.since, random()));
     }
     this.#meetFull(head, state.parts);
+    this.#noteWait(head, now);
     this.listen();
     const { retryAt } = obstacle(rules, state.parts, now - state.epoch, head.demand);
     return Math.min(retryAt + state.epoch, whenToLook(now, head.since, random()));
@@ -438,6 +440,12 @@ export class Agenda implements WaitingOwner {
     if (waiter.metFull) return;
     waiter.metFull = parts;
     this.#owner.meter.count("maxConcurrentReached");
+  }
+
+  #noteWait({ since }: Caller, now: number): void {
+    const waitedMs = now - since;
+    if (waitedMs < LONG_WAIT_MS) return;
+    this.#context.onLongWait({ waitedMs, callers: this.waiting.line.waiting, held: this.holdings?.size ?? 0 });
   }
 
   /** Tells everybody what was written. */

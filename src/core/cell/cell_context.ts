@@ -4,6 +4,7 @@ import type { Rule } from "../rules/rule.ts";
 import type { Gate } from "../store/gate.ts";
 import type { Identity, LedgerContext } from "../store/ledger.ts";
 import type { Lateness } from "../waiting/lateness.ts";
+import type { LongWait } from "../waiting/long_wait.ts";
 import type { Punctuality } from "../waiting/pacing.ts";
 
 /** What all cells of a limiter share. */
@@ -35,4 +36,6 @@ export interface CellContext extends LedgerContext, Punctuality {
   readonly clockErrorMs: number;
   readonly retryIntervalMs: number;
   readonly maxRetries: number;
+  /** Called while somebody waits for a permit for a long time, now and then. */
+  readonly onLongWait: (wait: LongWait) => void;
 }

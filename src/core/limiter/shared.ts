@@ -14,6 +14,7 @@ import { Gate } from "../store/gate.ts";
 import { createTimeLimit } from "../store/time_limit.ts";
 import { Trips } from "../store/trips.ts";
 import { Lateness } from "../waiting/lateness.ts";
+import { describeWait, REPORT_WAIT_AGAIN_MS } from "../waiting/long_wait.ts";
 import { spareOf } from "../waiting/pacing.ts";
 import type { ClosableLimiter, LimiterContext } from "./limiter.ts";
 import { createRecovery, type Recovery } from "./recovery.ts";
@@ -97,6 +98,7 @@ function createCellContext(
   const { store, logger } = context;
   const handOver = createHandOver(rules, codec);
   const found = new Set<Finding["kind"]>();
+  let waitReportedAt = -Infinity;
   const permitRule = rules.findIndex(limitsConcurrency);
   return {
     ...context,
@@ -121,6 +123,12 @@ function createCellContext(
       if (found.has(finding.kind)) return;
       found.add(finding.kind);
       logger.warn(`Limiter '${config.id}': ${describe(finding)}`);
+    },
+    onLongWait(wait) {
+      const now = store.clock.now();
+      if (config.maxConcurrent === null || now - waitReportedAt < REPORT_WAIT_AGAIN_MS) return;
+      waitReportedAt = now;
+      logger.warn(`Limiter '${config.id}': ${describeWait(wait, config.maxConcurrent)}`);
     },
   };
 }
