@@ -81,9 +81,12 @@ function clockSpreadMs({ processes }: History): number {
   return Math.max(0, most - least) + CLOCK_ROUNDING_MS;
 }
 
+/** What the allowance for late timers is at least, however small the timing margin, in milliseconds. */
+const LEAST_ALLOWANCE_MS = 2;
+
 /** How much later than the moment it was granted for a start may be, under a rate. */
 function latenessMs(ratePerSecond: number, { timingMarginMs }: Scenario): number {
-  return Math.max(800 / ratePerSecond, timingMarginMs / 2);
+  return Math.max(800 / ratePerSecond, Math.max(LEAST_ALLOWANCE_MS, timingMarginMs) / 2);
 }
 
 /** How long after its lease has run out a holder is told so. */

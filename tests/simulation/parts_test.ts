@@ -111,7 +111,7 @@ test("a simulated cluster accepts the write of a revision once, and its revision
 test("a scenario that fails is reduced to the steps that matter, and fails in the same way", async () => {
   const bug = bugs.find(({ name }) => name === "ignores a conflict");
   assert(bug);
-  const scenario = scenarioOf(0, bug.profile);
+  const scenario = scenarioOf(0, bug.profile, { isUnusual: false });
   const fewer = await reduced(scenario, { sabotage: bug.sabotage });
   assertLess(fewer.steps.length, scenario.steps.length);
   const report = await run(fewer, { sabotage: bug.sabotage, traced: true });

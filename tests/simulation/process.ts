@@ -32,6 +32,8 @@ export interface ClockError {
 export interface Process {
   readonly name: string;
   readonly host: Host;
+  /** The scenario as its settings have it. */
+  readonly scenario: Scenario;
   /** The limiters, in the order of the scenario. */
   readonly limiters: readonly ClosableLimiter[];
   /** What its limiters take for the time. */
@@ -112,6 +114,7 @@ export function startProcess(
   return {
     name,
     host,
+    scenario,
     limiters,
     now: used.clock.now,
     get clockError() {

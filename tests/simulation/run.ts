@@ -6,7 +6,7 @@ import type { Host } from "./host.ts";
 import { createNetwork, type Mishap } from "./network.ts";
 import { QUICK } from "./profiles.ts";
 import { type Process, type Sabotage, startProcess } from "./process.ts";
-import { mostCost, type Scenario, type Step } from "./scenario.ts";
+import { mostCost, type Scenario, scenarioOfProcess, type Step } from "./scenario.ts";
 import { judge } from "./judge.ts";
 import { createWorld, type Trace } from "./world.ts";
 
@@ -67,7 +67,7 @@ export async function run(scenario: Scenario, { traced = false, sabotage = {} }:
       network,
       cluster,
       random.fork(),
-      scenario,
+      scenarioOfProcess(scenario, index + births),
       `p${index}.${births}`,
       machine,
       sabotage,

@@ -6,6 +6,7 @@ import type { ClusterOptions } from "./cluster.ts";
 import type { HostOptions } from "./host.ts";
 import type { Conditions } from "./network.ts";
 import { type Profile, type ProfilePlan, PROFILES, profiles } from "./profiles.ts";
+import { unusual } from "./unusual.ts";
 
 /** What a limiter limits. Several rates and windows may stand together. */
 export interface Limits {
@@ -61,6 +62,17 @@ export type Trouble =
 /** What happens when. */
 export type Step = (CallPlan | Trouble) & { readonly at: number };
 
+/**
+ * How the settings of a process differ from those of the others, as while a new configuration is being deployed. The
+ * limits are the same everywhere, and of everything else a process has this part.
+ */
+export interface Variant {
+  readonly reserveAhead: number;
+  readonly lease: number;
+  readonly prefetch: number;
+  readonly backendTimeout: number;
+}
+
 /** Everything that a run is about. A plain value, which the seed alone decides. */
 export interface Scenario {
   readonly seed: number;
@@ -78,6 +90,8 @@ export interface Scenario {
   readonly handsOver: boolean;
   /** How many keys of a limiter a process asks for at once. */
   readonly mostAtOnce: number;
+  /** The settings of processes, in turn; empty if all have the same. A process that starts again has the next ones. */
+  readonly variants: readonly Variant[];
   readonly steps: readonly Step[];
 }
 
@@ -85,17 +99,34 @@ export interface Scenario {
 const CROWDED_GATES = 7;
 /** How many slots are taken ahead, by seed. */
 const PREFETCHES = [0, 0, 0, 3, 50];
+/** One in this many clusters has unusual settings. */
+const UNUSUAL = 3;
 
-/**
- * The scenario of a seed. The seed decides its kind, and also whether requests are handed over, slots taken ahead and
- * keys asked for one at a time, unless these are given.
- */
+/** What the number of a seed decides, unless it is given: so that it can be the same for all seeds. */
+export interface Given {
+  /** See {@link Scenario.handsOver}. */
+  readonly handsOver?: boolean;
+  /** See {@link LimiterPlan.prefetch}. */
+  readonly prefetch?: number;
+  /** See {@link Scenario.mostAtOnce}. */
+  readonly mostAtOnce?: number;
+  /** Whether settings are drawn that hardly anybody chooses. */
+  readonly isUnusual?: boolean;
+}
+
+/** What is usual. */
+export const USUAL = { prefetch: 0, mostAtOnce: DEFAULTS.mostAtOnce, isUnusual: false } as const satisfies Given;
+
+/** The scenario of a seed, which also decides its kind unless that is given. */
 export function scenarioOf(
   seed: number,
   kind?: Profile,
-  handsOver = seed % 2 === 1,
-  prefetch = PREFETCHES[seed % PREFETCHES.length]!,
-  mostAtOnce: number = seed % CROWDED_GATES === 0 ? 1 : DEFAULTS.mostAtOnce,
+  {
+    handsOver = seed % 2 === 1,
+    prefetch = PREFETCHES[seed % PREFETCHES.length]!,
+    mostAtOnce = seed % CROWDED_GATES === 0 ? 1 : DEFAULTS.mostAtOnce,
+    isUnusual = seed % UNUSUAL === 0,
+  }: Given = {},
 ): Scenario {
   const random = createRandom(seed);
   const drawn = random.pick(PROFILES);
@@ -112,7 +143,7 @@ export function scenarioOf(
     ...calls(random, hosts.length, limiters, horizonMs, plan),
     ...troubles(random, hosts.length, limiters.length, horizonMs, plan),
   ];
-  return {
+  const scenario: Scenario = {
     seed,
     profile,
     clock: plan.clock,
@@ -125,7 +156,26 @@ export function scenarioOf(
     timingMarginMs,
     handsOver,
     mostAtOnce,
+    variants: [],
     steps: steps.toSorted((a, b) => a.at - b.at),
+  };
+  return isUnusual ? unusual(scenario) : scenario;
+}
+
+/** The scenario as the settings of a process have it: of the process that has this place among all. */
+export function scenarioOfProcess(scenario: Scenario, place: number): Scenario {
+  const { variants, limiters, backendTimeoutMs } = scenario;
+  const variant = variants[place % variants.length];
+  if (!variant) return scenario;
+  return {
+    ...scenario,
+    backendTimeoutMs: backendTimeoutMs * variant.backendTimeout,
+    limiters: limiters.map((plan) => ({
+      ...plan,
+      leaseMs: plan.leaseMs * variant.lease,
+      reserveAheadMs: plan.reserveAheadMs * variant.reserveAhead,
+      prefetch: Math.floor(plan.prefetch * variant.prefetch),
+    })),
   };
 }
 

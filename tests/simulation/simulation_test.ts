@@ -1,11 +1,10 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { test } from "node:test";
-import { DEFAULTS } from "../../src/core/limiter/defaults.ts";
 import { PROFILES, profiles } from "./profiles.ts";
 import { regressions } from "./regressions.ts";
 import { explain, traceOf } from "./report.ts";
 import { run } from "./run.ts";
-import { scenarioOf } from "./scenario.ts";
+import { scenarioOf, USUAL } from "./scenario.ts";
 
 /** How many clusters of each kind to run. `deno task simulate` runs as many as asked. */
 const SEEDS = 200;
@@ -28,7 +27,7 @@ for (const { was, profile, seeds } of regressions) {
   test(`once found by a simulation: ${was}`, async () => {
     for (const seed of seeds) {
       for (const handsOver of [false, true]) {
-        await allIsWell(seed, profile, handsOver, 0, DEFAULTS.mostAtOnce);
+        await allIsWell(seed, profile, { ...USUAL, handsOver });
       }
     }
   });

@@ -1,5 +1,6 @@
 import type { Call } from "./calls.ts";
 import type { History } from "./run.ts";
+import { profiles } from "./profiles.ts";
 import type { LimiterPlan, Step } from "./scenario.ts";
 
 /**
@@ -10,9 +11,9 @@ import type { LimiterPlan, Step } from "./scenario.ts";
  * troubleMs} add.
  *
  * **Starvation.** A caller that is the first of its process to wait is not overtaken for more than {@link
- * MOST_LOST_TURNS} turns by callers of other processes that came later. Between processes, every turn is a race, in
- * which the winner takes what is there ({@link turnOf}). One process of four loses this many of them in a row less than
- * once in ten million times.
+ * MOST_LOST_TURNS} turns by callers of other processes that came later and do not reserve farther ahead ({@link
+ * reachOf}). Between processes, every turn is a race, in which the winner takes what is there ({@link turnOf}). One
+ * process of four loses this many of them in a row less than once in ten million times.
  */
 export function waste(history: History, plan: LimiterPlan, calls: readonly Call[]): string[] {
   return busyTimes(calls).flatMap(({ from, to, starts }) => {
@@ -29,19 +30,23 @@ export function waste(history: History, plan: LimiterPlan, calls: readonly Call[
 
 /** See {@link waste}. */
 export function starvation(
-  { scenario: { hosts, handsOver } }: History,
+  { scenario: { hosts, handsOver, profile } }: History,
   plan: LimiterPlan,
   calls: readonly Call[],
 ): string[] {
+  // Of those who do not reserve, whose timers are the earliest wins each turn, for as long as it has a crowd of callers.
+  const isCrowd = profiles[profile].callers === "crowd";
+  const isUnequal = isCrowd && !handsOver && new Set(hosts.map(({ timerLateMs }) => timerLateMs)).size > 1;
   const isScattered = hosts.some(({ distanceMs = 0 }) => distanceMs > 0);
   const most = (isScattered && !handsOver ? MOST_LOST_TURNS_FAR_AWAY : MOST_LOST_TURNS) * turnOf(plan);
-  return calls.filter(isPatient).flatMap((call) => {
+  const judged = calls.filter((call) => isPatient(call) && !(isUnequal && reachOf(call) === 0));
+  return judged.flatMap((call) => {
     const { id, process, askedAt, answeredAt } = call;
     const own = calls.filter((other) => other.process === process && other.startedAt! < answeredAt);
     const heardAt = Math.max(askedAt, ...own.map(({ startedAt }) => startedAt!)) + HEARD_AFTER_MS;
     const overtakings = calls.filter((other) =>
       other.process !== process && other.askedAt > askedAt && other.startedAt! > heardAt &&
-      other.startedAt! < answeredAt
+      other.startedAt! < answeredAt && reachOf(other) <= reachOf(call)
     ).length;
     if (overtakings <= most) {
       return [];
@@ -50,6 +55,11 @@ export function starvation(
       `starved: call ${id} of ${process.name} waited from ${askedAt} to ${answeredAt}, and ${overtakings} overtook it`,
     ];
   });
+}
+
+/** How far ahead the process of a call reserves. Who reserves farther than others comes before them. */
+function reachOf({ plan: { limiter }, process: { scenario } }: Call): number {
+  return scenario.limiters[limiter]!.reserveAheadMs; // calls name limiters of their scenario
 }
 
 /** How many may start when a process has its turn. */
@@ -175,8 +185,10 @@ function overheadMs({ scenario }: History, plan: LimiterPlan, starts: number): n
   // A conversation about a slot is hidden by what is reserved ahead, unless slots come faster than messages, so that
   // callers that come one after the other wait only for messages. One about a permit cannot be hidden.
   const slot = leastSlotMs(plan);
+  const reserveAheadMs = plan.reserveAheadMs *
+    Math.min(1, ...scenario.variants.map(({ reserveAhead }) => reserveAhead));
   const perStart = plan.maxConcurrent === undefined
-    ? Math.max(0, conversation - plan.reserveAheadMs, slot < 2 * hop ? conversation / 2 : 0)
+    ? Math.max(0, conversation - reserveAheadMs, slot < 2 * hop ? conversation / 2 : 0)
     : conversation / plan.maxConcurrent;
   const afterRefusals = scenario.cluster.refuses > 0 ? RETRY_MS + conversation / 2 : 0;
   // Each process may have taken slots ahead that nobody there asks for in the end.
