@@ -73,6 +73,8 @@ export interface BatchOptions<R extends Request> {
   readonly requests: readonly R[];
   /** Returns a number for a permit, never the same one twice. */
   readonly nextPermit: () => number;
+  /** How long whoever asks holds a permit without renewing it, in milliseconds. */
+  readonly leaseMs: number;
 }
 
 /** The result of a batch, if it is written. */
@@ -96,7 +98,7 @@ export interface Batch<R extends Request> extends Undone {
  * wait for a permit.
  */
 export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<R> {
-  const { rules, state, mixes, now, lead, slack, horizon, isFresh, isOverdue, requests, nextPermit } = options;
+  const { rules, state, mixes, now, lead, slack, horizon, isFresh, isOverdue, requests, nextPermit, leaseMs } = options;
   const { epoch } = state;
   const time = now - epoch;
   const countsPermits = rules.some(limitsConcurrency);
@@ -131,7 +133,7 @@ export function decideBatch<R extends Request>(options: BatchOptions<R>): Batch<
       break;
     } else {
       // One number for each grant, not for each request: requests may exchange what they were granted.
-      const demand = countsPermits ? { ...request.demand, permit: nextPermit() } : request.demand;
+      const demand = countsPermits ? { ...request.demand, permit: nextPermit(), leaseMs } : request.demand;
       const countsFrom = Math.max(time + Math.max(lead, request.keepMs ?? 0), at > time ? at + slack : at);
       const counted = at < countsFrom ? earliestStart(rules, parts, time, demand, countsFrom) : at;
       const after = takeAll(rules, parts, counted, time, demand);

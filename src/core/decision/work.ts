@@ -75,6 +75,7 @@ export function decideWork<R extends Request>(
     isOverdue,
     requests,
     nextPermit: () => permit++,
+    leaseMs,
   });
   if (!rules.some(limitsConcurrency)) return batch;
   const isLeft = batch.dealtWith < requests.length;

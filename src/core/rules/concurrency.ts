@@ -63,10 +63,10 @@ export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): R
     initial: { holders: [], waiting: [] },
     earliest: (state, now, { owner }) => isFree(state, now, owner) ? now : Infinity,
     earliestBehind: (_state, now) => now,
-    take({ holders, waiting }, at, now, { owner, permit }) {
+    take({ holders, waiting }, at, now, { owner, permit, leaseMs: ownLeaseMs = leaseMs }) {
       const living = alive(holders, now);
       const own = living.find((holder) => holder.owner === owner);
-      const until = Math.max(own?.until ?? -Infinity, at + leaseMs);
+      const until = Math.max(own?.until ?? -Infinity, at + ownLeaseMs);
       const permits = own ? [...own.permits, permit] : [permit];
       return {
         holders: [...living.filter((holder) => holder !== own), { owner, until, permits }],

@@ -18,6 +18,8 @@ export interface Demand {
   readonly owner: string;
   /** The number of the request, unique for its owner: a permit is released by owner and number. */
   readonly permit: number;
+  /** How long a permit is held without being renewed, in milliseconds; by default as long as the rule says. */
+  readonly leaseMs?: number;
 }
 
 /**

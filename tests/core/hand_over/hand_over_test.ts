@@ -375,12 +375,27 @@ test("work and verdicts come through the messages as they are; anything else is 
     // Who does not wait has no deadline that counts.
     const deadlines = requests.map(({ deadline }) => deadline === -Infinity ? 0 : deadline);
     assertEquals(decoded.work.requests.map(({ deadline }) => deadline), deadlines);
-    assertEquals({ ...decoded, work: { ...decoded.work, requests } }, foreign);
+    assertEquals<unknown>({ ...decoded, work: { ...decoded.work, requests } }, foreign);
   }));
   fc.assert(fc.property(fc.oneof(fc.uint8Array(), fc.json().map((text) => new TextEncoder().encode(text))), (bytes) => {
     assertEquals(handOver.decodeWork(bytes), undefined);
     if (bytes.length > 0) assertEquals(handOver.decodeAnswer(bytes), undefined);
   }));
+});
+
+test("a permit is held for the lease of who asked for it, whoever decides, and however long its own lease is", () => {
+  const NOW = 1_000_000;
+  const rules = [concurrencyRule({ maxConcurrent: 3, leaseMs: 1_000 })];
+  const heldUntil = (leaseMs: number) => {
+    const requests = [{ demand: { cost: 1, owner: "a", permit: 0 }, deadline: Infinity, patient: true }];
+    const nothing = { undos: [], held: undefined, marks: false, isMarked: false, lead: 0, slack: 0, restraint: 0 };
+    const work = { owner: "a", leaseMs, firstPermit: 0, since: NOW, requests, isOverdue: false, ...nothing };
+    const terms = { now: NOW, horizon: NOW + 1_000, isFresh: true };
+    return decideWork(rules, freshState(rules, NOW), work, terms).parts;
+  };
+  for (const leaseMs of [400, 1_000, 5_000]) {
+    assertEquals(heldUntil(leaseMs), [{ holders: [{ owner: "a", until: leaseMs, permits: [0] }], waiting: [] }]);
+  }
 });
 
 test("who was passed over reserves farther ahead, but where a permit would be held or a window wait for it [TB-9, CMB-1]", () => {
