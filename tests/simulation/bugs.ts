@@ -194,6 +194,16 @@ const readsWhatIsOld: Sabotage = {
   },
 };
 
+const readsAgainAndAgain: Sabotage = {
+  kv: (kv) => ({
+    ...kv,
+    async get(key) {
+      for (let i = 0; i < 50; i++) await kv.get(key);
+      return await kv.get(key);
+    },
+  }),
+};
+
 /** Mistakes, each of which the judge has to find. */
 export const bugs: readonly Bug[] = [
   { name: "skips the writer's tag", sabotage: skipsTheTag, profile: "acknowledgements", found: /wasted/ },
@@ -227,5 +237,6 @@ export const bugs: readonly Bug[] = [
   },
   { name: "lets one process lose", sabotage: loses, profile: "crowd", found: /starved/ },
   { name: "wakes up late", sabotage: wakesLate, profile: "calm", found: /had to be by/ },
+  { name: "reads again and again", sabotage: readsAgainAndAgain, profile: "calm", found: /a storm/ },
   { name: "reads what is old", sabotage: readsWhatIsOld, profile: "calm", found: /is allowed|ran at/ },
 ];

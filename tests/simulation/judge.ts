@@ -2,6 +2,7 @@ import { concurrencyExcess, rateExcess, type Start, windowExcess } from "../supp
 import type { Call } from "./calls.ts";
 import type { History } from "./run.ts";
 import type { LimiterPlan, Scenario } from "./scenario.ts";
+import { storms } from "./traffic.ts";
 import { starvation, waste } from "./waiting.ts";
 
 /**
@@ -22,6 +23,8 @@ import { starvation, waste } from "./waiting.ts";
  * do not count, and all others keep the limits exactly; and all of them together keep the limits as many times over as
  * data was lost.
  *
+ * **Messages.** What is sent is in proportion to what is done ({@link storms}).
+ *
  * **Degraded starts.** With `local`, each process keeps the limits by itself. If nothing went wrong, there are none.
  */
 export function judge(history: History): readonly string[] {
@@ -33,6 +36,7 @@ export function judge(history: History): readonly string[] {
       unclaimedMs > CLOCK_ROUNDING_MS ? [`the clock of ${name} is off by ${unclaimedMs} ms more than it says`] : []
     ),
     ...calls.flatMap((call) => lateAnswer(history, call) ?? []),
+    ...storms(history),
     ...groupsOf(history).flatMap(({ plan, name, calls }) =>
       [excesses, waste, starvation].flatMap((find) => find(history, plan, calls)).map((text) => `${name}: ${text}`)
     ),

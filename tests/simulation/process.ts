@@ -1,5 +1,6 @@
 import { resolveLimiter } from "../../src/core/limiter/defaults.ts";
 import type { Clock } from "../../src/core/clock.ts";
+import type { Peers } from "../../src/core/peers.ts";
 import type { Kv } from "../../src/core/store/kv.ts";
 import { createLimiter } from "../../src/core/limiter/create_limiter.ts";
 import type { ClosableLimiter } from "../../src/core/limiter/limiter.ts";
@@ -28,6 +29,15 @@ export interface ClockError {
   readonly unclaimedMs: number;
 }
 
+/** What a process has sent that somebody has to answer. */
+export interface Traffic {
+  /** Reads of the store. */
+  readonly reads: number;
+  readonly writes: number;
+  /** Questions to other processes. */
+  readonly questions: number;
+}
+
 /** A process with its limiters. */
 export interface Process {
   readonly name: string;
@@ -39,6 +49,7 @@ export interface Process {
   /** What its limiters take for the time. */
   now(): number;
   readonly clockError: ClockError;
+  readonly traffic: Traffic;
   readonly warnings: readonly string[];
 }
 
@@ -83,14 +94,35 @@ export function startProcess(
     };
   }
 
+  const traffic = { reads: 0, writes: 0, questions: 0 };
+  const countedKv: typeof store.kv = {
+    ...store.kv,
+    get(key) {
+      traffic.reads++;
+      return store.kv.get(key);
+    },
+    compareAndSet(key, value, expected, ttlMs) {
+      traffic.writes++;
+      return store.kv.compareAndSet(key, value, expected, ttlMs);
+    },
+  };
+  const { peers } = store;
+  const countedPeers: Peers = {
+    ...peers,
+    ask(address, message, timeoutMs) {
+      traffic.questions++;
+      return peers.ask(address, message, timeoutMs);
+    },
+  };
+
   // What sabotage makes of the clock is not the clock itself, so the watch stands in front of the sabotage.
   const used = {
     ...store,
     get session() {
       return store.session;
     },
-    peers: scenario.handsOver ? store.peers : undefined,
-    kv: kv(store.kv, host),
+    peers: scenario.handsOver ? countedPeers : undefined,
+    kv: kv(countedKv, host),
     clock: clock(watched(store.clock), host),
   };
   const limiters = scenario.limiters.map((plan, number) => {
@@ -120,6 +152,7 @@ export function startProcess(
     get clockError() {
       return { leastMs, mostMs, unclaimedMs };
     },
+    traffic,
     warnings,
   };
 }

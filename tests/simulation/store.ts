@@ -1,6 +1,7 @@
 import { createServerClock } from "../../src/adapters/nats/clock.ts";
 import type { Clock } from "../../src/core/clock.ts";
 import { StoreUnavailableError } from "../../src/core/errors.ts";
+import type { Peers } from "../../src/core/peers.ts";
 import type { Kv } from "../../src/core/store/kv.ts";
 import type { Store } from "../../src/core/store/store.ts";
 import { type Answer, CLUSTER, type Cluster, type FromCluster, type Question, type ToCluster } from "./cluster.ts";
@@ -21,6 +22,7 @@ export interface StoreOptions {
 /** A store on the simulated cluster, and how wrong its clock says that it may be. */
 export interface ClusterStore extends Store {
   readonly kv: Required<Omit<Kv, "loans">>;
+  readonly peers: Peers;
   readonly claimedErrorMs: number;
 }
 
