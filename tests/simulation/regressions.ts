@@ -5,6 +5,8 @@ export interface Regression {
   readonly was: string;
   readonly profile: Profile;
   readonly seeds: readonly number[];
+  /** Whether the settings were unusual. */
+  readonly isUnusual?: boolean;
 }
 
 /** What simulations have found. */
@@ -137,5 +139,18 @@ export const regressions: readonly Regression[] = [
       "who gives permits back takes the next slots with that, before its turn to reserve, and those who are far get none",
     profile: "scattered",
     seeds: [18_301_695, 17_513_741, 17_256_813],
+  },
+  {
+    was:
+      "a process with a shorter lease grants permits for that to one with a longer lease, which works on without them",
+    profile: "crowd",
+    seeds: [40_191],
+    isUnusual: true,
+  },
+  {
+    was: "a process that may reserve farther ahead than the writer asks it all the time",
+    profile: "crowd",
+    seeds: [305],
+    isUnusual: true,
   },
 ];

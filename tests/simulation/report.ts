@@ -2,8 +2,8 @@ import type { Report } from "./run.ts";
 import type { Scenario } from "./scenario.ts";
 
 /** The command that runs the scenario again. */
-export function replayOf({ seed, profile }: Scenario): string {
-  return `deno task simulate --seed ${seed} --profile ${profile} --trace`;
+export function replayOf({ seed, profile, isUnusual }: Scenario): string {
+  return `deno task simulate --seed ${seed} --profile ${profile}${isUnusual ? " --unusual" : ""} --trace`;
 }
 
 /** What was wrong, in which scenario, and how to see it again. */

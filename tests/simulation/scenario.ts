@@ -77,6 +77,8 @@ export interface Variant {
 export interface Scenario {
   readonly seed: number;
   readonly profile: Profile;
+  /** Whether it has settings that hardly anybody chooses. */
+  readonly isUnusual: boolean;
   readonly clock: "server" | "local";
   readonly hosts: readonly HostOptions[];
   readonly limiters: readonly LimiterPlan[];
@@ -146,6 +148,7 @@ export function scenarioOf(
   const scenario: Scenario = {
     seed,
     profile,
+    isUnusual,
     clock: plan.clock,
     hosts,
     limiters,

@@ -5,13 +5,14 @@ import { type Profile, PROFILES } from "./profiles.ts";
 import { reduced } from "./reduce.ts";
 import { explain, traceOf } from "./report.ts";
 import { run } from "./run.ts";
-import { scenarioOf } from "./scenario.ts";
+import { type Given, scenarioOf } from "./scenario.ts";
 
 const HELP = `Simulates clusters of processes that share limits while everything goes wrong, and judges them.
 
   --seeds N      how many clusters, one for each seed (1000)
   --from S       the first seed (0)
   --profile P    only clusters of this kind: ${PROFILES.join(", ")}
+  --unusual      only clusters with settings that hardly anybody chooses; otherwise one in three has them
   --seed X       only this one
   --trace        shows everything that happens in it
   --reduce       leaves out what does not matter, and prints what is left as JSON
@@ -31,6 +32,7 @@ function parseOptions() {
         from: { type: "string", default: "0" },
         seed: { type: "string" },
         profile: { type: "string" },
+        unusual: { type: "boolean", default: false },
         trace: { type: "boolean", default: false },
         reduce: { type: "boolean", default: false },
         help: { type: "boolean", default: false },
@@ -48,16 +50,18 @@ async function main(): Promise<number> {
   if (values.profile !== undefined && profile === undefined) {
     throw new WrongOption(`There is no profile '${values.profile}'. There are: ${PROFILES.join(", ")}.`);
   }
-  if (values.seed !== undefined) return await one(number("seed", values.seed), profile, values);
-  return await many(number("seeds", values.seeds), number("from", values.from), profile);
+  const given: Given = values.unusual ? { isUnusual: true } : {};
+  if (values.seed !== undefined) return await one(number("seed", values.seed), profile, given, values);
+  return await many(number("seeds", values.seeds), number("from", values.from), profile, given);
 }
 
 async function one(
   seed: number,
   profile: Profile | undefined,
+  given: Given,
   { trace, reduce }: { readonly trace: boolean; readonly reduce: boolean },
 ): Promise<number> {
-  const whole = scenarioOf(seed, profile);
+  const whole = scenarioOf(seed, profile, given);
   const scenario = reduce ? await reduced(whole) : whole;
   const report = await run(scenario, { traced: trace });
   if (trace) say(`${traceOf(report)}\n`);
@@ -70,7 +74,7 @@ async function one(
   return report.problems.length > 0 ? 1 : 0;
 }
 
-async function many(seeds: number, from: number, profile: Profile | undefined): Promise<number> {
+async function many(seeds: number, from: number, profile: Profile | undefined, given: Given): Promise<number> {
   const began = performance.now();
   let shownAt = began;
   let failures = 0;
@@ -83,7 +87,7 @@ async function many(seeds: number, from: number, profile: Profile | undefined): 
     } clusters/s`;
   };
   while (done < seeds && failures < MOST_FAILURES) {
-    const report = await run(scenarioOf(from + done, profile));
+    const report = await run(scenarioOf(from + done, profile, given));
     done++;
     events += report.events;
     if (report.problems.length > 0) {

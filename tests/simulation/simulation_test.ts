@@ -23,11 +23,11 @@ for (const profile of PROFILES) {
   });
 }
 
-for (const { was, profile, seeds } of regressions) {
+for (const { was, profile, seeds, isUnusual = false } of regressions) {
   test(`once found by a simulation: ${was}`, async () => {
     for (const seed of seeds) {
       for (const handsOver of [false, true]) {
-        await allIsWell(seed, profile, { ...USUAL, handsOver });
+        await allIsWell(seed, profile, { ...USUAL, handsOver, isUnusual });
       }
     }
   });

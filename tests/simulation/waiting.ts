@@ -34,9 +34,10 @@ export function starvation(
   plan: LimiterPlan,
   calls: readonly Call[],
 ): string[] {
-  // Of those who do not reserve, whose timers are the earliest wins each turn, for as long as it has a crowd of callers.
-  const isCrowd = profiles[profile].callers === "crowd";
-  const isUnequal = isCrowd && !handsOver && new Set(hosts.map(({ timerLateMs }) => timerLateMs)).size > 1;
+  // Of those who do not reserve, the one that is nearest and whose timers are the earliest wins each turn, for as long as
+  // it has a crowd of callers.
+  const places = new Set(hosts.map(({ timerLateMs, distanceMs = 0 }) => `${timerLateMs} ${distanceMs}`));
+  const isUnequal = profiles[profile].callers === "crowd" && places.size > 1;
   const isScattered = hosts.some(({ distanceMs = 0 }) => distanceMs > 0);
   const most = (isScattered && !handsOver ? MOST_LOST_TURNS_FAR_AWAY : MOST_LOST_TURNS) * turnOf(plan);
   const judged = calls.filter((call) => isPatient(call) && !(isUnequal && reachOf(call) === 0));
