@@ -326,8 +326,8 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
       const found = path ?? findConfigurationFile({ logger, mustLook: true });
       if (found !== undefined) return load(found);
       logger.warn(
-        `loadConfig() found no file, and nothing was loaded. It looked for ${CONFIGURATION_PATHS.join(" and ")}, as ` +
-          `${CONFIGURATION_VARIABLE} names none.`,
+        `loadConfig() found no file, and nothing was loaded. It looked for what ${CONFIGURATION_VARIABLE} names, and then ` +
+          `for ${CONFIGURATION_PATHS.join(" and ")}.`,
       );
     },
     getLimiter: limiter,

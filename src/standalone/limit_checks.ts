@@ -11,7 +11,7 @@ export interface Requirement {
 }
 
 /** The condition for each option. No other options exist. */
-export type Demands = Readonly<Record<string, Requirement>>;
+export type Requirements = Readonly<Record<string, Requirement>>;
 
 /** A number that `fits`. */
 export const numberThat = (expected: string, fits: (value: number) => boolean): Requirement => ({
@@ -29,7 +29,7 @@ export const COUNT = numberThat("an integer >= 1", (value) => Number.isInteger(v
 export const DURATION = numberThat("a number of milliseconds > 0", (value) => value > 0);
 export const WAIT = numberThat("a number of milliseconds >= 0", (value) => value >= 0);
 
-const RATE: Demands = {
+const RATE: Requirements = {
   limit: COUNT,
   windowMs: DURATION,
   burst: numberThat("a number >= 1", (value) => value >= 1),
@@ -44,7 +44,7 @@ const RATE_PER_SECOND = numberThat(
 );
 
 /** The conditions for the options that define the limits. */
-export const LIMITS: Demands = {
+export const LIMITS: Requirements = {
   ...RATE,
   ratePerSecond: RATE_PER_SECOND,
   maxConcurrent: COUNT,
@@ -77,7 +77,7 @@ export function expectGiven(id: string, name: string, value: unknown, isGiven: b
  */
 export function checkLimits<Options extends Omit<LimiterSettings, "store">>(
   id: string,
-  demands: Demands,
+  demands: Requirements,
   options: Options,
 ): Options {
   expectId(id, "limiters", shown(id));
@@ -107,7 +107,7 @@ export function checkLimits<Options extends Omit<LimiterSettings, "store">>(
   return checked;
 }
 
-function checkFields<T extends object>(id: string, path: string, demands: Demands, given: T): T {
+function checkFields<T extends object>(id: string, path: string, demands: Requirements, given: T): T {
   if (typeof given !== "object" || given === null) throw refused(id, path + "options", "an object", shown(given));
   const present = Object.entries(given).filter(([, value]) => value !== undefined);
   for (const [name, value] of present) {

@@ -24,13 +24,13 @@ import { opensNothing, type Store } from "../core/store/store.ts";
 import {
   checkLimits,
   COUNT,
-  type Demands,
   DURATION,
   expectGiven,
   LIMITS,
   numberThat,
   oneOf,
   refused,
+  type Requirements,
   WAIT,
 } from "./limit_checks.ts";
 
@@ -205,7 +205,7 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
 
 const { longestTimeoutMs, mostPrefetched } = BOUNDS;
 
-const OPTIONS: Demands = {
+const OPTIONS: Requirements = {
   ...LIMITS,
   timeoutMs: WAIT,
   onFailure: oneOf("open", "closed"),

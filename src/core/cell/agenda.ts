@@ -508,9 +508,7 @@ export class Agenda implements WaitingOwner {
     return withStock(this.#context.rules, state, this.prefetch, now);
   }
 
-  /**
-   * The store failed: everybody who waits for it is told so. `mayStand` is what it may have written all the same.
-   */
+  /** The store failed: everybody who waits for it is told so. `mayStand` is what it may have written all the same. */
   fail(cause: unknown, mayStand: Plan | undefined, runningSince: number): void {
     const now = this.#context.store.clock.now();
     const { line } = this.waiting;

@@ -99,7 +99,7 @@ export function resolveLimiter(
     leaseMs: options.leaseMs ?? 10_000,
     limit: options.limit ?? null,
     windowMs: options.windowMs ?? null,
-    rates: Object.freeze((options.rates ?? []).map((rate) => resolveRate(rate))),
+    rates: Object.freeze((options.rates ?? []).map(resolveRate)),
     timeoutMs: options.timeoutMs ?? null,
     failClosed: onFailure === "closed",
     onFailure,

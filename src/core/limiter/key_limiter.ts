@@ -51,6 +51,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   #life: Life;
   /** How many calls are still to be counted. */
   #uncounted = 0;
+
   /**
    * Only the limiter itself has `keys`. For the limiter of a key, `name` is that key, `onRest` is called when it may no
    * longer be in use, and `past` is that of the limiter whose place it takes.
