@@ -1,32 +1,15 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { findConfigurationFile, processEnvironment, readConfiguration } from "../../src/config/files.ts";
 import { ConfigValidationError } from "../../src/core/errors.ts";
+import { inDirectory } from "../support/directory.ts";
 import { recordingLogger } from "./stubs.ts";
 
 const unset = () => undefined;
 const valid = "[stores.local]\nengine = 'memory'\n[limiters.api]\nstore = 'local'\nrate_per_second = 1\n";
-
-/** Runs `body` with a fresh current directory that holds these files. */
-async function inDirectory(files: Readonly<Record<string, string>>, body: (directory: string) => void | Promise<void>) {
-  const before = process.cwd();
-  const directory = await mkdtemp(join(tmpdir(), "ratesync-config-"));
-  try {
-    for (const [name, content] of Object.entries(files)) {
-      await mkdir(join(directory, name, ".."), { recursive: true });
-      await writeFile(join(directory, name), content);
-    }
-    process.chdir(directory);
-    await body(directory);
-  } finally {
-    process.chdir(before);
-    await rm(directory, { recursive: true });
-  }
-}
 
 test("findConfigurationFile() takes RATE_SYNC_CONFIG, then ./rate-sync.toml, then ./config/rate-sync.toml [CFG-1]", async () => {
   await inDirectory({ "named.toml": "", "rate-sync.toml": "", "config/rate-sync.toml": "" }, async (directory) => {

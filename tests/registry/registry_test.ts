@@ -7,8 +7,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
@@ -31,6 +30,7 @@ import type { Kv } from "../../src/core/store/kv.ts";
 import { createLimiter } from "../../src/standalone/limiter.ts";
 import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
+import { inDirectory } from "../support/directory.ts";
 
 interface Bench {
   readonly clock: VirtualClock;
@@ -637,7 +637,7 @@ test("initializeAllLimiters() shows that a store is broken which needs no openin
 // Logging
 
 test("what is configured and loaded is reported at info, and what is opened [LOG-1]", async () => {
-  await inDirectory(
+  await withFile(
     '[stores.m]\nengine = "memory"\n[limiters.api]\nstore = "m"\nrate_per_second = 2\n',
     async (path) => {
       const { rateSync, lines } = setUp();
@@ -656,7 +656,7 @@ test("what is configured and loaded is reported at info, and what is opened [LOG
 });
 
 test("a setting of a file that has no effect is warned about [LOG-1]", async () => {
-  await inDirectory('[fastapi]\ntrusted_proxy_networks = ["10.0.0.0/8"]\n', async (path) => {
+  await withFile('[fastapi]\ntrusted_proxy_networks = ["10.0.0.0/8"]\n', async (path) => {
     const { rateSync, lines } = setUp();
     await rateSync.loadConfig(path);
     assertEquals(lines.at(-1), `warn: trusted_proxy_networks in ${path} has no effect in this version.`);
@@ -791,19 +791,15 @@ test("initializeAllLimiters() says of each limiter that cannot be opened why, an
 
 // Loading and closing
 
-async function inDirectory(toml: string, body: (path: string) => Promise<void>): Promise<void> {
-  const directory = await mkdtemp(join(tmpdir(), "ratesync-"));
-  try {
-    const path = join(directory, "rate-sync.toml");
-    await writeFile(path, toml);
-    await body(path);
-  } finally {
-    await rm(directory, { recursive: true });
-  }
+const FILE = "rate-sync.toml";
+
+/** Runs `body` with the path of a configuration file, in a directory where nothing is looked for. */
+function withFile(toml: string, body: (path: string) => Promise<void>): Promise<void> {
+  return inDirectory({ [`elsewhere/${FILE}`]: toml }, (directory) => body(join(directory, "elsewhere", FILE)));
 }
 
 test("createRateSync() looks for no file by itself, and loads one when it is told to [CFG-3]", async () => {
-  await inDirectory(
+  await withFile(
     '[stores.m]\nengine = "memory"\n[limiters.api]\nstore = "m"\nrate_per_second = 2\n',
     async (path) => {
       const { rateSync } = setUp();
@@ -815,10 +811,25 @@ test("createRateSync() looks for no file by itself, and loads one when it is tol
   );
 });
 
+test("loadConfig() without a file to find is no error, and warns about where it looked [CFG-4]", async () => {
+  const { rateSync, lines } = setUp();
+  const named = process.env["RATE_SYNC_CONFIG"];
+  delete process.env["RATE_SYNC_CONFIG"];
+  try {
+    await inDirectory({}, () => rateSync.loadConfig());
+  } finally {
+    if (named !== undefined) process.env["RATE_SYNC_CONFIG"] = named;
+  }
+  assertEquals(lines, [
+    "warn: loadConfig() found no file, and nothing was loaded. It looked for what RATE_SYNC_CONFIG names, and then for " +
+    "./rate-sync.toml and ./config/rate-sync.toml.",
+  ]);
+});
+
 test("loadConfig() of a file with one mistake applies nothing of it [CFG-14]", async () => {
   const toml =
     '[stores.m]\nengine = "memory"\n[limiters.ok]\nstore = "m"\nrate_per_second = 2\n[limiters.bad]\nstore = "m"\n';
-  await inDirectory(toml, async (path) => {
+  await withFile(toml, async (path) => {
     const { rateSync } = setUp();
     rateSync.configureLimiter("mine", { ratePerSecond: 1 });
     const error = await assertRejects(() => rateSync.loadConfig(path), ConfigValidationError);
@@ -836,14 +847,14 @@ test("a second file adds to the first and overrides it, and code and files mix [
   const { rateSync } = setUp();
   rateSync.configureLimiter("mine", { ratePerSecond: 4 });
   rateSync.configureLimiter("one", { ratePerSecond: 9 });
-  await inDirectory(first, async (path) => {
+  await withFile(first, async (path) => {
     await rateSync.loadConfig(path);
     const before = rateSync.getLimiter("one");
     await rateSync.acquire("one");
     await rateSync.loadConfig(path);
     assert(rateSync.getLimiter("one") === before, "the same again is nothing new");
   });
-  await inDirectory(second, async (path) => await rateSync.loadConfig(path));
+  await withFile(second, async (path) => await rateSync.loadConfig(path));
   const configs = ["mine", "one", "two", "three"].map((id) => rateSync.getLimiter(id).getConfig());
   assertEquals(
     configs.map(({ ratePerSecond, maxConcurrent, failClosed }) => [ratePerSecond, maxConcurrent, failClosed]),
@@ -858,7 +869,7 @@ test("a second file adds to the first and overrides it, and code and files mix [
 });
 
 test("a wrong file shows at the first use and at every one after, with its path, and not before [CFG-1, CFG-3]", async () => {
-  await inDirectory('[stores.m]\nengine = "memry"\n', async (path) => {
+  await withFile('[stores.m]\nengine = "memry"\n', async (path) => {
     const before = process.env["RATE_SYNC_CONFIG"];
     process.env["RATE_SYNC_CONFIG"] = path;
     try {
