@@ -189,6 +189,36 @@ test("one caller gets its share of a permit that 20 in another process pass on a
   assertLess(Math.max(...own), 150, `${own}`);
 });
 
+for (
+  const { processes, maxConcurrent, leastShare } of [
+    { processes: 4, maxConcurrent: 10, leastShare: 0.15 },
+    { processes: 4, maxConcurrent: 40, leastShare: 0.22 },
+    { processes: 2, maxConcurrent: 3, leastShare: 0.3 },
+  ]
+) {
+  test(`${processes} processes with many callers share ${maxConcurrent} permits evenly, and use all of them [CON-2, TB-9]`, async () => {
+    const HOLD_MS = 5;
+    const { clock, start, run } = createSimulation();
+    const until = clock.now() + 3_000;
+    const served = Array.from({ length: processes }, async () => {
+      const { limiter } = start({ maxConcurrent }, { latencyMs: 1 });
+      let count = 0;
+      await Promise.all(Array.from({ length: maxConcurrent + 10 }, async () => {
+        for (; clock.now() < until; count++) {
+          await using _permit = await limiter.acquire();
+          await clock.sleep(HOLD_MS);
+        }
+      }));
+      return count;
+    });
+    const counts = await run(Promise.all(served), 20_000);
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    assertGreater(Math.min(...counts), leastShare * total, `${counts}`);
+    // To release one and take the next is one conversation, or two of a process that has it done by the writer.
+    assertGreater(total, 3_000 / (HOLD_MS + 8) * maxConcurrent, `${counts}`);
+  });
+}
+
 test("nobody wins one turn after the other where everybody waits for the next window [TB-9]", async () => {
   const { start, run } = createSimulation();
   const window = { algorithm: "sliding_window", limit: 1, windowMs: 1_000, reserveAheadMs: 200 } as const;

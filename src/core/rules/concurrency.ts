@@ -20,18 +20,21 @@ export interface ConcurrencyLimit {
 }
 
 /**
- * How long a process waits before the next free permit is left to it. Until then whoever comes first takes it, because
- * handing a permit on within a process costs less than handing it to another one.
+ * How long a process waits before the next free permit is left to it by one that would hold no more than it does. Until
+ * then whoever comes first takes it, because handing a permit on within a process costs less than handing it to another
+ * one.
  */
 const FAIR_AFTER_MS = 50;
+/** A process that has waited for this long comes first, whatever it holds: what it holds may be held for long. */
+const STARVED_AFTER_MS = 1_000;
 
 /** The owner of all permits, however many there are, when nobody knows who holds them. No process has this name. */
 export const NOBODY_KNOWS = "unknown";
 
 /**
  * Concurrency by leases: at most `maxConcurrent` permits at a time. A permit belongs to an owner and comes back when it
- * is released, or when its owner has not renewed its lease for `leaseMs`. Any cost takes one permit. A process that has
- * waited longer than another one comes first.
+ * is released, or when its owner has not renewed its lease for `leaseMs`. Any cost takes one permit. Of the processes that
+ * wait, the one that holds fewer permits comes first, and the one that has waited longer if they hold as many.
  *
  * @example
  * ```ts
@@ -51,7 +54,7 @@ export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): R
       return sum + (owner === NOBODY_KNOWS ? maxConcurrent : permits.length);
     }, 0);
   const isFree = (state: Permits, now: number, owner: string) =>
-    held(state, now) + rivals(state.waiting, now, owner) < maxConcurrent;
+    held(state, now) + rivals(state, now, owner) < maxConcurrent;
   const firstExpiry = ({ holders }: Permits, now: number) =>
     holders.reduce((first, { until }) => until > now ? Math.min(first, until) : first, Infinity);
   return {
@@ -101,13 +104,22 @@ function alive<T extends { readonly until: number }>(entries: readonly T[], now:
   return entries.every(({ until }) => until > now) ? entries : entries.filter(({ until }) => until > now);
 }
 
-/** How many other processes have waited longer. */
-function rivals(waiting: readonly Waiting[], now: number, owner: string): number {
+/**
+ * How many other processes come before this one, so that each is left a free permit: those that hold fewer. All of them
+ * thus come to hold as many, and pass them on within.
+ */
+function rivals({ holders, waiting }: Permits, now: number, owner: string): number {
   if (waiting.length === 0) return 0;
+  const held = (name: string) => alive(holders, now).find((holder) => holder.owner === name)?.permits.length ?? 0;
+  const isStarved = (since: number) => now - since >= STARVED_AFTER_MS;
   const since = waiting.find((mark) => mark.owner === owner)?.since ?? now;
-  return waiting.filter((mark) =>
-    mark.owner !== owner && mark.until > now && mark.since < since && now - mark.since >= FAIR_AFTER_MS
-  ).length;
+  const comesBefore = (other: Waiting) => {
+    if (isStarved(other.since) !== isStarved(since)) return isStarved(other.since);
+    const fewer = held(owner) - held(other.owner);
+    if (fewer !== 0 && !isStarved(since)) return fewer > 0;
+    return other.since < since && now - other.since >= FAIR_AFTER_MS;
+  };
+  return waiting.filter((other) => other.owner !== owner && other.until > now && comesBefore(other)).length;
 }
 
 /** The permits without this one; the same object if it is not held. */

@@ -1,4 +1,4 @@
-import { assertEquals, assertLessOrEqual } from "@std/assert";
+import { assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import {
@@ -190,6 +190,67 @@ test("a process that has waited for a while is left the next free permit [CON-2]
   assertEquals(rule.earliest(state, 500, demand("waiter", 1)), 500);
   const taken = rule.take(state, 500, 500, demand("waiter", 1));
   assertEquals(taken.waiting, []);
+});
+
+const claims: { title: string; a: Claim; b: Claim; comesFirst: "a" | "b" | "both" }[] = [
+  { title: "that holds fewer", a: { held: 3, waitedMs: 40 }, b: { held: 1, waitedMs: 1 }, comesFirst: "b" },
+  { title: "that has waited longer", a: { held: 2, waitedMs: 60 }, b: { held: 2, waitedMs: 1 }, comesFirst: "a" },
+  {
+    title: "that is first, for a moment",
+    a: { held: 2, waitedMs: 40 },
+    b: { held: 2, waitedMs: 1 },
+    comesFirst: "both",
+  },
+  {
+    title: "that has waited for long",
+    a: { held: 3, waitedMs: 1_000 },
+    b: { held: 0, waitedMs: 999 },
+    comesFirst: "a",
+  },
+  { title: "that waits longest", a: { held: 3, waitedMs: 3_000 }, b: { held: 0, waitedMs: 2_000 }, comesFirst: "a" },
+];
+
+/** What speaks for a process that waits. */
+interface Claim {
+  readonly held: number;
+  readonly waitedMs: number;
+}
+
+for (const { title, a, b, comesFirst } of claims) {
+  test(`a free permit is left to the process ${title} [CON-2, TB-9]`, () => {
+    const NOW = 10_000;
+    const until = NOW + LEASE_MS;
+    const owners = Object.entries({ a, b });
+    const holders = owners.map(([owner, { held }]) => ({
+      owner,
+      until,
+      permits: Array.from({ length: held }, (_, permit) => permit),
+    }));
+    const waiting = owners.map(([owner, { waitedMs }]) => ({ owner, since: NOW - waitedMs, until }));
+    const rule = ruleOf(a.held + b.held + 1);
+    const may = (owner: string) => rule.earliest({ holders, waiting }, NOW, demand(owner, 99)) === NOW;
+    assertEquals([may("a"), may("b")], [comesFirst !== "b", comesFirst !== "a"]);
+  });
+}
+
+test("a free permit is never left to nobody: one of the processes that wait may take it [CON-2]", () => {
+  const names = ["a", "b", "c", "d"];
+  const marks = fc.uniqueArray(
+    fc.record({ owner: fc.constantFrom(...names), since: fc.integer({ min: -2_000, max: 0 }), until: fc.constant(9) }),
+    { selector: ({ owner }) => owner, minLength: 1 },
+  );
+  const counts = fc.array(fc.nat({ max: 3 }), { minLength: 4, maxLength: 4 });
+  fc.assert(fc.property(marks, counts, fc.integer({ min: 1, max: 3 }), (waiting, held, free) => {
+    const holders = held.map((count, i) => ({
+      owner: names[i]!,
+      until: 9,
+      permits: Array.from({ length: count }, (_, permit) => permit),
+    })).filter(({ permits }) => permits.length > 0);
+    const rule = ruleOf(held.reduce((sum, count) => sum + count, free));
+    const state = { holders, waiting };
+    const may = waiting.filter(({ owner }) => rule.earliest(state, 0, demand(owner, 99)) === 0);
+    assertGreaterOrEqual(may.length, Math.min(free, waiting.length));
+  }));
 });
 
 test("a process that waits no more, or has crashed, keeps nobody from a permit", () => {
