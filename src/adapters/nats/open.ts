@@ -49,6 +49,8 @@ export interface OpenedNats {
   readonly peers: Peers;
   /** The server's clock, measured, unless this host's is to be used. */
   readonly clock: ServerClock | undefined;
+  /** With this host's clock: looks at what has become of the buckets, if it is time for that. */
+  readonly lookAround: (() => void) | undefined;
   /**
    * Measures the server's clock if it is stale, repeatedly while nobody answers for the bucket, which is created again if
    * the server has lost it and that is wanted. Rejects if the time cannot be learnt: nothing must be decided by such a
@@ -62,6 +64,9 @@ export interface OpenedNats {
   /** Closes the connection if it was opened here. */
   close(): Promise<void>;
 }
+
+/** A store that is used looks at one of its buckets at most this often: once for all samples of the time. */
+const LOOK_EVERY_MS = 1_000;
 
 /**
  * Connects, finds or creates the buckets, and measures the server's clock. If any of it fails or takes too long, what
@@ -129,11 +134,12 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
     const monotonic = () => performance.now();
     const names = partitionWishes(request.bucket, request.partitions).map(({ name }) => name);
     const askTime = timeSource(link, bucket, names, monotonic, values.saw);
-    const lookAtAnother = inTurn(names.slice(1), async (name) => {
+    // The information about the first bucket comes with the time.
+    const lookAround = inTurn(request.serverClock ? names.slice(1) : names, monotonic, async (name) => {
       const information = await link.about(name).ask("read", `$JS.API.STREAM.INFO.KV_${name}`);
       if (information) await values.saw(name, information);
     });
-    const askAndLook = () => askTime().finally(lookAtAnother);
+    const askAndLook = () => askTime().finally(lookAround);
     const clock = request.serverClock ? createServerClock(askAndLook, request.local, monotonic) : undefined;
     await clock?.measure();
     // it may have led to another server, with a different clock
@@ -147,6 +153,7 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
       kv: values.kv,
       peers,
       clock,
+      lookAround: clock === undefined ? lookAround : undefined,
       // Without the time nothing is decided, so no other call would find out that the server has lost the bucket.
       refreshClock: () => clock === undefined ? Promise.resolve() : values.patiently(() => clock.refresh()),
       get session() {
@@ -161,16 +168,18 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
   }
 }
 
-/**
- * Calls `look` with the next of the names. The time is asked of the first bucket, whose information comes with it; one
- * question about another one each time shows soon enough what became of them, however many there are.
- */
-function inTurn(names: readonly string[], look: (name: string) => Promise<void>): () => void {
+/** Calls `look` with the next of the names, unless it did so a moment ago. */
+function inTurn(names: readonly string[], monotonic: () => number, look: (name: string) => Promise<void>): () => void {
   let turn = 0;
+  let due = -Infinity;
   return () => {
-    const name = names[turn++ % names.length];
+    const at = monotonic();
+    const name = names[turn % names.length];
+    if (at < due || name === undefined) return;
+    due = at + LOOK_EVERY_MS;
+    turn++;
     // A bucket that nobody answers for fails the calls that need it.
-    if (name !== undefined) look(name).catch(() => {});
+    look(name).catch(() => {});
   };
 }
 

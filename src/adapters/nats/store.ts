@@ -164,7 +164,10 @@ export function createNatsStore(
     kv,
     peers,
     clock: {
-      now: () => (clock ?? local).now(),
+      now() {
+        opened?.lookAround?.();
+        return (clock ?? local).now();
+      },
       sleep: (ms, signal, isBackground) => local.sleep(ms, signal, isBackground),
     },
     readClock() {
