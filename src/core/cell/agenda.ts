@@ -1,5 +1,5 @@
-import { type Grant, type Insight, reachOf, refusalOf, type Undo } from "../decision/batch.ts";
-import { earliestStartBehind, extraReachOf, obstacle, type Parts } from "../decision/decide.ts";
+import { type Grant, type Insight, reachOf, type Undo } from "../decision/batch.ts";
+import { extraReachOf, obstacle, type Parts } from "../decision/decide.ts";
 import { type State, withRecentEpoch } from "../decision/state.ts";
 import type { Work } from "../decision/work.ts";
 import type { Visit } from "../hand_over/guests.ts";
@@ -8,7 +8,6 @@ import { createTurns, type Turns } from "../hand_over/turns.ts";
 import type { Demand } from "../rules/rule.ts";
 import { Hints } from "../store/hints.ts";
 import type { Identity, Ledger } from "../store/ledger.ts";
-import { silence } from "../store/silence.ts";
 import { Head } from "../waiting/head.ts";
 import { LONG_WAIT_MS } from "../waiting/long_wait.ts";
 import type { Caller, Refused } from "../waiting/outcome.ts";
@@ -22,11 +21,12 @@ import {
   whenToLookAgain,
   whenToReserve,
 } from "../waiting/pacing.ts";
-import { CERTAIN_MS, GRACE_MS, isStoreToBlame } from "../waiting/patience.ts";
+import { CERTAIN_MS } from "../waiting/patience.ts";
 import { createPrefetch, type Prefetch, withStock } from "../waiting/prefetch.ts";
 import { Waiter } from "../waiting/waiter.ts";
 import { Waiting, type WaitingOwner } from "../waiting/waiting.ts";
 import type { CellContext } from "./cell_context.ts";
+import { Denials } from "./denials.ts";
 import { createHoldings, type Holdings } from "./holdings.ts";
 import type { Meter } from "./metrics.ts";
 import { type Plan, planFor, planOf } from "./plan.ts";
@@ -83,8 +83,7 @@ export class Agenda implements WaitingOwner {
   readonly #reserveAheadMs: number;
   #undo = NOTHING_UNDONE;
   readonly #head = new Head();
-  /** When a caller here last had to wait or was refused because nothing was left. */
-  #fullAt = -Infinity;
+  readonly #denials: Denials;
   #hints: Hints | undefined;
   /** Whether what was dropped in this turn is about to be written. */
   #isDropping = false;
@@ -98,6 +97,7 @@ export class Agenda implements WaitingOwner {
     this.#identity = identity;
     this.#ledger = ledger;
     this.waiting = new Waiting(this, toleranceMs);
+    this.#denials = new Denials(context, ledger, this.waiting.line, (now, deadline) => this.latestStart(now, deadline));
     if (context.prefetch > 0) this.prefetch = createPrefetch(rules, context.prefetch, this.#reserveAheadMs);
     if (permitRule === undefined) return;
     this.holdings = createHoldings({
@@ -159,8 +159,8 @@ export class Agenda implements WaitingOwner {
     const { known } = this.#ledger;
     if (!known || (this.#head.resumeAt <= now && deadline > now && !isDown)) return undefined;
     const ahead = this.waiting.line.cost;
-    if (!this.#startsTooLate(known, now, ahead, demand, deadline)) return undefined;
-    if (isDown || this.#isCertain(now)) return this.#refusal(known, now, demand, 0, ahead);
+    if (!this.#denials.startsTooLate(known, now, ahead, demand, deadline)) return undefined;
+    if (isDown || this.#isCertain(now)) return this.#denials.refusal(known, now, demand, 0, ahead);
     // The request will most likely be refused. The store is asked now, so that this is certain soon.
     this.hurry();
     return undefined;
@@ -177,13 +177,6 @@ export class Agenda implements WaitingOwner {
     return !this.#isCertain(this.#context.store.clock.now());
   }
 
-  /** Whether time alone will not let a request start by its deadline, behind others whose total cost is `ahead`. */
-  #startsTooLate(state: State, now: number, ahead: number, demand: Demand, deadline: number): boolean {
-    if (deadline === Infinity) return false;
-    const start = earliestStartBehind(this.#context.rules, state.parts, now - state.epoch, ahead, demand) + state.epoch;
-    return start > this.latestStart(now, deadline);
-  }
-
   /**
    * The latest moment at which a request may start. One that does not want to wait may start as soon as its answer is
    * here.
@@ -192,13 +185,9 @@ export class Agenda implements WaitingOwner {
     return deadline > now ? deadline : now + this.leadAt(now);
   }
 
-  #refusal(state: State, now: number, demand: Demand, attempts: number, ahead: number): Refused {
-    return { ...refusalOf(this.#context.rules, state, now, demand, ahead), kind: "refused", attempts };
-  }
-
   /** A waiter has gone: its slot, if it had one, is given back. `isRunning` says whether something is being written. */
   leave(waiter: Caller, isRunning: boolean): void {
-    if (waiter.metFull) this.#noteFull(waiter, this.#context.store.clock.now());
+    this.#denials.noteEnd(waiter, this.#context.store.clock.now());
     const free = this.waiting.leave(waiter);
     const prefetch = free?.demand.cost === 1 ? this.prefetch : undefined;
     if (free && prefetch && prefetch.wish(this.#context.store.clock.now()).count > 0) prefetch.add(free, free.from);
@@ -452,7 +441,7 @@ export class Agenda implements WaitingOwner {
   commit(plan: TimedPlan): void {
     const now = this.#context.store.clock.now();
     const { waiting, holdings, prefetch } = this;
-    if (plan.batch.waitsFor !== undefined || plan.batch.refused.length > 0) this.#fullAt = now;
+    if (plan.batch.waitsFor !== undefined || plan.batch.refused.length > 0) this.#denials.noteFull(now);
     const undone = plan.undone > 0 ? this.#undo.splice(0, plan.undone) : NOTHING_UNDONE;
     const decided = plan.dealtWith + (plan.resumeAt === -Infinity ? 0 : 1);
     for (let i = 0; i < decided && i < plan.requests.length; i++) plan.requests[i]!.attempts++;
@@ -482,25 +471,13 @@ export class Agenda implements WaitingOwner {
       if (refusal.rule.kind === "concurrency") this.#meetFull(waiter, plan.state.parts);
       if (!waiter.settled) waiting.line.settle(waiter, { ...refusal, kind: "refused", attempts: waiter.attempts });
     }
-    if (this.#head.resumeAt > now) this.#refuseBehind(plan.state, now);
+    if (this.#head.resumeAt > now) this.#denials.refuseBehind(plan.state, now);
     const left = waiting.serveDue(now);
     waiting.line.prepend([...again, ...left]);
     if (plan.ahead > 0) prefetch?.heard(plan.ahead, stocked, now);
     if (prefetch && !this.ended) waiting.serveFromStock(prefetch, now);
     for (const { resolve } of undone) resolve();
     this.turns?.served(plan.verdicts);
-  }
-
-  /** Refuses the callers behind one that has to wait, if they cannot or do not want to wait that long. */
-  #refuseBehind(state: State, now: number): void {
-    const { line } = this.waiting;
-    let ahead = 0;
-    for (const waiter of line) {
-      if (waiter.settled) continue;
-      if (ahead > 0 && (!waiter.patient || this.#startsTooLate(state, now, ahead, waiter.demand, waiter.deadline))) {
-        line.settle(waiter, this.#refusal(state, now, waiter.demand, waiter.attempts + 1, ahead));
-      } else ahead += waiter.demand.cost;
-    }
   }
 
   /** What is left for this process in a state. */
@@ -511,16 +488,8 @@ export class Agenda implements WaitingOwner {
   /** The store failed: everybody who waits for it is told so. `mayStand` is what it may have written all the same. */
   fail(cause: unknown, mayStand: Plan | undefined, runningSince: number): void {
     const now = this.#context.store.clock.now();
-    const { line } = this.waiting;
-    const { known } = this.#ledger;
-    for (const waiter of line) {
-      if (waiter.settled) continue;
-      // What only time can change is just as certain without the store.
-      const isCertain = known && this.#startsTooLate(known, now, 0, waiter.demand, waiter.deadline);
-      if (isCertain) line.settle(waiter, this.#refusal(known, now, waiter.demand, waiter.attempts, 0));
-      else this.#failOne(waiter, cause, runningSince);
-    }
-    line.clear();
+    this.#denials.fail(cause, now, runningSince);
+    this.waiting.line.clear();
     this.#head.hurry();
     this.turns?.fail();
     this.#forgetUndone(this.#undo.length, mayStand !== undefined && mayStand.batch.granted.length > 0, now);
@@ -542,66 +511,9 @@ export class Agenda implements WaitingOwner {
     if (count > 0 || mayHaveGranted) this.holdings?.doubt(now, now);
   }
 
-  /**
-   * Too many races were lost: fails the callers that want an answer within a certain time, so that they do not lose
-   * races for ever.
-   */
+  /** Too many races were lost. */
   giveUp(cause: unknown): void {
-    for (const waiter of this.waiting.line) {
-      if (!waiter.settled && waiter.deadline < Infinity) this.#failOne(waiter, cause, Infinity);
-    }
-  }
-
-  /** `runningSince`: since when the store was being asked. */
-  #failOne(waiter: Caller, cause: unknown, runningSince: number): void {
-    waiter.failed = true;
-    const silentSince = Math.max(waiter.since, this.#ledger.answeredAt, runningSince);
-    const silentMs = Math.max(0, this.#context.store.clock.now() - silentSince);
-    this.waiting.line.settle(waiter, { kind: "failed", cause, silentMs, attempts: waiter.attempts });
-  }
-
-  /** Answers those whose time is up. `runningSince` is since when the store is being asked, if it is. */
-  #expire(now: number, runningSince: number | undefined): void {
-    const ledger = this.#ledger;
-    const { rules, storeId, store } = this.#context;
-    const { line } = this.waiting;
-    const { head } = line;
-    const limitsPermits = this.holdings !== undefined;
-    const isBlamed = (waiter: Caller) =>
-      runningSince !== undefined &&
-      isStoreToBlame(waiter, now, { rules, ledger, limitsPermits, head, runningSince, fullAt: this.#fullAt });
-    let soonest = Infinity;
-    let ahead = 0;
-    for (const waiter of line) {
-      if (waiter.settled) continue;
-      const deadline = waiter.patient ? waiter.deadline : Infinity;
-      let until = Math.min(deadline, waiter.answerBy);
-      const isUndecided = until <= now && isBlamed(waiter);
-      if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
-      else if (until <= now) {
-        // It has heard from its store since. A caller that does not want to wait has been refused by the limit.
-        until = waiter.patient ? deadline : now;
-        waiter.answerBy = Infinity;
-      }
-      if (until > now) {
-        soonest = Math.min(soonest, until);
-        ahead += waiter.demand.cost;
-      } else if (isUndecided) {
-        const isSilent = ledger.answeredAt <= waiter.since;
-        const isShared = waiter.answerBy < deadline;
-        const error = silence(storeId, store, { waitedMs: now - waiter.since, isSilent, isShared });
-        this.#failOne(waiter, error, runningSince ?? now);
-      } else {
-        this.#noteFull(waiter, now);
-        line.settle(waiter, this.#refusal(ledger.base(now), now, waiter.demand, waiter.attempts, ahead));
-      }
-    }
-    line.soonestDeadline = soonest;
-  }
-
-  /** If the waiter waited for a permit until now, so did everybody behind it. */
-  #noteFull({ metFull }: Caller, now: number): void {
-    if (metFull) this.#fullAt = now;
+    this.#denials.giveUp(cause);
   }
 
   /** Somebody cannot wait: the store is asked now, whatever is known. */
@@ -656,7 +568,7 @@ export class Agenda implements WaitingOwner {
       }
       this.#head.hurry();
     }
-    if (now >= waiting.line.soonestDeadline) this.#expire(now, runningSince);
+    if (now >= waiting.line.soonestDeadline) this.#denials.expire(now, runningSince);
   }
 
   /** When to look at what was already decided, and, unless the store is being asked, when to ask it. */
