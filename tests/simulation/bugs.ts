@@ -158,7 +158,7 @@ const renewsWhatRanOut: Sabotage = {
   }),
 };
 
-/** One process loses nearly every race. */
+/** One process loses nearly every race, and takes its time. */
 const loses: Sabotage = {
   kv(kv: Required<Omit<Kv, "loans">>, host: Host) {
     if (!host.name.startsWith("p0")) return kv;
@@ -166,8 +166,8 @@ const loses: Sabotage = {
     return {
       ...kv,
       async compareAndSet(key, value, expected, ttlMs) {
-        if (++writes % 200 === 0) return await kv.compareAndSet(key, value, expected, ttlMs);
-        await kv.get(key);
+        if (++writes % 50 === 0) return await kv.compareAndSet(key, value, expected, ttlMs);
+        await host.clock.sleep(100);
         return { ok: false };
       },
     };
