@@ -244,6 +244,8 @@ for (
     // Who is far from the store comes late to every window, and needs a start of the others to come to one at all.
     { latencies: [1, 60], limit: { limit: 10, windowMs: 1_000 }, leastShare: 0.25 },
     { latencies: [1, 1, 1, 60], limit: { limit: 10, windowMs: 500 }, leastShare: 0.15 },
+    // Nothing is reserved, so all write at the very moment.
+    { latencies: [1, 1.1, 1.2], limit: { limit: 1, windowMs: 3_000, reserveAheadMs: 0 }, leastShare: 0.2 },
   ] as const
 ) {
   test(`everybody comes to windows of ${limit.windowMs} ms although the store is ${latencies} ms away [TB-9, SW-2]`, async () => {

@@ -153,4 +153,10 @@ export const regressions: readonly Regression[] = [
     seeds: [305],
     isUnusual: true,
   },
+  {
+    was: "the process whose clock is ahead by nothing to speak of wins every turn, where nothing is reserved",
+    profile: "crowd",
+    seeds: [6_000_180, 6_000_237],
+    isUnusual: true,
+  },
 ];

@@ -376,10 +376,11 @@ export class Agenda implements WaitingOwner {
     if (waitsFor === "time") {
       const hadItsTurn = granted.length > 0 || state.writers.at(-1)?.[0] === this.#identity.id;
       head.hold(waitsUntil);
-      const { passedOver, demand } = head;
+      const { passedOver, demand, deadline } = head;
       const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now)) +
         (this.#isOverdue(head) ? extraReachOf(rules, demand.cost) : 0);
-      const resumeAt = whenToReserve({ until: waitsUntil, reachMs, passedOver, hadItsTurn, random: random() });
+      const held = { now, until: waitsUntil, deadline, reachMs, passedOver, hadItsTurn, random: random() };
+      const resumeAt = whenToReserve(held);
       return Math.min(resumeAt, whenToLookAgain(now, head.since, random()));
     }
     this.#meetFull(head, state.parts);

@@ -5,6 +5,8 @@ import type { Lateness } from "./lateness.ts";
 
 /** The number of steps, roughly, in which waiting callers top up what may be reserved. */
 const STEPS_PER_RESERVE = 32;
+/** Where next to nothing may be reserved, a step is this part of the wait: a little is lost so that all have a turn. */
+const PART_OF_WAIT = 1 / 2_000;
 /** After this many turns that went to others, a waiter comes twice as soon. */
 const TURNS_TO_HURRY = 4;
 /** After this many, it is overdue. */
@@ -43,8 +45,11 @@ export function stepOf(reserveAheadMs: number): number {
 
 /** A caller that waits for its time. */
 export interface Held {
+  readonly now: number;
   /** When it could start. */
   readonly until: number;
+  /** The latest moment at which it may start. */
+  readonly deadline: number;
   /** How far ahead slots are granted, in milliseconds. */
   readonly reachMs: number;
   /** How many turns went to others in the meantime. */
@@ -60,11 +65,14 @@ export interface Held {
  * decided at once, and not all processes at the same moment. The more turns went to others, the sooner it is, because a
  * clock that is a little late would otherwise lose all of them.
  */
-export function whenToReserve({ until, reachMs, passedOver, hadItsTurn, random }: Held): number {
+export function whenToReserve({ now, until, deadline, reachMs, passedOver, hadItsTurn, random }: Held): number {
+  const stepMs = Math.max(stepOf(reachMs), PART_OF_WAIT * (until - now));
   const jitter = STEPS_TO_OTHERS * (0.5 + random) / (1 + passedOver / TURNS_TO_HURRY);
   // A process that has just had its turn knows best what is there, and would win again: it gives the others a head
   // start.
-  return Math.min(until, until - reachMs + stepOf(reachMs) * (jitter + (hadItsTurn ? 1 : 0)));
+  const at = until - reachMs + stepMs * (jitter + (hadItsTurn ? 1 : 0));
+  // Who could start only just in time leaves no time to others.
+  return at + (at - until) > deadline ? Math.min(until, at) : at;
 }
 
 /**

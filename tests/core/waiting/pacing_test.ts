@@ -21,17 +21,29 @@ import { Trips } from "../../../src/core/store/trips.ts";
 
 const part = fc.double({ min: 0, max: 1, noNaN: true });
 
+const HELD = { now: 0, until: 10_000, deadline: Infinity, reachMs: 1_000, passedOver: 0, hadItsTurn: false };
+
 test("who waits for its time is decided before it comes, and the sooner the more turns went to others", () => {
-  const held = { until: 10_000, reachMs: 1_000, passedOver: 0, hadItsTurn: false };
   fc.assert(fc.property(part, fc.nat(20), (random, passedOver) => {
-    const at = whenToReserve({ ...held, random });
+    const at = whenToReserve({ ...HELD, random });
     assertGreaterOrEqual(at, 9_000);
     assertLessOrEqual(at, 10_000);
-    assertLessOrEqual(whenToReserve({ ...held, random, passedOver }), at);
+    assertLessOrEqual(whenToReserve({ ...HELD, random, passedOver }), at);
     // The two moments are rounded.
-    assertAlmostEquals(whenToReserve({ ...held, random, hadItsTurn: true }) - at, stepOf(1_000), 1e-9);
+    assertAlmostEquals(whenToReserve({ ...HELD, random, hadItsTurn: true }) - at, stepOf(1_000), 1e-9);
   }));
-  assertEquals(whenToReserve({ ...held, reachMs: 0, random: 1 }), 10_000);
+});
+
+test("who may reserve nothing is decided a little late, unless it has no time for that, so that others have a turn", () => {
+  const held = { ...HELD, reachMs: 0 };
+  fc.assert(fc.property(part, fc.integer({ min: 1, max: 20 }), (random, passedOver) => {
+    const at = whenToReserve({ ...held, hadItsTurn: true, random });
+    assertGreaterOrEqual(at, 10_000);
+    assertLessOrEqual(at, 10_070);
+    assertLess(whenToReserve({ ...held, random, passedOver }), at);
+    assertEquals(whenToReserve({ ...held, random, deadline: 10_000 }), 10_000);
+    assertEquals(whenToReserve({ ...held, random, deadline: 10_140 }), whenToReserve({ ...held, random }));
+  }));
 });
 
 const RATE = rateRule({ ratePerSecond: 10, burst: 20, timingMarginMs: 10 }); // 2 seconds
