@@ -65,7 +65,7 @@ function editDistance(from: string, to: string): number {
         at(current, column - 1) + 1,
         at(previous, column - 1) + (same ? 0 : 1),
       );
-      if (row > 1 && column > 1 && from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1]) {
+      if (from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1]) {
         distance = Math.min(distance, at(beforePrevious, column - 2) + 1);
       }
       current.push(distance);

@@ -20,6 +20,8 @@ test("nearestName() finds a name in camelCase and by its alias", () => {
 
 test("nearestName() finds nothing where nothing is near", () => {
   assertEquals(nearestName("colour", known), undefined);
+  // Half of a swap is none.
+  for (const given of ["xul", "rxl"]) assertEquals(nearestName(given, known), undefined);
   assertEquals(nearestName("", known), undefined);
   assertEquals(nearestName("x".repeat(100_000), known), undefined);
   assertEquals(nearestName("limit", []), undefined);
