@@ -316,7 +316,6 @@ export function parseToml(text: string, file?: string): TomlTable {
     const start = position;
     const key = path.join(".");
     const token = match(SCALAR);
-    if (!token) throw invalid(`expected a value for '${key}'; text needs quotes`);
     if (DATE_OR_TIME.test(token)) {
       throw wrongValue(
         path,
@@ -328,7 +327,7 @@ export function parseToml(text: string, file?: string): TomlTable {
     const value = readToken(token);
     if (value === undefined) {
       position = start;
-      throw invalid(`the value of '${key}' is neither a number nor true or false; text needs quotes`);
+      throw invalid(`expected a number, true or false, or a text in quotes for '${key}'`);
     }
     if (typeof value === "number" && INTEGER.test(token) && !Number.isSafeInteger(value)) {
       throw wrongValue(path, "is too large to be kept exactly.", "an integer within ±9007199254740991", "a larger one");

@@ -268,6 +268,7 @@ test("parseToml() refuses invalid TOML with the line, and field config_file [CFG
     assertStringIncludes(error.message, "Failed to parse TOML file");
     assertStringIncludes(error.message, `line ${line},`, text);
   }
+  assertStringIncludes(refusal("a = 1\nb =\nc = 1").message, "line 2, column 4");
 });
 
 test("parseToml() never shows a value in an error", () => {
