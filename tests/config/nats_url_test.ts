@@ -69,6 +69,7 @@ const bad: [string, string][] = [
   ["nats://u:sec/ret@a", "%2F"],
   ["nats://u:sec%ret@a", "%25"],
   ["nats://u:one@a,nats://u:secret@b", "different credentials"],
+  ["nats://one@a,nats://secret@b", "different credentials"],
   ["nats://u:sec,ret@a", "port"],
   ["nats://user:secret", "port"],
   ["nats://a:4222:secret", "cannot be read"],
