@@ -590,8 +590,10 @@ test("parseConfiguration() names the variable and the field when a variable is n
   assertEquals(refusal(limiterFile('rate_per_second = "${API_RATE"')).field, "limiters.a.rate_per_second");
 });
 
-test("parseConfiguration() takes an empty token as none [CFG-24]", () => {
-  assertEquals(load(storeFile('token = "${NATS_TOKEN:-}"')).stores.get("n"), { engine: "nats", url: "nats://h:4222" });
+test("parseConfiguration() takes an empty login, and an empty path of a file, as none [CFG-24]", () => {
+  const empty = ["token", "user", "password", "credentials_file", "nkey_seed_file", "tls_ca_file"];
+  const lines = [...empty, "tls_cert_file", "tls_key_file"].map((name) => `${name} = "\${UNSET:-}"`);
+  assertEquals(load(storeFile(...lines)).stores.get("n"), { engine: "nats", url: "nats://h:4222" });
 });
 
 test("parseConfiguration() takes the default for an empty variable [CFG-25]", () => {
