@@ -7,10 +7,10 @@ import { ROOT } from "../support/project.ts";
 const PROGRAM = "tests/support/bare_process.ts";
 const isDeno = "Deno" in globalThis;
 
-/** What a program prints on Deno without any permission: files exist there, and may not be read. */
-async function outputWithoutPermissions(file: string): Promise<string> {
+/** What a program prints on Deno with no other permission than `allowed`: files exist there, and may not be read. */
+async function outputWithoutPermissions(file: string, ...allowed: readonly string[]): Promise<string> {
   // Not with node:child_process: it hands its own permissions on to a Deno that it starts.
-  const args = ["run", "--no-prompt", "--no-check", "--config", join(ROOT, "deno.json"), join(ROOT, file)];
+  const args = ["run", "--no-prompt", "--no-check", ...allowed, "--config", join(ROOT, "deno.json"), join(ROOT, file)];
   const { stdout } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT, stderr: "inherit" }).output();
   return new TextDecoder().decode(stdout);
 }
@@ -45,5 +45,9 @@ if (isDeno) {
     assertEquals(granted, true);
     assertStringIncludes(found, "allow it with --allow-env=RATE_SYNC_CONFIG");
     assertStringIncludes(read, "Allow it with --allow-read=some.toml");
+    const withVariables = JSON.parse(
+      await outputWithoutPermissions("tests/support/forbidden_process.ts", "--allow-env"),
+    );
+    assertStringIncludes(withVariables.found, "allow it with --allow-read=./rate-sync.toml");
   });
 }
