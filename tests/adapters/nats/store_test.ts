@@ -13,7 +13,9 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { NatsStoreOptions } from "../../../src/adapters/nats/options.ts";
 import { ConfigValidationError, StoreUnavailableError } from "../../../src/core/errors.ts";
+import { createRateSync } from "../../../src/registry/registry.ts";
 import { natsStore } from "../../../src/standalone/nats_store.ts";
+import { useVirtualTime } from "../../../src/testing/virtual_time.ts";
 import { forEachServer, LIMIT, startServer } from "../../support/nats_server.ts";
 import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
 import { loadedBy } from "../../support/project.ts";
@@ -80,6 +82,17 @@ await forEachServer((server) => {
     await store.close();
     assert(connection.isClosed());
     assertEquals(store.isOpen, false);
+    await nobodyLeft(monitor);
+  });
+
+  server.test("useVirtualTime() closes the connection that was open [TST-5]", async () => {
+    const { running, monitor } = await monitored();
+    await using _server = running;
+    await using rateSync = createRateSync({ logger: logBook() });
+    rateSync.configureStore("nats", { engine: "nats", url: running.url, autoCreate: true });
+    rateSync.configureLimiter("api", { store: "nats", ratePerSecond: 1 });
+    await rateSync.initializeLimiter("api");
+    await using _time = await useVirtualTime({ rateSync });
     await nobodyLeft(monitor);
   });
 
