@@ -799,16 +799,14 @@ function withFile(toml: string, body: (path: string) => Promise<void>): Promise<
 }
 
 test("createRateSync() looks for no file by itself, and loads one when it is told to [CFG-3]", async () => {
-  await withFile(
-    '[stores.m]\nengine = "memory"\n[limiters.api]\nstore = "m"\nrate_per_second = 2\n',
-    async (path) => {
-      const { rateSync } = setUp();
-      assertThrows(() => rateSync.getLimiter("api"), LimiterNotFoundError);
-      await rateSync.loadConfig(path);
-      assertEquals(rateSync.getLimiter("api").getConfig().ratePerSecond, 2);
-      assertEquals((await rateSync.tryAcquire("api")).allowed, true);
-    },
-  );
+  const toml = '[stores.m]\nengine = "memory"\n[limiters.api]\nstore = "m"\nrate_per_second = 2\n';
+  await inDirectory({ [FILE]: toml }, async () => {
+    const { rateSync } = setUp();
+    assertThrows(() => rateSync.getLimiter("api"), LimiterNotFoundError);
+    await rateSync.loadConfig(FILE);
+    assertEquals(rateSync.getLimiter("api").getConfig().ratePerSecond, 2);
+    assertEquals((await rateSync.tryAcquire("api")).allowed, true);
+  });
 });
 
 test("loadConfig() without a file to find is no error, and warns about where it looked [CFG-4]", async () => {

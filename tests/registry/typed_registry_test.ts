@@ -119,6 +119,8 @@ test("what was configured at creation is enough: no file is looked for [CFG-1, C
   try {
     const made = createRateSync({ autoLoad: true, logger, limiters: { api: { ratePerSecond: 1 } } });
     assertEquals((await made.tryAcquire("api")).allowed, true);
+    const stored = createRateSync({ autoLoad: true, logger, stores: { main: { engine: "memory" } } });
+    assertEquals(Object.keys(stored.listStores()), ["main"]);
     assertEquals(lines, []);
     assertEquals(createRateSync({ autoLoad: true, logger }).listLimiters(), {});
     assertEquals(lines.length, 1);
