@@ -375,8 +375,8 @@ function limited({ select, mode, timeoutMs, runsWithout, rateSync }: Settings, f
   }
 
   return Object.defineProperties(call, {
-    name: { value: fn.name, configurable: true },
-    length: { value: fn.length, configurable: true },
+    name: { value: fn.name },
+    length: { value: fn.length },
   });
 }
 
