@@ -77,7 +77,7 @@ export function createVirtualClock(start: number = START): VirtualClock {
           sleepers.delete(sleeper);
           reject(signal?.reason);
         }
-        signal?.addEventListener("abort", abort, { once: true });
+        signal?.addEventListener("abort", abort);
         sleepers.add(sleeper);
       });
     },
