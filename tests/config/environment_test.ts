@@ -149,6 +149,7 @@ test("expandEnvironment() refuses a reference that is not closed or has no name,
       "s3cr3t${HOST:-x",
       "${N:-${NUM}",
       "${}",
+      "${:-x}",
       "${1A}",
       "${HOST-x}",
       "${HOST:?x}",
@@ -162,6 +163,7 @@ test("expandEnvironment() refuses a reference that is not closed or has no name,
     assertStringIncludes(error.message, "$$");
     assertEquals(error.message.includes("s3cr3t"), false, text);
   }
+  for (const text of ["${HOST", "${HOST:-x"]) assertStringIncludes(refusal(text).message, "without its '}'");
 });
 
 test("expandEnvironment() checks the syntax of a default that it does not take", () => {
