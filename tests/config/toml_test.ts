@@ -45,7 +45,7 @@ both = -2E-2
 yes = true
 no = false
 zero = -0
-basic = "a \\"quoted\\" \\\\ \\u00E9 \\U0001F600 \\t#"
+basic = "a \\"quoted\\" \\\\ \\u00E9 \\U0001F600 \\b\\f\\n\\r\\t#"
 literal = 'C:\\path # no comment'
 empty = ""
 none = '' # comment
@@ -67,7 +67,7 @@ none = '' # comment
     yes: true,
     no: false,
     zero: 0,
-    basic: 'a "quoted" \\ é 😀 \t#',
+    basic: 'a "quoted" \\ é 😀 \b\f\n\r\t#',
     literal: "C:\\path # no comment",
     empty: "",
     none: "",
@@ -254,7 +254,7 @@ test("parseToml() refuses invalid TOML with the line, and field config_file [CFG
     ["a = \n1", 1],
     ["a.. b = 1", 1],
     ["é = 1", 1],
-    ['a = "\u0001"', 1],
+    ['a = 1\nb = "\u0001"', 2],
     ["a = 1 # \u0000", 1],
     ["a = 1\rb = 2", 1],
     [`a = ${"[".repeat(100_000)}`, 1],
