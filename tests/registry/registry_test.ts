@@ -890,7 +890,13 @@ test("a wrong file shows at the first use and at every one after, with its path,
           assertStringIncludes(error.message, path);
         }
       }
-      assertThrows(() => rateSync.listLimiters(), ConfigValidationError, path);
+      for (
+        const use of [
+          () => rateSync.listLimiters(),
+          () => rateSync.listStores(),
+          () => rateSync.cloneLimiter("api", "clone"),
+        ]
+      ) assertThrows(use, ConfigValidationError, path);
       await writeFile(path, '[stores.m]\nengine = "memory"\n[limiters.api]\nstore = "m"\nrate_per_second = 2\n');
       assertEquals((await rateSync.tryAcquire("api")).allowed, true);
     } finally {
