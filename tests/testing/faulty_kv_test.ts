@@ -226,6 +226,21 @@ test("hints pass from one connection to the other, late by the latency, and none
   assertEquals(hints, 1);
 });
 
+test("who no longer wants hints does not listen to the store behind either", async () => {
+  let listening = 0;
+  const behind: Kv = {
+    ...memoryKv(),
+    wake() {
+      listening++;
+      return Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve(void listening--) });
+    },
+  };
+  const hints = await createFaultyKv({ kv: behind }).wake("a", () => {});
+  assertEquals(listening, 1);
+  await hints[Symbol.asyncDispose]();
+  assertEquals(listening, 0);
+});
+
 test("hints can be lost or late, one by one and at random", async () => {
   const { clock, kv } = await world();
   let hints = 0;
