@@ -344,6 +344,13 @@ test("key gives the values of a template, or the one value as text [DEC-10]", as
   assertEquals([await byText("al", 1), await byText("al", 2), await byText("bo", 1)], ["al 1", null, "bo 1"]);
 });
 
+test("the value of a placeholder may be a number, a bigint or a boolean [DEC-7]", async () => {
+  const { rateSync, kv } = setUp();
+  const run = rateLimited("api:{value}", (_: { value: number | bigint | boolean }) => {}, { rateSync });
+  for (const value of [5, 7n, true]) await run({ value });
+  assertEquals(await keysOf(kv), ["api.5", "api.7", "api.true"]);
+});
+
 test("key with a plain id selects the key, as in acquire [DEC-10]", async () => {
   const { rateSync, kv } = setUp();
   const run = rateLimited("api", (user: string) => user, { rateSync, ...TRY, key: (user) => user });
