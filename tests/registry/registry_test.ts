@@ -29,7 +29,9 @@ import type { Logger } from "../../src/core/logger.ts";
 import type { Kv } from "../../src/core/store/kv.ts";
 import { createLimiter } from "../../src/standalone/limiter.ts";
 import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
+import { resetAllLimiters, resetBackendStore } from "../../src/testing/reset.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
+import { outputOf, startChild } from "../support/child.ts";
 import { inDirectory } from "../support/directory.ts";
 
 interface Bench {
@@ -866,6 +868,20 @@ test("a second file adds to the first and overrides it, and code and files mix [
   assertEquals((await rateSync.tryAcquire("one")).allowed, false);
 });
 
+test("the first use of the module's functions loads the configuration file, if nothing is configured [CFG-1]", async () => {
+  await withFile('[stores.m]\nengine = "memory"\n[limiters.api]\nstore = "m"\nrate_per_second = 2\n', async (path) => {
+    const before = process.env["RATE_SYNC_CONFIG"];
+    process.env["RATE_SYNC_CONFIG"] = path;
+    try {
+      const { ratePerSecond } = JSON.parse(await outputOf(startChild("tests/support/first_use_process.ts")));
+      assertEquals(ratePerSecond, 2);
+    } finally {
+      if (before === undefined) delete process.env["RATE_SYNC_CONFIG"];
+      else process.env["RATE_SYNC_CONFIG"] = before;
+    }
+  });
+});
+
 test("a wrong file shows at the first use and at every one after, with its path, and not before [CFG-1, CFG-3]", async () => {
   await withFile('[stores.m]\nengine = "memry"\n', async (path) => {
     const before = process.env["RATE_SYNC_CONFIG"];
@@ -877,7 +893,10 @@ test("a wrong file shows at the first use and at every one after, with its path,
           () => rateSync.acquire("api"),
           () => rateSync.tryAcquire("api"),
           () => rateSync.checkMultiLimiters(["api"]),
+          () => rateSync.checkMultiLimiters(["api"], { onMissing: "allow" }),
           () => rateSync.initializeAllLimiters(),
+          () => resetAllLimiters({ rateSync }),
+          () => resetBackendStore("m", { rateSync }),
         ]
       ) {
         for (let i = 0; i < 2; i++) {
