@@ -11,7 +11,12 @@ import { test } from "node:test";
 import * as front from "../../mod.ts";
 import { memoryKv } from "../../src/adapters/memory.ts";
 import type { LimiterOptions } from "../../src/config/options.ts";
-import { InvalidArgumentError, LimiterNotFoundError, RateLimiterAcquisitionError } from "../../src/core/errors.ts";
+import {
+  ConfigValidationError,
+  InvalidArgumentError,
+  LimiterNotFoundError,
+  RateLimiterAcquisitionError,
+} from "../../src/core/errors.ts";
 import type { Kv } from "../../src/core/store/kv.ts";
 import { rateLimited } from "../../src/rate_limited/rate_limited.ts";
 import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
@@ -237,6 +242,19 @@ test("with onMissing run it runs without a limit, until the limiter is configure
     () => rateLimited("api:{user}", () => 1, { rateSync, onMissing: "run" })(),
     InvalidArgumentError,
   );
+});
+
+test("onMissing run does not run without a limit when the configuration is wrong [DEC-6]", async () => {
+  const { rateSync } = setUp();
+  const wrong = new ConfigValidationError("It is wrong.", { field: "engine", expected: "one", received: "another" });
+  const unreadable: RateSync = {
+    ...rateSync,
+    getLimiter() {
+      throw wrong;
+    },
+  };
+  const run = rateLimited("api", () => "done", { rateSync: unreadable, onMissing: "run" });
+  await assertRejects(() => run(), ConfigValidationError);
 });
 
 test("onMissing run does not hide an error of the function [DEC-6]", async () => {
