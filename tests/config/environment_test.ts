@@ -99,6 +99,23 @@ test("expandEnvironment() refuses an unset variable in a table's name and in a l
   assertEquals(assertThrows(() => expandToml('a = ["x", "$UNSET"]'), ConfigValidationError).field, "a[1]");
 });
 
+test("expandEnvironment() names the option whose variable cannot be read, and lets other errors pass", () => {
+  const failing = (error: Error) => () =>
+    expandEnvironment(parseToml('[stores.a]\nurl = "$HOST"'), {
+      environment: () => {
+        throw error;
+      },
+    });
+  const mismatch = { field: "HOST", expected: "a variable that may be read", received: "no permission" };
+  const error = assertThrows(
+    failing(new ConfigValidationError("HOST cannot be read.", mismatch)),
+    ConfigValidationError,
+    "'stores.a.url' needs an environment variable. HOST cannot be read.",
+  );
+  assertEquals(error.field, "stores.a.url");
+  assertThrows(failing(new RangeError("a bug")), RangeError, "a bug");
+});
+
 test("expandEnvironment() takes an empty default as the empty text [CFG-24]", () => {
   assertEquals(expand("${UNSET:-}"), "");
   assertEquals(expand("a${UNSET:-}b"), "ab");
