@@ -186,10 +186,12 @@ test("setFaults() with rates lets so many go wrong, and the same ones for the sa
 });
 
 test("setFaults() with a rate of 1 lets everything go wrong, and lateByMs says how late", async () => {
-  const { clock, kv } = await world();
-  kv.setFaults({ answer_late: 1, lateByMs: 30 });
-  await clock.runUntil(Promise.all([kv.get("a"), kv.get("b")]));
-  assertEquals(clock.now(), 30);
+  for (const late of ["request_late", "answer_late"] as const) {
+    const { clock, kv } = await world();
+    kv.setFaults({ [late]: 1, lateByMs: 30 });
+    await clock.runUntil(Promise.all([kv.get("a"), kv.get("b")]));
+    assertEquals(clock.now(), 30);
+  }
 });
 
 test("isDown loses everything in both directions, and clearFaults() brings it back", async () => {
