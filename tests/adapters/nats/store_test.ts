@@ -3,6 +3,7 @@ import {
   assertEquals,
   assertInstanceOf,
   assertMatch,
+  assertNotEquals,
   assertRejects,
   assertStringIncludes,
   assertThrows,
@@ -141,6 +142,27 @@ await forEachServer((server) => {
     assert(!connection.isClosed());
     await using again = testStore({ connection, bucketName });
     assertEquals((await again.kv.get("a"))?.value, one);
+  });
+
+  server.test("a store on a connection that is handed in leaves no subscription behind [STO-6]", async () => {
+    const { running, monitor } = await monitored();
+    await using _server = running;
+    await using owner = testStore({ url: running.url });
+    const connection = await connectionOf(owner);
+    const subscriptions = async () => {
+      await connection.flush();
+      const { connections } = await (await fetch(`${monitor}/connz`)).json() as {
+        connections: { subscriptions: number }[];
+      };
+      return connections.map(({ subscriptions }) => subscriptions);
+    };
+    const before = await subscriptions();
+    const store = testStore({ connection, bucketName: freshBucket() });
+    await store.kv.compareAndSet("a", one, 0);
+    store.peers?.serve("writer-1", () => {});
+    assertNotEquals(await subscriptions(), before);
+    await store.close();
+    assertEquals(await subscriptions(), before);
   });
 
   server.test("a connection that was handed in and then closed by its owner is a clear error [STO-6]", async () => {
