@@ -1,4 +1,12 @@
-import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import { createRateSync } from "../../mod.ts";
@@ -13,8 +21,10 @@ import {
   StoreUnavailableError,
 } from "../../src/entries/limiter.ts";
 import { memoryKv, memoryStore } from "../../src/entries/memory.ts";
+import { createFaultyKv } from "../../src/testing/faulty_kv.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 import { recordingLogger } from "../config/stubs.ts";
+import { createSimulatedPeers } from "../support/simulated_peers.ts";
 
 test("createLimiter() and a registry that have the same store, id and key share one limit", async () => {
   const { kv, clock } = memoryStore();
@@ -132,6 +142,52 @@ test("when the store fails a limiter of createLimiter() admits and says so, or w
   assertInstanceOf(error.cause, StoreUnavailableError);
 });
 
+test("limiters of createLimiter() that want the same key hand their requests over, if their store lets them", async () => {
+  const clock = createVirtualClock();
+  const connect = createSimulatedPeers(clock);
+  const kv = createFaultyKv({ clock, latencyMs: 4 });
+  const peers = [1, 2].map(() => connect({ latencyMs: 1, isDown: false }));
+  const options = { ratePerSecond: 1_000, burst: 1_000 };
+  const limiters = peers.map((own) => createLimiter("api", { kv, clock, peers: own }, options));
+  for (let turn = 0; turn < 5; turn++) {
+    await clock.runUntil(Promise.all(limiters.map((limiter) => limiter.acquire())));
+  }
+  assertGreater(peers.reduce((sum, { asked }) => sum + asked, 0), 0);
+});
+
+test("a limiter of createLimiter() goes by what its store says about its clock and its connection", async () => {
+  const clock = createVirtualClock();
+  const memory = memoryKv(clock);
+  const reading = { source: "server", now: clock.now(), offsetMs: 5, errorMs: 1, measuredAt: null } as const;
+  let reads = 0;
+  let isSilent = false;
+  const kv: Kv = {
+    get(key) {
+      reads++;
+      return isSilent ? new Promise(() => {}) : memory.get(key);
+    },
+    compareAndSet: (...write) => memory.compareAndSet(...write),
+    delete: (key) => memory.delete(key),
+    keys: (prefix) => memory.keys(prefix),
+  };
+  const store: LimiterStore = {
+    kv,
+    clock,
+    readClock: () => reading,
+    isClockStale: true,
+    get problem() {
+      return isSilent ? "the line is cut." : undefined;
+    },
+  };
+  const limiter = createLimiter("api", store, { ratePerSecond: 10, burst: 5, onFailure: "closed" });
+  assertEquals(limiter.getClock(), reading);
+  for (let i = 0; i < 2; i++) await clock.runUntil(limiter.acquire());
+  assertEquals(reads, 2, "with such a clock nothing is decided by what was known");
+  isSilent = true;
+  const failed = assertRejects(() => limiter.acquire(), RateLimiterAcquisitionError, "the line is cut.");
+  await clock.runUntil(failed);
+});
+
 test("createLimiter() says which option is wrong, what was expected and what was there", () => {
   const wrong: [options: object, field: string, received: string][] = [
     [{}, "ratePerSecond", "nothing"],
@@ -154,6 +210,12 @@ test("createLimiter() says which option is wrong, what was expected and what was
     [{ ratePerSecond: 1, store: "nats" }, "store", "an unknown option"],
     [{ ratePerSecond: 1, toString: 1 }, "toString", "an unknown option"],
     [{ ratePerSecond: 1, logger: null }, "logger", "null"],
+    [{ ratePerSecond: 1, breakerFailures: -1 }, "breakerFailures", "-1"],
+    [{ ratePerSecond: 1, breakerFailures: 1.5 }, "breakerFailures", "1.5"],
+    [{ ratePerSecond: 1, breakerCoolDownMs: 0 }, "breakerCoolDownMs", "0"],
+    [{ ratePerSecond: 1, breakerCoolDownMs: 20, breakerMaxCoolDownMs: 10 }, "breakerMaxCoolDownMs", "10"],
+    [{ ratePerSecond: 1, retryIntervalMs: 0 }, "retryIntervalMs", "0"],
+    [{ ratePerSecond: 1, maxRetries: 0 }, "maxRetries", "0"],
     [{ rates: [] }, "ratePerSecond", "nothing"],
     [{ rates: 5 }, "rates", "5"],
     [{ rates: [5] }, "rates[0].options", "5"],
@@ -171,7 +233,7 @@ test("createLimiter() says which option is wrong, what was expected and what was
 });
 
 /** Values at the edges of what some option may be. */
-const edges = fc.constantFrom<unknown>(
+const EDGES: readonly unknown[] = [
   ...[
     0,
     1,
@@ -191,34 +253,33 @@ const edges = fc.constantFrom<unknown>(
     2 ** 53,
   ],
   ...[NaN, Infinity, -0, "1", "closed", "local", true, null, [], {}, undefined],
-);
+];
+const edges = fc.constantFrom(...EDGES);
 const rate = fc.record({
   limit: edges,
   windowMs: edges,
   burst: edges,
   algorithm: fc.constantFrom("token_bucket", "sliding_window", "gcra"),
 }, { requiredKeys: [] });
+const LIMITS = [
+  { ratePerSecond: 10 },
+  { maxConcurrent: 2 },
+  { algorithm: "sliding_window", limit: 5, windowMs: 1_000 },
+];
 const anyLimit = fc.oneof(
-  fc.constant({ ratePerSecond: 10 }),
-  fc.constant({ maxConcurrent: 2 }),
-  fc.constant({ algorithm: "sliding_window", limit: 5, windowMs: 1_000 }),
+  fc.constantFrom(...LIMITS),
   fc.record({ rates: fc.array(fc.oneof(rate, fc.constant({ limit: 5, windowMs: 1_000 })), { maxLength: 2 }) }),
   fc.constant({}),
 );
+const NUMBERS = [
+  ...["ratePerSecond", "burst", "limit", "windowMs", "maxConcurrent", "leaseMs"],
+  ...["timeoutMs", "reserveAheadMs", "prefetch", "backendTimeoutMs"],
+];
 const anyOptions = fc.tuple(
   anyLimit,
   fc.record({
     algorithm: fc.constantFrom("token_bucket", "sliding_window", "gcra"),
-    ratePerSecond: edges,
-    burst: edges,
-    limit: edges,
-    windowMs: edges,
-    maxConcurrent: edges,
-    leaseMs: edges,
-    timeoutMs: edges,
-    reserveAheadMs: edges,
-    prefetch: edges,
-    backendTimeoutMs: edges,
+    ...Object.fromEntries(NUMBERS.map((name) => [name, edges])),
     onFailure: fc.constantFrom("open", "closed", "never", 5, undefined),
     more: edges,
   }, { requiredKeys: [] }).map((all) => Object.fromEntries(Object.entries(all).slice(0, 2))),
@@ -249,6 +310,9 @@ test("createLimiter(), pureLimiter() and a registry accept the same ids and opti
     const id of ["a", " a", "a ", "", " ", "a b", "__proto__", "constructor", "\ud800", "ü", "a.b*>", "x".repeat(999)]
   ) {
     check(id, { ratePerSecond: 1 });
+  }
+  for (const limit of LIMITS) {
+    for (const name of NUMBERS) for (const value of EDGES) check("api", { ...limit, [name]: value });
   }
   fc.assert(fc.property(anyOptions, (options) => check("api", options)), { numRuns: 3_000 });
   assertEquals(seen.size, 2);
