@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { test } from "node:test";
-import { type Circumstances, toStoreError } from "../../../src/adapters/nats/errors.ts";
+import { absenceOf, type Circumstances, toStoreError } from "../../../src/adapters/nats/errors.ts";
 import { StoreUnavailableError } from "../../../src/core/errors.ts";
 
 const at: Circumstances = { store: "s", server: "host:4222", bucket: "limits", doing: "write", timeoutMs: 2_000 };
@@ -137,4 +137,22 @@ test("toStoreError() of anything but a write is certain that nothing was written
 test("toStoreError() leaves an error alone that already says it [ERR-5]", () => {
   const error = new StoreUnavailableError("x", { store: "s" });
   assertStrictEquals(toStoreError(error, at), error);
+});
+
+test("absenceOf() tells what comes back by itself, or can be created, from what does not pass [ERR-5]", () => {
+  const absences: [ReturnType<typeof absenceOf>, unknown, Circumstances["doing"]][] = [
+    ["bucket", api(10059, "stream not found"), "write"],
+    ["bucket", api(10166, "per-message TTL is disabled"), "write"],
+    ["leader", foreign("RequestError", "no responders", { cause: foreign("NoResponders", "x") }), "write"],
+    ["leader", api(10008, "JetStream system temporarily unavailable"), "read"],
+    // It may have been written.
+    [undefined, api(10008, "JetStream system temporarily unavailable"), "write"],
+    [undefined, permission("publish", "$KV.limits.a"), "write"],
+    [undefined, api(10077, "maximum bytes exceeded"), "write"],
+    [undefined, foreign("TimeoutError", "timeout"), "read"],
+  ];
+  for (const [absence, error, doing] of absences) {
+    assertEquals(absenceOf(toStoreError(error, { ...at, doing })), absence);
+  }
+  assertEquals(absenceOf(api(10059, "stream not found")), undefined);
 });
