@@ -2,6 +2,7 @@ import type { NatsConnection } from "@nats-io/nats-core";
 import type { NatsStore } from "../../src/adapters/nats/store.ts";
 import { natsStore } from "../../src/standalone/nats_store.ts";
 import type { NatsStoreOptions } from "../../src/adapters/nats/options.ts";
+import type { Clock } from "../../src/core/clock.ts";
 import type { Logger } from "../../src/core/logger.ts";
 
 /** A logger that keeps what it was told, as `level: message`. */
@@ -50,6 +51,7 @@ export const PATIENT_MS = 30_000;
 export function testStore(
   options: NatsStoreOptions,
   logger: LogBook = logBook(),
+  clock?: Clock,
 ): NatsStore & AsyncDisposable & { readonly log: LogBook } {
   const ours = {
     bucketName: freshBucket(),
@@ -57,7 +59,7 @@ export function testStore(
     storage: "memory",
     backendTimeoutMs: PATIENT_MS,
   } as const;
-  const store = natsStore({ ...ours, ...options }, { id: "nats", logger });
+  const store = natsStore({ ...ours, ...options }, { id: "nats", logger, clock });
   return Object.defineProperties({} as NatsStore & AsyncDisposable & { readonly log: LogBook }, {
     ...Object.getOwnPropertyDescriptors(store),
     log: { value: logger },

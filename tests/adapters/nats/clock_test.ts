@@ -80,17 +80,28 @@ test("combineOffsets() follows a server whose clock was set [TB-12]", () => {
 
 /** A world in which host, monotonic and server time are set by hand. */
 function world() {
-  const time = { wall: 5_000, monotonic: 0, serverAhead: 1_000, roundTrip: 2, asked: 0, down: false, stoppedFor: 0 };
+  const time = {
+    wall: 5_000,
+    monotonic: 0,
+    serverAhead: 1_000,
+    roundTrip: 2,
+    /** Those of the next questions, before they are as usual again. */
+    slowRoundTrips: [] as number[],
+    asked: 0,
+    down: false,
+    stoppedFor: 0,
+  };
   const local: Clock = { now: () => time.wall, sleep: () => Promise.resolve() };
   const clock = createServerClock(
     () => {
       if (time.down) return Promise.reject(new Error("down"));
       time.asked++;
       const before = time.monotonic;
-      time.monotonic += time.roundTrip / 2 + time.stoppedFor;
+      const roundTrip = time.slowRoundTrips.shift() ?? time.roundTrip;
+      time.monotonic += roundTrip / 2 + time.stoppedFor;
       time.stoppedFor = 0;
       const server = time.monotonic + time.serverAhead;
-      time.monotonic += time.roundTrip / 2;
+      time.monotonic += roundTrip / 2;
       return Promise.resolve({ before, after: time.monotonic, server });
     },
     local,
@@ -283,6 +294,13 @@ test("ServerClock refuses to be decided by when it is stale and cannot be measur
   assertEquals(clock.isStale, false);
 });
 
+test("ServerClock asks several times, and trusts the answer that was quick [TB-12]", async () => {
+  const { time, clock } = world();
+  time.slowRoundTrips = [12, 12, 12, 12];
+  await clock.measure();
+  assertLessOrEqual(clock.errorMs, 1.1);
+});
+
 test("ServerClock stops asking when a measurement takes long [TB-12]", async () => {
   const { time, clock } = world();
   time.roundTrip = 400;
@@ -305,9 +323,10 @@ await forEachServer((server) => {
     link.release();
   });
 
-  server.test("the store's clock shows the server's time [TB-12]", async () => {
+  server.test("the store's clock shows the server's time, whatever this host's says [TB-12]", async () => {
     const { url } = await server.shared();
-    await using store = testStore({ url });
+    const host: Clock = { now: () => systemClock.now() - 3_600_000, sleep: systemClock.sleep };
+    await using store = testStore({ url }, logBook(), host);
     const { source, errorMs, measuredAt } = store.readClock();
     assertEquals({ source, errorMs, measuredAt }, { source: "server", errorMs: Infinity, measuredAt: null });
     await store.open();
@@ -317,7 +336,7 @@ await forEachServer((server) => {
     // the server is on this host, so both clocks are one
     assertLessOrEqual(least(() => store.clock.now() - Date.now()), store.readClock().errorMs + 2);
     assertLessOrEqual(
-      least(() => store.readClock().offsetMs - (Date.now() - systemClock.now())),
+      least(() => store.readClock().offsetMs - (Date.now() - host.now())),
       store.readClock().errorMs + 2,
     );
   });
