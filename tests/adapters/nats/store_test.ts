@@ -165,6 +165,21 @@ await forEachServer((server) => {
     assertEquals(await subscriptions(), before);
   });
 
+  server.test("a store that was closed says nothing more about the connection that was handed in [STO-6, LOG-1]", async () => {
+    await using running = await server.start();
+    await using owner = testStore({ url: running.url });
+    const connection = await connectionOf(owner);
+    const store = testStore({ connection });
+    await store.open();
+    await store.close();
+    const said = [...store.log.lines];
+    await running.stop();
+    await running.restart();
+    await owner.log.heard(/again$/);
+    await connection.flush();
+    assertEquals(store.log.lines, said);
+  });
+
   server.test("a connection that was handed in and then closed by its owner is a clear error [STO-6]", async () => {
     const { url } = await server.shared();
     await using owner = testStore({ url });
