@@ -30,6 +30,13 @@ const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
     "not_applied",
   ],
   ["bad host", foreign("Error", "getaddrinfo ENOTFOUND x", { code: "ENOTFOUND" }), "cannot be resolved", "not_applied"],
+  ["no way there", foreign("Error", "x", { code: "EHOSTUNREACH" }), "cannot be reached from this host", "not_applied"],
+  [
+    "no way there, as Deno says it",
+    foreign("Error", "Network is unreachable (os error 101)"),
+    "cannot be reached from this host",
+    "not_applied",
+  ],
   [
     "bad credentials",
     foreign("AuthorizationError", "Authorization Violation"),
@@ -98,6 +105,19 @@ const rows: [string, unknown, string, "unknown" | "not_applied"][] = [
     "no client certificate",
     foreign("Error", "tlsv13 alert certificate required"),
     "Set tls_cert_file and tls_key_file (tlsCertFile and tlsKeyFile in code)",
+    "not_applied",
+  ],
+  ["no TLS in common", foreign("Error", "tlsv1 alert protocol version"), "could be agreed on", "not_applied"],
+  [
+    "fewer servers than replicas",
+    api(10074, "replicas > 1 not supported in non-clustered mode"),
+    "Lower 'replicas'",
+    "not_applied",
+  ],
+  [
+    "a value that is too large for the bucket",
+    api(10054, "message size exceeds maximum allowed"),
+    "maximum value size of the bucket",
     "not_applied",
   ],
   ["no quorum", api(10008, "JetStream system temporarily unavailable"), "temporarily unavailable", "unknown"],
