@@ -183,6 +183,19 @@ await forEachServer((server) => {
     assertEquals(warnings, ["discard old instead of new", "", ""]);
   });
 
+  server.test("a bucket whose subjects another stream has cannot be created, and the error says so [NATS-2]", async () => {
+    const { url } = await server.shared();
+    const bucketName = freshBucket();
+    await using admin = testStore({ url });
+    const subjects = [`$KV.${bucketName}.>`];
+    await api(await connectionOf(admin), `STREAM.CREATE.OTHER_${bucketName}`, {
+      name: `OTHER_${bucketName}`,
+      subjects,
+    });
+    await using store = testStore({ url, bucketName });
+    await assertRejects(() => store.open(), StoreUnavailableError, "subjects overlap");
+  });
+
   server.test("a bucket that was replaced meanwhile is not taken for the one that it was [FAIL-3]", async () => {
     const { url } = await server.shared();
     const bucketName = freshBucket();
