@@ -179,7 +179,8 @@ test("a limiter of createLimiter() goes by what its store says about its clock a
       return isSilent ? "the line is cut." : undefined;
     },
   };
-  const limiter = createLimiter("api", store, { ratePerSecond: 10, burst: 5, onFailure: "closed" });
+  const { logger } = recordingLogger();
+  const limiter = createLimiter("api", store, { ratePerSecond: 10, burst: 5, onFailure: "closed", logger });
   assertEquals(limiter.getClock(), reading);
   for (let i = 0; i < 2; i++) await clock.runUntil(limiter.acquire());
   assertEquals(reads, 2, "with such a clock nothing is decided by what was known");
