@@ -65,6 +65,13 @@ test("a result of several limiters speaks of the one with the least left [CHK-5]
   assert(Object.isFrozen(result) && Object.isFrozen(result.results));
 });
 
+test("any number of limiters can be taken together, in their order [CHK-5]", async () => {
+  const ids = Array.from({ length: 20 }, (_, i) => `limiter ${i}`);
+  const { rateSync } = setUp(Object.fromEntries(ids.map((id) => [id, FIVE])));
+  const { results } = await rateSync.checkMultiLimiters(ids);
+  assertEquals(results.map(({ limiterId }) => limiterId), ids);
+});
+
 test("the first limiter that refuses is named, and says when to try again [CHK-5]", async () => {
   const { clock, rateSync } = setUp({ a: FIVE, b: TWO, c: TWO });
   for (const id of ["b", "b", "c", "c"]) await rateSync.acquire(id);

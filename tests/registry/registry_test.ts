@@ -229,6 +229,8 @@ test("configureStore() with the same values again changes nothing, and with othe
   );
   assertEquals(error.id, "s");
   assertStringIncludes(error.message, "replace: true");
+  // What is left out differs too.
+  assertThrows(() => rateSync.configureStore("s", { kv }), RateLimiterAlreadyConfiguredError, "(clock)");
   rateSync.configureStore("s", { engine: "memory", replace: true });
   assertEquals((await rateSync.tryAcquire("l")).allowed, true);
   assertEquals(rateSync.listStores()["s"]?.engine, "memory");
