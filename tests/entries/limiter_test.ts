@@ -223,6 +223,8 @@ test("createLimiter() says which option is wrong, what was expected and what was
     [{ rates: [{ limit: 1 }] }, "rates[0].windowMs", "nothing"],
     [{ rates: [{ limit: 1, windowMs: 1, burst: 0 }] }, "rates[0].burst", "0"],
     [{ rates: [{ limit: 1, windowMs: 1, burst: 2, algorithm: "sliding_window" }] }, "rates[0].burst", "2"],
+    [{ rates: [{ limit: 1, windowMs: 1e13, burst: 1 }] }, "rates[0]", "1e-10 per second"],
+    [{ ratePerSecond: 1, rates: [{ limit: 1, windowMs: 1 }], prefetch: 1 }, "prefetch", "1"],
     [{ rates: [{ limit: 1, windowMs: 1, leaseMs: 2 }] }, "rates[0].leaseMs", "an unknown option"],
   ];
   for (const [options, field, received] of wrong) {
