@@ -334,11 +334,10 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
     listStores() {
       loadIfNothingIsConfigured();
       return Object.fromEntries([...stores].map(([id, { options, settings, backend }]) => {
-        const initialized = inventory.limitersOn(id).some((limiter) => limiter.initialized);
         return [id, {
           ...maskStoreOptions(settings),
           engine: options.engine ?? "custom",
-          initialized: backend !== undefined && initialized,
+          initialized: inventory.limitersOn(id).some((limiter) => limiter.initialized),
           circuitBreaker: backend?.breaker.state ?? "closed",
         }];
       }));
