@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createRateSync, RateLimiterAcquisitionError, type RateSync } from "../../mod.ts";
 import { laterBy } from "../support/later.ts";
 import { forEachServer, type RunningServer } from "../support/nats_server.ts";
-import { type LogBook, logBook } from "../support/nats_store.ts";
+import { type LogBook, logBook } from "../support/log_book.ts";
 
 /** What stands for a process: a registry and a connection of its own. */
 function processOn({ url }: RunningServer, autoCreate = true): RateSync & { readonly log: LogBook } {

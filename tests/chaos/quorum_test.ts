@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { createRateSync, RateLimiterAcquisitionError } from "../../mod.ts";
 import { isAtLeast } from "../../src/adapters/nats/bucket.ts";
 import { LIMIT, natsServers, startCluster } from "../support/nats_server.ts";
-import { logBook } from "../support/nats_store.ts";
+import { logBook } from "../support/log_book.ts";
 
 const MODES = ["open", "closed", "local"] as const;
 const BURST = 3;

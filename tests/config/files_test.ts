@@ -6,14 +6,15 @@ import { test } from "node:test";
 import { findConfigurationFile, processEnvironment, readConfiguration } from "../../src/config/files.ts";
 import { ConfigValidationError } from "../../src/core/errors.ts";
 import { inDirectory } from "../support/directory.ts";
-import { recordingLogger } from "./stubs.ts";
+import { logBook } from "../support/log_book.ts";
 
 const unset = () => undefined;
 const valid = "[stores.local]\nengine = 'memory'\n[limiters.api]\nstore = 'local'\nrate_per_second = 1\n";
 
 test("findConfigurationFile() takes RATE_SYNC_CONFIG, then ./rate-sync.toml, then ./config/rate-sync.toml [CFG-1]", async () => {
   await inDirectory({ "named.toml": "", "rate-sync.toml": "", "config/rate-sync.toml": "" }, async (directory) => {
-    const { logger, lines } = recordingLogger();
+    const logger = logBook();
+    const { lines } = logger;
     const named = join(directory, "named.toml");
     assertEquals(findConfigurationFile({ logger, environment: () => named }), named);
     assertEquals(findConfigurationFile({ logger, environment: unset }), "./rate-sync.toml");
@@ -27,14 +28,15 @@ test("findConfigurationFile() takes RATE_SYNC_CONFIG, then ./rate-sync.toml, the
 test("findConfigurationFile() asks for no other variable than RATE_SYNC_CONFIG [CFG-1]", async () => {
   await inDirectory({}, () => {
     const asked: string[] = [];
-    findConfigurationFile({ logger: recordingLogger().logger, environment: (name) => void asked.push(name) });
+    findConfigurationFile({ logger: logBook(), environment: (name) => void asked.push(name) });
     assertEquals(asked, ["RATE_SYNC_CONFIG"]);
   });
 });
 
 test("findConfigurationFile() warns about a missing RATE_SYNC_CONFIG and goes on [CFG-2]", async () => {
   await inDirectory({ "rate-sync.toml": "" }, () => {
-    const { logger, lines } = recordingLogger();
+    const logger = logBook();
+    const { lines } = logger;
     assertEquals(findConfigurationFile({ logger, environment: () => "missing.toml" }), "./rate-sync.toml");
     assertEquals(lines.length, 1);
     assertStringIncludes(lines[0] ?? "", "warn: RATE_SYNC_CONFIG names 'missing.toml'");
@@ -43,7 +45,8 @@ test("findConfigurationFile() warns about a missing RATE_SYNC_CONFIG and goes on
 
 test("findConfigurationFile() takes no other file in silence, and none, when RATE_SYNC_CONFIG may not be read [CFG-1, CFG-2]", async () => {
   await inDirectory({ "rate-sync.toml": "" }, async () => {
-    const { logger, lines } = recordingLogger();
+    const logger = logBook();
+    const { lines } = logger;
     const environment = (name: string): string | undefined => {
       throw new ConfigValidationError(`${name} cannot be read.`, {
         field: name,
@@ -62,7 +65,8 @@ test("findConfigurationFile() takes no other file in silence, and none, when RAT
 
 test("findConfigurationFile() finds nothing without an error [CFG-4]", async () => {
   await inDirectory({}, () => {
-    const { logger, lines } = recordingLogger();
+    const logger = logBook();
+    const { lines } = logger;
     assertEquals(findConfigurationFile({ logger, environment: unset }), undefined);
     assertEquals(lines, []);
   });
@@ -74,7 +78,7 @@ test("findConfigurationFile() goes on when the environment may not be read [CFG-
       throw new Error("no permission");
     };
     assertEquals(
-      findConfigurationFile({ logger: recordingLogger().logger, environment: forbidden }),
+      findConfigurationFile({ logger: logBook(), environment: forbidden }),
       "./rate-sync.toml",
     );
   });

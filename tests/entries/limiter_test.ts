@@ -23,7 +23,7 @@ import {
 import { memoryKv, memoryStore } from "../../src/entries/memory.ts";
 import { createFaultyKv } from "../../src/testing/faulty_kv.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
-import { recordingLogger } from "../config/stubs.ts";
+import { logBook } from "../support/log_book.ts";
 import { createSimulatedPeers } from "../support/simulated_peers.ts";
 
 test("createLimiter() and a registry that have the same store, id and key share one limit", async () => {
@@ -130,7 +130,8 @@ test("when the store fails a limiter of createLimiter() admits and says so, or w
   const { clock } = memoryStore();
   const broken = () => Promise.reject(new StoreUnavailableError("The disk is full.", { store: "mine" }));
   const kv = { ...memoryKv(), get: broken, compareAndSet: broken };
-  const { logger, lines } = recordingLogger();
+  const logger = logBook();
+  const { lines } = logger;
   const open = createLimiter("open", { kv, clock }, { ratePerSecond: 1, logger });
   assertEquals((await open.acquire()).degraded, true);
   const warnings = lines.filter((line) => line.startsWith("warn: "));
@@ -179,7 +180,7 @@ test("a limiter of createLimiter() goes by what its store says about its clock a
       return isSilent ? "the line is cut." : undefined;
     },
   };
-  const { logger } = recordingLogger();
+  const logger = logBook();
   const limiter = createLimiter("api", store, { ratePerSecond: 10, burst: 5, onFailure: "closed", logger });
   assertEquals(limiter.getClock(), reading);
   for (let i = 0; i < 2; i++) await clock.runUntil(limiter.acquire());

@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { createRateSync } from "../../mod.ts";
 import { createLimiter, natsStore } from "../../src/entries/nats.ts";
 import { forEachServer, LIMIT } from "../support/nats_server.ts";
-import { connectionOf, logBook, PATIENT_MS, testStore } from "../support/nats_store.ts";
+import { logBook } from "../support/log_book.ts";
+import { connectionOf, PATIENT_MS, testStore } from "../support/nats_store.ts";
 
 await forEachServer((server) => {
   test(

@@ -5,7 +5,7 @@ import { expandEnvironment } from "../../src/config/environment.ts";
 import { findConfigurationFile, readConfiguration } from "../../src/config/files.ts";
 import { isTable, type TomlTable, type TomlValue } from "../../src/config/toml.ts";
 import { ConfigValidationError } from "../../src/core/errors.ts";
-import { recordingLogger } from "../config/stubs.ts";
+import { logBook } from "../support/log_book.ts";
 import { assertDiscreet, attempt, fuzz, SECRET, soup } from "./fuzz.ts";
 
 /** A text with references as a tree: what it becomes, and how it is written. */
@@ -120,7 +120,7 @@ fuzz(
   fc.property(
     fc.oneof(fc.string({ unit: "binary" }), soup(["/", ".", "..", "\0", "~", "a", "\n", "x".repeat(300), "\ud800"], 8)),
     (path) => {
-      const { logger } = recordingLogger();
+      const logger = logBook();
       attempt(() => findConfigurationFile({ logger, environment: () => path }));
       const result = attempt(() => readConfiguration(path, { environment: () => undefined }));
       assert(!result.ok && result.error instanceof ConfigValidationError);

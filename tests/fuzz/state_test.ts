@@ -10,7 +10,7 @@ import type { Rule } from "../../src/core/rules/rule.ts";
 import { windowRule } from "../../src/core/rules/window.ts";
 import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
-import { recordingLogger } from "../config/stubs.ts";
+import { logBook } from "../support/log_book.ts";
 import { attempt, attemptAsync, damaged, fuzz, soup } from "./fuzz.ts";
 
 const NOW = Date.UTC(2030, 0, 1);
@@ -151,7 +151,8 @@ fuzz(
 /** A limiter whose value stands in its store already. */
 async function limiterOn(bytes: Uint8Array): Promise<{ rateSync: RateSync; clock: VirtualClock; lines: string[] }> {
   const clock = createVirtualClock(NOW);
-  const { logger, lines } = recordingLogger();
+  const logger = logBook();
+  const { lines } = logger;
   const kv = memoryKv(clock);
   await kv.compareAndSet("api", bytes, 0);
   const rateSync = createRateSync({ clock, logger });

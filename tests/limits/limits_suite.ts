@@ -24,7 +24,7 @@ import {
   type StoreOptions,
 } from "../../mod.ts";
 import { concurrencyExcess, rateExcess, type Start, windowExcess } from "../support/oracles.ts";
-import { type LogBook, logBook } from "../support/nats_store.ts";
+import { type LogBook, logBook } from "../support/log_book.ts";
 
 /** A store that is empty and nobody else's. */
 export interface Place extends AsyncDisposable {

@@ -8,7 +8,8 @@ import {
 } from "@std/assert";
 import { ConfigValidationError, createRateSync, type LimiterOptions, type RateSync } from "../../mod.ts";
 import { forEachServer } from "../support/nats_server.ts";
-import { connectionOf, freshBucket, logBook, PATIENT_MS, testStore } from "../support/nats_store.ts";
+import { logBook } from "../support/log_book.ts";
+import { connectionOf, freshBucket, PATIENT_MS, testStore } from "../support/nats_store.ts";
 
 /** A registry with the store `nats`. */
 function registryOn(url: string, options: { readonly bucketName?: string; readonly bucketTtlMs?: number }): RateSync {

@@ -22,6 +22,7 @@ import {
 import type { Kv } from "../../src/core/store/kv.ts";
 import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
+import { logBook } from "../support/log_book.ts";
 
 interface Bench {
   readonly clock: VirtualClock;
@@ -33,13 +34,11 @@ interface Bench {
 /** A registry with the store `shared`, whose keys can be listed. */
 function setUp(): Bench {
   const clock = createVirtualClock();
-  const lines: string[] = [];
-  const log = (level: string) => (message: string) => void lines.push(`${level}: ${message}`);
-  const logger = { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };
+  const logger = logBook();
   const rateSync = createRateSync({ clock, logger });
   const kv = memoryKv(clock);
   rateSync.configureStore("shared", { kv, clock });
-  return { clock, rateSync, kv, lines };
+  return { clock, rateSync, kv, lines: logger.lines };
 }
 
 async function keysOf(kv: Kv): Promise<string[]> {

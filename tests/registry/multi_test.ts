@@ -23,6 +23,7 @@ import { CompositeRateLimiter } from "../../src/composite.ts";
 import { createLimiter } from "../../src/standalone/limiter.ts";
 import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
+import { logBook } from "../support/log_book.ts";
 import { createSimulatedServer } from "../support/simulated_kv.ts";
 
 interface Bench {
@@ -33,12 +34,10 @@ interface Bench {
 
 function setUp(limiters: Readonly<Record<string, LimiterOptions>>): Bench {
   const clock = createVirtualClock();
-  const lines: string[] = [];
-  const log = (level: string) => (message: string) => void lines.push(`${level}: ${message}`);
-  const logger = { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };
+  const logger = logBook();
   const rateSync = createRateSync({ clock, logger });
   for (const [id, options] of Object.entries(limiters)) rateSync.configureLimiter(id, options);
-  return { clock, rateSync, lines };
+  return { clock, rateSync, lines: logger.lines };
 }
 
 async function leftOf(rateSync: RateSync, ...ids: string[]): Promise<number[]> {

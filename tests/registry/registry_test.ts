@@ -31,6 +31,7 @@ import { createLimiter } from "../../src/standalone/limiter.ts";
 import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
 import { resetAllLimiters, resetBackendStore } from "../../src/testing/reset.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
+import { logBook } from "../support/log_book.ts";
 import { outputOf, startChild } from "../support/child.ts";
 import { inDirectory } from "../support/directory.ts";
 
@@ -42,10 +43,8 @@ interface Bench {
 
 function setUp(): Bench {
   const clock = createVirtualClock();
-  const lines: string[] = [];
-  const log = (level: string) => (message: string) => void lines.push(`${level}: ${message}`);
-  const logger = { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };
-  return { clock, rateSync: createRateSync({ clock, logger }), lines };
+  const logger = logBook();
+  return { clock, rateSync: createRateSync({ clock, logger }), lines: logger.lines };
 }
 
 /** A Kv that fails at everything, and how often it was asked. */

@@ -22,7 +22,7 @@ import {
   RateLimiterError,
 } from "../../src/entries/core.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
-import { recordingLogger } from "../config/stubs.ts";
+import { logBook } from "../support/log_book.ts";
 import { concurrencyExcess, rateExcess, type Start, windowExcess } from "../support/oracles.ts";
 
 const NOW = Date.UTC(2030, 0, 1);
@@ -146,7 +146,8 @@ test("pureLimiter() and a limiter with the same options have one value", async (
     { maxConcurrent: 4 },
     { ratePerSecond: 0.01, burst: 4, maxConcurrent: 9, rates: [{ limit: 9, windowMs: 5_000, burst: 4 }] },
   ];
-  const { logger, lines } = recordingLogger();
+  const logger = logBook();
+  const { lines } = logger;
   for (const [i, options] of all.entries()) {
     const id = `limit-${i}`;
     const limiter = createLimiter(id, { kv: onlyCompareAndSet(kv), clock }, { ...options, logger });

@@ -3,41 +3,7 @@ import type { NatsStore } from "../../src/adapters/nats/store.ts";
 import { natsStore } from "../../src/standalone/nats_store.ts";
 import type { NatsStoreOptions } from "../../src/adapters/nats/options.ts";
 import type { Clock } from "../../src/core/clock.ts";
-import type { Logger } from "../../src/core/logger.ts";
-
-/** A logger that keeps what it was told, as `level: message`. */
-export interface LogBook extends Logger {
-  readonly lines: string[];
-  /** Resolves with the first line that matches, now or later. */
-  heard(pattern: RegExp): Promise<string>;
-}
-
-export function logBook(): LogBook {
-  const lines: string[] = [];
-  const waiting = new Set<(line: string) => void>();
-  const write = (level: string) => (message: string) => {
-    const line = `${level}: ${message}`;
-    lines.push(line);
-    for (const listener of [...waiting]) listener(line);
-  };
-  return {
-    lines,
-    debug: write("debug"),
-    info: write("info"),
-    warn: write("warn"),
-    error: write("error"),
-    heard: (pattern) =>
-      new Promise((resolve) => {
-        const look = (line: string) => {
-          if (!pattern.test(line)) return;
-          waiting.delete(look);
-          resolve(line);
-        };
-        waiting.add(look);
-        lines.forEach(look);
-      }),
-  };
-}
+import { type LogBook, logBook } from "./log_book.ts";
 
 /** A bucket name that no other test has. */
 export function freshBucket(): string {

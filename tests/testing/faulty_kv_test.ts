@@ -19,7 +19,7 @@ import {
 } from "../../src/testing/mod.ts";
 import { parseToml } from "../../src/config/toml.ts";
 import { kvSuite } from "../support/kv_suite.ts";
-import { logBook } from "../support/nats_store.ts";
+import { logBook } from "../support/log_book.ts";
 
 kvSuite("createFaultyKv()", () =>
   Promise.resolve({

@@ -10,7 +10,7 @@ import {
   type StoreOptions,
 } from "../../mod.ts";
 import { resetAllLimiters, resetBackendStore, resetLimiter } from "../../src/testing/mod.ts";
-import { type LogBook, logBook } from "../support/nats_store.ts";
+import { type LogBook, logBook } from "../support/log_book.ts";
 
 /** A store that is empty and nobody else's. */
 export interface Place extends AsyncDisposable {

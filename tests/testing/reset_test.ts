@@ -16,7 +16,7 @@ import {
   tryAcquire,
 } from "../../mod.ts";
 import { createVirtualClock, resetAllLimiters, resetBackendStore, resetLimiter } from "../../src/testing/mod.ts";
-import { logBook } from "../support/nats_store.ts";
+import { logBook } from "../support/log_book.ts";
 
 const SLOW = { ratePerSecond: 0.001 } as const;
 

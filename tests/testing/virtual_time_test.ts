@@ -15,7 +15,7 @@ import {
   tryAcquire,
 } from "../../mod.ts";
 import { resetLimiter, useVirtualTime } from "../../src/testing/mod.ts";
-import { logBook } from "../support/nats_store.ts";
+import { logBook } from "../support/log_book.ts";
 
 const NOWHERE = { engine: "nats", url: "nats://127.0.0.1:1" } as const;
 

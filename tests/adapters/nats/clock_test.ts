@@ -20,7 +20,8 @@ import { createLink } from "../../../src/adapters/nats/link.ts";
 import type { Clock } from "../../../src/core/clock.ts";
 import { systemClock } from "../../../src/adapters/system_clock.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
+import { logBook } from "../../support/log_book.ts";
+import { connectionOf, freshBucket, testStore } from "../../support/nats_store.ts";
 
 const CIRCUMSTANCES = { store: "nats", server: "localhost", bucket: "b", doing: "read", timeoutMs: 2_000 } as const;
 

@@ -3,7 +3,8 @@ import type { NatsConnection } from "@nats-io/nats-core";
 import { createRateSync, type RateSync } from "../../../mod.ts";
 import { isAtLeast } from "../../../src/adapters/nats/bucket.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { connectionOf, freshBucket, logBook, PATIENT_MS, testStore } from "../../support/nats_store.ts";
+import { logBook } from "../../support/log_book.ts";
+import { connectionOf, freshBucket, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 

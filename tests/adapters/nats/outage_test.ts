@@ -6,7 +6,8 @@ import type { Logger } from "../../../src/core/logger.ts";
 import { rateLimited } from "../../../src/rate_limited/rate_limited.ts";
 import { createRateSync, type RateSync } from "../../../src/registry/registry.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { freshBucket, type LogBook, logBook } from "../../support/nats_store.ts";
+import { type LogBook, logBook } from "../../support/log_book.ts";
+import { freshBucket } from "../../support/nats_store.ts";
 import { startProxy } from "../../support/tcp_proxy.ts";
 
 /** Short, as every call waits for it. How long calls really take is tested on a virtual clock. */

@@ -13,7 +13,8 @@ import { isAtLeast } from "../../../src/adapters/nats/bucket.ts";
 import { partitionOf, partitionWishes } from "../../../src/adapters/nats/partitions.ts";
 import { forEachServer, LIMIT, natsServers, type RunningCluster, startCluster } from "../../support/nats_server.ts";
 import { laterBy } from "../../support/later.ts";
-import { connectionOf, freshBucket, logBook, PATIENT_MS, testStore } from "../../support/nats_store.ts";
+import { logBook } from "../../support/log_book.ts";
+import { connectionOf, freshBucket, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
 const WISH = { name: "b", autoCreate: true, replicas: 1, storage: "memory", ttlMs: 60_000 } as const;
 

@@ -5,7 +5,8 @@ import { createLink } from "../../../src/adapters/nats/link.ts";
 import { createPatientKv, type PatientKv } from "../../../src/adapters/nats/patient.ts";
 import { StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
+import { logBook } from "../../support/log_book.ts";
+import { connectionOf, freshBucket, testStore } from "../../support/nats_store.ts";
 
 const CREATED = "2030-01-01T00:00:00Z";
 const BUCKET: Bucket = {

@@ -3,7 +3,8 @@ import { readFile } from "node:fs/promises";
 import { createRateSync } from "../../../mod.ts";
 import { StoreUnavailableError } from "../../../src/core/errors.ts";
 import { forEachServer } from "../../support/nats_server.ts";
-import { connectionOf, freshBucket, logBook, PATIENT_MS, testStore } from "../../support/nats_store.ts";
+import { logBook } from "../../support/log_book.ts";
+import { connectionOf, freshBucket, PATIENT_MS, testStore } from "../../support/nats_store.ts";
 
 const LIMIT = 2_000;
 const CALLERS = 10;

@@ -18,7 +18,8 @@ import { createRateSync } from "../../../src/registry/registry.ts";
 import { natsStore } from "../../../src/standalone/nats_store.ts";
 import { useVirtualTime } from "../../../src/testing/virtual_time.ts";
 import { forEachServer, LIMIT, startServer } from "../../support/nats_server.ts";
-import { connectionOf, freshBucket, logBook, testStore } from "../../support/nats_store.ts";
+import { logBook } from "../../support/log_book.ts";
+import { connectionOf, freshBucket, testStore } from "../../support/nats_store.ts";
 import { loadedBy } from "../../support/project.ts";
 
 const one = new Uint8Array([1]);
