@@ -1,4 +1,4 @@
-import { assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
+import { assertEquals, assertGreater, assertGreaterOrEqual, assertLessOrEqual, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import {
@@ -37,9 +37,9 @@ test("releasePermit() frees only the owner's own permit, and once [CON-5]", () =
   for (const owner of ["a", "b"]) holders = rule.take(holders, 0, 0, demand(owner, 7));
   const released = releasePermit(holders, "a", 7);
   assertEquals(rule.usage(released, 0).remaining, 2);
-  assertEquals(releasePermit(released, "a", 7), released);
-  assertEquals(releasePermit(released, "b", 8), released);
-  assertEquals(releasePermit(released, "nobody", 7), released);
+  assertStrictEquals(releasePermit(released, "a", 7), released);
+  assertStrictEquals(releasePermit(released, "b", 8), released);
+  assertStrictEquals(releasePermit(released, "nobody", 7), released);
   assertEquals(rule.usage(releasePermit(released, "b", 7), 0).remaining, 3);
 });
 
@@ -70,7 +70,7 @@ test("renewPermits() says exactly what its owner holds, and touches nobody else"
   assertEquals(renewed.holders.find(({ owner }) => owner === "a"), { owner: "a", until: 5_000, permits: [2] });
   assertEquals(renewed.holders.find(({ owner }) => owner === "b"), holders.holders.find(({ owner }) => owner === "b"));
   assertEquals(renewPermits(holders, "a", [], 5_000).holders.map(({ owner }) => owner), ["b"]);
-  assertEquals(renewPermits(rule.initial, "a", [], 5_000), rule.initial);
+  assertStrictEquals(renewPermits(rule.initial, "a", [], 5_000), rule.initial);
 });
 
 /** What concurrency with leases is, as plainly as can be said: a set of permits, and until when each owner's count. */
@@ -155,6 +155,9 @@ test("concurrencyRule() does what a set of permits with leases does, whatever ha
         const soonest = Math.min(...model.until.values());
         const retryAt = rule.retryAt(holders, now - epoch, demand("x", 0));
         assertEquals(retryAt + epoch, model.held < max ? now : Math.min(soonest, now + LEASE_MS));
+        // Until then the store has to remember the state.
+        const latest = Math.max(now, ...model.until.values());
+        assertEquals(Math.max(now, rule.idleFrom(holders) + epoch), latest);
       }
     }),
     { numRuns: 500 },
@@ -253,6 +256,56 @@ test("a free permit is never left to nobody: one of the processes that wait may 
   }));
 });
 
+test("of the processes that wait, those that have waited longest are left the permits that are free [CON-2, TB-9]", () => {
+  const start = 5_000_000;
+  fc.assert(
+    fc.property(
+      fc.constantFrom(1, 2, 4),
+      fc.array(fc.constantFrom(0, 1, 100, 900), { minLength: 1, maxLength: 7 }),
+      fc.boolean(),
+      fc.constantFrom(0, 1, 4_000_000),
+      (max, sinces, isReleased, shiftMs) => {
+        const rule = ruleOf(max);
+        let state: Permits = rule.initial;
+        for (let i = 0; i < max; i++) state = rule.take(state, start, start, demand("holder", i));
+        for (const [i, since] of sinces.entries()) {
+          state = markWaiting(state, `waiter${i}`, start + since, start + since, 5_000);
+        }
+        // Otherwise the lease runs out just now.
+        for (let i = 0; i < max && isReleased; i++) state = releasePermit(state, "holder", i);
+        state = rule.shift(state, shiftMs);
+        const now = start + LEASE_MS - shiftMs;
+        // Who has waited equally long does not wait for each other.
+        const before = (since: number) => sinces.filter((other) => other < since).length;
+        for (const [i, since] of sinces.entries()) {
+          const fits = before(since) < max;
+          assertEquals(rule.earliest(state, now, demand(`waiter${i}`, 1)), fits ? now : Infinity);
+          assertEquals(rule.retryAt(state, now, demand(`waiter${i}`, 1)), fits ? now : now + LEASE_MS);
+        }
+        assertEquals(rule.earliest(state, now, demand("newcomer", 1)), sinces.length < max ? now : Infinity);
+      },
+    ),
+  );
+});
+
+test("who goes on waiting says so again before others cease to believe it, not each time, and keeps its place [CON-2]", () => {
+  const start = 5_000_000;
+  const rule = ruleOf(2);
+  // It has one permit and wants another.
+  let state = rule.take(rule.initial, start, start, demand("waiter", 1));
+  state = rule.take(state, start, start, demand("holder", 1));
+  let told = 0;
+  for (let now = start; now < start + 10_000; now += 100) {
+    const before = state;
+    state = markWaiting(state, "waiter", now, now, 1_000);
+    if (state !== before) told++;
+    const [mark] = state.waiting;
+    assertEquals([state.waiting.length, mark?.owner, mark?.since], [1, "waiter", start]);
+    assertGreater(mark?.until ?? 0, now + 100);
+  }
+  assertLessOrEqual(told, 20);
+});
+
 test("a process that waits no more, or has crashed, keeps nobody from a permit", () => {
   const rule = ruleOf(1);
   const held = rule.take(rule.initial, 0, 0, demand("holder", 1));
@@ -275,13 +328,14 @@ test("othersTook() tells permits that others have taken from those that were the
   const passedOn = rule.take(releasePermit(before, "other", 1), 1, 1, demand("other", 2));
   assertEquals(othersTook(before, passedOn, "me"), true);
   assertEquals(othersTook(before, rule.take(before, 1, 1, demand("third", 1)), "me"), true);
+  assertEquals(othersTook(before, rule.take(before, 1, 1, demand("other", 2)), "me"), true);
 });
 
 test("markWaiting() writes nothing where nobody else is there to read it", () => {
   const rule = ruleOf(1);
   const alone = rule.take(rule.initial, 0, 0, demand("me", 1));
-  assertEquals(markWaiting(alone, "me", 10, 10, 2_000), alone);
-  assertEquals(markWaiting(alone, "me", undefined, 10, 2_000), alone);
+  assertStrictEquals(markWaiting(alone, "me", 10, 10, 2_000), alone);
+  assertStrictEquals(markWaiting(alone, "me", undefined, 10, 2_000), alone);
 });
 
 const holder = { owner: "a", until: 5, permits: [1] };
@@ -298,7 +352,7 @@ for (
     [1],
     [{ ...holder, owner: 1 }],
     [{ ...holder, until: "5" }],
-    [{ ...holder, until: null }],
+    [{ ...holder, until: Infinity }],
     [{ ...holder, permits: 1 }],
     [{ ...holder, permits: [1.5] }],
     [{ ...holder, permits: ["1"] }],
@@ -307,7 +361,19 @@ for (
 ) {
   states.push({ holders, waiting: [] });
 }
-for (const waiting of [null, {}, [1], [{ ...mark, owner: 1 }], [{ ...mark, since: "1" }], [mark, { owner: "b" }]]) {
+for (
+  const waiting of [
+    null,
+    {},
+    [null],
+    [1],
+    [{ ...mark, owner: 1 }],
+    [{ ...mark, since: "1" }],
+    [{ ...mark, since: -Infinity }],
+    [{ ...mark, until: -Infinity }],
+    [mark, { owner: "b" }],
+  ]
+) {
   states.push({ holders: [], waiting });
 }
 for (const json of states) {
