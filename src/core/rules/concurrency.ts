@@ -73,7 +73,7 @@ export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): R
       const permits = own ? [...own.permits, permit] : [permit];
       return {
         holders: [...living.filter((holder) => holder !== own), { owner, until, permits }],
-        waiting: waiting.length === 0 ? waiting : alive(waiting, now).filter((other) => other.owner !== owner),
+        waiting: alive(waiting, now).filter((other) => other.owner !== owner),
       };
     },
     giveBack: (state, { demand: { owner, permit } }) => releasePermit(state, owner, permit),
@@ -101,7 +101,7 @@ export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): R
 }
 
 function alive<T extends { readonly until: number }>(entries: readonly T[], now: number): readonly T[] {
-  return entries.every(({ until }) => until > now) ? entries : entries.filter(({ until }) => until > now);
+  return entries.filter(({ until }) => until > now);
 }
 
 /**
@@ -110,7 +110,8 @@ function alive<T extends { readonly until: number }>(entries: readonly T[], now:
  */
 function rivals({ holders, waiting }: Permits, now: number, owner: string): number {
   if (waiting.length === 0) return 0;
-  const held = (name: string) => alive(holders, now).find((holder) => holder.owner === name)?.permits.length ?? 0;
+  const living = alive(holders, now);
+  const held = (name: string) => living.find((holder) => holder.owner === name)?.permits.length ?? 0;
   const isStarved = (since: number) => now - since >= STARVED_AFTER_MS;
   const since = waiting.find((mark) => mark.owner === owner)?.since ?? now;
   const comesBefore = (other: Waiting) => {
@@ -119,7 +120,7 @@ function rivals({ holders, waiting }: Permits, now: number, owner: string): numb
     if (fewer !== 0 && !isStarved(since)) return fewer > 0;
     return other.since < since && now - other.since >= FAIR_AFTER_MS;
   };
-  return waiting.filter((other) => other.owner !== owner && other.until > now && comesBefore(other)).length;
+  return alive(waiting, now).filter(comesBefore).length;
 }
 
 /** The permits without this one; the same object if it is not held. */
