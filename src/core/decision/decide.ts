@@ -6,7 +6,8 @@ export type Parts = readonly RuleState[];
 
 /**
  * The first moment from `from` on at which every rule lets the request start, or `Infinity` if time alone does not make
- * it fit. Rules only get fuller with time, so the moment is found by asking them in turn until all agree.
+ * it fit. What fits at one moment also fits at any later one, so each rule is asked once, and only about now: nobody
+ * knows who will hold a permit at a later moment.
  */
 export function earliestStart(
   rules: readonly Rule[],
@@ -15,21 +16,8 @@ export function earliestStart(
   demand: Demand,
   from: number = now,
 ): number {
-  const [only] = rules;
-  if (only && rules.length === 1) {
-    const next = only.earliest(parts[0]!, only.kind === "concurrency" ? now : from, demand);
-    return next > from ? next : from;
-  }
   let at = from;
-  for (let asked = 0, agreed = 0; agreed < rules.length; asked++) {
-    const index = asked % rules.length;
-    const rule = rules[index]!;
-    // Who holds a permit is known only for now: nobody knows who will hold one at a later moment.
-    const next = rule.earliest(parts[index]!, rule.kind === "concurrency" ? now : at, demand);
-    if (next === Infinity) return Infinity;
-    agreed = next > at ? 1 : agreed + 1;
-    at = Math.max(at, next);
-  }
+  for (let i = 0; i < rules.length; i++) at = Math.max(at, rules[i]!.earliest(parts[i]!, now, demand));
   return at;
 }
 

@@ -39,7 +39,7 @@ test("earliestStart() is when the last of the rules agrees [CMB-1]", () => {
   assertLessOrEqual(at[3] ?? 0, 1_105);
 });
 
-test("earliestStart() asks again when a later rule has moved the moment on", () => {
+test("earliestStart() is a moment that every rule allows, whichever of them comes first", () => {
   // The second window is full at the moment that the first one allows, and the other way round.
   const rules: Rule[] = [window(1, 300), window(1, 500)];
   const parts: Parts = [[0, 1], [0, 1]];
