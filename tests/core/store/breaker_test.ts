@@ -105,6 +105,19 @@ test("the probing call closes it, or opens it again for longer, up to a bound [F
   assertEquals(breaker.refusal(), undefined, "it starts with the first cool-down again");
 });
 
+test("a refusal names the last failure, although another one opened it [FAIL-2]", async () => {
+  const { clock, breaker, fail } = setUp();
+  fail(3);
+  assert(breaker.refusal());
+  await clock.advance(1_000);
+  const probe = breaker.enter();
+  assertStringIncludes(breaker.refusal()?.message ?? "", "The last failure: the disk is on fire.");
+  const other = new StoreUnavailableError("the disk is ashes.", { store: "s" });
+  breaker.failed(probe, other);
+  assertStringIncludes(breaker.refusal()?.message ?? "", "The last failure: the disk is ashes.");
+  assertStrictEquals(breaker.refusal()?.cause, other);
+});
+
 test("cool-downs are up to a quarter shorter by chance, so that processes do not probe together", async () => {
   for (const [random, expected] of [[0, 1_000], [0.5, 875], [1, 750]] as const) {
     const { clock, breaker, fail } = setUp({}, () => random);
@@ -199,6 +212,7 @@ test("that the store is down is logged once, and once that it is back [LOG-1]", 
   const heard = lines.filter((line) => !line.startsWith("debug"));
   assertEquals(heard.length, 2);
   assertStringIncludes(heard[0]!, "warn: The circuit breaker of store 's' is open after 3 failures in a row.");
+  assertStringIncludes(heard[0]!, "it is tried after 1 s");
   assertStringIncludes(heard[0]!, "the disk is on fire");
   assertEquals(heard[1], "warn: Store 's' answers again: its circuit breaker is closed.");
 });
