@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
 import { test } from "node:test";
 import { GLANCE_MS } from "../../../src/core/alarm.ts";
 import { createTimeLimit } from "../../../src/core/store/time_limit.ts";
@@ -78,4 +79,37 @@ test("createTimeLimit() with a call that fails after its limit leaves no rejecti
   await assertRejects(() => clock.runUntil(limit.bound(failing, 100, caller)), TooLate);
   await clock.advance(100);
   assertEquals(clock.sleepers, 0);
+});
+
+test("createTimeLimit() ends each of many calls at its own limit, whatever the others do, and no timer is left", async () => {
+  const calls = fc.array(
+    fc.record({
+      pauseMs: fc.nat({ max: 120 }),
+      limitMs: fc.integer({ min: 1, max: 400 }),
+      tookMs: fc.nat({ max: 500 }),
+    }),
+    { maxLength: 20, size: "max" },
+  );
+  await fc.assert(
+    fc.asyncProperty(calls, async (calls) => {
+      const clock = createVirtualClock();
+      const limit = createTimeLimit(clock);
+      const ended: (readonly [string, number])[] = [];
+      for (const [i, { pauseMs, limitMs, tookMs }] of calls.entries()) {
+        await clock.advance(pauseMs);
+        const begun = clock.now();
+        // Never at the same moment as the limit.
+        const call = clock.sleep(tookMs + 0.5).then(() => "in time");
+        limit.bound(call, limitMs, caller).catch(() => "too late").then((how) => {
+          ended[i] = [how, clock.now() - begun];
+        });
+      }
+      await clock.advance(500 + GLANCE_MS);
+      const expected = calls.map(({ limitMs, tookMs }): readonly [string, number] =>
+        tookMs < limitMs ? ["in time", tookMs + 0.5] : ["too late", limitMs]
+      );
+      assertEquals(ended, expected);
+      assertEquals(clock.sleepers, 0);
+    }),
+  );
 });
