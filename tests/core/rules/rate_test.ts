@@ -293,7 +293,9 @@ test("rateRule().giveBack() in any order, with new grants in between, leaves gra
           const reservation = open[step.which % Math.max(1, open.length)];
           if (!reservation) continue;
           living.splice(living.indexOf(reservation), 1);
-          tat = rule.giveBack(tat, knowsLatest ? { ...reservation, latest } : reservation);
+          const left = rule.giveBack(tat, knowsLatest ? { ...reservation, latest } : reservation);
+          assertLessOrEqual(left, tat, "who gives back takes something");
+          tat = left;
         }
       }
       const kept = living.map(({ at, demand: { cost } }) => ({ at, cost })).sort((a, b) => a.at - b.at);
