@@ -6,6 +6,7 @@ import {
   exhaustedState,
   freshState,
   idleFrom,
+  lostWrite,
   plausible,
   type State,
   STATE_VERSION,
@@ -152,6 +153,9 @@ for (
     ["no writers", { ...good, writers: undefined }, "'writers'"],
     ["writers that are none", { ...good, writers: [["a"]] }, "'writers'"],
     ["a writer's operation that is no number", { ...good, writers: [["a", "1"]] }, "'writers'"],
+    ["a writer's operation that is half", { ...good, writers: [["a", 0.5]] }, "'writers'"],
+    ["a writer that is a number", { ...good, writers: [[1, 1]] }, "'writers'"],
+    ["more than a limiter writes", { ...good, more: "x".repeat(2 ** 23) }, "JSON object"],
     ["a rate that is text", { ...good, rate: "0" }, "'rate'"],
     ["a rate beyond all numbers", JSON.stringify(good).replace('"rate":0', '"rate":1e999'), "'rate'"],
     ["a second rate that is null", { ...good, rate2: null }, "'rate2'"],
@@ -247,15 +251,27 @@ test("withRecentEpoch() leaves the epoch where it is while fields of others coun
 });
 
 test("withWriter() remembers the last write of each of the last writers, and no more", () => {
-  let list: readonly Writer[] = [];
-  for (let i = 0; i < 50; i++) list = withWriter(list, [`p${i % 12}`, i]);
-  assertLessOrEqual(list.length, 8);
-  assertEquals(list.at(-1), ["p1", 49]);
-  assertEquals(new Set(list.map(([id]) => id)).size, list.length);
-  const state = { ...freshState(rules, NOW), writers: list };
-  assertEquals(wasWritten(state, ["p1", 49]), true);
-  assertEquals(wasWritten(state, ["p1", 37]), false);
-  assertEquals(wasWritten(state, ["p2", 49]), false);
+  const ids = Array.from({ length: 12 }, (_, i) => `p${i}`);
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom(...ids), { maxLength: 60, size: "max" }), (turns) => {
+      const writes = turns.map((id, i): Writer => [id, i]);
+      const state = { ...freshState(rules, NOW), writers: writes.reduce(withWriter, [] as readonly Writer[]) };
+      const newest = new Map(writes);
+      assertEquals(state.writers, writes.filter(([id, i]) => newest.get(id) === i).slice(-8));
+      for (const write of writes) assertEquals(wasWritten(state, write), state.writers.includes(write));
+    }),
+  );
+});
+
+test("lostWrite() tells a write that the store has lost from one that others have written after", () => {
+  const after = (...writers: Writer[]) => ({ ...freshState(rules, NOW), writers });
+  const others = Array.from({ length: 8 }, (_, i): Writer => [`p${i}`, 7]);
+  assertEquals(lostWrite(after(), ["me", 5]), true);
+  assertEquals(lostWrite(after(["me", 4], ["p1", 9]), ["me", 5]), true);
+  assertEquals(lostWrite(after(["p1", 9]), ["me", 5]), true);
+  assertEquals(lostWrite(after(["me", 5], ["p1", 4]), ["me", 5]), false);
+  assertEquals(lostWrite(after(["me", 6]), ["me", 5]), false);
+  assertEquals(lostWrite(after(...others), ["me", 5]), false, "it is forgotten after so many others");
 });
 
 test("exhaustedState() has nothing left, and recovers as time passes", () => {
