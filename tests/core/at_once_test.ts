@@ -48,6 +48,15 @@ test("tryAcquireSync() takes a cost and a key, and says what is impossible", () 
   assertThrows(() => limiter.tryAcquireSync({ cost: 4 }), ImpossibleCostError);
 });
 
+test("a refusal is not repeated, even in the same millisecond, once somebody else has changed what is stored", async () => {
+  const { limiter, store } = setUp({ ratePerSecond: 1, burst: 1 });
+  assert(limiter.tryAcquireSync().allowed);
+  await stored(store); // from here on, what is stored and what the limiter knows are the same
+  assertEquals(limiter.tryAcquireSync().allowed, false);
+  await store.kv.delete("api");
+  assert(limiter.tryAcquireSync().allowed);
+});
+
 test("tryAcquireSync() answers on a memory store for keys of any length, and at once after a reset", async () => {
   const rateSync = createRateSync({ clock: createVirtualClock() });
   rateSync.configureLimiter("api", { ratePerSecond: 1, burst: 1 });
