@@ -40,3 +40,20 @@ test("a store that has no hints, or fails to give them, is listened to in vain, 
   for (let turn = 0; turn < 10; turn++) await undefined;
   assertEquals(tries, 2);
 });
+
+test("that the store fails to give hints after all does not end what was begun meanwhile", async () => {
+  const first = Promise.withResolvers<AsyncDisposable>();
+  let begun = 0;
+  let ended = 0;
+  const listener = { [Symbol.asyncDispose]: () => Promise.resolve(void ended++) };
+  const kv: Kv = { ...memoryKv(), wake: () => ++begun === 1 ? first.promise : Promise.resolve(listener) };
+  const hints = new Hints(kv, "api", () => {});
+  hints.listen();
+  hints.unlisten();
+  hints.listen();
+  first.reject(new Error("too late"));
+  for (let turn = 0; turn < 10; turn++) await undefined;
+  hints.unlisten();
+  for (let turn = 0; turn < 10; turn++) await undefined;
+  assertEquals([begun, ended], [2, 1]);
+});
