@@ -80,3 +80,27 @@ test("new Meter() of a part counts for the whole, too [MET-5]", () => {
   assertEquals([whole.snapshot().currentConcurrent, whole.snapshot().totalReleases], [0, 1]);
   assertEquals(parts[1]?.snapshot().totalReleases, 0);
 });
+
+test("new Meter() that was frozen comes back with all that it has counted, and the whole counts nothing twice [MET-5]", () => {
+  const whole = new Meter();
+  const deeds: readonly ((meter: Meter) => void)[] = [
+    () => {},
+    (meter) => meter.granted(5_000, 0),
+    (meter) => meter.granted(6_000, 30),
+    (meter) => meter.granted(7_000, 12),
+    (meter) => meter.degraded(),
+    (meter) => meter.count("casFailures"),
+    (meter) => meter.count("backendFailures"),
+    (meter) => meter.permit("taken"),
+    (meter) => meter.permit("released"),
+  ];
+  let part = new Meter(whole);
+  for (const act of deeds) {
+    act(part);
+    const [before, all] = [part.snapshot(), whole.snapshot()];
+    // A permit that is held is not kept: until it is released, its meter stays as it is.
+    if (before.currentConcurrent > 0) continue;
+    part = Meter.revived(part.frozen(), whole);
+    assertEquals([part.snapshot(), whole.snapshot()], [before, all]);
+  }
+});
