@@ -333,7 +333,11 @@ test("work and verdicts come through the messages as they are; anything else is 
   const handOver = createHandOver(rules, codec);
   const finite = fc.double({ noNaN: true, noDefaultInfinity: true, min: 0, max: 1e13 });
   const owner = fc.stringMatching(/^[a-z0-9-]{1,20}$/);
-  const request = fc.record({ cost: fc.constantFrom(1, 2, 0.5), deadline: fc.constantFrom(-Infinity, 7.25, Infinity) });
+  const request = fc.record({
+    cost: fc.constantFrom(1, 2, 0.5),
+    deadline: fc.constantFrom(-Infinity, 7.25, Infinity),
+    keepMs: fc.constantFrom(undefined, 0.5, 60_000),
+  });
   const work = fc.record({
     owner,
     leaseMs: fc.integer({ min: 1, max: 1e6 }),
@@ -352,10 +356,11 @@ test("work and verdicts come through the messages as they are; anything else is 
     ),
   });
   fc.assert(fc.property(work, fc.nat(), finite, fc.boolean(), (raw, number, until, isYourTurn) => {
-    const requests = raw.requests.map(({ cost, deadline }) => ({
+    const requests = raw.requests.map(({ cost, deadline, keepMs }) => ({
       demand: { cost, owner: raw.owner, permit: 0 },
       deadline,
       patient: deadline > 0,
+      ...(keepMs === undefined ? {} : { keepMs }),
     }));
     const [, concurrency] = rules;
     const undos = raw.undos.map(({ at, epoch, permit, before, more, unused }) => ({
@@ -371,11 +376,29 @@ test("work and verdicts come through the messages as they are; anything else is 
     }));
     const foreign = { key: "api", work: { ...raw, requests, undos }, number, until, isYourTurn };
     const decoded = handOver.decodeWork(handOver.encodeWork(foreign));
-    assert(decoded?.work);
     // Who does not wait has no deadline that counts.
-    const deadlines = requests.map(({ deadline }) => deadline === -Infinity ? 0 : deadline);
-    assertEquals(decoded.work.requests.map(({ deadline }) => deadline), deadlines);
-    assertEquals<unknown>({ ...decoded, work: { ...decoded.work, requests } }, foreign);
+    const arrived = requests.map((request) => request.patient ? request : { ...request, deadline: 0 });
+    assertEquals<unknown>(decoded, { ...foreign, work: { ...foreign.work, requests: arrived } });
+  }));
+  const advice = fc.oneof(fc.constantFrom(undefined, "write" as const), fc.record({ ask: owner }));
+  fc.assert(fc.property(advice, (advice) => {
+    assertEquals(handOver.decodeAnswer(handOver.encodeRefusal(advice)), { kind: "declined", advice });
+  }));
+  const verdict = fc.record({
+    state: fc.record({
+      epoch: fc.nat(),
+      parts: fc.tuple(finite, fc.constant(rules[1]!.initial)),
+      writers: fc.array(fc.tuple(owner, fc.nat()), { maxLength: 3 }),
+      foreign: fc.constant([]),
+    }),
+    terms: fc.record({ now: finite, horizon: finite, isFresh: fc.boolean() }),
+    granted: fc.nat(),
+    dealtWith: fc.nat(),
+    lastAt: finite,
+    next: fc.option(owner, { nil: undefined }),
+  });
+  fc.assert(fc.property(verdict, (verdict) => {
+    assertEquals(handOver.decodeAnswer(handOver.encodeVerdict(verdict)), { kind: "decided", verdict });
   }));
   fc.assert(fc.property(fc.oneof(fc.uint8Array(), fc.json().map((text) => new TextEncoder().encode(text))), (bytes) => {
     assertEquals(handOver.decodeWork(bytes), undefined);
