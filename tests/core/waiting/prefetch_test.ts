@@ -273,6 +273,28 @@ test("who leaves gives the slot to those behind it", async () => {
   assertLessOrEqual(simulation.clock.now() - since, 10 + 1e-6);
 });
 
+test("who leaves while others wait gives its slot to nobody who came after them", async () => {
+  const simulation = createSimulation();
+  const { clock, run } = simulation;
+  const { limiter } = simulation.start({ ratePerSecond: 100, burst: 4, prefetch: 500 }, { latencyMs: 1 });
+  const served: string[] = [];
+  const calls: Promise<unknown>[] = [];
+  const come = async (name: string, cost: number, signal?: AbortSignal) => {
+    calls.push(limiter.acquire({ cost, signal }).then(() => served.push(name), () => {}));
+    await run(clock.sleep(2));
+  };
+  const leaving = new AbortController();
+  // Many come, so that what is free goes into the stock.
+  for (let i = 0; i < 50; i++) await come("one of many", 1);
+  await come("who leaves", 1, leaving.signal);
+  await come("who waits", 3);
+  await come("one behind it", 1);
+  leaving.abort();
+  await come("who came later", 1);
+  await run(Promise.all(calls));
+  assertEquals(served.slice(-3), ["who waits", "one behind it", "who came later"]);
+});
+
 test("only rates are taken ahead", () => {
   const rate = rateRule({ ratePerSecond: 10, burst: 5, timingMarginMs: 10 });
   const window = windowRule({ limit: 5, windowMs: 1_000, reserveAheadMs: 0, timingMarginMs: 10 });
