@@ -142,6 +142,18 @@ test("a caller whose slot is free when its time is over was failed by the store,
   assertEquals([error.reason, clock.now() - begun], ["backend", 1_500]);
 });
 
+test("a store that answers in 30 ms has not failed who cannot wait as long [FAIL-5, TMO-2]", async () => {
+  for (const timeoutMs of [1, 10, 29]) {
+    const { start, run } = createSimulation();
+    const { limiter } = start({ ratePerSecond: 1, burst: 2 }, { latencyMs: 15 });
+    for (const allowed of [true, true, false]) {
+      const result = await run(limiter.tryAcquire({ timeoutMs }));
+      assertEquals([result.allowed, result.degraded], [allowed, false], `${timeoutMs} ms`);
+    }
+    assertEquals(limiter.getMetrics().backendFailures, 0);
+  }
+});
+
 test("a limit that is full stays a refusal when the time is over, however slow the store is [FAIL-5]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ maxConcurrent: 1, backendTimeoutMs: 2_000 }, NET);

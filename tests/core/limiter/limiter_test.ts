@@ -1148,6 +1148,22 @@ test("permits that are granted in place of a store that is down are counted as a
   assertEquals([permits[1]!.lost, counts()], [true, [0, 0, 0, 0]]);
 });
 
+test("who is refused in place of a store that is down hears whether it is for want of a permit or of the rate [MET-4, ERR-2]", async () => {
+  for (const ratePerSecond of [100, 0.001]) {
+    const { clock, start, run } = createSimulation();
+    const { limiter, link } = start({ ratePerSecond, maxConcurrent: 1, onFailure: "local" }, { latencyMs: 1 });
+    link.setFaults(() => ({ kind: "refused" }));
+    await run(limiter.acquire());
+    await clock.advance(1_000);
+    const { message } = await assertRejects(() => run(limiter.acquire({ timeoutMs: 0 })), RateLimiterAcquisitionError);
+    const lacksPermit = ratePerSecond === 100;
+    assertEquals([message.includes("permits"), limiter.getMetrics().maxConcurrentReached], [
+      lacksPermit,
+      lacksPermit ? 1 : 0,
+    ]);
+  }
+});
+
 test("metrics are there before the limiter is opened, and after it they are its own [MET-1, MET-5]", async () => {
   const { start, run } = createSimulation();
   const { limiter } = start({ ratePerSecond: 1 });
