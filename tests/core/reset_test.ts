@@ -20,6 +20,16 @@ test("a reset while a write is on its way begins when that has ended [TST-4]", a
   assertEquals(server.text(LIMITER_ID), undefined);
 });
 
+test("who asks for the state while a write is on its way is answered although the limiter is reset [TST-4, STA-4]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1, burst: 5 }, { latencyMs: 10 });
+  const first = limiter.acquire();
+  await clock.advance(5);
+  const state = limiter.getState();
+  await run(Promise.all([limiter.reset(), first]));
+  assertEquals((await run(state, 1_000)).remaining, 5);
+});
+
 test("a request that comes during a reset is decided after it [TST-4]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter } = start({ ratePerSecond: 0.001 }, { latencyMs: 10 });
