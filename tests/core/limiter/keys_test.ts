@@ -1,10 +1,11 @@
-import { assert, assertEquals, assertLess, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertLess, assertStringIncludes } from "@std/assert";
 import { test } from "node:test";
 import type { LimiterOptions } from "../../../src/config/options.ts";
 import { resolveLimiter } from "../../../src/core/limiter/defaults.ts";
 import { KeyLimiter } from "../../../src/core/limiter/key_limiter.ts";
 import { Keys } from "../../../src/core/limiter/keys.ts";
 import { createShared, type Shared } from "../../../src/core/limiter/shared.ts";
+import type { Peers } from "../../../src/core/peers.ts";
 import { limiterContext } from "../../support/limiter_context.ts";
 import { createSimulation, type Simulation } from "../../support/simulated_process.ts";
 
@@ -116,6 +117,27 @@ test("what was taken ahead for a key does not keep it from being forgotten [LIM-
   for (let i = 0; i < 20; i++) await run(limiter.acquire({ key: `user ${i}` }));
   assert(limiter.key("first") !== first);
 });
+
+for (const end of ["close", "reset"] as const) {
+  test(`others can hand over work for keys that are in use or lately were, and for none after ${end}() [LIM-17, LIM-18]`, async () => {
+    const { start, run } = createSimulation();
+    const served = new Set<string>();
+    const peers: Peers = {
+      serve(address) {
+        served.add(address);
+        return () => served.delete(address);
+      },
+      ask: () => Promise.reject(new Error("nobody is asked here")),
+    };
+    // Keys with permits have an address each.
+    const { limiter } = start({ maxConcurrent: 1 }, { latencyMs: 1, store: { peers } });
+    for (const key of names) await run((await run(limiter.acquire({ key }))).release());
+    assertGreater(served.size, 0);
+    assertLess(served.size, MANY / 2);
+    await run(limiter[end]());
+    assertEquals(served.size, 0);
+  });
+}
 
 test("a reset forgets what was known of keys that nobody uses [TST-1]", async () => {
   const { start, run, server } = createSimulation();
