@@ -54,7 +54,7 @@ function make(options: unknown): CompositeRateLimiter<string> {
 }
 
 test("a composite without a limiter is refused, and one with an unknown strategy [CMP-1]", () => {
-  for (const limiters of [{}, undefined, null, [], "ip", { ip: 5 }]) {
+  for (const limiters of [{}, undefined, null, [], ["auth_ip"], "ip", { ip: 5 }]) {
     assertThrows(() => make({ limiters }), InvalidArgumentError, "at least one limiter");
   }
   for (const strategy of ["strictest", "", null, "toString"]) {
@@ -148,6 +148,12 @@ test("any_must_pass allows if one does, and says all if none does [CMP-4]", asyn
     verdicts.push([allowed, triggeredBy]);
   }
   assertEquals(verdicts, [[true, null], [true, null], [true, null], [false, "all"]]);
+});
+
+test("any_must_pass says of the limiter that allows that it does, and of those after it what is left [CMP-3, CMP-5]", async () => {
+  const { composite } = setUp("any_must_pass", window(1), window(2));
+  const { results } = await composite.check(WHO);
+  assertEquals([results.ip?.allowed, results.ip?.remaining, results.user?.remaining], [true, 0, 2]);
 });
 
 test("who is denied drains nothing, however often [CMP-5]", async () => {
@@ -250,17 +256,19 @@ test("any_must_pass waits for the limiter that has a slot first [CMP-6]", async 
   assertEquals(await left(), [0, 0]);
 });
 
-test("any_must_pass waits for a permit where no time helps [CMP-6]", async () => {
-  const { clock, composite, left } = setUp("any_must_pass", window(1), { maxConcurrent: 1 });
-  await composite.check(WHO);
-  const holder = await composite.check(WHO);
-  const waiting = composite.check(WHO, { timeoutMs: 500 });
-  await clock.advance(300);
-  await holder.release();
-  const verdict = await clock.runUntil(waiting);
-  assertEquals([verdict.allowed, verdict.results.user?.allowed], [true, true]);
-  await verdict.release();
-  assertEquals(await left(), [0, 1]);
+test("any_must_pass waits for a permit where time does not help, however soon it would [CMP-6]", async () => {
+  for (const ip of [window(1), { ratePerSecond: 0.5 }]) {
+    const { clock, composite, left } = setUp("any_must_pass", ip, { maxConcurrent: 1 });
+    await composite.check(WHO);
+    const holder = await composite.check(WHO);
+    const waiting = composite.check(WHO, { timeoutMs: 500 });
+    await clock.advance(300);
+    await holder.release();
+    const verdict = await clock.runUntil(waiting);
+    assertEquals([verdict.allowed, verdict.results.user?.allowed], [true, true]);
+    await verdict.release();
+    assertEquals(await left(), [0, 1]);
+  }
 });
 
 test("any_must_pass takes what another limiter has got while it waited for one in vain [CMP-4, CMP-6]", async () => {
@@ -271,6 +279,9 @@ test("any_must_pass takes what another limiter has got while it waited for one i
   await held[1]!.release();
   const { allowed, triggeredBy, results } = await clock.runUntil(waiting);
   assertEquals([allowed, triggeredBy, results.ip?.allowed, results.user?.allowed], [true, null, false, true]);
+  const inVain = await clock.runUntil(composite.check(WHO, { timeoutMs: 1_000 }));
+  assertEquals([inVain.allowed, inVain.triggeredBy], [false, "all"]);
+  assertEquals([inVain.results.ip?.allowed, inVain.results.user?.allowed], [false, false]);
 });
 
 test("an abort ends the wait and leaves nothing taken [CMP-6]", async () => {
