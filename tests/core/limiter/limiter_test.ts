@@ -13,7 +13,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { test } from "node:test";
-import type { FailureOptions } from "../../../src/config/options.ts";
+import type { FailureOptions, LimiterOptions } from "../../../src/config/options.ts";
 import {
   ImpossibleCostError,
   InvalidArgumentError,
@@ -959,6 +959,26 @@ test("getState() and check() that does not consume use nothing up [STA-4, CHK-3]
   const full = await run(limiter.check({ consume: false }));
   assertEquals([full.allowed, full.remaining], [false, 0]);
   assertGreater(full.retryAfterMs, 999);
+});
+
+test("who only looks writes nothing, whatever others do [STA-4, CHK-3]", async () => {
+  const limits: readonly LimiterOptions[] = [
+    { ratePerSecond: 1, burst: 3 },
+    { algorithm: "sliding_window", limit: 3, windowMs: 1_000 },
+    { maxConcurrent: 3, leaseMs: 1_000 },
+  ];
+  for (const options of limits) {
+    const { clock, start, run } = createSimulation();
+    const other = start(options, { latencyMs: 1 });
+    const { limiter, link } = start(options, { latencyMs: 1 });
+    for (let taken = 0; taken < 4; taken++) {
+      assertEquals((await run(limiter.getState())).remaining, 3 - taken);
+      assertEquals((await run(limiter.check({ consume: false }))).allowed, taken < 3);
+      await run(other.limiter.tryAcquire());
+    }
+    await clock.advance(5_000);
+    assertEquals(link.sent.compareAndSet, 0);
+  }
 });
 
 test("a check that does not consume can be aborted, before and while the store is silent, and checks its options [TMO-7, CHK-3]", async () => {
