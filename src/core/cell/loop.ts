@@ -218,7 +218,7 @@ export class Loop implements Recipient, Visitor {
     let hasAsked = false;
     let refused: readonly TimedPlan[] = NOTHING_REFUSED;
     while (agenda.ended !== "abandoned") {
-      let isFresh = this.#isFresh && races === 0;
+      let isFresh = this.#isFresh;
       if (this.#peeks.length > 0) {
         const plan = await this.#readFor(refused);
         if (plan) return this.#finish(plan);
