@@ -253,6 +253,23 @@ test("with on_failure local who waits returns to the store when it answers again
   assertEquals(clock.sleepers, 0);
 });
 
+test("with on_failure local what waits to be taken or cancelled returns to the store, too [FAIL-3, CHK-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ...FAST, maxConcurrent: 1, onFailure: "local", leaseMs: 300_000 } as const;
+  const { limiter, link } = start(options, NET);
+  link.isDown = true;
+  const local = await run(limiter.acquire());
+  const taking = limiter.tryTake({ timeoutMs: 60_000 });
+  await clock.advance(5_000);
+  link.isDown = false;
+  const { result, cancel } = await run(taking);
+  assertEquals([local.degraded, result.allowed, result.degraded], [true, true, false]);
+  assertEquals((await run(limiter.getState())).remaining, 0);
+  await run(Promise.all([cancel(), local.release()]));
+  assertEquals((await run(limiter.getState())).remaining, 1);
+  assertEquals(limiter.getMetrics().currentConcurrent, 0);
+});
+
 test("with on_failure local a rate is not used twice once the store is back [FAIL-3]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ ...FAST, ratePerSecond: 1, onFailure: "local" }, NET);
