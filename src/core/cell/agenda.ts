@@ -256,7 +256,7 @@ export class Agenda implements WaitingOwner {
       if (!this.holdings || this.holdings.size === 0) return;
       const now = this.#context.store.clock.now();
       this.holdings.dropAll();
-      this.holdings.doubt(now, now);
+      this.holdings.doubt(now);
     } else {
       this.holdings?.dropAll();
       for (const { resolve } of this.#undo.splice(0)) resolve();
@@ -456,7 +456,7 @@ export class Agenda implements WaitingOwner {
       if (waiter.isAhead && !this.ended) {
         prefetch?.add(grant, plan.decidedAt + this.#reserveAheadMs);
         stocked++;
-      } else if (waiter.failed) holdings?.doubt(now, now);
+      } else if (waiter.failed) holdings?.doubt(now);
       else if (waiter.settled) this.drop(grant);
       else if (isOver) {
         this.drop(grant);
@@ -509,7 +509,7 @@ export class Agenda implements WaitingOwner {
    */
   #forgetUndone(count: number, mayHaveGranted: boolean, now: number): void {
     for (const { resolve } of this.#undo.splice(0, count)) resolve();
-    if (count > 0 || mayHaveGranted) this.holdings?.doubt(now, now);
+    if (count > 0 || mayHaveGranted) this.holdings?.doubt(now);
   }
 
   /** Too many races were lost. */

@@ -15,10 +15,8 @@ export interface Holdings {
   /** The permit is no longer held. Writing that is up to the caller. */
   drop(permit: number): void;
   dropAll(): void;
-  /**
-   * The store may count permits that are not held, because it is not known what was written: it has to be told at `at`.
-   */
-  doubt(now: number, at: number): void;
+  /** The store may count permits that are not held, because it is not known what was written: it has to be told now. */
+  doubt(now: number): void;
   /** Finds out what was lost: to others, as `known` shows, or because the lease was not renewed in time. */
   check(known: State | undefined, now: number): void;
   /** What the store has to be told now: the permits that are held, if that is due. */
@@ -115,10 +113,10 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
     dropAll() {
       for (const permit of [...held]) drop(permit);
     },
-    doubt(now, at) {
+    doubt(now) {
       isDoubted = true;
       doubtfulUntil = now + leaseMs;
-      renewAt = Math.min(renewAt, at);
+      renewAt = now;
     },
     check(known, now) {
       if (now >= leaseUntil) {
@@ -153,7 +151,7 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
       isMarked = markedUntil > -Infinity;
       leaseUntil = held.size === 0 ? Infinity : leaseEnd(state);
       if (isDoubted) {
-        renewAt = Math.min(renewAt, now);
+        renewAt = now;
         return;
       }
       if (plannedAt < renewAt) return;
