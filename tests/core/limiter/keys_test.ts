@@ -101,6 +101,23 @@ test("two limiters of one key in a process hold permits of their own, and renew 
   assertEquals((await run(again.getState())).remaining, 2);
 });
 
+test("a key where somebody waits, for a slot of its own or behind others, is not forgotten [LIM-17]", async () => {
+  for (const callers of [1, 5]) {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start({ ratePerSecond: 1 }, { latencyMs: 1, mostKeys: 1 });
+    const busy = limiter.key("busy");
+    await run(busy.acquire());
+    const waiting = Promise.all(Array.from({ length: callers }, () => busy.acquire()));
+    // By then the first of them has been granted its slot, which is still to come.
+    await clock.advance(600);
+    for (const key of ["b", "c", "d", "e"]) await run(limiter.acquire({ key }));
+    assert(limiter.key("busy") === busy);
+    await run(waiting);
+    for (const key of ["f", "g", "h", "i"]) await run(limiter.acquire({ key }));
+    assert(limiter.key("busy") !== busy);
+  }
+});
+
 test("what was taken ahead for a key does not keep it from being forgotten [LIM-17]", async () => {
   const { clock, start, run } = createSimulation();
   const options: LimiterOptions = { ratePerSecond: 2_000, burst: 2_000, prefetch: 100 };
