@@ -48,7 +48,7 @@ export class Loop implements Recipient, Visitor {
   #isInside = false;
   /** When it last came to the gate. */
   #waitsSince = -Infinity;
-  /** Whether nobody else can have written since this process last did, because that was only just now. */
+  /** Whether nobody else can have written since this process last wrote or read, because that was only just now. */
   #isFresh = false;
   /** What is being written, or was when the store failed. */
   #writing: TimedPlan | undefined;
@@ -218,11 +218,9 @@ export class Loop implements Recipient, Visitor {
     let hasAsked = false;
     let refused: readonly TimedPlan[] = NOTHING_REFUSED;
     while (agenda.ended !== "abandoned") {
-      let isFresh = this.#isFresh;
       if (this.#peeks.length > 0) {
         const plan = await this.#readFor(refused);
         if (plan) return this.#finish(plan);
-        isFresh = true;
       }
       const leader = agenda.turns?.leader(clock.now());
       if (leader !== undefined) {
@@ -233,13 +231,15 @@ export class Loop implements Recipient, Visitor {
       if (ledger.needsRead) {
         const plan = await this.#readFor(refused);
         if (plan) return this.#finish(plan);
-        isFresh = true;
         if (races > 0 && !hasAsked) this.#followWriter();
         if (agenda.turns?.leader(clock.now()) !== undefined) continue;
       }
       const pausing = this.#pauseForOthers();
-      if (pausing) await pausing;
-      const known = agenda.plan(isFresh);
+      if (pausing) {
+        await pausing;
+        this.#isFresh = false;
+      }
+      const known = agenda.plan(this.#isFresh);
       const plan = (known.isDoubtful && !known.changed) || agenda.isDated(known) ? await this.#planAnew(known) : known;
       if (!plan.changed) return this.#finish(plan);
       const isRace = clock.now() - ledger.answeredAt < RACE_MS;
@@ -303,6 +303,7 @@ export class Loop implements Recipient, Visitor {
     this.agenda.forgetHint();
     try {
       const written = await ledger.read(this.agenda.isUrgent);
+      this.#isFresh = true;
       this.#show(peeks);
       return written;
     } catch (error) {
@@ -353,6 +354,7 @@ export class Loop implements Recipient, Visitor {
     // Permits that are released while the answer is on its way must not go unheard.
     if (agenda.holdings && work.requests.some(({ patient }) => patient)) agenda.listen();
     agenda.forgetHint();
+    this.#isFresh = false;
     const heard = await turns.ask(leader, work);
     if (heard.kind === "declined") return false;
     const plan = heard.kind === "decided" ? agenda.planOf(work, heard.verdict, sentAt) : undefined;
@@ -362,7 +364,6 @@ export class Loop implements Recipient, Visitor {
       return false;
     }
     this.#ledger.learn(plan.state);
-    this.#isFresh = false;
     this.#commit(plan);
     return true;
   }
