@@ -106,7 +106,10 @@ export class Agenda implements WaitingOwner {
       leaseMs,
       // Another clock may be ahead, and the timer that reports the end of the lease may be late.
       marginMs: Math.min(clockErrorMs, leaseMs / 2) + Math.min(timingMarginMs, leaseMs / 10),
-      onLost: (permit) => owner.lost(permit),
+      onLost: (permit) => {
+        this.#noteLoss();
+        owner.lost(permit);
+      },
     });
   }
 
@@ -438,6 +441,11 @@ export class Agenda implements WaitingOwner {
     this.#context.onLongWait({ waitedMs, callers: this.waiting.line.waiting, held: this.holdings?.size ?? 0 });
   }
 
+  #noteLoss(): void {
+    const lease = this.holdings?.shortLease(this.#context.trips.ms);
+    if (lease) this.#context.onShortLease(lease);
+  }
+
   /** Tells everybody what was written. */
   commit(plan: TimedPlan): void {
     const now = this.#context.store.clock.now();
@@ -467,7 +475,10 @@ export class Agenda implements WaitingOwner {
       }
     }
     holdings?.written(plan.state, plan.decidedAt, now);
-    if (isOver) holdings.check(this.#ledger.known, now);
+    if (isOver) {
+      this.#noteLoss();
+      holdings.check(this.#ledger.known, now);
+    }
     for (const { request: waiter, refusal } of plan.batch.refused) {
       if (refusal.rule.kind === "concurrency") this.#meetFull(waiter, plan.state.parts);
       if (!waiter.settled) waiting.line.settle(waiter, { ...refusal, kind: "refused", attempts: waiter.attempts });

@@ -6,6 +6,7 @@ import type { Identity, LedgerContext } from "../store/ledger.ts";
 import type { Lateness } from "../waiting/lateness.ts";
 import type { LongWait } from "../waiting/long_wait.ts";
 import type { Punctuality } from "../waiting/pacing.ts";
+import type { ShortLease } from "../waiting/short_lease.ts";
 
 /** What all cells of a limiter share. */
 export interface CellContext extends LedgerContext, Punctuality {
@@ -38,4 +39,6 @@ export interface CellContext extends LedgerContext, Punctuality {
   readonly maxRetries: number;
   /** Called while somebody waits for a permit for a long time, now and then. */
   readonly onLongWait: (wait: LongWait) => void;
+  /** Called when permits were lost because of that. */
+  readonly onShortLease: (lease: ShortLease) => void;
 }

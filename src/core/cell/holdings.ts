@@ -2,6 +2,7 @@ import type { Parts } from "../decision/decide.ts";
 import { lostWrite, type State } from "../decision/state.ts";
 import { holderOf, othersTook } from "../rules/concurrency.ts";
 import type { Permits } from "../rules/states.ts";
+import type { ShortLease } from "../waiting/short_lease.ts";
 
 /** The permits of a concurrency limit that this process holds for one key, and when the store has to be told. */
 export interface Holdings {
@@ -17,6 +18,8 @@ export interface Holdings {
   dropAll(): void;
   /** The store may count permits that are not held, because it is not known what was written: it has to be told now. */
   doubt(now: number): void;
+  /** The lease, if it is over before it can be renewed, where the store takes this long to answer. */
+  shortLease(tripMs: number): ShortLease | undefined;
   /** Finds out what was lost: to others, as `known` shows, or because the lease was not renewed in time. */
   check(known: State | undefined, now: number): void;
   /** What the store has to be told now: the permits that are held, if that is due. */
@@ -117,6 +120,11 @@ export function createHoldings({ index, owner, leaseMs, marginMs, onLost }: Hold
       isDoubted = true;
       doubtfulUntil = now + leaseMs;
       renewAt = now;
+    },
+    shortLease(tripMs) {
+      // When the renewal is due, another write may be on its way.
+      const renewedAfterMs = leaseMs / RENEWALS_PER_LEASE + 2 * tripMs;
+      return renewedAfterMs < leaseMs - marginMs ? undefined : { leaseMs, marginMs, tripMs };
     },
     check(known, now) {
       if (now >= leaseUntil) {

@@ -14,8 +14,9 @@ import { Gate } from "../store/gate.ts";
 import { createTimeLimit } from "../store/time_limit.ts";
 import { Trips } from "../store/trips.ts";
 import { Lateness } from "../waiting/lateness.ts";
-import { describeWait, REPORT_WAIT_AGAIN_MS } from "../waiting/long_wait.ts";
+import { describeWait, REPORT_AGAIN_MS } from "../waiting/long_wait.ts";
 import { spareOf } from "../waiting/pacing.ts";
+import { describeLease } from "../waiting/short_lease.ts";
 import type { ClosableLimiter, LimiterContext } from "./limiter.ts";
 import { createRecovery, type Recovery } from "./recovery.ts";
 import type { Askable } from "./wish.ts";
@@ -99,6 +100,7 @@ function createCellContext(
   const handOver = createHandOver(rules, codec);
   const found = new Set<Finding["kind"]>();
   let waitReportedAt = -Infinity;
+  let leaseReportedAt = -Infinity;
   const permitRule = rules.findIndex(limitsConcurrency);
   return {
     ...context,
@@ -126,9 +128,15 @@ function createCellContext(
     },
     onLongWait(wait) {
       const now = store.clock.now();
-      if (config.maxConcurrent === null || now - waitReportedAt < REPORT_WAIT_AGAIN_MS) return;
+      if (config.maxConcurrent === null || now - waitReportedAt < REPORT_AGAIN_MS) return;
       waitReportedAt = now;
       logger.warn(`Limiter '${config.id}': ${describeWait(wait, config.maxConcurrent)}`);
+    },
+    onShortLease(lease) {
+      const now = store.clock.now();
+      if (now - leaseReportedAt < REPORT_AGAIN_MS) return;
+      leaseReportedAt = now;
+      logger.warn(`Limiter '${config.id}': ${describeLease(lease)}`);
     },
   };
 }

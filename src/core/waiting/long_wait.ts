@@ -11,7 +11,7 @@ export interface LongWait {
 /** A wait for a permit that is longer than this is reported. */
 export const LONG_WAIT_MS = 30_000;
 /** The next report comes no sooner than this: the wait may well be what the limit is for. */
-export const REPORT_WAIT_AGAIN_MS = 60_000;
+export const REPORT_AGAIN_MS = 60_000;
 
 /** The wait for one of `maxConcurrent` permits, in sentences that say what to look for. It names no key. */
 export function describeWait({ waitedMs, callers, held }: LongWait, maxConcurrent: number): string {
