@@ -219,6 +219,25 @@ for (
   });
 }
 
+test("two processes do not leave a free permit to each other when one of them has just waited for long [CON-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const process = (latencyMs: number) => start({ maxConcurrent: 5 }, { latencyMs, store: { peers: undefined } });
+  const [one, holder, far] = [process(1), process(1), process(10)];
+  const hold = async ({ limiter }: SimulatedProcess, count: number) =>
+    await run(Promise.all(Array.from({ length: count }, () => limiter.acquire())));
+  await hold(one, 3);
+  const [released] = await hold(holder, 2);
+  const first = one.limiter.acquire();
+  await clock.advance(100);
+  const second = far.limiter.acquire();
+  // The first has waited for less than a second when it hears of the permit, and for more when the second does.
+  await clock.advance(890);
+  const releasedAt = clock.now();
+  void released!.release();
+  await run(Promise.race([first, second]));
+  assertLess(clock.now() - releasedAt, 60);
+});
+
 test("nobody wins one turn after the other where everybody waits for the next window [TB-9]", async () => {
   const { start, run } = createSimulation();
   const window = { algorithm: "sliding_window", limit: 1, windowMs: 1_000, reserveAheadMs: 200 } as const;

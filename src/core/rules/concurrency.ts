@@ -77,8 +77,12 @@ export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): R
       };
     },
     giveBack: (state, { demand: { owner, permit } }) => releasePermit(state, owner, permit),
-    retryAt: (state, now, { owner }) =>
-      isFree(state, now, owner) ? now : Math.min(firstExpiry(state, now), now + leaseMs),
+    retryAt(state, now, { owner }) {
+      if (isFree(state, now, owner)) return now;
+      const retryAt = Math.min(firstExpiry(state, now), now + leaseMs);
+      // What is free is left to others, who leave it to this process from the moment at which it comes first.
+      return held(state, now) < maxConcurrent ? Math.min(retryAt, starvesAt(state, now, owner)) : retryAt;
+    },
     usage(state, now) {
       const free = Math.max(0, maxConcurrent - held(state, now));
       return { limit: maxConcurrent, remaining: free, resetAt: now + leaseMs };
@@ -121,6 +125,12 @@ function rivals({ holders, waiting }: Permits, now: number, owner: string): numb
     return other.since < since && now - other.since >= FAIR_AFTER_MS;
   };
   return alive(waiting, now).filter(comesBefore).length;
+}
+
+/** When the process comes first because it has waited for long, if it does not yet; otherwise `Infinity`. */
+function starvesAt({ waiting }: Permits, now: number, owner: string): number {
+  const at = (waiting.find((mark) => mark.owner === owner)?.since ?? Infinity) + STARVED_AFTER_MS;
+  return at > now ? at : Infinity;
 }
 
 /** The permits without this one; the same object if it is not held. */

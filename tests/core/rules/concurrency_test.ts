@@ -236,6 +236,21 @@ for (const { title, a, b, comesFirst } of claims) {
   });
 }
 
+test("who leaves a free permit to another process looks again when it has waited for long and comes first [CON-2]", () => {
+  const rule = ruleOf(4);
+  const until = 20_000;
+  const me = { owner: "me", until, permits: [1, 2] };
+  const waiting = [{ owner: "me", since: 5_000, until }, { owner: "you", since: 5_500, until }];
+  const free = { holders: [me, { owner: "holder", until, permits: [1] }], waiting };
+  assertEquals(rule.earliest(free, 5_900, demand("me", 99)), Infinity);
+  assertEquals(rule.retryAt(free, 5_900, demand("me", 99)), 6_000);
+  assertEquals(rule.earliest(free, 6_000, demand("me", 99)), 6_000);
+  assertEquals(rule.earliest(free, 6_000, demand("you", 99)), Infinity);
+  // Nothing is free: there is nothing to come first for.
+  const full = { ...free, holders: [me, { owner: "holder", until, permits: [1, 2] }] };
+  assertEquals(rule.retryAt(full, 5_900, demand("me", 99)), 5_900 + LEASE_MS);
+});
+
 test("a free permit is never left to nobody: one of the processes that wait may take it [CON-2]", () => {
   const names = ["a", "b", "c", "d"];
   const marks = fc.uniqueArray(
@@ -280,7 +295,9 @@ test("of the processes that wait, those that have waited longest are left the pe
         for (const [i, since] of sinces.entries()) {
           const fits = before(since) < max;
           assertEquals(rule.earliest(state, now, demand(`waiter${i}`, 1)), fits ? now : Infinity);
-          assertEquals(rule.retryAt(state, now, demand(`waiter${i}`, 1)), fits ? now : now + LEASE_MS);
+          // It comes before those that have not waited for a second once it has.
+          const otherwise = now + (since > 0 ? since : LEASE_MS);
+          assertEquals(rule.retryAt(state, now, demand(`waiter${i}`, 1)), fits ? now : otherwise);
         }
         assertEquals(rule.earliest(state, now, demand("newcomer", 1)), sinces.length < max ? now : Infinity);
       },
