@@ -238,6 +238,44 @@ test("two processes do not leave a free permit to each other when one of them ha
   assertLess(clock.now() - releasedAt, 60);
 });
 
+test("a free permit that was left to one that stops waiting is taken at once by the next one [CON-2, CON-8]", async () => {
+  for (let afterMs = 800; afterMs < 1_200; afterMs += 50) {
+    const { clock, start, run } = createSimulation();
+    const process = (latencyMs: number) => start({ maxConcurrent: 1 }, { latencyMs });
+    const [one, holder, far] = [process(1), process(1), process(30)];
+    const released = await run(holder.limiter.acquire());
+    const stop = new AbortController();
+    const stopped = far.limiter.acquire({ signal: stop.signal }).catch(() => {});
+    await clock.advance(100);
+    const waiting = one.limiter.acquire();
+    await clock.advance(afterMs);
+    const releasedAt = clock.now();
+    void released.release();
+    await clock.advance(3);
+    stop.abort("done"); // before it can look
+    await run(Promise.all([waiting, stopped]));
+    assertLess(clock.now() - releasedAt, 200, `after ${afterMs} ms`);
+  }
+});
+
+test("a permit is taken at once although the writer was too far to release it in time [CON-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const process = (latencyMs: number) => start({ maxConcurrent: 2 }, { latencyMs });
+  const [one, holder, far] = [process(1), process(1), process(30)];
+  const [released] = await run(Promise.all([holder.limiter.acquire(), holder.limiter.acquire()]));
+  const waiting = one.limiter.acquire();
+  await clock.advance(100);
+  const stop = new AbortController();
+  const stopped = far.limiter.acquire({ signal: stop.signal }).catch(() => {});
+  await clock.advance(800); // it says that it waits, and has written last
+  const releasedAt = clock.now();
+  void released.release();
+  await run(waiting);
+  assertLess(clock.now() - releasedAt, 200);
+  stop.abort("done");
+  await run(stopped);
+});
+
 test("nobody wins one turn after the other where everybody waits for the next window [TB-9]", async () => {
   const { start, run } = createSimulation();
   const window = { algorithm: "sliding_window", limit: 1, windowMs: 1_000, reserveAheadMs: 200 } as const;

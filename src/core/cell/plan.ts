@@ -1,9 +1,11 @@
 import type { Batch, Insight, Request } from "../decision/batch.ts";
+import { type Parts, permitsOf } from "../decision/decide.ts";
 import type { State } from "../decision/state.ts";
 import { decideWork, type Terms, type Work } from "../decision/work.ts";
 import type { Guest, Visit } from "../hand_over/guests.ts";
 import type { Verdict } from "../hand_over/hand_over.ts";
 import type { DecidedGuest } from "../hand_over/turns.ts";
+import { leftToOthers } from "../rules/concurrency.ts";
 import type { Rule } from "../rules/rule.ts";
 import type { Caller } from "../waiting/outcome.ts";
 
@@ -50,16 +52,16 @@ export function planFor(
   let parts = base.parts;
   let latest = -Infinity;
   let isDoubtful = false;
-  let givesBack = own.undos.length > 0;
+  let givesBack = false;
   // A process that says what it holds may have been granted more by a write that is still on its way. This write keeps
   // that one from succeeding, even if it changes nothing.
   let isTold = own.held !== undefined;
   const decide = <R extends Request>(work: Work<R>, known?: Insight) => {
     const batch = decideWork(rules, { ...base, parts }, work, terms, known);
+    givesBack ||= work.undos.length > 0 || leavesPermits(rules, parts, batch.parts, work.owner);
     parts = batch.parts;
     for (const { grant } of batch.granted) if (grant.at > latest) latest = grant.at;
     isDoubtful ||= batch.waitsFor === "doubt";
-    givesBack ||= work.undos.length > 0;
     isTold ||= work.held !== undefined;
     return batch;
   };
@@ -125,6 +127,12 @@ export function planOf(
     latest: Infinity,
     mixes: false,
   };
+}
+
+function leavesPermits(rules: readonly Rule[], before: Parts, after: Parts, owner: string): boolean {
+  const had = permitsOf(rules, before);
+  const left = permitsOf(rules, after);
+  return had !== undefined && left !== undefined && had !== left && leftToOthers(had, left, owner);
 }
 
 const NO_VERDICTS: DecidedGuest[] = []; // and none is ever put into it

@@ -164,6 +164,17 @@ export function othersTook(before: Permits, state: Permits, owner: string): bool
 }
 
 /**
+ * Whether `owner` has left anything to others since the state was `before`: a permit that it held, or, as it no longer
+ * waits, one that was left to it.
+ */
+export function leftToOthers(before: Permits, state: Permits, owner: string): boolean {
+  const had = holderOf(before, owner)?.permits ?? [];
+  const has = new Set(holderOf(state, owner)?.permits);
+  const waits = ({ waiting }: Permits) => waiting.some((mark) => mark.owner === owner);
+  return had.some((permit) => !has.has(permit)) || (waits(before) && !waits(state) && has.size === had.length);
+}
+
+/**
  * The permits after `owner` has declared that it has waited since `since`, or, if that is `undefined`, that it does not
  * wait. The declaration holds for `ms`, and is made only if there are others that need to know.
  */

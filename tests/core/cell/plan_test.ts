@@ -7,6 +7,7 @@ import type { Guest } from "../../../src/core/hand_over/guests.ts";
 import { concurrencyRule } from "../../../src/core/rules/concurrency.ts";
 import { rateRule } from "../../../src/core/rules/rate.ts";
 import type { Rule } from "../../../src/core/rules/rule.ts";
+import type { Permits } from "../../../src/core/rules/states.ts";
 import type { Caller } from "../../../src/core/waiting/outcome.ts";
 import { Waiter } from "../../../src/core/waiting/waiter.ts";
 
@@ -34,6 +35,7 @@ const guestOf = (work: Work, number = 1): Guest => ({
 
 const two: readonly Rule[] = [rateRule({ ratePerSecond: 1, burst: 2, timingMarginMs: 10 }) as Rule];
 const permits: readonly Rule[] = [concurrencyRule({ maxConcurrent: 1, leaseMs: 1_000 }) as Rule];
+const shiftedBy = (ms: number, state: Permits) => permits[0]!.shift(state, ms);
 
 test("a plan serves who has waited for longest first, here or elsewhere", () => {
   const base = freshState(two, NOW);
@@ -62,6 +64,28 @@ test("a plan that changes nothing is not written, unless somebody says in it whi
   // A grant that it has not heard of may be on its way to the store.
   assertEquals(changed(workOf("me", 0, NOW, { held: [] })), true);
   assertEquals(changed(workOf("me", 0), [guestOf(workOf("other", 0, NOW, { held: [] }))]), true);
+});
+
+test("others are told of a permit that somebody no longer declares, or no longer waits for, here or elsewhere [CON-2]", () => {
+  const until = NOW + 900;
+  const fresh = freshState(permits, NOW);
+  const base = (waiting: readonly string[]) => ({
+    ...fresh,
+    parts: [shiftedBy(fresh.epoch, {
+      holders: [{ owner: "it", until, permits: [1, 2] }, { owner: "other", until, permits: [1] }],
+      waiting: waiting.map((owner) => ({ owner, since: NOW - 60, until })),
+    })],
+  });
+  const tells = (work: Work<Caller>, waiting: readonly string[] = []) =>
+    [
+      planFor(permits, base(waiting), work, NO_GUESTS, TERMS, undefined),
+      planFor(permits, base(waiting), workOf("me", 0), { ...NO_GUESTS, all: [guestOf(work)] }, TERMS, undefined),
+    ].map(({ givesBack }) => givesBack);
+  assertEquals(tells(workOf("it", 0, NOW, { held: [2] })), [true, true]);
+  assertEquals(tells(workOf("it", 0, NOW, { held: [1, 2] })), [false, false]);
+  assertEquals(tells(workOf("it", 0, NOW, { isMarked: true }), ["it"]), [true, true]);
+  assertEquals(tells(workOf("it", 1, NOW, { isMarked: true }), ["it"]), [false, false]);
+  assertEquals(tells(workOf("it", 0), ["other"]), [false, false]);
 });
 
 test("who handed its work over decides it again, and believes no verdict that differs", () => {
