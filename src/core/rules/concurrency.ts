@@ -114,8 +114,9 @@ function alive<T extends { readonly until: number }>(entries: readonly T[], now:
  */
 function rivals({ holders, waiting }: Permits, now: number, owner: string): number {
   if (waiting.length === 0) return 0;
-  const living = alive(holders, now);
-  const held = (name: string) => living.find((holder) => holder.owner === name)?.permits.length ?? 0;
+  // Many may wait and hold, and this is asked for each request.
+  const counts = new Map(alive(holders, now).map((holder) => [holder.owner, holder.permits.length]));
+  const held = (name: string) => counts.get(name) ?? 0;
   const isStarved = (since: number) => now - since >= STARVED_AFTER_MS;
   const since = waiting.find((mark) => mark.owner === owner)?.since ?? now;
   const comesBefore = (other: Waiting) => {

@@ -1,4 +1,11 @@
-import { assertEquals, assertGreater, assertGreaterOrEqual, assertLessOrEqual, assertStrictEquals } from "@std/assert";
+import {
+  assertEquals,
+  assertGreater,
+  assertGreaterOrEqual,
+  assertLess,
+  assertLessOrEqual,
+  assertStrictEquals,
+} from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
 import {
@@ -249,6 +256,23 @@ test("who leaves a free permit to another process looks again when it has waited
   // Nothing is free: there is nothing to come first for.
   const full = { ...free, holders: [me, { owner: "holder", until, permits: [1, 2] }] };
   assertEquals(rule.retryAt(full, 5_900, demand("me", 99)), 5_900 + LEASE_MS);
+});
+
+test("whose turn it is among many processes takes a few looks at each", () => {
+  const PROCESSES = 200;
+  let looks = 0;
+  const seen = (owner: string, more: { permits: number[] } | { since: number }) => ({
+    ...{ until: 20_000, ...more },
+    get owner() {
+      looks++;
+      return owner;
+    },
+  });
+  const owners = Array.from({ length: PROCESSES }, (_, i) => `process${i}`);
+  const holders = owners.map((owner) => seen(owner, { permits: [1] })) as Permits["holders"];
+  const waiting = owners.map((owner) => seen(owner, { since: 9_900 })) as Permits["waiting"];
+  assertEquals(ruleOf(PROCESSES + 1).earliest({ holders, waiting }, 10_000, demand("process7", 2)), 10_000);
+  assertLess(looks, 10 * PROCESSES);
 });
 
 test("a free permit is never left to nobody: one of the processes that wait may take it [CON-2]", () => {
