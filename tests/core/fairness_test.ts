@@ -354,6 +354,18 @@ for (
   });
 }
 
+test("who could start just in time is not refused for coming a little late, so that others have a turn [TB-9]", async () => {
+  for (const latencyMs of [1, 20, 60]) {
+    for (let spareMs = 1; spareMs < 20; spareMs++) {
+      const { start, run } = createSimulation();
+      const { limiter } = start({ ratePerSecond: 1 / 3, reserveAheadMs: 0 }, { latencyMs, seed: 2 });
+      await run(limiter.acquire());
+      const { allowed } = await run(limiter.tryAcquire({ timeoutMs: 3_000 + spareMs }));
+      assertEquals(allowed, true, `${latencyMs} ms away, ${spareMs} ms to spare`);
+    }
+  }
+});
+
 test("who asks again and again, and is near the store, is not kept from a rate by one that is far [TB-9]", async () => {
   const simulation = createSimulation();
   const latencies = [1, 40];

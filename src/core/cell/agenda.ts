@@ -8,6 +8,7 @@ import { createTurns, type Turns } from "../hand_over/turns.ts";
 import type { Demand } from "../rules/rule.ts";
 import { Hints } from "../store/hints.ts";
 import type { Identity, Ledger } from "../store/ledger.ts";
+import type { Trips } from "../store/trips.ts";
 import { Head } from "../waiting/head.ts";
 import { LONG_WAIT_MS } from "../waiting/long_wait.ts";
 import type { Caller, Refused } from "../waiting/outcome.ts";
@@ -382,7 +383,8 @@ export class Agenda implements WaitingOwner {
       const { passedOver, demand, deadline } = head;
       const reachMs = reachOf(rules, reserveAheadMs, this.leadAt(now)) +
         (this.#isOverdue(head) ? extraReachOf(rules, demand.cost) : 0);
-      const held = { now, until: waitsUntil, deadline, reachMs, passedOver, hadItsTurn, random: random() };
+      const answerMs = this.#answers(now).ms;
+      const held = { now, until: waitsUntil, deadline, reachMs, answerMs, passedOver, hadItsTurn, random: random() };
       const resumeAt = whenToReserve(held);
       return Math.min(resumeAt, whenToLookAgain(now, head.since, random()));
     }
@@ -400,8 +402,12 @@ export class Agenda implements WaitingOwner {
 
   /** How much later than the moment of decision a grant counts. */
   leadAt(now: number): number {
-    const { trips } = this.#context;
-    return leadOf(this.turns?.answers(now) ?? trips, this.#context, this.waiting.missed, now);
+    return leadOf(this.#answers(now), this.#context, this.waiting.missed, now);
+  }
+
+  /** How long it takes until what is decided is known here. */
+  #answers(now: number): Trips {
+    return this.turns?.answers(now) ?? this.#context.trips;
   }
 
   /** How much later it may be by the clocks of others: a lease is over as soon as it may be over for them. */

@@ -52,6 +52,8 @@ export interface Held {
   readonly deadline: number;
   /** How far ahead slots are granted, in milliseconds. */
   readonly reachMs: number;
+  /** How long it takes until a decision is known, in milliseconds. */
+  readonly answerMs: number;
   /** How many turns went to others in the meantime. */
   readonly passedOver: number;
   /** Whether its process has just had its turn. */
@@ -65,14 +67,17 @@ export interface Held {
  * decided at once, and not all processes at the same moment. The more turns went to others, the sooner it is, because a
  * clock that is a little late would otherwise lose all of them.
  */
-export function whenToReserve({ now, until, deadline, reachMs, passedOver, hadItsTurn, random }: Held): number {
-  const stepMs = Math.max(stepOf(reachMs), PART_OF_WAIT * (until - now));
+export function whenToReserve(
+  { now, until, deadline, reachMs, answerMs, passedOver, hadItsTurn, random }: Held,
+): number {
   const jitter = STEPS_TO_OTHERS * (0.5 + random) / (1 + passedOver / TURNS_TO_HURRY);
   // A process that has just had its turn knows best what is there, and would win again: it gives the others a head
   // start.
-  const at = until - reachMs + stepMs * (jitter + (hadItsTurn ? 1 : 0));
+  const steps = jitter + (hadItsTurn ? 1 : 0);
+  const soon = until - reachMs + steps * stepOf(reachMs);
+  const at = Math.max(soon, until - reachMs + steps * PART_OF_WAIT * (until - now));
   // Who could start only just in time leaves no time to others.
-  return at + (at - until) > deadline ? Math.min(until, at) : at;
+  return at + (at - soon) + answerMs > deadline ? soon : at;
 }
 
 /**

@@ -21,7 +21,10 @@ import { Trips } from "../../../src/core/store/trips.ts";
 
 const part = fc.double({ min: 0, max: 1, noNaN: true });
 
-const HELD = { now: 0, until: 10_000, deadline: Infinity, reachMs: 1_000, passedOver: 0, hadItsTurn: false };
+const HELD = {
+  ...{ now: 0, until: 10_000, deadline: Infinity, reachMs: 1_000, answerMs: 0 },
+  ...{ passedOver: 0, hadItsTurn: false },
+};
 
 test("who waits for its time is decided before it comes, and the sooner the more turns went to others", () => {
   fc.assert(fc.property(part, fc.nat(20), (random, passedOver) => {
@@ -43,6 +46,10 @@ test("who may reserve nothing is decided a little late, unless it has no time fo
     assertLess(whenToReserve({ ...held, random, passedOver }), at);
     assertEquals(whenToReserve({ ...held, random, deadline: 10_000 }), 10_000);
     assertEquals(whenToReserve({ ...held, random, deadline: 10_140 }), whenToReserve({ ...held, random }));
+    // It has to hear of it in time, too.
+    assertEquals(whenToReserve({ ...held, random, deadline: 10_140, answerMs: 140 }), 10_000);
+    const far = { ...held, reachMs: 20, answerMs: 20 };
+    assertEquals(whenToReserve({ ...far, random, deadline: 10_001 }), whenToReserve({ ...far, random, now: 10_000 }));
   }));
 });
 
