@@ -129,6 +129,7 @@ export function planOf(
   };
 }
 
+/** Whether others may have a permit that was held by `owner`, or kept for it. */
 function leavesPermits(rules: readonly Rule[], before: Parts, after: Parts, owner: string): boolean {
   const had = permitsOf(rules, before);
   const left = permitsOf(rules, after);

@@ -20,9 +20,8 @@ export interface ConcurrencyLimit {
 }
 
 /**
- * How long a process waits before the next free permit is left to it by one that would hold no more than it does. Until
- * then whoever comes first takes it, because handing a permit on within a process costs less than handing it to another
- * one.
+ * How long a process waits before the next free permit is left to it by one that holds as many. Until then whoever
+ * comes first takes it, because handing a permit on within a process costs less than handing it to another one.
  */
 const FAIR_AFTER_MS = 50;
 /** A process that has waited for this long comes first, whatever it holds: what it holds may be held for long. */
@@ -34,7 +33,8 @@ export const NOBODY_KNOWS = "unknown";
 /**
  * Concurrency by leases: at most `maxConcurrent` permits at a time. A permit belongs to an owner and comes back when it
  * is released, or when its owner has not renewed its lease for `leaseMs`. Any cost takes one permit. Of the processes that
- * wait, the one that holds fewer permits comes first, and the one that has waited longer if they hold as many.
+ * wait, the one that holds fewer permits comes first, and the one that has waited longer if they hold as many, or if it
+ * has waited for a second.
  *
  * @example
  * ```ts
@@ -109,8 +109,9 @@ function alive<T extends { readonly until: number }>(entries: readonly T[], now:
 }
 
 /**
- * How many other processes come before this one, so that each is left a free permit: those that hold fewer. All of them
- * thus come to hold as many, and pass them on within.
+ * How many other processes come before this one, so that each is left a free permit: those that hold fewer, so that all
+ * come to hold as many and pass them on within; those that hold as many and have waited longer; and those that have
+ * waited for long.
  */
 function rivals({ holders, waiting }: Permits, now: number, owner: string): number {
   if (waiting.length === 0) return 0;
