@@ -173,6 +173,19 @@ test("a value that is damaged counts as used up, is reported once, and recovers 
   assertEquals(warnings.length, 1);
 });
 
+test("a damaged value is replaced once: who is refused after that writes nothing", async () => {
+  const { clock, server, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 0.01 }, { latencyMs: 1 });
+  server.put(LIMITER_ID, "{ this is not JSON");
+  const revisions: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    assertEquals((await run(limiter.tryAcquire())).allowed, false);
+    revisions.push(server.snapshot().revision);
+    await clock.advance(10_000);
+  }
+  assertEquals(revisions, [2, 2, 2]);
+});
+
 test("a value of a newer version is left as it is, and counts as a store that fails", async () => {
   const { server, start, run } = createSimulation();
   const newer = '{"v":2,"rules":"something new"}';
