@@ -123,10 +123,10 @@ export class Ledger implements Bounded {
     this.#identity = identity;
     this.key = key;
     this.#loans = loansOf(context.store.kv);
-    this.#session = knowledge ? knowledge.session : context.store.session;
     if (!knowledge) return;
     this.#known = knowledge.state;
     this.#revision = knowledge.revision;
+    this.#session = knowledge.session;
     this.#answeredAt = knowledge.answeredAt;
     this.#soleSince = Infinity;
   }
@@ -220,7 +220,7 @@ export class Ledger implements Bounded {
     const found = await this.#look(isUrgent);
     const written = this.#refused.find(({ writer }) => wasWritten(found, writer))?.state;
     // A refused write can be carried out later only if the revision that it was to follow still stands there.
-    this.#refused = written ? NOTHING_REFUSED : this.#refused.filter(({ expected }) => expected === this.#revision);
+    this.#refused = this.#refused.filter(({ expected }) => expected === this.#revision);
     return written;
   }
 
@@ -255,8 +255,6 @@ export class Ledger implements Bounded {
    */
   learn(state: State): void {
     this.#known = state;
-    this.#soleSince = Infinity;
-    this.#needsRepair = false;
     this.#needsRead = true;
     this.#answeredAt = this.#context.store.clock.now();
   }
