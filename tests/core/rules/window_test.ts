@@ -220,6 +220,13 @@ for (const limit of [1, 5, 100, 128]) {
   });
 }
 
+test("windowRule() with fractions spread over the window is used by at least 99 %, however many they are", () => {
+  const limit = { limit: 5, windowMs: 60_000 };
+  const perTick = limit.limit / limit.windowMs * 11; // eleven ms a tick, as much as is allowed
+  const { granted } = steadily(ruleOf(limit), 11, 4 * limit.windowMs, () => perTick);
+  assertGreaterOrEqual(granted, 0.99 * 4 * limit.limit);
+});
+
 test("windowRule() grants several reservations in order, each at the moment of the one before it or later", () => {
   const rule = ruleOf({ limit: 3, windowMs: 200 });
   let log = rule.take(rule.initial, 0, 0, demand(3));
@@ -345,6 +352,17 @@ test("windowRule().earliestBehind() is never later than what those in front and 
   );
 });
 
+test("windowRule().earliestBehind() counts what those in front will have taken [TMO-6]", () => {
+  const rule = ruleOf({ limit: 2, windowMs: 1_000 });
+  const log = rule.take(rule.initial, 0, 0, demand());
+  assertEquals(rule.earliestBehind(log, 500, 0, demand()), 500);
+  for (const [ahead, from] of [[1, 1_000], [2, 1_500], [3, 2_000]] as const) {
+    const at = rule.earliestBehind(log, 500, ahead, demand());
+    assertGreaterOrEqual(at, from);
+    assertLessOrEqual(at, from + 2 * rule.toleranceMs);
+  }
+});
+
 test("windowRule().usage() says how many could be taken now [STA-5]", () => {
   fc.assert(
     fc.property(limits, requests, (limit, requests) => {
@@ -402,6 +420,10 @@ test("windowRule() takes an expired log for empty, whatever adding and subtracti
   const at = rule.earliest(log, 500, demand(1));
   assertLessOrEqual(at, 1_040);
   assertEquals(rule.earliest(log, at, demand(1)), at);
+  // The larger the sums are, the more is left over.
+  const large = ruleOf({ limit: 1e9, windowMs: 1_000 });
+  log = [0, 0.1, 100, 1e9 / 3 + 0.7, 200, 1e9 / 3 + 0.1];
+  assertEquals(large.earliest(log, 500, demand(1e9)), 1_200);
 });
 
 test("windowRule() grants all of its limit in fractions, whatever adding them makes of it", () => {
