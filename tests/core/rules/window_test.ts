@@ -239,6 +239,20 @@ test("windowRule() grants several reservations in order, each at the moment of t
   assertEquals(rule.decode(JSON.parse(JSON.stringify(log))), log);
 });
 
+test("windowRule() lets nobody start long before who came earlier, although something in between was cancelled", () => {
+  const rule = ruleOf({ limit: 5, windowMs: 1_000 });
+  const full = rule.take(rule.initial, 0, 0, demand(5));
+  const second = rule.earliest(full, 10, demand(3));
+  const after = rule.take(full, second, 10, demand(3));
+  const third = rule.earliest(after, 10, demand(3));
+  assertGreaterOrEqual(third, 2_000);
+  const log = rule.take(after, third, 10, demand(3));
+  const rest = rule.giveBack(log, { at: second, before: full, after, demand: demand(3) });
+  const at = rule.earliest(rest, 10, demand(2));
+  assertGreater(at, 1_500);
+  assertLessOrEqual(at, third);
+});
+
 test("windowRule().giveBack() restores the state when what was taken last is cancelled", () => {
   fc.assert(
     fc.property(limits, requests, (limit, requests) => {
@@ -310,6 +324,15 @@ test("windowRule().giveBack() in any order, with new grants in between, leaves s
     }),
     { numRuns: 1_000 },
   );
+});
+
+test("windowRule().giveBack() takes back what is logged together with a later grant", () => {
+  const rule = ruleOf({ limit: 1_000, windowMs: 60_000 });
+  const first = rule.take(rule.initial, 1_000, 1_000, demand(3));
+  const log = rule.take(first, 1_100, 1_100, demand());
+  assertEquals(log.length, 2);
+  const taken: Taken<WindowLog> = { at: 1_000, before: rule.initial, after: first, demand: demand(3) };
+  assertEquals(rule.usage(rule.giveBack(log, taken), 1_100).remaining, 999);
 });
 
 test("windowRule().giveBack() twice, or of what is not logged any more, takes nothing from others of another moment", () => {
@@ -393,6 +416,7 @@ test("windowRule() leaves nothing in the exhausted state, and everything a windo
   assertGreaterOrEqual(rule.earliest(log, 300, demand()), 1_300);
   assertEquals(rule.usage(log, 1_310).remaining, 7);
   assertEquals(rule.idleFrom(rule.initial), -Infinity);
+  assertGreaterOrEqual(rule.idleFrom(log), 1_300);
   assertEquals(rule.usage(log, rule.idleFrom(log)).remaining, 7);
 });
 
@@ -475,9 +499,12 @@ test("windowRule() with an allowance for clocks never lets more than its limit s
 });
 
 test("windowRule() refuses nobody whose clock is behind that of the last grant by what is allowed for", () => {
-  const rule = windowRule({ limit: 5, windowMs: 1_000, reserveAheadMs: 0, timingMarginMs: 10, clockErrorMs: 2 });
-  const log = rule.take(rule.initial, 100, 100, demand());
-  assertEquals(rule.earliest(log, 98, demand()), 98);
-  const next = rule.take(log, 98, 98, demand());
-  assertGreaterOrEqual(next.at(-2) ?? 0, log.at(-2) ?? Infinity);
+  for (const clockErrorMs of [2, 200]) {
+    const rule = windowRule({ limit: 5, windowMs: 1_000, reserveAheadMs: 0, timingMarginMs: 10, clockErrorMs });
+    const log = rule.take(rule.initial, 300, 300, demand());
+    const behind = 300 - clockErrorMs;
+    assertEquals(rule.earliest(log, behind, demand()), behind);
+    const next = rule.take(log, behind, behind, demand());
+    assertGreaterOrEqual(next.at(-2) ?? 0, log.at(-2) ?? Infinity);
+  }
 });
