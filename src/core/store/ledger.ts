@@ -165,7 +165,7 @@ export class Ledger implements Bounded {
   /** What a ledger that takes the place of this one may know; `undefined` if that one has to ask. */
   get knowledge(): Knowledge | undefined {
     const { known } = this;
-    if (!known || this.needsRead || this.#refused.length > 0) return undefined;
+    if (!known || this.needsRead) return undefined;
     return { state: known, revision: this.#revision, session: this.#session, answeredAt: this.#answeredAt };
   }
 
