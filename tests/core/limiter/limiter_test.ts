@@ -1548,6 +1548,30 @@ test("what was taken and cancelled comes back whole, and counts nowhere [CHK-6]"
   assertEquals(limiter.getMetrics(), metrics);
 });
 
+test("what was taken and cancelled comes back whole, although more was taken since and the store was read [CHK-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 0.001, burst: 4 }, { latencyMs: 1 });
+  const { cancel } = await run(limiter.tryTake({ cost: 2 }));
+  await run(limiter.acquire());
+  await clock.advance(5_000);
+  assertEquals((await run(limiter.getState())).remaining, 1);
+  await run(cancel());
+  assertEquals((await run(limiter.getState())).remaining, 3);
+});
+
+test("what was taken and cancelled gives nothing back of what others have taken since [CHK-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  // Each of them writes for itself.
+  const alone = { latencyMs: 1, store: { peers: undefined } };
+  const [one, other] = [start({ ratePerSecond: 1 }, alone), start({ ratePerSecond: 1 }, alone)];
+  const { cancel } = await run(one.limiter.tryTake());
+  await clock.advance(1_200);
+  assertEquals((await run(other.limiter.tryAcquire())).allowed, true);
+  await run(cancel());
+  assertEquals((await run(one.limiter.tryAcquire())).allowed, false);
+  assertEquals((await run(other.limiter.tryAcquire())).allowed, false);
+});
+
 test("what was taken and kept counts as every acquisition does [CHK-6]", async () => {
   const { start, run } = createSimulation();
   const { limiter } = start({ ratePerSecond: 1, maxConcurrent: 4 });
