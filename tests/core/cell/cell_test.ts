@@ -253,6 +253,15 @@ test("a key that vanished is created again", async () => {
   assertEquals(server.text(LIMITER_ID), undefined);
 });
 
+test("the first request for a key that nobody has used is one message, whichever connection it goes over", async () => {
+  for (const session of [undefined, 1]) {
+    const { start, run } = createSimulation();
+    const { limiter, link } = start({ ratePerSecond: 1 }, { latencyMs: 1, store: { session } });
+    assertEquals((await run(limiter.tryAcquire())).allowed, true);
+    assertEquals(link.sent.total, 1);
+  }
+});
+
 // A store that fails
 
 const OUTAGE = { ratePerSecond: 10, backendTimeoutMs: 500 };
