@@ -324,6 +324,24 @@ test("permits are handed over too: never more than the limit, and all come back 
   assertGreater(processes.reduce((sum, { peers }) => sum + peers.asked, 0), 150);
 });
 
+test("a permit that a writer granted comes back at once if nobody hears of it [CON-8]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { maxConcurrent: 3, leaseMs: 60_000, failClosed: true } as const;
+  const writer = start(options, { latencyMs: 1 });
+  const other = start(options, { latencyMs: 1 });
+  await run(other.limiter.acquire().then((permit) => permit.release()));
+  await run(writer.limiter.acquire());
+  // It loses a race against that, and follows the writer.
+  await run(other.limiter.acquire());
+  const { asked } = other.peers;
+  other.peers.faults = () => "answer_lost";
+  const begun = clock.now();
+  await run(other.limiter.acquire());
+  assertLess(clock.now() - begun, 100);
+  assertEquals(other.peers.asked, asked + 1);
+  assertEquals((await run(writer.limiter.getState())).currentUsage, 3);
+});
+
 test("work and verdicts come through the messages as they are; anything else is no work and no answer", () => {
   const rules = [
     rateRule({ ratePerSecond: 10, burst: 5, timingMarginMs: 10 }),
