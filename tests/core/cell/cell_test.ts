@@ -389,6 +389,25 @@ test("a store that has answered at the very moment of the request, and is silent
   assertEquals(failed.reason, "backend");
 });
 
+test("a store that failed for those in front is asked for whoever has not waited for long, and for nobody else [FAIL-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ratePerSecond: 1, failClosed: true, backendTimeoutMs: 400 };
+  const { limiter, link } = start(options, { latencyMs: 2, mostAtOnce: 1 });
+  link.setFaults(inTurn(LOST, LOST));
+  const ended = (key: string) =>
+    limiter.acquire({ key }).then(() => "served", (error: RateLimiterAcquisitionError) => error.reason);
+  const begun = clock.now();
+  const first = ended("first");
+  await clock.advance(100);
+  const early = ended("early");
+  await clock.advance(200);
+  const late = ended("late");
+  assertEquals(await run(Promise.all([first, early, late])), ["backend", "backend", "served"]);
+  assertLess(clock.now() - begun, 410);
+  // Two messages for the first, and one for the last.
+  assertEquals(link.sent.compareAndSet, 3);
+});
+
 test("callers who have their slot already keep it when the store goes down", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ ratePerSecond: 10, failClosed: true }, { latencyMs: 2 });
