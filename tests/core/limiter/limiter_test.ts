@@ -1109,6 +1109,16 @@ test("an acquire that waits for a permit counts once that it met a full limiter 
   assertEquals(limiter.getMetrics().maxConcurrentReached, 1);
 });
 
+test("a permit that was released elsewhere is not counted as one that was missing [MET-5]", async () => {
+  const { start, run } = createSimulation();
+  const [one, other] = [start({ maxConcurrent: 1 }), start({ maxConcurrent: 1 })];
+  const held = await run(one!.limiter.acquire());
+  assertEquals((await run(other!.limiter.tryAcquire())).allowed, false);
+  await run(held.release());
+  await run(other!.limiter.acquire());
+  assertEquals(other!.limiter.getMetrics().maxConcurrentReached, 1);
+});
+
 test("tryAcquire() without a timeout records no waiting [MET-8]", async () => {
   const { start, run } = createSimulation();
   const { limiter } = start({ ratePerSecond: 10 }, { latencyMs: 20 });
