@@ -342,6 +342,29 @@ test("a permit that a writer granted comes back at once if nobody hears of it [C
   assertEquals((await run(writer.limiter.getState())).currentUsage, 3);
 });
 
+test("work that waits at a process which resets the limiter is sent back at once [TST-4]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ratePerSecond: 1, burst: 5, failClosed: true };
+  const writer = start(options, { latencyMs: 1 });
+  const other = start(options, { latencyMs: 1 });
+  await run(other.limiter.acquire());
+  await run(writer.limiter.acquire());
+  // It loses a race against that, and follows the writer.
+  await run(other.limiter.acquire());
+  const { asked } = other.peers;
+  writer.link.failNext({ kind: "request_late", byMs: 20 }, { operation: "compareAndSet" });
+  const writing = writer.limiter.acquire();
+  await clock.advance(5);
+  const begun = clock.now();
+  const waiting = other.limiter.acquire();
+  await clock.advance(5);
+  const resetting = writer.limiter.reset();
+  await run(waiting);
+  assertLess(clock.now() - begun, 30);
+  assertEquals(other.peers.asked, asked + 1);
+  await run(Promise.all([writing, resetting]));
+});
+
 test("work and verdicts come through the messages as they are; anything else is no work and no answer", () => {
   const rules = [
     rateRule({ ratePerSecond: 10, burst: 5, timingMarginMs: 10 }),
