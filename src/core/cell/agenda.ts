@@ -223,10 +223,8 @@ export class Agenda implements WaitingOwner {
     const { grant, unused } = undo;
     this.holdings?.drop(grant.demand.permit);
     this.#undoNext(undo);
-    if (!unused) {
-      this.#head.released();
-      return this.#proceed();
-    }
+    // A permit that comes back does not make any time come sooner.
+    if (!unused) return this.#proceed();
     this.#head.hurry();
     // Grants that are dropped in the same turn are taken back together: then none stands in the way of another.
     if (this.#isDropping) return;

@@ -41,11 +41,6 @@ export class Head {
     this.#resumeAt = -Infinity;
   }
 
-  /** A permit of this process came back, which does not make any time come sooner. */
-  released(): void {
-    if (!this.#awaitsTime) this.hurry();
-  }
-
   /**
    * A permit may have been released elsewhere. Returns whether the next decision comes as soon as possible because of
    * that.
