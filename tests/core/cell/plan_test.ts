@@ -39,20 +39,20 @@ const shiftedBy = (ms: number, state: Permits) => permits[0]!.shift(state, ms);
 
 test("a plan serves who has waited for longest first, here or elsewhere", () => {
   const base = freshState(two, NOW);
-  const early = guestOf(workOf("early", 1, NOW - 50));
+  const early = guestOf(workOf("early", 2, NOW - 50));
   const late = guestOf(workOf("late", 1, NOW - 5));
   const plan = planFor(
     two,
     base,
     workOf("me", 1, NOW - 20),
     { all: [late, early], next: late },
-    TERMS,
+    { ...TERMS, horizon: NOW + 2_000 },
     undefined,
   );
   assertEquals(plan.verdicts.map(({ guest: { work } }) => work.owner), ["early", "late"]);
   assertEquals(plan.verdicts.map(({ verdict }) => verdict.next), ["late", "late"]);
   const [first, third] = plan.verdicts.map(({ verdict }) => verdict.lastAt);
-  assertEquals([first, plan.batch.granted[0]?.grant.at, third], [NOW, NOW, NOW + 1_000]);
+  assertEquals([first, plan.batch.granted[0]?.grant.at, third], [NOW, NOW + 1_000, NOW + 2_000]);
   assert(plan.changed);
 });
 
