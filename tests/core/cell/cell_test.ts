@@ -408,6 +408,17 @@ test("a store that failed for those in front is asked for whoever has not waited
   assertEquals(link.sent.compareAndSet, 3);
 });
 
+test("whoever asks for the state of a key while it is written is answered, although other keys wait [STA-4]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 1, burst: 3 }, { latencyMs: 2, mostAtOnce: 1 });
+  const first = limiter.acquire({ key: "first" });
+  await clock.advance(1);
+  const looking = limiter.key("first").getState();
+  const second = limiter.acquire({ key: "second" });
+  assertEquals((await run(looking)).remaining, 2);
+  await run(Promise.all([first, second]));
+});
+
 test("callers who have their slot already keep it when the store goes down", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ ratePerSecond: 10, failClosed: true }, { latencyMs: 2 });
