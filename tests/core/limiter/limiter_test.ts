@@ -1524,7 +1524,7 @@ test("a refused acquire() carries the facts that a refused tryAcquire() does [ER
   assertEquals((await run(limiter.tryAcquire({ cost: 3 }))).allowed, true);
 });
 
-test("an acquire() that waited in vain says how long, and for what [ERR-2]", async () => {
+test("an acquire() that waited in vain says how long, how often it was decided, and for what [ERR-2]", async () => {
   const { start, run } = createSimulation();
   const { limiter } = start({ maxConcurrent: 1 }, { latencyMs: 1 });
   await run(limiter.acquire({ key: "alice" }));
@@ -1533,6 +1533,8 @@ test("an acquire() that waited in vain says how long, and for what [ERR-2]", asy
   assertEquals(error.limiterId, `${LIMITER_ID}:alice`);
   assertEquals([error.reason, error.timeoutMs, error.rule], ["timeout", 250, "1 at the same time"]);
   assertAlmostEquals(error.waitedMs ?? 0, 250, 1);
+  // At the beginning, and each time that somebody looked whether the permit was free.
+  assertGreater(error.attempts, 1);
   assertGreater(error.retryAfterMs ?? 0, 0);
   assertMatch(
     error.message,
