@@ -188,6 +188,56 @@ test("while all permits are held every caller is refused, however its wait ends,
   }
 });
 
+test("a permit that is free is not refused for a store that only takes a little longer than the caller [FAIL-5, TMO-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ maxConcurrent: 2, failClosed: true }, { latencyMs: 30 });
+  await run(limiter.acquire());
+  await clock.advance(10);
+  const { allowed, degraded } = await run(limiter.tryAcquire({ timeoutMs: 10 }));
+  assertEquals([allowed, degraded], [true, false]);
+});
+
+test("an answer that comes a little late is no outage for whoever waits for a permit [FAIL-5, TMO-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { maxConcurrent: 1, failClosed: true };
+  const [holder, waiting] = [start(options, NET), start(options, NET)];
+  await run(holder.limiter.acquire());
+  const leaving = new AbortController();
+  const first = waiting.limiter.acquire({ signal: leaving.signal });
+  await clock.advance(5_000);
+  waiting.link.setFaults(() => ({ kind: "answer_late", byMs: 30 }));
+  const reasons = Array.from(
+    { length: 1_000 },
+    (_, ms) =>
+      waiting.limiter.acquire({ timeoutMs: ms + 1 }).then(
+        () => "served",
+        (error: RateLimiterAcquisitionError) => error.reason,
+      ),
+  );
+  assertEquals(new Set(await run(Promise.all(reasons))), new Set(["timeout"]));
+  leaving.abort(new RangeError("enough"));
+  await assertRejects(() => first, RangeError);
+});
+
+test("while others are faster every caller is refused for want of the rate, and not as if the store had failed [FAIL-5, TMO-2]", async () => {
+  for (const latencyMs of [5, 30]) {
+    const { clock, start, run } = createSimulation();
+    const options = { ratePerSecond: 20, reserveAheadMs: 0, backendTimeoutMs: 2_000, failClosed: true };
+    const [near, far] = [start(options, { latencyMs: 1 }), start(options, { latencyMs })];
+    for (const { limiter } of [near!, far!]) await run(limiter.acquire());
+    const reasons: string[] = [];
+    const calls: Promise<unknown>[] = [];
+    for (let i = 0; i < 400; i++) {
+      const timeoutMs = [55, 100, 505, 1_000, 203][i % 5]!;
+      const note = (error: RateLimiterAcquisitionError) => void reasons.push(error.reason);
+      calls.push(near!.limiter.acquire({ timeoutMs }).catch(note), far!.limiter.acquire({ timeoutMs }).catch(note));
+      await clock.advance(7.3 * (i % 6));
+    }
+    await run(Promise.all(calls));
+    assertEquals(reasons.filter((reason) => reason !== "timeout"), [], `${latencyMs} ms`);
+  }
+});
+
 test("what became of a write is found out within the time that one answer may take, however it goes wrong [TMO-2]", async () => {
   for (const timeoutMs of [0, 5_000]) {
     const { clock, start, run } = createSimulation();
