@@ -375,6 +375,10 @@ test("an outage and a refusal are told apart [FAIL-5]", async () => {
   // What is certain is certain without the store, too.
   const certain = await assertRejects(() => run(limiter.acquire({ timeoutMs: 0 })), RateLimiterAcquisitionError);
   assertEquals(certain.reason, "timeout");
+  await clock.advance(2_000);
+  // By now the store is asked all the same, in case that something was given back.
+  const asked = await assertRejects(() => run(limiter.acquire({ timeoutMs: 5_000 })), RateLimiterAcquisitionError);
+  assertEquals([asked.reason, link.sent.total > 1], ["timeout", true]);
   await clock.advance(10_000);
   const failed = await assertRejects(() => run(limiter.acquire({ timeoutMs: 5_000 })), RateLimiterAcquisitionError);
   assertEquals(failed.reason, "backend");
