@@ -271,6 +271,18 @@ test("any_must_pass waits for a permit where time does not help, however soon it
   }
 });
 
+test("a wait for a permit may take longer than a store that is silent [CMP-6]", async () => {
+  for (const strategy of ALL) {
+    const permit = { maxConcurrent: 1, backendTimeoutMs: 100 };
+    const { clock, composite } = setUp(strategy, permit, permit);
+    const holder = await composite.check(WHO);
+    const waiting = composite.check(WHO, { timeoutMs: 1_000 });
+    await clock.advance(600);
+    await holder.release();
+    assertEquals((await clock.runUntil(waiting)).allowed, true);
+  }
+});
+
 test("any_must_pass takes what another limiter has got while it waited for one in vain [CMP-4, CMP-6]", async () => {
   const { clock, composite } = setUp("any_must_pass", { maxConcurrent: 1 }, { maxConcurrent: 1 });
   const held = [await clock.runUntil(composite.check(WHO)), await clock.runUntil(composite.check(WHO))];
