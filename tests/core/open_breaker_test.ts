@@ -188,13 +188,28 @@ test("while all permits are held every caller is refused, however its wait ends,
   }
 });
 
-test("a permit that is free is not refused for a store that only takes a little longer than the caller [FAIL-5, TMO-2]", async () => {
-  const { clock, start, run } = createSimulation();
-  const { limiter } = start({ maxConcurrent: 2, failClosed: true }, { latencyMs: 30 });
+test("what is free is not refused for a store that only takes a little longer than the caller [FAIL-5, TMO-2]", async () => {
+  for (const options of [{ maxConcurrent: 2 }, { ratePerSecond: 1, burst: 2 }]) {
+    // Just before the store answers somebody else, and some time after that.
+    for (const afterMs of [29, 40]) {
+      const { clock, start, run } = createSimulation();
+      const { limiter } = start({ ...options, failClosed: true }, { latencyMs: 30 });
+      const first = limiter.acquire();
+      await clock.advance(afterMs);
+      const { allowed, degraded } = await run(limiter.tryAcquire({ timeoutMs: 10 }));
+      assertEquals([allowed, degraded], [true, false], `${afterMs} ms`);
+      await run(first);
+    }
+  }
+});
+
+test("a store that is silent is down, although all permits were held just before [FAIL-5]", async () => {
+  const { start, run } = createSimulation();
+  const { limiter, link } = start({ maxConcurrent: 1, failClosed: true }, NET);
   await run(limiter.acquire());
-  await clock.advance(10);
-  const { allowed, degraded } = await run(limiter.tryAcquire({ timeoutMs: 10 }));
-  assertEquals([allowed, degraded], [true, false]);
+  link.isDown = true;
+  const error = await assertRejects(() => run(limiter.acquire({ timeoutMs: 200 })), RateLimiterAcquisitionError);
+  assertEquals(error.reason, "backend");
 });
 
 test("an answer that comes a little late is no outage for whoever waits for a permit [FAIL-5, TMO-2]", async () => {
