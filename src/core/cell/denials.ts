@@ -82,7 +82,7 @@ export class Denials {
       const deadline = waiter.patient ? waiter.deadline : Infinity;
       let until = Math.min(deadline, waiter.answerBy);
       const isUndecided = until <= now && isBlamed(waiter);
-      if (isUndecided) until = Math.min(Math.max(deadline, waiter.since + GRACE_MS), waiter.answerBy);
+      if (isUndecided) until = Math.min(waiter.since + GRACE_MS, waiter.answerBy);
       else if (until <= now) {
         // It has heard from its store since. A caller that does not want to wait has been refused by the limit.
         until = waiter.patient ? deadline : now;
