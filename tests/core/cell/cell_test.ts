@@ -288,6 +288,16 @@ test("a store that is down lets requests in when the limiter fails open, marked 
   assertEquals([back.degraded, warnings.at(-1)], [false, `Limiter '${LIMITER_ID}': its store answers again.`]);
 });
 
+test("who was let in without an answer has used what the store granted later [FAIL-1]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 0.01, burst: 3 }, { latencyMs: 2 });
+  link.setFaults(inTurn({ kind: "answer_late", byMs: 300 }));
+  const { allowed, degraded } = await run(limiter.tryAcquire({ timeoutMs: 50 }));
+  assertEquals([allowed, degraded], [true, true]);
+  await clock.advance(1_000);
+  assertEquals((await run(limiter.getState())).remaining, 2);
+});
+
 test("a store that is down refuses with a reason of its own when the limiter fails closed [FAIL-1, ERR-4]", async () => {
   const { clock, start, run } = createSimulation();
   const { limiter, link } = start({ ...OUTAGE, failClosed: true }, { latencyMs: 2 });
