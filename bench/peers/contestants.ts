@@ -20,6 +20,8 @@ export type Contestant = Call & {
 // A limit that nobody reaches: what is measured is the cost of asking.
 const PLENTY = 1e9;
 const HOUR_S = 3_600;
+/** Fewer than there are callers, however few processes there are. */
+const PERMITS = 20;
 /** A machine that is busy starting many processes is not an outage. */
 const BACKEND_TIMEOUT_MS = 10_000;
 /** About what a limiter of ours stores. */
@@ -47,6 +49,12 @@ const CONTESTANTS: Readonly<Record<ContestantName, Open>> = {
     const { limiter, close } = await openNats(job, { ratePerSecond: 1 / HOUR_S });
     await limiter.tryAcquire();
     return { kind: "async", call: () => limiter.tryAcquire().then(mustBeRefused), close };
+  },
+
+  "nats.permits": async (job) => {
+    const { limiter, close } = await openNats(job, { maxConcurrent: PERMITS });
+    const call = async () => await (await limiter.acquire()).release();
+    return { kind: "async", call, close };
   },
 
   "kv.update": async (job) => {
@@ -151,7 +159,9 @@ export async function openContestant(name: ContestantName, job: Job): Promise<Co
   return { name, ...await CONTESTANTS[name](job) };
 }
 
-async function openNats(job: Job, limit: { ratePerSecond: number; burst?: number }) {
+type Limit = { ratePerSecond: number; burst?: number } | { maxConcurrent: number };
+
+async function openNats(job: Job, limit: Limit) {
   const connection = await connectTo(job.natsUrl ?? "");
   const rateSync = createRateSync();
   rateSync.configureStore("nats", {

@@ -3,6 +3,7 @@ import type { ContestantName, Job, Order, Runtime } from "./job.ts";
 /** What can be measured alone with `--only`. */
 export const GROUP_NAMES = [
   "hot",
+  "permits",
   "cluster",
   "uncontended",
   "callers",
@@ -100,6 +101,28 @@ export const GROUPS: Readonly<Record<GroupName, Group>> = {
           ],
         };
       }),
+  },
+
+  permits: {
+    about:
+      "One key with 20 permits, for which callers of every process wait. Each gives its permit back at once, and " +
+      "takes the next. The last row is our busiest process against our least busy one.",
+    cases: (setup) =>
+      forAll(
+        { ...setup, processes: setup.processes.filter((count) => count > 1) },
+        ({ runtime, processes, callers }) => ({
+          title: `${RUNTIME_NAMES[runtime]}, ${processes} x ${callers}`,
+          runtime,
+          order: "time",
+          fleets: [{ processes, job: natsJob(setup.natsUrl, { contestants: ["nats.permits"], callers }) }],
+          labels: [OURS],
+          comparisons: [
+            { measure: "perSecond", ours: 0 },
+            { measure: "p99", ours: 0 },
+            { measure: "unevenness", ours: 0, goal: { atMost: 2 } },
+          ],
+        }),
+      ),
   },
 
   cluster: {

@@ -4,6 +4,7 @@
 export type ContestantName =
   | "nats.acquire"
   | "nats.refused"
+  | "nats.permits"
   | "kv.update"
   | "kv.put"
   | "redis.consume"
