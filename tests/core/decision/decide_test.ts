@@ -4,6 +4,7 @@ import { test } from "node:test";
 import {
   earliestStart,
   earliestStartBehind,
+  extraReachOf,
   maximumCost,
   obstacle,
   type Parts,
@@ -184,4 +185,23 @@ test("maximumCost() is the smallest of what the rules can ever grant", () => {
   const small = window(3, 1_000);
   assertEquals(maximumCost([rate(10, 5), small, permits(1)]), { maximum: 3, rule: small });
   assertEquals(maximumCost([permits(1)]).maximum, Infinity);
+});
+
+test("obstacle() says when a request could be granted behind others, and then which rule takes longest", () => {
+  const rules: Rule[] = [rate(10), window(5, 1_000)];
+  const parts = takeAll(rules, initial(rules), 0, 0, demand());
+  const alone = obstacle(rules, parts, 0, demand());
+  assertEquals([alone.rule, alone.retryAt], [rules[0], 100]);
+  // Four in front fill the window.
+  const behind = obstacle(rules, parts, 0, demand(), 4);
+  assertEquals(behind.rule, rules[1]);
+  assertGreaterOrEqual(behind.retryAt, 1_000);
+  assertGreater(obstacle(rules, parts, 0, demand(), 30).retryAt, behind.retryAt);
+});
+
+test("extraReachOf() is the time in which as much as a request wants comes, by the slowest of its rates [TB-9]", () => {
+  assertEquals(extraReachOf([rate(10, 20)], 20), 2_000);
+  assertEquals(extraReachOf([rate(10, 20)], 5), 500);
+  assertEquals(extraReachOf([rate(100, 50), rate(2, 10)], 10), 5_000);
+  for (const other of [window(5, 1_000), permits(3)]) assertEquals(extraReachOf([rate(10, 20), other], 20), 0);
 });
