@@ -39,6 +39,6 @@ export interface CellContext extends LedgerContext, Punctuality {
   readonly maxRetries: number;
   /** Called while somebody waits for a permit for a long time, now and then. */
   readonly onLongWait: (wait: LongWait) => void;
-  /** Called when permits were lost because of that. */
+  /** Called when permits were lost because the lease is too short for the store. */
   readonly onShortLease: (lease: ShortLease) => void;
 }
