@@ -276,6 +276,21 @@ test("a permit is taken at once although the writer was too far to release it in
   await run(stopped);
 });
 
+test("short jobs keep a share of the permits beside long ones of another process, and the other way round [CON-2, TB-9]", async () => {
+  const simulation = createSimulation();
+  const held = [0, 0];
+  const calls = [10_000, 20].flatMap((holdMs, i) => {
+    const { limiter } = simulation.start({ maxConcurrent: 10, failClosed: true }, { latencyMs: 1 });
+    return Array.from({ length: 20 }, () => async (signal: AbortSignal) => {
+      await using _permit = await limiter.acquire({ signal });
+      await simulation.clock.sleep(holdMs);
+      held[i]! += holdMs;
+    });
+  });
+  await keepCalling(simulation, 120_000, calls);
+  for (const ms of held) assertGreater(ms, 2 * 120_000, `${held}`);
+});
+
 test("nobody wins one turn after the other where everybody waits for the next window [TB-9]", async () => {
   const { start, run } = createSimulation();
   const window = { algorithm: "sliding_window", limit: 1, windowMs: 1_000, reserveAheadMs: 200 } as const;

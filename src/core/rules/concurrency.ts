@@ -24,8 +24,8 @@ export interface ConcurrencyLimit {
  * comes first takes it, because handing a permit on within a process costs less than handing it to another one.
  */
 const FAIR_AFTER_MS = 50;
-/** A process that has waited for this long comes first, whatever it holds: what it holds may be held for long. */
-const STARVED_AFTER_MS = 1_000;
+/** To have waited for this much longer counts like a permit fewer: what is held may be held for long. */
+const PERMIT_MS = 1_000;
 
 /** The owner of all permits, however many there are, when nobody knows who holds them. No process has this name. */
 export const NOBODY_KNOWS = "unknown";
@@ -33,8 +33,8 @@ export const NOBODY_KNOWS = "unknown";
 /**
  * Concurrency by leases: at most `maxConcurrent` permits at a time. A permit belongs to an owner and comes back when it
  * is released, or when its owner has not renewed its lease for `leaseMs`. Any cost takes one permit. Of the processes that
- * wait, the one that holds fewer permits comes first, and the one that has waited longer if they hold as many, or if it
- * has waited for a second.
+ * wait, the one that holds fewer permits comes first, and the one that has waited longer if they hold as many; a second
+ * of waiting counts like a permit fewer.
  *
  * @example
  * ```ts
@@ -77,12 +77,8 @@ export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): R
       };
     },
     giveBack: (state, { demand: { owner, permit } }) => releasePermit(state, owner, permit),
-    retryAt(state, now, { owner }) {
-      if (isFree(state, now, owner)) return now;
-      const retryAt = Math.min(firstExpiry(state, now), now + leaseMs);
-      // What is free is left to others, who leave it to this process from the moment at which it comes first.
-      return held(state, now) < maxConcurrent ? Math.min(retryAt, starvesAt(state, now, owner)) : retryAt;
-    },
+    retryAt: (state, now, { owner }) =>
+      isFree(state, now, owner) ? now : Math.min(firstExpiry(state, now), now + leaseMs),
     usage(state, now) {
       const free = Math.max(0, maxConcurrent - held(state, now));
       return { limit: maxConcurrent, remaining: free, resetAt: now + leaseMs };
@@ -109,30 +105,21 @@ function alive<T extends { readonly until: number }>(entries: readonly T[], now:
 }
 
 /**
- * How many other processes come before this one, so that each is left a free permit: those that hold fewer, so that all
- * come to hold as many and pass them on within; those that hold as many and have waited longer; and those that have
- * waited for long.
+ * How many other processes come before this one, so that each is left a free permit. Those that hold fewer do: all come
+ * to hold as many, and pass them on within. The order of two that wait does not change while they wait, so neither
+ * leaves the other what that one leaves to it.
  */
 function rivals({ holders, waiting }: Permits, now: number, owner: string): number {
   if (waiting.length === 0) return 0;
   // Many may wait and hold, and this is asked for each request.
   const counts = new Map(alive(holders, now).map((holder) => [holder.owner, holder.permits.length]));
   const held = (name: string) => counts.get(name) ?? 0;
-  const isStarved = (since: number) => now - since >= STARVED_AFTER_MS;
   const since = waiting.find((mark) => mark.owner === owner)?.since ?? now;
   const comesBefore = (other: Waiting) => {
-    if (isStarved(other.since) !== isStarved(since)) return isStarved(other.since);
     const fewer = held(owner) - held(other.owner);
-    if (fewer !== 0 && !isStarved(since)) return fewer > 0;
-    return other.since < since && now - other.since >= FAIR_AFTER_MS;
+    return fewer * PERMIT_MS + since - other.since > 0 && (fewer > 0 || now - other.since >= FAIR_AFTER_MS);
   };
   return alive(waiting, now).filter(comesBefore).length;
-}
-
-/** When the process comes first because it has waited for long, if it does not yet; otherwise `Infinity`. */
-function starvesAt({ waiting }: Permits, now: number, owner: string): number {
-  const at = (waiting.find((mark) => mark.owner === owner)?.since ?? Infinity) + STARVED_AFTER_MS;
-  return at > now ? at : Infinity;
 }
 
 /** The permits without this one; the same object if it is not held. */

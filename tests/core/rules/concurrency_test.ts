@@ -212,12 +212,12 @@ const claims: { title: string; a: Claim; b: Claim; comesFirst: "a" | "b" | "both
     comesFirst: "both",
   },
   {
-    title: "that has waited for long",
-    a: { held: 3, waitedMs: 1_000 },
-    b: { held: 0, waitedMs: 999 },
-    comesFirst: "a",
+    title: "that holds fewer, when all wait",
+    a: { held: 3, waitedMs: 3_000 },
+    b: { held: 0, waitedMs: 2_000 },
+    comesFirst: "b",
   },
-  { title: "that waits longest", a: { held: 3, waitedMs: 3_000 }, b: { held: 0, waitedMs: 2_000 }, comesFirst: "a" },
+  { title: "that waits for seconds", a: { held: 3, waitedMs: 3_100 }, b: { held: 0, waitedMs: 50 }, comesFirst: "a" },
 ];
 
 /** What speaks for a process that waits. */
@@ -243,19 +243,25 @@ for (const { title, a, b, comesFirst } of claims) {
   });
 }
 
-test("who leaves a free permit to another process looks again when it has waited for long and comes first [CON-2]", () => {
-  const rule = ruleOf(4);
-  const until = 20_000;
-  const me = { owner: "me", until, permits: [1, 2] };
-  const waiting = [{ owner: "me", since: 5_000, until }, { owner: "you", since: 5_500, until }];
-  const free = { holders: [me, { owner: "holder", until, permits: [1] }], waiting };
-  assertEquals(rule.earliest(free, 5_900, demand("me", 99)), Infinity);
-  assertEquals(rule.retryAt(free, 5_900, demand("me", 99)), 6_000);
-  assertEquals(rule.earliest(free, 6_000, demand("me", 99)), 6_000);
-  assertEquals(rule.earliest(free, 6_000, demand("you", 99)), Infinity);
-  // Nothing is free: there is nothing to come first for.
-  const full = { ...free, holders: [me, { owner: "holder", until, permits: [1, 2] }] };
-  assertEquals(rule.retryAt(full, 5_900, demand("me", 99)), 5_900 + LEASE_MS);
+test("two processes that wait never leave each other the same permit, however long they take to look [CON-2]", () => {
+  const START = 10_000;
+  const claim = fc.record({ held: fc.nat({ max: 4 }), waitedMs: fc.nat({ max: 4_000 }) });
+  fc.assert(fc.property(claim, claim, fc.nat({ max: 3_000 }), (a, b, laterMs) => {
+    const owners = Object.entries({ a, b });
+    const state = {
+      holders: owners.map(([owner, { held }]) => ({
+        owner,
+        until: 99_999,
+        permits: Array.from({ length: held }, (_, permit) => permit),
+      })),
+      waiting: owners.map(([owner, { waitedMs }]) => ({ owner, since: START - waitedMs, until: 99_999 })),
+    };
+    const rule = ruleOf(a.held + b.held + 1);
+    const may = (owner: string, now: number) => rule.earliest(state, now, demand(owner, 99)) === now;
+    for (const [first, then] of [["a", "b"], ["b", "a"]] as const) {
+      assertEquals(may(first, START) || may(then, START + laterMs), true);
+    }
+  }));
 });
 
 test("whose turn it is among many processes takes a few looks at each", () => {
@@ -319,9 +325,7 @@ test("of the processes that wait, those that have waited longest are left the pe
         for (const [i, since] of sinces.entries()) {
           const fits = before(since) < max;
           assertEquals(rule.earliest(state, now, demand(`waiter${i}`, 1)), fits ? now : Infinity);
-          // It comes before those that have not waited for a second once it has.
-          const otherwise = now + (since > 0 ? since : LEASE_MS);
-          assertEquals(rule.retryAt(state, now, demand(`waiter${i}`, 1)), fits ? now : otherwise);
+          assertEquals(rule.retryAt(state, now, demand(`waiter${i}`, 1)), fits ? now : now + LEASE_MS);
         }
         assertEquals(rule.earliest(state, now, demand("newcomer", 1)), sinces.length < max ? now : Infinity);
       },
