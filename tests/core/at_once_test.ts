@@ -84,6 +84,27 @@ test("tryAcquireSync() hands permits out and back without a promise", async () =
   assert(!(await waiting).lost);
 });
 
+test("tryAcquireSync() says anew when to retry if something was taken since it last refused as much", () => {
+  const { limiter } = setUp({ ratePerSecond: 1, burst: 3 });
+  assert(limiter.tryAcquireSync().allowed);
+  const refused = limiter.tryAcquireSync({ cost: 3 });
+  assert(limiter.tryAcquireSync().allowed);
+  const again = limiter.tryAcquireSync({ cost: 3 });
+  const times = [refused, again].map(({ allowed, remaining, retryAfterMs }) => [allowed, remaining, retryAfterMs]);
+  assertEquals(times, [[false, 2, 1_000], [false, 1, 2_000]]);
+});
+
+test("what is decided at once is kept relative to an epoch that is never many hours old", async () => {
+  const hour = 3_600_000;
+  const { limiter, clock, store } = setUp({ ratePerSecond: 1_000 / hour, burst: 20 });
+  for (let i = 0; i < 5; i++) {
+    assert(limiter.tryAcquireSync({ cost: 4 }).allowed);
+    const { epoch } = await stored(store);
+    assert(typeof epoch === "number" && clock.now() - epoch < 2 * hour);
+    await clock.advance(3 * hour);
+  }
+});
+
 test("tryAcquireSync() goes behind those who wait", async () => {
   const { limiter, clock } = setUp({ ratePerSecond: 10 });
   assert(limiter.tryAcquireSync().allowed);
