@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { test } from "node:test";
 import type { LimiterOptions } from "../../../src/config/options.ts";
+import type { Clock } from "../../../src/core/clock.ts";
 import type { CellContext } from "../../../src/core/cell/cell_context.ts";
 import { createLimiter } from "../../../src/core/limiter/create_limiter.ts";
 import { resolveLimiter } from "../../../src/core/limiter/defaults.ts";
@@ -9,6 +10,7 @@ import { createShared } from "../../../src/core/limiter/shared.ts";
 import type { Kv } from "../../../src/core/store/kv.ts";
 import { type Change, Ledger } from "../../../src/core/store/ledger.ts";
 import type { Store } from "../../../src/core/store/store.ts";
+import type { Trips } from "../../../src/core/store/trips.ts";
 import type { FaultyKv } from "../../../src/testing/faulty_kv.ts";
 import { limiterContext } from "../../support/limiter_context.ts";
 import { createSimulation, LIMITER_ID, type Simulation } from "../../support/simulated_process.ts";
@@ -34,12 +36,15 @@ const limiterOf = (simulation: Simulation, store: Store): ClosableLimiter =>
 const cellsOf = (simulation: Simulation, store: Store): CellContext =>
   createShared(resolveLimiter(LIMITER_ID, OPTIONS), contextOf(simulation, store)).cells;
 
-/** A ledger, and a change for it that is like no other. */
-function ledgerOf(simulation: Simulation, options: Partial<Store> = {}): { ledger: Ledger; change: () => Change } {
+/** A ledger, how long its writes take, and a change for it that is like no other. */
+function ledgerOf(
+  simulation: Simulation,
+  options: Partial<Store> = {},
+): { readonly ledger: Ledger; readonly trips: Trips; change(): Change } {
   const cells = cellsOf(simulation, { ...reconnecting(simulation).store, ...options });
   const ledger = new Ledger(cells, cells.identity, LIMITER_ID);
   const change = () => ({ state: { ...ledger.base(simulation.clock.now()) }, latest: -Infinity, mixes: false });
-  return { ledger, change };
+  return { ledger, trips: cells.trips, change };
 }
 
 test("a write that was refused may stand later, until something else stands there", async () => {
@@ -121,6 +126,20 @@ test("nothing is handed on of a key of which nobody knows what stands there", as
   await run(ledger.write(change(), false));
   ledger.suspect();
   assertEquals([ledger.knowledge, ledger.needsRead], [undefined, true]);
+});
+
+test("a write that has to be repeated is as slow as all of it together, unless only this process stood still", async () => {
+  for (const [stoodStillMs, isSlow] of [[0, true], [2_000, true], [5_000, false]] as const) {
+    const simulation = createSimulation();
+    const { clock, server, run } = simulation;
+    const link = server.connect({ latencyMs: 1 });
+    const late: Clock = { now: () => clock.now(), sleep: (ms, signal) => clock.sleep(ms + stoodStillMs, signal) };
+    const { ledger, trips, change } = ledgerOf(simulation, { kv: link, clock: late });
+    link.failNext("request_lost");
+    const begun = clock.now();
+    assertEquals(await run(ledger.write(change(), false)), true);
+    assertEquals([trips.ms, trips.mostMs(clock.now())], [1, isSlow ? clock.now() - begun : 1]);
+  }
 });
 
 test("a value is kept for as long as it matters and a second longer, and then forgotten", async () => {
