@@ -8,6 +8,7 @@ import {
   type StandaloneLimiterOptions,
 } from "../../src/entries/memory.ts";
 import { ImpossibleCostError, NotSynchronousError, RateLimiterAcquisitionError } from "../../src/core/errors.ts";
+import { silentLogger } from "../../src/core/logger.ts";
 import type { Kv } from "../../src/core/store/kv.ts";
 import { createRateSync } from "../../src/registry/registry.ts";
 import { resetLimiter } from "../../src/testing/reset.ts";
@@ -103,6 +104,15 @@ test("what is decided at once is kept relative to an epoch that is never many ho
     assert(typeof epoch === "number" && clock.now() - epoch < 2 * hour);
     await clock.advance(3 * hour);
   }
+});
+
+test("a damaged value in memory is replaced as soon as it is found, so that it counts as used up only once", async () => {
+  const { limiter, clock, store } = setUp({ ratePerSecond: 1, logger: silentLogger });
+  const twin = createLimiter("api", store, { ratePerSecond: 1, logger: silentLogger });
+  await store.kv.compareAndSet("api", new TextEncoder().encode("{ this is not JSON"), 0);
+  assert(!limiter.tryAcquireSync().allowed);
+  await clock.advance(1_000);
+  assert(twin.tryAcquireSync().allowed);
 });
 
 test("tryAcquireSync() goes behind those who wait", async () => {

@@ -39,9 +39,9 @@ const cellsOf = (simulation: Simulation, store: Store): CellContext =>
 /** A ledger, how long its writes take, and a change for it that is like no other. */
 function ledgerOf(
   simulation: Simulation,
-  options: Partial<Store> = {},
+  store: Store = reconnecting(simulation).store,
 ): { readonly ledger: Ledger; readonly trips: Trips; change(): Change } {
-  const cells = cellsOf(simulation, { ...reconnecting(simulation).store, ...options });
+  const cells = cellsOf(simulation, store);
   const ledger = new Ledger(cells, cells.identity, LIMITER_ID);
   const change = () => ({ state: { ...ledger.base(simulation.clock.now()) }, latest: -Infinity, mixes: false });
   return { ledger, trips: cells.trips, change };
@@ -56,7 +56,7 @@ test("a write that was refused may stand later, until something else stands ther
     ...link,
     compareAndSet: (...write) => refuses ? Promise.resolve({ ok: false }) : link.compareAndSet(...write),
   };
-  const { ledger, change } = ledgerOf(simulation, { kv });
+  const { ledger, change } = ledgerOf(simulation, { ...reconnecting(simulation).store, kv });
   assertEquals(await run(ledger.write(change(), false)), true);
   refuses = true;
   const refused = change();
@@ -105,6 +105,40 @@ test("who is connected anew reads before it writes, and loses no race", async ()
   assertEquals([link.sent.get, link.sent.compareAndSet, limiter.getMetrics().casFailures], [1, 2, 0]);
 });
 
+test("what is asked over one connection and answered over the next has to be read again", async () => {
+  for (const operation of ["write", "read"] as const) {
+    const simulation = createSimulation();
+    const { clock, run } = simulation;
+    const { store } = reconnecting(simulation);
+    const { ledger, change } = ledgerOf(simulation, store);
+    await run(ledger.write(change(), false));
+    const asked = operation === "write" ? ledger.write(change(), false) : ledger.read(false);
+    await clock.advance(0.5);
+    store.session++;
+    await run<unknown>(asked);
+    assertEquals(ledger.needsRead, true);
+    await run(ledger.read(false));
+    assertEquals(ledger.needsRead, false);
+  }
+});
+
+test("nothing is written after what was read over an earlier connection, and nothing repeated", async () => {
+  for (const isSent of [false, true]) {
+    const simulation = createSimulation();
+    const { clock, run } = simulation;
+    const { store, link } = reconnecting(simulation);
+    const { ledger, change } = ledgerOf(simulation, store);
+    await run(ledger.write(change(), false));
+    if (!isSent) store.session++;
+    link.setFaults(({ operation }) => operation === "compareAndSet" ? { kind: "request_lost" } : undefined);
+    const writing = ledger.write(change(), false);
+    await clock.advance(0.5);
+    if (isSent) store.session++;
+    assertEquals(await run(writing), false);
+    assertEquals(link.sent.compareAndSet, isSent ? 2 : 1);
+  }
+});
+
 test("what is known of a key that nobody uses need not be read again, unless the store was connected anew", async () => {
   for (const isNew of [false, true]) {
     const simulation = createSimulation();
@@ -131,10 +165,10 @@ test("nothing is handed on of a key of which nobody knows what stands there", as
 test("a write that has to be repeated is as slow as all of it together, unless only this process stood still", async () => {
   for (const [stoodStillMs, isSlow] of [[0, true], [2_000, true], [5_000, false]] as const) {
     const simulation = createSimulation();
-    const { clock, server, run } = simulation;
-    const link = server.connect({ latencyMs: 1 });
+    const { clock, run } = simulation;
+    const { store, link } = reconnecting(simulation);
     const late: Clock = { now: () => clock.now(), sleep: (ms, signal) => clock.sleep(ms + stoodStillMs, signal) };
-    const { ledger, trips, change } = ledgerOf(simulation, { kv: link, clock: late });
+    const { ledger, trips, change } = ledgerOf(simulation, { ...store, clock: late });
     link.failNext("request_lost");
     const begun = clock.now();
     assertEquals(await run(ledger.write(change(), false)), true);
