@@ -12,6 +12,7 @@ import { silentLogger } from "../../src/core/logger.ts";
 import type { Kv } from "../../src/core/store/kv.ts";
 import { createRateSync } from "../../src/registry/registry.ts";
 import { resetLimiter } from "../../src/testing/reset.ts";
+import { rateExcess, type Start } from "../support/oracles.ts";
 import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
 
 function setUp(options: StandaloneLimiterOptions, store?: LimiterStore) {
@@ -104,6 +105,31 @@ test("what is decided at once is kept relative to an epoch that is never many ho
     assert(typeof epoch === "number" && clock.now() - epoch < 2 * hour);
     await clock.advance(3 * hour);
   }
+});
+
+test("a slot in memory that is given back from between others lets nobody start too soon", async () => {
+  const rate = { ratePerSecond: 10, burst: 2 };
+  const { limiter, clock } = setUp(rate);
+  const begun = clock.now();
+  const starts: Start[] = [];
+  const wait = async (cost: number, signal?: AbortSignal) => {
+    await limiter.acquire({ cost, signal });
+    starts.push({ at: clock.now() - begun, cost, until: Infinity });
+  };
+  const leaving = new AbortController();
+  const left = [
+    wait(2),
+    wait(1),
+    assertRejects(() => wait(2, leaving.signal), DOMException),
+    wait(1),
+    wait(1),
+    wait(1),
+  ];
+  await clock.advance(1);
+  leaving.abort();
+  await clock.runUntil(Promise.all([...left, wait(1), wait(1)]));
+  assertEquals(starts.map(({ at }) => at), [0, 100, 400, 500, 600, 700, 800]);
+  assertEquals(rateExcess(starts, rate, 0), undefined);
 });
 
 test("a damaged value in memory is replaced as soon as it is found, so that it counts as used up only once", async () => {
