@@ -32,8 +32,9 @@ Deno.bench("decide: a rate (GCRA)", { group: "decide", baseline: true }, decideA
 Deno.bench("decide: a window of 1,000,000", { group: "decide" }, decideAgain([window]));
 Deno.bench("decide: a rate and a limit of concurrency", { group: "decide" }, decideAgain([rate, concurrency]));
 
-const codec = stateCodec([rate]);
-const state: State = { ...freshState([rate], 1_800_000_000_000), writers: withWriter([], ["bench-0", 1]) };
+const NOW = 1_800_000_000_000;
+const codec = stateCodec([rate], { reserveAheadMs: 1_000, leaseMs: 10_000, timingMarginMs: 10, clockErrorMs: 0 });
+const state: State = { ...freshState([rate], NOW), writers: withWriter([], ["bench-0", 1]) };
 const bytes = codec.encode(state);
 const json = JSON.parse(new TextDecoder().decode(bytes));
 Deno.bench("JSON.stringify of the stored value", { group: "codec", baseline: true }, () => {
@@ -43,5 +44,5 @@ Deno.bench("encode the stored value", { group: "codec" }, () => {
   codec.encode(state);
 });
 Deno.bench("decode the stored value", { group: "codec" }, () => {
-  codec.decode(bytes);
+  codec.decode(bytes, NOW);
 });

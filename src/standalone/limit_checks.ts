@@ -1,5 +1,4 @@
 import { expectId } from "../config/ids.ts";
-import { suggestion } from "../config/names.ts";
 import { shown } from "../core/arguments.ts";
 import { ConfigValidationError } from "../core/errors.ts";
 import { algorithmOf, BOUNDS, type LimiterSettings } from "../core/limiter/defaults.ts";
@@ -69,6 +68,9 @@ export function expectGiven(id: string, name: string, value: unknown, isGiven: b
   throw refused(id, name, `${isGiven ? "given" : "left out"} ${when}`, value === undefined ? "nothing" : shown(value));
 }
 
+/** What may have been meant by an unknown name, as a sentence to append, or nothing. */
+type Suggest = (given: string, names: readonly string[]) => string;
+
 /**
  * Checks that each option is what `demands` require, and that together they define a limit. Returns those that are not
  * `undefined`.
@@ -79,9 +81,10 @@ export function checkLimits<Options extends Omit<LimiterSettings, "store">>(
   id: string,
   demands: Requirements,
   options: Options,
+  suggest: Suggest = () => "",
 ): Options {
   expectId(id, "limiters", shown(id));
-  const checked = checkFields(id, "", demands, options);
+  const checked = checkFields(id, "", demands, options, suggest);
   const { algorithm, ratePerSecond, burst, limit, windowMs, maxConcurrent, rates = [] } = checked;
   const slides = algorithm === "sliding_window";
   const how = `${slides ? "with" : "without"} algorithm "sliding_window"`;
@@ -91,7 +94,7 @@ export function checkLimits<Options extends Omit<LimiterSettings, "store">>(
   if (ratePerSecond === undefined) expectGiven(id, "burst", burst, false, "without ratePerSecond");
   for (const [i, rate] of rates.entries()) {
     const path = `rates[${i}].`;
-    checkFields(id, path, RATE, rate);
+    checkFields(id, path, RATE, rate, suggest);
     expectGiven(id, `${path}limit`, rate.limit, true, "in each rate");
     expectGiven(id, `${path}windowMs`, rate.windowMs, true, "in each rate");
     if (algorithmOf(rate) === "sliding_window") {
@@ -107,14 +110,20 @@ export function checkLimits<Options extends Omit<LimiterSettings, "store">>(
   return checked;
 }
 
-function checkFields<T extends object>(id: string, path: string, demands: Requirements, given: T): T {
+function checkFields<T extends object>(
+  id: string,
+  path: string,
+  demands: Requirements,
+  given: T,
+  suggest: Suggest,
+): T {
   if (typeof given !== "object" || given === null) throw refused(id, path + "options", "an object", shown(given));
   const present = Object.entries(given).filter(([, value]) => value !== undefined);
   for (const [name, value] of present) {
     const demand = Object.hasOwn(demands, name) ? demands[name] : undefined;
     if (!demand) {
       const names = Object.keys(demands);
-      throw new ConfigValidationError(`Limiter '${id}': unknown option '${path}${name}'.${suggestion(name, names)}`, {
+      throw new ConfigValidationError(`Limiter '${id}': unknown option '${path}${name}'.${suggest(name, names)}`, {
         field: `limiters.${id}.${path}${name}`,
         expected: `one of ${names.join(", ")}`,
         received: "an unknown option",

@@ -7,6 +7,7 @@ import type {
   SeveralRatesOptions,
   WindowOptions,
 } from "../config/options.ts";
+import { suggestion } from "../config/names.ts";
 import { hasMethods, shown } from "../core/arguments.ts";
 import { createLimiter as createCoreLimiter } from "../core/limiter/create_limiter.ts";
 import {
@@ -229,7 +230,7 @@ type CheckedOptions = Omit<LimiterSettings, "store"> & StandaloneOptions;
 
 /** The options without those that are `undefined`. */
 function checkSettings(id: string, options: StandaloneLimiterOptions): CheckedOptions {
-  const checked = checkLimits<CheckedOptions>(id, OPTIONS, options);
+  const checked = checkLimits<CheckedOptions>(id, OPTIONS, options, suggestion);
   const { breakerCoolDownMs: first = 0, breakerMaxCoolDownMs: longest = first, prefetch, maxConcurrent } = checked;
   if (first > longest) {
     throw refused(id, "breakerMaxCoolDownMs", "not less than breakerCoolDownMs", shown(longest));

@@ -9,6 +9,7 @@ import {
   takeAll,
   withPermits,
 } from "../core/decision/decide.ts";
+import { counted } from "../core/decision/others.ts";
 import { idleFrom, type State, stateCodec, withRecentEpoch } from "../core/decision/state.ts";
 import { describe, readState } from "../core/decision/stored.ts";
 import { ImpossibleCostError, RateLimiterError } from "../core/errors.ts";
@@ -115,7 +116,7 @@ export interface PureGrant extends Usage {
    * anew.
    */
   readonly startUntil: number;
-  /** The moment from which the value says no more than an absent one, and may be deleted; `Infinity` if that is unknown. */
+  /** The moment from which the value says no more than an absent one, and may be deleted. */
   readonly keepUntil: number;
   /** For the log: what is wrong with the value that was decided on, in a sentence, if anything is. */
   readonly warning?: string | undefined;
@@ -144,7 +145,10 @@ export interface PureRefusal extends Usage {
   readonly retryAt: number;
   /** The rule that refused, e.g. `100/s, burst 1`; if several did, the one that takes longest. */
   readonly rule: string;
-  /** What is to be stored, only if the stored value is damaged: the limit recovers from that moment on. */
+  /**
+   * What is to be stored: if the stored value is damaged, or was written by other limits in whose place these stand. What
+   * is used comes back from that moment on.
+   */
   readonly value?: Uint8Array | undefined;
   /** For the log: what is wrong with the value that was decided on, in a sentence, if anything is. */
   readonly warning?: string | undefined;
@@ -250,8 +254,9 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
   const { timingMarginMs = DEFAULTS.timingMarginMs } = checked;
   const config = resolveLimiter(id, checked);
   const { reserveAheadMs, leaseMs } = config;
-  const rules = rulesOf(config, timingMarginMs, timingMarginMs);
-  const codec = stateCodec(rules);
+  const terms = { ...config, timingMarginMs, clockErrorMs: timingMarginMs };
+  const rules = rulesOf(config, terms);
+  const codec = stateCodec(rules, terms);
   const most = maximumCost(rules);
   const toleranceMs = Math.min(...rules.map((rule) => rule.toleranceMs));
 
@@ -267,10 +272,11 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
     if (!Number.isFinite(now) || Math.abs(now) > LATEST) {
       throw wrongArgument("There is no such time", "now", "milliseconds since the Unix epoch", now);
     }
-    const { state, finding } = readState(rules, codec, value ?? undefined, now, reserveAheadMs);
+    const reading = readState(rules, codec, value ?? undefined, now, reserveAheadMs);
+    const { state, finding } = reading;
     const warning = finding && `Limiter '${id}': ${describe(finding)}`;
     if (!state) throw new RateLimiterError(warning);
-    return { state: withRecentEpoch(rules, state, now), isDamaged: finding?.kind === "damaged", warning };
+    return { state: withRecentEpoch(rules, state, now), isToBeWritten: reading.isToBeWritten, warning };
   }
 
   function usageOf({ parts, epoch }: State, now: number): Usage {
@@ -292,7 +298,7 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
     label: codec.fingerprint,
     decide(value, now, request = {}) {
       const { cost = 1, startBy = now, holder = "" } = checkOptions(request, NAMES);
-      const { state, isDamaged, warning } = read(value, now);
+      const { state, isToBeWritten, warning } = read(value, now);
       if (checkCost(cost) > most.maximum) throw new ImpossibleCostError(id, cost, most.maximum, most.rule.label);
       if (typeof startBy !== "number" || !(startBy >= now)) {
         throw wrongArgument("Nothing can start in the past", "startBy", "a moment >= now", startBy);
@@ -317,18 +323,22 @@ export function pureLimiter(id: string, options: PureLimiterOptions): PureLimite
           retryAt: Math.ceil(fitsAt) + epoch,
           rule: rule.label,
           ...usageOf(state, now),
-          value: isDamaged ? codec.encode(state) : undefined,
+          value: isToBeWritten ? codec.encode(state) : undefined,
           warning,
         };
       }
-      const next: State = { ...state, parts: takeAll(rules, parts, at, time, demand) };
+      const next: State = {
+        ...state,
+        parts: takeAll(rules, parts, at, time, demand),
+        others: counted(state, [{ at: at + epoch, demand }], now),
+      };
       const startAt = at + epoch;
       return {
         allowed: true,
         value: codec.encode(next),
         startAt,
         startUntil: startAt + toleranceMs,
-        keepUntil: next.foreign.length > 0 ? Infinity : Math.floor(idleFrom(rules, next)) + 1,
+        keepUntil: Math.floor(idleFrom(rules, next)) + 1,
         ...usageOf(next, now),
         warning,
       };

@@ -5,7 +5,7 @@ import { bundledSize } from "../support/bundle.ts";
 /** What the algorithm alone may weigh: whoever wants no more than it shall not load more. */
 const MOST_OF_CORE = 8 * 1_024;
 /** What a limiter may weigh, with all that it does where many processes want the same key and the store fails. */
-const MOST_OF_LIMITER = 38 * 1_024;
+const MOST_OF_LIMITER = 39 * 1_024;
 
 test("./core stays small: minified and gzipped, with all that it exports", async () => {
   const size = await bundledSize("src/entries/core.ts");

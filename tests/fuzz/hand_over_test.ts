@@ -9,6 +9,7 @@ import { rateRule } from "../../src/core/rules/rate.ts";
 import type { Rule } from "../../src/core/rules/rule.ts";
 import { windowRule } from "../../src/core/rules/window.ts";
 import { attempt, damaged, fuzz, soup } from "./fuzz.ts";
+import { TERMS } from "../support/rule_terms.ts";
 
 const NOW = Date.UTC(2030, 0, 1);
 const RULES: readonly Rule[] = [
@@ -16,7 +17,7 @@ const RULES: readonly Rule[] = [
   windowRule({ limit: 5, windowMs: 1_000, reserveAheadMs: 1_000, timingMarginMs: 10 }),
   concurrencyRule({ maxConcurrent: 4, leaseMs: 5_000 }),
 ];
-const codec = stateCodec(RULES);
+const codec = stateCodec(RULES, TERMS);
 const handOver: HandOver = createHandOver(RULES, codec);
 const encode = (text: string) => new TextEncoder().encode(text);
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -135,9 +136,8 @@ fuzz(
     assert(batch.ok);
     const { granted, dealtWith } = batch.value;
     assert(granted.length <= 5 && dealtWith <= foreign.work.requests.length);
-    const left = codec.decode(codec.encode({ ...state, parts: batch.value.parts }));
-    const at = { now: NOW + 5, reserveAheadMs: 1_000, fingerprint: codec.fingerprint };
-    assertEquals(plausible(RULES, left, at).kind, "state", JSON.stringify(batch.value.parts));
+    const left = codec.decode(codec.encode({ ...state, parts: batch.value.parts }), NOW + 5);
+    assertEquals(plausible(RULES, left, NOW + 5, 1_000).kind, "state", JSON.stringify(batch.value.parts));
   }),
 );
 

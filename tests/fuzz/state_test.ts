@@ -12,6 +12,7 @@ import { createRateSync, type RateSync } from "../../src/registry/registry.ts";
 import { createVirtualClock, type VirtualClock } from "../../src/testing/virtual_clock.ts";
 import { logBook } from "../support/log_book.ts";
 import { attempt, attemptAsync, damaged, fuzz, soup } from "./fuzz.ts";
+import { TERMS } from "../support/rule_terms.ts";
 
 const NOW = Date.UTC(2030, 0, 1);
 const RULES: readonly Rule[] = [
@@ -137,12 +138,12 @@ fuzz(
   "fuzz: stateCodec() decodes any bytes, and encodes what it decoded so that it decodes to the same",
   1_500,
   fc.property(anyBytes, (bytes) => {
-    const codec = stateCodec(RULES);
-    const result = attempt(() => codec.decode(bytes));
+    const codec = stateCodec(RULES, TERMS);
+    const result = attempt(() => codec.decode(bytes, NOW));
     assert(result.ok);
     if (result.value.kind !== "state") return;
     const { state } = result.value;
-    const again = codec.decode(codec.encode(state));
+    const again = codec.decode(codec.encode(state), NOW);
     assertEquals(again.kind, "state");
     if (again.kind === "state") assertEquals(JSON.stringify(again.state), JSON.stringify(state));
   }),
@@ -166,7 +167,7 @@ fuzz(
   250,
   fc.asyncProperty(anyBytes, async (bytes) => {
     const { rateSync, clock, lines } = await limiterOn(bytes);
-    const isNewer = stateCodec(RULES).decode(bytes).kind === "newer";
+    const isNewer = stateCodec(RULES, TERMS).decode(bytes, NOW).kind === "newer";
     const state = await attemptAsync(() => rateSync.getLimiter("api").getState());
     if (state.ok) assertNumbers(Object.values(state.value));
     let admitted = 0;
@@ -201,11 +202,10 @@ function assertNumbers(values: readonly unknown[]): void {
 
 /** Whether what a value says is over by now or cannot be true: then everything comes back as after a damaged value. */
 function isOver(bytes: Uint8Array): boolean {
-  const decoded = stateCodec(RULES).decode(bytes);
+  const decoded = stateCodec(RULES, TERMS).decode(bytes, NOW);
   if (decoded.kind !== "state") return true;
-  const { epoch, parts, foreign } = decoded.state;
-  // What others have written is kept, and with it the epoch.
-  if (foreign.length > 0 || epoch < 0) return false;
+  const { epoch, parts } = decoded.state;
+  if (epoch < 0) return false;
   const latest = Math.max(...RULES.map((rule, i) => rule.idleFrom(parts[i]!))) + epoch;
   return latest < NOW + 5_000 || (latest > NOW + 366 * 86_400_000 && latest < Infinity);
 }

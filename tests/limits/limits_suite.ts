@@ -754,6 +754,21 @@ function storedValue(check: Check): void {
     });
   }
 
+  check(
+    "a limit that is raised while it is used up helps at once, and the others go on counting [TB-13]",
+    async (world) => {
+      const before = world.process({ ratePerSecond: 0.001, burst: 5 });
+      for (let i = 0; i < 5; i++) granted(await before.tryAcquire());
+      const after = world.process({ ratePerSecond: 20, burst: 5 });
+      const since = now();
+      await (await after.acquire({ timeoutMs: 30_000 })).release();
+      assertLessOrEqual(now() - since, 50 + lateSince(since));
+      const { retryAfterMs } = refused(await before.tryAcquire());
+      assertGreater(retryAfterMs, 900_000);
+      assertEquals(Object.keys(await world.stored()), ["v", "rules", "epoch", "rate", "others", "writers"]);
+    },
+  );
+
   const garbage: readonly (readonly [what: string, value: string | Uint8Array])[] = [
     ["no JSON", "garbage"],
     ["no text", new Uint8Array([0xff, 0xfe, 0, 0x80])],

@@ -90,9 +90,9 @@ test("the configuration loads no adapter: it knows their options by type alone",
 test("the entry ./core loads the algorithm: no store, no clock, no loop", () => {
   assertEquals(loadedBy("src/entries/core.ts").filter((file) => !file.startsWith("src/core/rules/")), [
     "src/config/ids.ts",
-    "src/config/names.ts",
     "src/core/arguments.ts",
     "src/core/decision/decide.ts",
+    "src/core/decision/others.ts",
     "src/core/decision/state.ts",
     "src/core/decision/stored.ts",
     "src/core/errors.ts",
@@ -115,6 +115,7 @@ test("the entry ./limiter loads the core and what a limiter needs of its host, a
     [
       "src/adapters/console_logger.ts",
       "src/adapters/host.ts",
+      "src/config/names.ts",
       "src/entries/limiter.ts",
       "src/standalone/limiter.ts",
     ],

@@ -359,7 +359,7 @@ export class Agenda implements WaitingOwner {
 
   /** The plan, after preparing the first caller that it leaves waiting. */
   #timed(plan: Plan, reserveAheadMs: number = this.#reserveAheadMs): TimedPlan {
-    const changed = plan.changed || this.#ledger.needsRepair;
+    const changed = plan.changed || this.#ledger.needsWrite;
     return { ...plan, changed, resumeAt: this.#prepareToWait(plan, reserveAheadMs) };
   }
 

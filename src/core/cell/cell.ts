@@ -1,6 +1,7 @@
 import { type Alarm, createAlarm } from "../alarm.ts";
 import { type Grant, refusalOf } from "../decision/batch.ts";
 import { earliestStart, takeAll } from "../decision/decide.ts";
+import { counted } from "../decision/others.ts";
 import { freshState, type Left, type State, withRecentEpoch } from "../decision/state.ts";
 import type { Demand } from "../rules/rule.ts";
 import { type Identity, type Knowledge, Ledger } from "../store/ledger.ts";
@@ -211,11 +212,13 @@ export class Cell implements AgendaOwner, LoopOwner {
     if (!this.#isFree || !this.#borrows(now)) return false;
     const { rules, soleRate } = this.#context;
     const demand = cost === 1 ? ONE : { ...ONE, cost };
-    if (soleRate && this.#ledger.isRecent(now)) return this.#ledger.take(soleRate, demand, now);
-    const { epoch, parts, writers, foreign } = withRecentEpoch(rules, this.#ledger.base(now), now);
+    if (soleRate && this.#ledger.isPlain(now)) return this.#ledger.take(soleRate, demand, now);
+    const base = withRecentEpoch(rules, this.#ledger.base(now), now);
+    const { epoch, parts, writers } = base;
     const time = now - epoch;
     if (earliestStart(rules, parts, time, demand) > time) return false;
-    const state: State = { epoch, parts: takeAll(rules, parts, time, time, demand), writers, foreign };
+    const taken = takeAll(rules, parts, time, time, demand);
+    const state: State = { epoch, parts: taken, writers, others: counted(base, [{ at: now, demand }], now) };
     this.#ledger.put({ state, latest: now, mixes: false });
     return true;
   }

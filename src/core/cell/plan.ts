@@ -1,5 +1,6 @@
-import type { Batch, Insight, Request } from "../decision/batch.ts";
+import type { Batch, Grant, Insight, Request } from "../decision/batch.ts";
 import { type Parts, permitsOf } from "../decision/decide.ts";
+import { counted } from "../decision/others.ts";
 import type { State } from "../decision/state.ts";
 import { decideWork, type Terms, type Work } from "../decision/work.ts";
 import type { Guest, Visit } from "../hand_over/guests.ts";
@@ -56,11 +57,16 @@ export function planFor(
   // A process that says what it holds may have been granted more by a write that is still on its way. This write keeps
   // that one from succeeding, even if it changes nothing.
   let isTold = own.held !== undefined;
+  const hasOthers = base.others.length > 0;
+  const grants: Grant[] = [];
   const decide = <R extends Request>(work: Work<R>, known?: Insight) => {
     const batch = decideWork(rules, { ...base, parts }, work, terms, known);
     givesBack ||= work.undos.length > 0 || leavesPermits(rules, parts, batch.parts, work.owner);
     parts = batch.parts;
-    for (const { grant } of batch.granted) if (grant.at > latest) latest = grant.at;
+    for (const { grant } of batch.granted) {
+      if (grant.at > latest) latest = grant.at;
+      if (hasOthers) grants.push(grant);
+    }
     isDoubtful ||= batch.waitsFor === "doubt";
     isTold ||= work.held !== undefined;
     return batch;
@@ -79,7 +85,7 @@ export function planFor(
   while (first < guests.length && guests[first]!.work.since < own.since) welcome(guests[first++]!);
   const batch = decide(own, insight && { ...insight, latest: Math.max(insight.latest, latest) });
   while (first < guests.length) welcome(guests[first++]!);
-  const state = { ...base, parts };
+  const state = { ...base, parts, others: counted(base, grants, terms.now) };
   return {
     ...ofThoseWhoWait(batch, own.requests),
     batch,

@@ -1,6 +1,7 @@
 import type { Rule, Usage } from "../rules/rule.ts";
-import type { RuleState } from "../rules/states.ts";
+import { ruleOf, type RuleTerms } from "../rules/rules.ts";
 import { extraReachOf, maximumCost, type Parts, scarcest } from "./decide.ts";
+import { adopted, CONFIGURED_OTHERWISE_MS, mattering, type Other, writtenNow } from "./others.ts";
 
 /** The version of the stored value that this code reads and writes. */
 export const STATE_VERSION = 1;
@@ -14,18 +15,6 @@ const EPOCH_LENGTH_MS = 4_000_000;
 /** A value that is longer than this, in bytes, was not written by a limiter. */
 const LONGEST_VALUE = 2 ** 23;
 
-/** What the rules of other processes keep may be nested this deep. Writing it again takes stack, which is limited. */
-const DEEPEST_FOREIGN = 32;
-
-/**
- * How far the moments of a value may lie beyond everything that its rules can grant or hold. Another process may have
- * granted further ahead, or for longer, than this one would; but what lies beyond this was not written by a limiter,
- * and would keep everybody waiting for that long.
- */
-const CONFIGURED_OTHERWISE_MS = 86_400_000;
-/** The same for a value that was written by other rules. */
-const OTHER_RULES_MS = 365 * 86_400_000;
-
 /** A process that wrote the value, and the number of its last write. */
 export type Writer = readonly [id: string, operation: number];
 
@@ -37,8 +26,8 @@ export interface State {
   readonly parts: Parts;
   /** The recent writers, the latest last, so that a writer that heard nothing can see whether it wrote. */
   readonly writers: readonly Writer[];
-  /** What the rules of other processes keep, which this process does not know. It is kept as it is. */
-  readonly foreign: readonly (readonly [field: string, value: unknown])[];
+  /** The rules that other processes have instead. What is granted counts for these too. */
+  readonly others: readonly Other[];
 }
 
 /** The part of a state that says what is left. */
@@ -46,7 +35,7 @@ export type Snapshot = Pick<State, "epoch" | "parts">;
 
 /** The state in which nothing is used. */
 export function freshState(rules: readonly Rule[], now: number): State {
-  return { epoch: Math.floor(now), parts: rules.map((rule) => rule.initial), writers: [], foreign: [] };
+  return { epoch: Math.floor(now), parts: rules.map((rule) => rule.initial), writers: [], others: [] };
 }
 
 /** The state in which nothing is left. */
@@ -56,16 +45,17 @@ export function exhaustedState(rules: readonly Rule[], now: number): State {
 }
 
 /** Whether the epoch of the state may stay as it is. */
-export function isRecent({ epoch, foreign }: State, now: number): boolean {
-  // Foreign fields cannot be shifted, so the epoch stays.
-  return now < epoch + EPOCH_LENGTH_MS || foreign.length > 0;
+export function isRecent({ epoch }: State, now: number): boolean {
+  return now < epoch + EPOCH_LENGTH_MS;
 }
 
-/** The same state, relative to a later epoch if that is due. */
+/** The same state without what no longer matters of others, and relative to a later epoch if that is due. */
 export function withRecentEpoch(rules: readonly Rule[], state: State, now: number): State {
-  if (isRecent(state, now)) return state;
-  const ms = Math.floor(now) - state.epoch;
-  return { ...state, epoch: state.epoch + ms, parts: shiftParts(rules, state.parts, ms) };
+  const ms = isRecent(state, now) ? 0 : Math.floor(now) - state.epoch;
+  const others = mattering(state.others, now - state.epoch);
+  if (ms === 0) return others === state.others ? state : { ...state, others };
+  const shifted = others.map(({ rule, part, until }) => ({ rule, part: rule.shift(part, ms), until: until - ms }));
+  return { ...state, epoch: state.epoch + ms, parts: shiftParts(rules, state.parts, ms), others: shifted };
 }
 
 /** The states of the rules, relative to an epoch that is later by `ms`. */
@@ -95,7 +85,8 @@ export function lostWrite({ writers }: State, [id, operation]: Writer): boolean 
 
 /** The moment from which the state says no more than no state at all. */
 export function idleFrom(rules: readonly Rule[], state: State): number {
-  return rules.reduce((last, rule, i) => Math.max(last, rule.idleFrom(state.parts[i]!)), 0) + state.epoch;
+  const last = rules.reduce((latest, rule, i) => Math.max(latest, rule.idleFrom(state.parts[i]!)), 0);
+  return state.others.reduce((latest, { rule, part }) => Math.max(latest, rule.idleFrom(part)), last) + state.epoch;
 }
 
 /** What is left of a limit, as callers are told. */
@@ -122,36 +113,43 @@ export interface Codec {
   readonly fingerprint: string;
   /** Readable JSON. */
   encode(state: State): Uint8Array;
-  /** Never throws, and never trusts what it reads. */
-  decode(bytes: Uint8Array): Decoded;
+  /** What stands there at the time `now`. Never throws, and never trusts what it reads. */
+  decode(bytes: Uint8Array, now: number): Decoded;
 }
 
 /** What the bytes of a value turned out to be. */
 export type Decoded =
-  | { readonly kind: "state"; readonly state: State; readonly fingerprint: string }
+  | {
+    readonly kind: "state";
+    readonly state: State;
+    readonly fingerprint: string;
+    /** Whether what the rules keep was derived from others just now. */
+    readonly isNew: boolean;
+  }
   | { readonly kind: "newer"; readonly version: number }
   | { readonly kind: "damaged"; readonly problem: string };
 
-const OWN_FIELDS = new Set(["v", "rules", "epoch", "writers"]);
+const SEPARATOR = "; ";
 
-/** The codec for a list of rules. */
-export function stateCodec(rules: readonly Rule[]): Codec {
+/** The codec for a list of rules, which are kept on these terms. */
+export function stateCodec(rules: readonly Rule[], terms: RuleTerms): Codec {
   const fields = fieldNames(rules);
-  const fingerprint = rules.map((rule) => rule.label).join("; ");
+  const fingerprint = rules.map((rule) => rule.label).join(SEPARATOR);
   const encoder = new TextEncoder();
   const decoder = new TextDecoder("utf-8", { fatal: true });
 
   return {
     fingerprint,
-    encode({ epoch, parts, writers, foreign }) {
+    encode({ epoch, parts, writers, others }) {
       const json: Record<string, unknown> = { v: STATE_VERSION, rules: fingerprint, epoch };
       fields.forEach((field, i) => json[field] = parts[i]);
+      if (others.length > 0) {
+        json["others"] = Object.fromEntries(others.map(({ rule, part, until }) => [rule.label, [until, part]]));
+      }
       json["writers"] = writers;
-      // fromEntries defines its fields, whereas assigning a foreign `__proto__` would set the prototype.
-      const whole = foreign.length === 0 ? json : Object.fromEntries([...Object.entries(json), ...foreign]);
-      return encoder.encode(JSON.stringify(whole));
+      return encoder.encode(JSON.stringify(json));
     },
-    decode(bytes) {
+    decode(bytes, now) {
       const json = parseObject(bytes, decoder);
       if (json === undefined) return { kind: "damaged", problem: "it is not a JSON object" };
       const version = json.get("v");
@@ -165,41 +163,28 @@ export function stateCodec(rules: readonly Rule[]): Codec {
       }
       const writers = decodeWriters(json.get("writers"));
       if (!writers) return { kind: "damaged", problem: "its field 'writers' is not a list of [id, number]" };
-      const parts: RuleState[] = [];
-      for (const [i, rule] of rules.entries()) {
-        const field = fields[i]!;
+      const words = json.get("rules");
+      const writtenBy = words === fingerprint ? rules : rulesIn(words, terms) ?? rules;
+      const stored: Other[] = [];
+      for (const [i, field] of fieldNames(writtenBy).entries()) {
+        const rule = writtenBy[i]!;
         const part = json.has(field) ? rule.decode(json.get(field)) : rule.initial;
         if (part === undefined) return { kind: "damaged", problem: `its field '${field}' cannot be understood` };
-        parts.push(part);
+        stored.push(writtenNow(rule, part, now - epoch));
       }
-      const foreign = [...json].filter(([field]) => !OWN_FIELDS.has(field) && !fields.includes(field));
-      if (!foreign.every(([, value]) => isShallow(value, DEEPEST_FOREIGN))) {
-        return { kind: "damaged", problem: "a field of it is nested too deep" };
-      }
-      const words = json.get("rules");
-      return {
-        kind: "state",
-        state: { epoch, parts, writers, foreign },
-        fingerprint: typeof words === "string" ? words : "",
-      };
+      stored.push(...decodeOthers(json.get("others"), terms));
+      const { parts, others, isNew } = adopted(rules, stored, now - epoch);
+      const state = { epoch, parts, writers, others };
+      return { kind: "state", state, fingerprint: typeof words === "string" ? words : "", isNew };
     },
   };
 }
 
 /** The decoded value, unless it would make somebody wait for longer than the rules could ever make anybody wait. */
-export function plausible(
-  rules: readonly Rule[],
-  decoded: Decoded,
-  { now, reserveAheadMs, fingerprint }: {
-    readonly now: number;
-    readonly reserveAheadMs: number;
-    readonly fingerprint: string;
-  },
-): Decoded {
+export function plausible(rules: readonly Rule[], decoded: Decoded, now: number, reserveAheadMs: number): Decoded {
   if (decoded.kind !== "state") return decoded;
   const { state: { epoch, parts } } = decoded;
-  const latest = now + reserveAheadMs +
-    (decoded.fingerprint === fingerprint ? CONFIGURED_OTHERWISE_MS : OTHER_RULES_MS);
+  const latest = now + reserveAheadMs + CONFIGURED_OTHERWISE_MS;
   const extraReachMs = extraReachOf(rules, maximumCost(rules).maximum);
   const isTooFar = epoch > latest ||
     rules.some((rule, i) => rule.idleFrom(parts[i]!) + epoch > latest + extraReachMs + rule.horizonMs);
@@ -227,10 +212,21 @@ function parseObject(bytes: Uint8Array, decoder: TextDecoder): Map<string, unkno
   }
 }
 
-/** Whether nothing is nested deeper than `depth`. The check itself goes no deeper either. */
-function isShallow(value: unknown, depth: number): boolean {
-  if (typeof value !== "object" || value === null) return true;
-  return depth > 0 && Object.values(value).every((inner) => isShallow(inner, depth - 1));
+/** The rules that these words name, if all of them are understood. */
+function rulesIn(words: unknown, terms: RuleTerms): readonly Rule[] | undefined {
+  if (typeof words !== "string") return undefined;
+  const rules = words.split(SEPARATOR).map((label) => ruleOf(label, terms));
+  return rules.every((rule) => rule !== undefined) ? rules : undefined;
+}
+
+/** The rules of others than the last writer. What is not understood is left out. */
+function decodeOthers(json: unknown, terms: RuleTerms): Other[] {
+  return Object.entries(json ?? {}).flatMap(([label, entry]) => {
+    const [until, stored]: readonly unknown[] = Array.isArray(entry) ? entry : [];
+    const rule = ruleOf(label, terms);
+    const part = rule?.decode(stored);
+    return rule && part !== undefined && typeof until === "number" ? [{ rule, part, until }] : [];
+  });
 }
 
 /** The writers that `json` represents, or `undefined` if it represents none. */

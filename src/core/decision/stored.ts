@@ -10,7 +10,12 @@ export type Finding =
 
 /** What a stored value says. */
 export type Reading =
-  | { readonly state: State; readonly finding?: Finding }
+  | {
+    readonly state: State;
+    readonly finding?: Finding;
+    /** Whether the state is to be written in any case: until it is, whoever reads the value begins anew. */
+    readonly isToBeWritten: boolean;
+  }
   /** This process does not understand it. */
   | { readonly state: undefined; readonly finding: Finding };
 
@@ -22,14 +27,16 @@ export function readState(
   now: number,
   reserveAheadMs: number,
 ): Reading {
-  if (!value) return { state: freshState(rules, now) };
-  const { fingerprint } = codec;
-  const decoded = plausible(rules, codec.decode(value), { now, reserveAheadMs, fingerprint });
+  if (!value) return { state: freshState(rules, now), isToBeWritten: false };
+  const decoded = plausible(rules, codec.decode(value, now), now, reserveAheadMs);
   if (decoded.kind === "newer") return { state: undefined, finding: decoded };
   // Nobody knows what was used, so everything counts as used: the limit recovers by itself and is never exceeded.
-  if (decoded.kind === "damaged") return { state: exhaustedState(rules, now), finding: decoded };
-  if (decoded.fingerprint === fingerprint) return { state: decoded.state };
-  return { state: decoded.state, finding: { kind: "other rules", theirs: decoded.fingerprint, ours: fingerprint } };
+  if (decoded.kind === "damaged") {
+    return { state: exhaustedState(rules, now), finding: decoded, isToBeWritten: true };
+  }
+  const { state, fingerprint: theirs, isNew: isToBeWritten } = decoded;
+  if (theirs === codec.fingerprint) return { state, isToBeWritten };
+  return { state, finding: { kind: "other rules", theirs, ours: codec.fingerprint }, isToBeWritten };
 }
 
 /** The finding in sentences that say what it means, and what to do. */

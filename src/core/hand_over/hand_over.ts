@@ -198,8 +198,8 @@ export function createHandOver(rules: readonly Rule[], codec: Codec): HandOver {
       if (!parts || !writers || !isWhole(epoch) || !isNumber(now) || !isNumber(horizon)) return undefined;
       if (!isNumber(granted) || !isNumber(dealtWith) || !isNumber(lastAt)) return undefined;
       const terms = { now, horizon, isFresh: isFresh === true };
-      // Foreign fields are read again before anything is written.
-      const state = { epoch, parts, writers, foreign: [] };
+      // What is kept for others is read before anything is written.
+      const state = { epoch, parts, writers, others: [] };
       const next = typeof nextWriter === "string" ? nextWriter : undefined;
       return { kind: "decided", verdict: { state, terms, granted, dealtWith, lastAt, next } };
     },

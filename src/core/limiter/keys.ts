@@ -110,7 +110,7 @@ export class Keys implements KeyRing {
     const meter = Meter.revived(counts, this.#shared.meter);
     if (!known) return { meter, knowledge: undefined };
     const [epoch, parts, writers, revision, answered, session = undefined] = known;
-    const state = { epoch, parts, writers, foreign: [] };
+    const state = { epoch, parts, writers, others: [] };
     return { meter, knowledge: { state, revision, answeredAt: epoch + answered, session } };
   }
 
@@ -149,8 +149,8 @@ type Ice = [counts: FrozenMeter, known?: Known];
 
 function frozen({ meter, knowledge }: Past): Frozen {
   const ice: Ice = [meter.frozen()];
-  // Foreign fields cannot be kept this briefly. They are read again.
-  if (knowledge && knowledge.state.foreign.length === 0) {
+  // What is kept for others is not that brief. It is read again.
+  if (knowledge && knowledge.state.others.length === 0) {
     const { state: { epoch, parts, writers }, revision, answeredAt, session } = knowledge;
     const at = Math.floor(answeredAt - epoch);
     ice.push(

@@ -59,8 +59,9 @@ export function createShared(config: LimiterConfig, context: LimiterContext): Sh
   const { source, errorMs } = readClock(context);
   // Clocks that are not measured are trusted to agree as far as they are configured to.
   const clockErrorMs = source === "server" ? MEASURED_CLOCKS_ERROR_MS : errorMs;
-  const rules = rulesOf(config, Math.max(LEAST_LATENESS_MS, context.timingMarginMs), clockErrorMs);
-  const codec = stateCodec(rules);
+  const terms = { ...config, timingMarginMs: Math.max(LEAST_LATENESS_MS, context.timingMarginMs), clockErrorMs };
+  const rules = rulesOf(config, terms);
+  const codec = stateCodec(rules, terms);
   return {
     config,
     context,

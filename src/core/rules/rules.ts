@@ -4,22 +4,37 @@ import { rateRule } from "./rate.ts";
 import type { Rule } from "./rule.ts";
 import { windowRule } from "./window.ts";
 
+/** What the rules of a process have in common, in milliseconds. */
+export interface RuleTerms extends Pick<LimiterConfig, "reserveAheadMs" | "leaseMs"> {
+  readonly timingMarginMs: number;
+  readonly clockErrorMs: number;
+}
+
 /** The rules of a limiter: first its own rate or window, then the further ones, and last its concurrency limit. */
-export function rulesOf(config: LimiterConfig, timingMarginMs: number, clockErrorMs: number): readonly Rule[] {
+export function rulesOf(config: LimiterConfig, terms: RuleTerms): readonly Rule[] {
   const rules: Rule[] = [];
-  const addWindow = (limit: number, windowMs: number) =>
-    rules.push(windowRule({ limit, windowMs, reserveAheadMs: config.reserveAheadMs, timingMarginMs, clockErrorMs }));
-  if (config.ratePerSecond !== null) {
-    rules.push(rateRule({ ratePerSecond: config.ratePerSecond, burst: config.burst, timingMarginMs }));
-  }
+  const addRate = (ratePerSecond: number, burst: number) => rules.push(rateRule({ ...terms, ratePerSecond, burst }));
+  const addWindow = (limit: number, windowMs: number) => rules.push(windowRule({ ...terms, limit, windowMs }));
+  if (config.ratePerSecond !== null) addRate(config.ratePerSecond, config.burst);
   if (config.limit !== null && config.windowMs !== null) addWindow(config.limit, config.windowMs);
   for (const { limit, windowMs, burst = 1, algorithm } of config.rates) {
-    if (algorithm === "token_bucket") {
-      rules.push(rateRule({ ratePerSecond: limit * 1_000 / windowMs, burst, timingMarginMs }));
-    } else addWindow(limit, windowMs);
+    if (algorithm === "token_bucket") addRate(limit * 1_000 / windowMs, burst);
+    else addWindow(limit, windowMs);
   }
-  if (config.maxConcurrent !== null) {
-    rules.push(concurrencyRule({ maxConcurrent: config.maxConcurrent, leaseMs: config.leaseMs }));
-  }
+  if (config.maxConcurrent !== null) rules.push(concurrencyRule({ ...terms, maxConcurrent: config.maxConcurrent }));
   return rules;
+}
+
+/** The rule that has this label, on these terms; `undefined` if no rule has it. */
+export function ruleOf(label: string, terms: RuleTerms): Rule | undefined {
+  const words = /^(\S+)(\/s, burst | in any | at the same time)(\S*)( s)?$/.exec(label);
+  if (!words) return undefined;
+  const [first, second] = [Number(words[1]), Number(words[3])];
+  const rule = words[2] === "/s, burst "
+    ? rateRule({ ...terms, ratePerSecond: first, burst: second })
+    : words[2] === " in any "
+    ? windowRule({ ...terms, limit: first, windowMs: Math.round(second * 1e9) / 1e6 })
+    : concurrencyRule({ ...terms, maxConcurrent: first });
+  const isPossible = first > 0 && rule.horizonMs > 0 && rule.horizonMs < Infinity;
+  return isPossible && rule.label === label ? rule : undefined;
 }

@@ -102,7 +102,7 @@ export class Ledger implements Bounded {
    */
   #draft = NaN;
   #revision = 0;
-  #needsRepair = false;
+  #needsWrite = false;
   #needsRead = false; // A key that this process never touched most likely does not exist: no need to ask.
   #session: number | undefined;
   #refused = NOTHING_REFUSED;
@@ -144,9 +144,9 @@ export class Ledger implements Bounded {
     return !Number.isNaN(this.#draft);
   }
 
-  /** Whether something is known, and the epoch of that may stay as it is. */
-  isRecent(now: number): boolean {
-    return this.#known !== undefined && isRecent(this.#known, now);
+  /** Whether something is known that has nothing of others in it, and the epoch of that may stay as it is. */
+  isPlain(now: number): boolean {
+    return this.#known !== undefined && this.#known.others.length === 0 && isRecent(this.#known, now);
   }
 
   /** What is left, as far as is known. */
@@ -189,9 +189,9 @@ export class Ledger implements Bounded {
     return this.#wroteAt;
   }
 
-  /** Whether the stored value is damaged. Until it is replaced, everybody who reads it takes it for used up anew. */
-  get needsRepair(): boolean {
-    return this.#needsRepair;
+  /** Whether something has to be written, because everybody who reads what stands there begins anew. */
+  get needsWrite(): boolean {
+    return this.#needsWrite;
   }
 
   /** When the store last answered; `-Infinity` if it never did. */
@@ -264,8 +264,8 @@ export class Ledger implements Bounded {
     const { state } = change;
     const { store, codec, trips, backendTimeoutMs } = this.#context;
     const writer: Writer = [this.#identity.id, this.#identity.next()];
-    const { epoch, parts, foreign } = state;
-    const next: State = { epoch, parts, writers: withWriter(state.writers, writer), foreign };
+    const { epoch, parts, others } = state;
+    const next: State = { epoch, parts, writers: withWriter(state.writers, writer), others };
     const earlier = this.#refused;
     this.#refused = NOTHING_REFUSED; // Until it is known how this ends; if it fails, that is never known.
     this.#needsRead = true;
@@ -290,7 +290,7 @@ export class Ledger implements Bounded {
       return false;
     }
     this.#known = next;
-    this.#needsRepair = false;
+    this.#needsWrite = false;
     this.#count(change);
     this.#revision = result.revision;
     this.#session = sentIn;
@@ -309,13 +309,13 @@ export class Ledger implements Bounded {
     const entry = this.#loans.borrow(this.key, (next) => this.#giveBack(next));
     if (!this.#known || (entry?.revision ?? 0) !== this.#revision) {
       this.#adopt(entry, now);
-      this.#isReplaced = this.#needsRepair;
+      this.#isReplaced = this.#needsWrite;
     }
     return this.#isBorrowed = true;
   }
 
   /**
-   * Takes what is wanted of what was borrowed, if there is so much. `rule` is the only rule, and {@link Ledger.isRecent}.
+   * Takes what is wanted of what was borrowed, if there is so much. `rule` is the only rule, and {@link Ledger.isPlain}.
    */
   take(rule: Rule<number>, demand: Demand, now: number): boolean {
     const { epoch, parts } = this.#known!;
@@ -352,7 +352,7 @@ export class Ledger implements Bounded {
     if (!this.#isReplaced || !known) return undefined;
     const { codec } = this.#context;
     this.#isReplaced = false;
-    this.#needsRepair = false;
+    this.#needsWrite = false;
     this.#revision = next;
     this.#known = { ...known, writers: withWriter(known.writers, [this.#identity.id, this.#identity.next()]) };
     return { value: codec.encode(this.#known), ttlMs: this.#ttlOf(this.#known) };
@@ -412,10 +412,11 @@ export class Ledger implements Bounded {
 
   #stateOf(entry: KvEntry | null, now: number): State {
     const { rules, codec, reserveAheadMs, storeId, onFinding } = this.#context;
-    const { state, finding } = readState(rules, codec, entry?.value, now, reserveAheadMs);
+    const reading = readState(rules, codec, entry?.value, now, reserveAheadMs);
+    const { state, finding } = reading;
     if (!state) throw new StoreUnavailableError(describe(finding), { store: storeId, outcome: "not_applied" });
     if (finding) onFinding(finding);
-    this.#needsRepair = finding?.kind === "damaged";
+    this.#needsWrite = reading.isToBeWritten;
     return state;
   }
 
@@ -457,9 +458,8 @@ export class Ledger implements Bounded {
     }
   }
 
-  /** How long the value matters; `undefined` if nobody here can say. */
-  #ttlOf(state: State): number | undefined {
-    if (state.foreign.length > 0) return undefined;
+  /** How long the value matters. */
+  #ttlOf(state: State): number {
     const { rules, store: { clock } } = this.#context;
     return Math.max(0, idleFrom(rules, state) - clock.now()) + RETENTION_MARGIN_MS;
   }

@@ -15,6 +15,7 @@ import {
   type SimulatedProcess,
   type Simulation,
 } from "../../support/simulated_process.ts";
+import { TERMS } from "../../support/rule_terms.ts";
 
 /** Nothing of it comes back while a test runs. */
 const LIMIT = 1_000;
@@ -370,7 +371,7 @@ test("work and verdicts come through the messages as they are; anything else is 
     rateRule({ ratePerSecond: 10, burst: 5, timingMarginMs: 10 }),
     concurrencyRule({ maxConcurrent: 3, leaseMs: 1_000 }),
   ];
-  const codec = stateCodec(rules);
+  const codec = stateCodec(rules, TERMS);
   const handOver = createHandOver(rules, codec);
   const finite = fc.double({ noNaN: true, noDefaultInfinity: true, min: 0, max: 1e13 });
   const owner = fc.stringMatching(/^[a-z0-9-]{1,20}$/);
@@ -430,7 +431,7 @@ test("work and verdicts come through the messages as they are; anything else is 
       epoch: fc.nat(),
       parts: fc.tuple(finite, fc.constant(rules[1]!.initial)),
       writers: fc.array(fc.tuple(owner, fc.nat()), { maxLength: 3 }),
-      foreign: fc.constant([]),
+      others: fc.constant([]),
     }),
     terms: fc.record({ now: finite, horizon: finite, isFresh: fc.boolean() }),
     granted: fc.nat(),

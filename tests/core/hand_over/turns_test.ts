@@ -8,6 +8,7 @@ import { createTurns } from "../../../src/core/hand_over/turns.ts";
 import { rateRule } from "../../../src/core/rules/rate.ts";
 import { createTimeLimit } from "../../../src/core/store/time_limit.ts";
 import { createVirtualClock } from "../../../src/testing/virtual_clock.ts";
+import { TERMS } from "../../support/rule_terms.ts";
 
 const RULES = [rateRule({ ratePerSecond: 10, burst: 5, timingMarginMs: 10 })];
 const KEY = "api";
@@ -21,7 +22,7 @@ function workOf(owner: string): Work {
 /** The turns of the process "a", whose questions are answered by hand. */
 function turnsOfA() {
   const clock = createVirtualClock();
-  const codec = stateCodec(RULES);
+  const codec = stateCodec(RULES, TERMS);
   const handOver = createHandOver(RULES, codec);
   const asked: { readonly address: string; readonly message: Uint8Array; answer(bytes: Uint8Array): void }[] = [];
   const peers = {

@@ -11,6 +11,7 @@ import { test } from "node:test";
 import { freshState, type State, stateCodec, withRecentEpoch } from "../../../src/core/decision/state.ts";
 import { rateRule } from "../../../src/core/rules/rate.ts";
 import type { Taken } from "../../../src/core/rules/rule.ts";
+import { TERMS } from "../../support/rule_terms.ts";
 
 interface Limit {
   readonly ratePerSecond: number;
@@ -159,7 +160,7 @@ for (const ratePerSecond of [0.001, 0.5, 1, 100, 12_345.6789, 1_000_000]) {
   test(`rateRule() admits ${ratePerSecond}/s within 0.01 % under steady demand [TB-5, TB-6, TB-7]`, () => {
     const rule = ruleOf({ ratePerSecond, burst: 1 });
     const rules = [rule];
-    const codec = stateCodec(rules);
+    const codec = stateCodec(rules, TERMS);
     const start = Date.UTC(2030, 0, 1);
     // Shortly before the epoch moves on, where the numbers in the state are largest.
     let state = freshState(rules, start - 3_999_950);
@@ -172,7 +173,7 @@ for (const ratePerSecond of [0.001, 0.5, 1, 100, 12_345.6789, 1_000_000]) {
       const moved = withRecentEpoch(rules, state, now);
       if (moved !== state || i % 1_000 === 0) {
         if (moved !== state) shifts++;
-        const decoded = codec.decode(codec.encode(moved));
+        const decoded = codec.decode(codec.encode(moved), now);
         if (decoded.kind !== "state") throw new Error(decoded.kind);
         state = decoded.state;
       }

@@ -1,0 +1,312 @@
+import { assert, assertAlmostEquals, assertEquals, assertLessOrEqual } from "@std/assert";
+import fc from "fast-check";
+import { test } from "node:test";
+import { stateCodec } from "../../../src/core/decision/state.ts";
+import type { Rule } from "../../../src/core/rules/rule.ts";
+import { ruleOf, rulesOf } from "../../../src/core/rules/rules.ts";
+import { resolveLimiter } from "../../../src/core/limiter/defaults.ts";
+import { type PureLimiter, pureLimiter, type PureLimiterOptions } from "../../../src/standalone/pure_limiter.ts";
+import { TERMS } from "../../support/rule_terms.ts";
+
+const NOW = Date.UTC(2030, 0, 1);
+const HOUR_MS = 3_600_000;
+const WINDOW_MS = 10_000;
+
+type Json = { readonly [field: string]: unknown; readonly others?: Readonly<Record<string, readonly unknown[]>> };
+
+/** A value that processes with these options change in turn. */
+function shared() {
+  let value: Uint8Array | undefined;
+  const limiterOf = (options: PureLimiterOptions) => {
+    const limiter = pureLimiter("api", options);
+    return {
+      /** Whether it fits, and if not, for how long. */
+      ask(now: number, cost = 1, holder?: string) {
+        const decision = limiter.decide(value, now, holder === undefined ? { cost } : { cost, holder });
+        if (decision.value) value = decision.value;
+        return { allowed: decision.allowed, retryAfterMs: decision.allowed ? 0 : decision.retryAt - now };
+      },
+      left: (now: number) => limiter.usage(value, now).remaining,
+    };
+  };
+  const json = (): Json => JSON.parse(new TextDecoder().decode(value));
+  const put = (json: object) => value = new TextEncoder().encode(JSON.stringify(json));
+  return { limiterOf, json, put };
+}
+
+test("whoever raises a rate waits no longer than by the new rate [TB-13]", () => {
+  const cases: readonly (readonly [PureLimiterOptions, PureLimiterOptions, mostMs: number])[] = [
+    [{ ratePerSecond: 1, burst: 100 }, { ratePerSecond: 10, burst: 100 }, 100],
+    [{ ratePerSecond: 0.01 }, { ratePerSecond: 1_000 }, 1],
+    [{ ratePerSecond: 0.01, burst: 5 }, { ratePerSecond: 0.01, burst: 10 }, 0],
+    // And whoever lowers it no longer than after a burst of its own.
+    [{ ratePerSecond: 100, burst: 1_000 }, { ratePerSecond: 1 }, 1_000],
+    [{ ratePerSecond: 100, burst: 1_000 }, { ratePerSecond: 1, burst: 5 }, 1_000],
+  ];
+  for (const [before, after, mostMs] of cases) {
+    const { limiterOf } = shared();
+    const [old, young] = [limiterOf(before), limiterOf(after)];
+    assert(old.ask(NOW, before.burst ?? 1).allowed);
+    const { retryAfterMs } = young.ask(NOW);
+    for (let ms = 1; ms < retryAfterMs; ms += retryAfterMs / 7) young.ask(NOW + ms); // which changes nothing
+    assert(retryAfterMs <= mostMs, `${retryAfterMs} ms from ${JSON.stringify(before)} to ${JSON.stringify(after)}`);
+    assert(young.ask(NOW + retryAfterMs).allowed);
+  }
+});
+
+test("as much of a new rate is used as was of the one in whose place it stands [TB-13]", () => {
+  const { limiterOf } = shared();
+  assert(limiterOf({ ratePerSecond: 0.01, burst: 100 }).ask(NOW, 60).allowed);
+  assertEquals(limiterOf({ ratePerSecond: 0.02, burst: 100 }).left(NOW), 40);
+  assertEquals(limiterOf({ ratePerSecond: 0.005, burst: 100 }).left(NOW), 40);
+  assertEquals(limiterOf({ ratePerSecond: 0.01, burst: 80 }).left(NOW), 20);
+  assertEquals(limiterOf({ ratePerSecond: 0.01, burst: 50 }).left(NOW), 0);
+});
+
+test("a limit that is added before others takes nothing of theirs, and loses nothing to them [TB-13]", () => {
+  const { limiterOf } = shared();
+  const quota = { limit: 100, windowMs: HOUR_MS };
+  const old = limiterOf({ rates: [quota] });
+  const young = limiterOf({ rates: [{ limit: 50, windowMs: 1_000 }, quota] });
+  assert(old.ask(NOW, 60).allowed);
+  assert(young.ask(NOW + 2_000, 30).allowed, "the sixty were long ago");
+  assertEquals(young.ask(NOW + 2_100, 30).allowed, false);
+  assertEquals([old.left(NOW + 2_100), young.left(NOW + 2_100)], [10, 10]);
+  assert(old.ask(NOW + 2_200, 5).allowed);
+  assertEquals(young.ask(NOW + 2_300, 20).allowed, false, "what the others start counts for the limit that they lack");
+  assert(young.ask(NOW + 4_000, 5).allowed);
+});
+
+test("what one process grants counts for the rules of the other, however often they take turns [TB-13]", () => {
+  const { limiterOf, json } = shared();
+  const strict = limiterOf({ algorithm: "sliding_window", limit: 3, windowMs: HOUR_MS });
+  const loose = limiterOf({ algorithm: "sliding_window", limit: 10, windowMs: HOUR_MS });
+  const taken = [strict, loose, strict, loose, strict].filter((limiter, i) => limiter.ask(NOW + i).allowed);
+  assertEquals(taken.length, 4, "three for the strict one, which counts those of the loose one");
+  let more = 0;
+  while (loose.ask(NOW + 10 + more).allowed) more++;
+  assertEquals(more, 6);
+  assertEquals(json()["rules"], "10 in any 3600 s");
+  assertEquals(Object.keys(json().others ?? {}), ["3 in any 3600 s"]);
+});
+
+test("a rule that grants less never gets into debt by what another one grants [TB-13]", () => {
+  const { limiterOf } = shared();
+  const strict = limiterOf({ ratePerSecond: 1, burst: 2 });
+  const loose = limiterOf({ ratePerSecond: 100 });
+  assert(strict.ask(NOW).allowed);
+  let now = NOW;
+  assertEquals(loose.ask(now).retryAfterMs, 10);
+  for (let i = 0; i < 1_000; i++) assert(loose.ask(now += 10).allowed);
+  assertEquals(strict.ask(now).retryAfterMs, 1_000);
+});
+
+test("the permits are the same for all, however many each process allows [TB-13]", () => {
+  const { limiterOf, json } = shared();
+  const two = limiterOf({ maxConcurrent: 2 });
+  const three = limiterOf({ maxConcurrent: 3 });
+  const none = limiterOf({ ratePerSecond: 1_000 });
+  for (const [i, limiter] of [two, three, two, three].entries()) limiter.ask(NOW, 1, `holder ${i}`);
+  assertEquals(two.ask(NOW, 1, "one more").allowed, false);
+  assertEquals([two.left(NOW), three.left(NOW)], [0, 0]);
+  assert(none.ask(NOW).allowed);
+  assertEquals([two.left(NOW), three.left(NOW)], [0, 0], "a process that limits no concurrency keeps them");
+  assertEquals(Object.keys(json().others ?? {}), ["3 at the same time"]);
+});
+
+test("the rules of others leave the value when all of it is available again, or after an hour without them", () => {
+  const { limiterOf, json } = shared();
+  const old = limiterOf({ ratePerSecond: 1, burst: 10 });
+  const young = limiterOf({ ratePerSecond: 2, burst: 10 });
+  assert(old.ask(NOW, 3).allowed);
+  assert(young.ask(NOW).allowed);
+  assertEquals(json().others, { "1/s, burst 10": [HOUR_MS, 4_000] });
+  assert(young.ask(NOW + 4_100).allowed);
+  assertEquals(json().others, undefined);
+
+  assert(old.ask(NOW + 5_000, 3).allowed);
+  const last = NOW + 5_000 + HOUR_MS;
+  let now = NOW + 5_000;
+  for (; now < last; now += 700) {
+    assert(young.ask(now).allowed);
+    assertEquals(Object.keys(json().others ?? {}), ["1/s, burst 10"]);
+  }
+  assert(young.ask(now).allowed);
+  assertEquals(json().others, undefined);
+});
+
+test("the epoch moves on with what is kept for others", () => {
+  const { limiterOf, json } = shared();
+  const day = { limit: 10, windowMs: 24 * HOUR_MS };
+  assert(limiterOf({ rates: [day, { limit: 5, windowMs: 1_000 }] }).ask(NOW, 3).allowed);
+  const second = limiterOf({ rates: [day, { limit: 5, windowMs: 20 * HOUR_MS }] });
+  assert(second.ask(NOW + 1_000).allowed);
+  assert(limiterOf({ rates: [day] }).ask(NOW + 1_900_000).allowed);
+  const before = json();
+  assert(limiterOf({ rates: [day] }).ask(NOW + 4_100_000).allowed);
+  const after = json();
+  assertEquals([before["epoch"], after["epoch"]], [NOW, NOW + 4_100_000]);
+  const [untilBefore, logBefore] = before.others?.["5 in any 72000 s"] ?? [];
+  const [untilAfter, logAfter] = after.others?.["5 in any 72000 s"] ?? [];
+  assertEquals(Number(untilAfter) - Number(untilBefore), -4_100_000);
+  assertAlmostEquals((logAfter as number[])[0]!, (logBefore as number[])[0]! - 4_100_000, 1e-6); // it is a log
+});
+
+test("what stands among the rules of others and cannot be one is left out", () => {
+  const { limiterOf, json, put } = shared();
+  const good = [60_000, 50_000];
+  const rest = { v: 1, rules: "10/s, burst 1", epoch: NOW, rate: 0, writers: [] };
+  const limiter = limiterOf({ ratePerSecond: 10 });
+  for (
+    const others of [
+      null,
+      7,
+      "text",
+      [good],
+      { "0.1/s, burst 9": null },
+      { "0.1/s, burst 9": 5 },
+      { "0.1/s, burst 9": [60_000] },
+      { "0.1/s, burst 9": ["60000", 50_000] },
+      { "0.1/s, burst 9": [60_000, [1, 2]] },
+      { "0.1/s, burst 9": [9e15, 50_000] },
+      { "0.1/s, burst 9": [-1, 50_000] },
+      { "0.1/s, burst 9, or so": good },
+      { "-1/s, burst -9": good },
+      { "Infinity/s, burst 9": good },
+      { "0/s, burst 1": good },
+      { "9 of everything": good },
+      { "5 in any 0 s": [60_000, [50_000, 1]] },
+    ]
+  ) {
+    put({ ...rest, others });
+    assert(limiter.ask(NOW).allowed);
+    assertEquals(json(), { ...rest, rate: 100 }, JSON.stringify(others));
+  }
+  put({ ...rest, others: { "0.1/s, burst 9": good } });
+  assert(limiter.ask(NOW).allowed);
+  assertEquals(json().others, { "0.1/s, burst 9": [60_000, 60_000] });
+});
+
+test("a value whose rules nobody understands is read by the places of the limits", () => {
+  const { limiterOf, put } = shared();
+  put({ v: 1, rules: "as many as you like", epoch: NOW, rate: 0, window: [0, 4], writers: [] });
+  assertEquals(limiterOf({ algorithm: "sliding_window", limit: 5, windowMs: HOUR_MS }).left(NOW), 1);
+});
+
+test("ruleOf() makes each rule from its own label", () => {
+  const config = resolveLimiter("api", {
+    ratePerSecond: 12_345.678,
+    burst: 1.5,
+    maxConcurrent: 3,
+    rates: [{ limit: 7, windowMs: 60_000, burst: 2 }, { limit: 9, windowMs: 1_005 }, { limit: 1e6, windowMs: 0.1 }],
+  });
+  const rules = rulesOf(config, TERMS);
+  const shapeOf = ({ earliest: _, ...rest }: Rule) =>
+    Object.entries(rest).filter(([, value]) => typeof value !== "function");
+  for (const rule of rules) assertEquals(shapeOf(ruleOf(rule.label, TERMS)!), shapeOf(rule));
+  assertEquals(stateCodec(rules, TERMS).fingerprint.split("; ").length, 5);
+});
+
+interface Start {
+  readonly at: number;
+  readonly cost: number;
+  /** Whether it was granted for a later moment than the one of the request. */
+  readonly isReserved: boolean;
+}
+
+interface Ask {
+  /** Which of the processes asks. */
+  readonly process: number;
+  /** How long after the one before, in milliseconds. */
+  readonly afterMs: number;
+  /** The part of what its process allows at once. */
+  readonly part: number;
+  readonly waitMs: number;
+}
+
+const ask: fc.Arbitrary<Ask> = fc.record({
+  process: fc.nat(2),
+  afterMs: fc.oneof(
+    fc.constantFrom(0, 0, 1, 10, 100, 999, 5_000, 3_600_000),
+    fc.double({ min: 0, max: 500, noNaN: true }),
+  ),
+  part: fc.constantFrom(0, 0, 0, 0.3, 0.5, 1),
+  waitMs: fc.constantFrom(0, 0, 500),
+});
+const asks = fc.array(ask, { minLength: 5, maxLength: 120, size: "max" });
+/** Whether anybody waits. */
+const patience = fc.boolean();
+
+/** What processes with these options start, one after the other, with one value for all of them. */
+function startsOf(
+  all: readonly PureLimiterOptions[],
+  asks: readonly Ask[],
+  waits: boolean,
+  mostOf: (place: number) => number,
+): Start[] {
+  const limiters: readonly PureLimiter[] = all.map((options) => pureLimiter("api", options));
+  const starts: Start[] = [];
+  let value: Uint8Array | undefined;
+  let now = NOW;
+  for (const { process, afterMs, part, waitMs } of asks) {
+    now += afterMs;
+    const place = process % all.length;
+    const cost = Math.max(1, Math.floor(part * mostOf(place)));
+    const decision = limiters[place]!.decide(value, now, { cost, startBy: waits ? now + waitMs : now });
+    if (decision.value) value = decision.value;
+    if (decision.allowed) starts.push({ at: decision.startAt, cost, isReserved: decision.startAt > now });
+  }
+  return starts.sort((a, b) => a.at - b.at);
+}
+
+/** Checks that between any two starts, both counted, no more was started than `most` says for the time between them. */
+function assertWithin(starts: readonly Start[], most: (ms: number) => number): void {
+  for (let first = 0; first < starts.length; first++) {
+    let sum = 0;
+    for (let last = first; last < starts.length; last++) {
+      sum += starts[last]!.cost;
+      const ms = starts[last]!.at - starts[first]!.at;
+      assertLessOrEqual(sum, most(ms) + 1e-3, `within ${ms} ms, from start ${first} to ${last}`);
+    }
+  }
+}
+
+const rates = fc.array(
+  fc.record({
+    ratePerSecond: fc.constantFrom(0.1, 1, 2, 10, 100, 1_000),
+    burst: fc.constantFrom(1, 2, 5, 20, 100),
+  }),
+  { minLength: 2, maxLength: 3 },
+);
+
+test("processes with different rates start no more together than the highest rate and the largest burst allow [TB-13]", () => {
+  fc.assert(
+    fc.property(rates, asks, patience, (all, asks, waits) => {
+      const starts = startsOf(all, asks, waits, (place) => all[place]!.burst);
+      assert(starts.length > 0);
+      const ratePerSecond = Math.max(...all.map((options) => options.ratePerSecond));
+      const burst = Math.max(...all.map((options) => options.burst));
+      // When a process first meets others, it does not know exactly for when they have reserved what it counts.
+      const reserved = starts.reduce((sum, { isReserved, cost }) => sum + (isReserved ? cost : 0), 0);
+      assertWithin(starts, (ms) => burst + ratePerSecond * ms / 1_000 + reserved);
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+test("processes with different windows of one length start no more together than the largest allows [TB-13]", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.constantFrom(1, 2, 5, 20, 100, 1_000), { minLength: 2, maxLength: 3 }),
+      asks,
+      patience,
+      (all, asks, waits) => {
+        const options = all.map((limit) => ({ algorithm: "sliding_window" as const, limit, windowMs: WINDOW_MS }));
+        const starts = startsOf(options, asks, waits, (place) => all[place]!);
+        assert(starts.length > 0);
+        assertWithin(starts, (ms) => ms < WINDOW_MS ? Math.max(...all) : Infinity);
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
