@@ -1,7 +1,7 @@
 import { concurrencyExcess, rateExcess, type Start, windowExcess } from "../support/oracles.ts";
 import type { Call } from "./calls.ts";
 import type { History } from "./run.ts";
-import type { LimiterPlan, Scenario } from "./scenario.ts";
+import { agrees, type LimiterPlan, mostGenerous, type Scenario, timesAsMuch } from "./scenario.ts";
 import { storms } from "./traffic.ts";
 import { starvation, waste } from "./waiting.ts";
 
@@ -18,6 +18,9 @@ import { starvation, waste } from "./waiting.ts";
  * **Concurrency.** At most `maxConcurrent` at any moment. A caller that loses a permit works until it hears so, which
  * its timer says up to `d` and the lateness of timers after the others heard it ({@link noticeMs}). A process that
  * stands still does not work.
+ *
+ * **Other limits.** All together keep the limits of the most generous process. Of what others have reserved when they
+ * first meet, they do not know the moments, which may add what is reserved ahead to `l`.
  *
  * **Lost data.** What a server has forgotten is granted again. Starts that it may have forgotten ({@link FORGOTTEN_MS})
  * do not count, and all others keep the limits exactly; and all of them together keep the limits as many times over as
@@ -37,9 +40,11 @@ export function judge(history: History): readonly string[] {
     ),
     ...calls.flatMap((call) => lateAnswer(history, call) ?? []),
     ...storms(history),
-    ...groupsOf(history).flatMap(({ plan, name, calls }) =>
-      [excesses, waste, starvation].flatMap((find) => find(history, plan, calls)).map((text) => `${name}: ${text}`)
-    ),
+    ...groupsOf(history).flatMap(({ plan, name, calls }) => {
+      // Others get what those with more generous limits leave.
+      const finds = agrees(history.scenario) ? [excesses, waste, starvation] : [excesses];
+      return finds.flatMap((find) => find(history, plan, calls)).map((text) => `${name}: ${text}`);
+    }),
   ];
 }
 
@@ -138,18 +143,15 @@ function excesses(history: History, plan: LimiterPlan, calls: readonly Call[]): 
 function excess(history: History, plan: LimiterPlan, calls: readonly Call[], times: number): string[] {
   const starts = calls.map((call) => startOf(history, call));
   const spread = clockSpreadMs(history);
+  const { amount, burst } = mostGenerous(history.scenario);
+  const unknownMs = agrees(history.scenario) ? 0 : plan.reserveAheadMs + overdueMs(plan, calls);
+  const { rates, windows, maxConcurrent } = timesAsMuch(plan, { amount: amount * times, burst: burst * times });
   return [
-    ...plan.rates.map((rate) =>
-      rateExcess(
-        starts,
-        { ratePerSecond: rate.ratePerSecond * times, burst: rate.burst * times },
-        latenessMs(rate.ratePerSecond, history.scenario) + spread,
-      )
+    ...rates.map((rate, i) =>
+      rateExcess(starts, rate, latenessMs(plan.rates[i]!.ratePerSecond, history.scenario) + spread + unknownMs)
     ),
-    ...plan.windows.map(({ limit, windowMs }) =>
-      windowExcess(starts, { limit: limit * times, windowMs: windowMs - spread })
-    ),
-    plan.maxConcurrent === undefined ? undefined : concurrencyExcess(starts, plan.maxConcurrent * times),
+    ...windows.map(({ limit, windowMs }) => windowExcess(starts, { limit, windowMs: windowMs - spread })),
+    maxConcurrent === undefined ? undefined : concurrencyExcess(starts, maxConcurrent),
   ].flatMap((text) => text ?? []);
 }
 

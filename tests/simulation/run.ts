@@ -6,7 +6,7 @@ import type { Host } from "./host.ts";
 import { createNetwork, type Mishap } from "./network.ts";
 import { QUICK } from "./profiles.ts";
 import { type Process, type Sabotage, startProcess } from "./process.ts";
-import { mostCost, type Scenario, scenarioOfProcess, type Step } from "./scenario.ts";
+import { mostCost, mostGenerous, type Scenario, scenarioOfProcess, type Step } from "./scenario.ts";
 import { judge } from "./judge.ts";
 import { createWorld, type Trace } from "./world.ts";
 
@@ -158,9 +158,10 @@ export async function run(scenario: Scenario, { traced = false, sabotage = {} }:
     );
   await world.run(world.now + STUCK_AFTER_MS, isOver);
   const overAt = world.now;
+  const { burst: bursts } = mostGenerous(scenario);
   const longest = Math.max(...scenario.limiters.flatMap(({ leaseMs, reserveAheadMs, rates, windows }) => [
     2 * leaseMs,
-    ...rates.map(({ ratePerSecond, burst }) => reserveAheadMs + 1_000 * burst / ratePerSecond),
+    ...rates.map(({ ratePerSecond, burst }) => reserveAheadMs + 1_000 * bursts * burst / ratePerSecond),
     ...windows.map(({ windowMs }) => reserveAheadMs + windowMs),
   ]));
   await world.run(overAt + longest + REST_MS);
@@ -178,7 +179,7 @@ export async function run(scenario: Scenario, { traced = false, sabotage = {} }:
   /** Checks that a process that starts when all is over finds everything free. */
   async function observe(): Promise<void> {
     const observer = start(scenario.hosts.length, { skewMs: 0, driftPpm: 0, timerLateMs: 0.1 });
-    for (const [place, plan] of scenario.limiters.entries()) {
+    for (const [place, plan] of observer.scenario.limiters.entries()) {
       const free = Math.floor(Math.min(mostCost(plan), plan.maxConcurrent ?? Infinity));
       const keys = new Set(calls.filter((call) => call.plan.limiter === place).map((call) => call.plan.key));
       for (const key of keys) {

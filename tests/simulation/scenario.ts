@@ -62,11 +62,20 @@ export type Trouble =
 /** What happens when. */
 export type Step = (CallPlan | Trouble) & { readonly at: number };
 
+/** How many times as much: whole numbers, so that all can grant what somebody asks for. */
+export interface Times {
+  /** How many times the rates, the windows and the permits. */
+  readonly amount: number;
+  /** How many times the bursts. */
+  readonly burst: number;
+}
+
 /**
- * How the settings of a process differ from those of the others, as while a new configuration is being deployed. The
- * limits are the same everywhere, and of everything else a process has this part.
+ * How the settings of a process differ from those of the others, as while a new configuration is being deployed: it has
+ * so much of each.
  */
 export interface Variant {
+  readonly limits: Times;
   readonly reserveAhead: number;
   readonly lease: number;
   readonly prefetch: number;
@@ -175,6 +184,7 @@ export function scenarioOfProcess(scenario: Scenario, place: number): Scenario {
     backendTimeoutMs: backendTimeoutMs * variant.backendTimeout,
     limiters: limiters.map((plan) => ({
       ...plan,
+      ...timesAsMuch(plan, variant.limits),
       leaseMs: plan.leaseMs * variant.lease,
       reserveAheadMs: plan.reserveAheadMs * variant.reserveAhead,
       prefetch: Math.floor(plan.prefetch * variant.prefetch),
@@ -202,6 +212,29 @@ function limiterPlan(random: Random, index: number, plan: ProfilePlan, prefetch:
     reserveAheadMs: random.pick(plan.reserveAheadMs),
     prefetch: windows.length === 0 && maxConcurrent === undefined ? prefetch : 0,
     onFailure: fails ? random.pick(["open", "local"]) : "closed",
+  };
+}
+
+/** Whether all processes have the same limits. */
+export function agrees(scenario: Scenario): boolean {
+  const { amount, burst } = mostGenerous(scenario);
+  return amount === 1 && burst === 1;
+}
+
+/** How many times the limits of a scenario its processes have at most. */
+export function mostGenerous({ variants }: Scenario): Times {
+  return {
+    amount: Math.max(1, ...variants.map(({ limits }) => limits.amount)),
+    burst: Math.max(1, ...variants.map(({ limits }) => limits.burst)),
+  };
+}
+
+/** These limits, so many times over. */
+export function timesAsMuch({ rates, windows, maxConcurrent }: Limits, { amount, burst: bursts }: Times): Limits {
+  return {
+    rates: rates.map(({ ratePerSecond, burst }) => ({ ratePerSecond: ratePerSecond * amount, burst: burst * bursts })),
+    windows: windows.map(({ limit, windowMs }) => ({ limit: limit * amount, windowMs })),
+    maxConcurrent: maxConcurrent === undefined ? undefined : maxConcurrent * amount,
   };
 }
 

@@ -1,5 +1,5 @@
 import { createRandom, type Random } from "../support/random.ts";
-import { type LimiterPlan, mostCost, type Scenario, type Variant } from "./scenario.ts";
+import { type LimiterPlan, mostCost, type Scenario, type Times, type Variant } from "./scenario.ts";
 
 /**
  * The same scenario with settings that hardly anybody chooses. They come from a source of their own, so that nothing
@@ -10,7 +10,8 @@ export function unusual(scenario: Scenario): Scenario {
   const timingMarginMs = random.chance(0.5) ? random.pick([0, 1, 2, 50]) : scenario.timingMarginMs;
   const limiters = scenario.limiters.map((plan) => unusualLimiter(random, scenario, plan));
   const differ = random.chance(0.5);
-  const variants = differ ? [variant(random, scenario), variant(random, scenario), variant(random, scenario)] : [];
+  const limits = createRandom(scenario.seed ^ 0x11a17);
+  const variants = differ ? [0, 1, 2].map(() => variant(random, scenario, times(limits))) : [];
   // Clocks that are not measured agree to within the timing margin.
   const trust = timingMarginMs / scenario.timingMarginMs;
   const hosts = scenario.clock === "server"
@@ -45,10 +46,15 @@ function unusualLimiter(random: Random, scenario: Scenario, plan: LimiterPlan): 
   return { ...plan, rates, reserveAheadMs, leaseMs };
 }
 
-function variant(random: Random, scenario: Scenario): Variant {
+function times(random: Random): Times {
+  return { amount: random.pick([1, 1, 2, 10]), burst: random.pick([1, 1, 3, 20]) };
+}
+
+function variant(random: Random, scenario: Scenario, limits: Times): Variant {
   const shortest = Math.min(...scenario.limiters.map(({ leaseMs }) => leaseMs));
   const lease = random.pick([1, 1, 0.4]);
   return {
+    limits,
     reserveAhead: random.pick([1, 0.5, 0.1, 0]),
     lease: lease * shortest >= leastLeaseMs(scenario) ? lease : 1,
     prefetch: random.pick([1, 1, 0.5, 0]),
