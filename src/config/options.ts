@@ -198,7 +198,10 @@ export interface CommonLimiterOptions<Store extends string = string> {
    * @default {1_000}
    */
   readonly reserveAheadMs?: number | undefined;
-  /** Whether other values may replace those that this id was configured with before. */
+  /**
+   * Whether other values may replace those that this id was configured with before. Callers that already wait, and
+   * limiters that `getLimiter()` returned before, keep those.
+   */
   readonly replace?: boolean | undefined;
 }
 
