@@ -403,6 +403,22 @@ test("a limiter that was replaced is closed with its store: who waits hears so, 
   assertEquals([next.degraded, next.lost], [false, false]);
 });
 
+test("who waits when a limiter is replaced keeps the old limits, and calls that name it have the new ones [LIM-7]", async () => {
+  const { rateSync, clock } = setUp();
+  rateSync.configureLimiter("job", { ratePerSecond: 0.1 });
+  const before = rateSync.getLimiter("job");
+  await before.acquire();
+  const start = clock.now();
+  const waiting = before.acquire().then(() => clock.now() - start);
+  await clock.advance(1_000);
+  rateSync.configureLimiter("job", { ratePerSecond: 10, burst: 2, replace: true });
+  await clock.runUntil(rateSync.acquire("job"));
+  assert(clock.now() - start < 1_100);
+  assertEquals((await before.tryAcquire()).allowed, false);
+  assertEquals(before.getConfig().ratePerSecond, 0.1);
+  assert(await clock.runUntil(waiting) >= 10_000);
+});
+
 test("a store stays listed as initialized when its limiter is replaced [STO-4]", async () => {
   const { rateSync, clock } = setUp();
   rateSync.configureStore("s", { kv: memoryKv(clock), clock });
