@@ -58,7 +58,7 @@ const holder = fc.record<Record<string, unknown>>({
   until: fc.oneof(numbers, fc.jsonValue()),
   permits: fc.oneof(fc.array(fc.oneof(fc.maxSafeInteger(), numbers), { maxLength: 6 }), fc.jsonValue()),
 }, { requiredKeys: [] });
-const mark = fc.record<Record<string, unknown>>({ owner: owners, since: numbers, until: numbers });
+const mark = fc.record<Record<string, unknown>>({ owner: owners, since: numbers, until: numbers, most: numbers });
 const hostile = fc.record<Record<string, unknown>>({
   v: fc.oneof({ weight: 9, arbitrary: fc.constant<unknown>(1) }, numbers, fc.jsonValue()),
   rules: fc.oneof(fc.constant<unknown>(WORDS), fc.jsonValue(), fc.constant("x".repeat(5_000))),
@@ -225,7 +225,7 @@ test("fuzz: what is nested deep, long, or there many times does no harm in a sto
     `{${rest},"window":[${many("0,9007199254740991")}]}`,
     `{${rest},"concurrency":{"holders":[${many('{"owner":"a","until":9000,"permits":[1]}')}],"waiting":[]}}`,
     `{${rest},"concurrency":{"holders":[{"owner":"a","until":9000,"permits":[${many("1")}]}],"waiting":[]}}`,
-    `{${rest},"concurrency":{"holders":[],"waiting":[${many('{"owner":"a","since":0,"until":9000}')}]}}`,
+    `{${rest},"concurrency":{"holders":[],"waiting":[${many('{"owner":"a","since":0,"until":9000,"most":3}')}]}}`,
     `{"v":1,"epoch":${NOW},"writers":[${many('["a",1]')}]}`,
     `{${rest},${many('"rate":0')}}`,
     `{${rest},${many('"__proto__":{"rate":1}')}}`,

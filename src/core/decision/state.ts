@@ -163,7 +163,8 @@ export function stateCodec(rules: readonly Rule[], terms: RuleTerms): Codec {
       }
       const writers = decodeWriters(json.get("writers"));
       if (!writers) return { kind: "damaged", problem: "its field 'writers' is not a list of [id, number]" };
-      const words = json.get("rules");
+      const text = json.get("rules");
+      const words = typeof text === "string" ? text : "";
       const writtenBy = words === fingerprint ? rules : rulesIn(words, terms) ?? rules;
       const stored: Other[] = [];
       for (const [i, field] of fieldNames(writtenBy).entries()) {
@@ -175,7 +176,7 @@ export function stateCodec(rules: readonly Rule[], terms: RuleTerms): Codec {
       stored.push(...decodeOthers(json.get("others"), terms));
       const { parts, others, isNew } = adopted(rules, stored, now - epoch);
       const state = { epoch, parts, writers, others };
-      return { kind: "state", state, fingerprint: typeof words === "string" ? words : "", isNew };
+      return { kind: "state", state, fingerprint: words, isNew };
     },
   };
 }
@@ -213,8 +214,7 @@ function parseObject(bytes: Uint8Array, decoder: TextDecoder): Map<string, unkno
 }
 
 /** The rules that these words name, if all of them are understood. */
-function rulesIn(words: unknown, terms: RuleTerms): readonly Rule[] | undefined {
-  if (typeof words !== "string") return undefined;
+function rulesIn(words: string, terms: RuleTerms): readonly Rule[] | undefined {
   const rules = words.split(SEPARATOR).map((label) => ruleOf(label, terms));
   return rules.every((rule) => rule !== undefined) ? rules : undefined;
 }

@@ -77,12 +77,14 @@ export function decideWork<R extends Request>(
     nextPermit: () => permit++,
     leaseMs,
   });
-  if (!rules.some(limitsConcurrency)) return batch;
+  const limit = rules.find(limitsConcurrency);
+  if (!limit) return batch;
   const isLeft = batch.dealtWith < requests.length;
   // A process that has to wait for its time leaves the permits that are free until then to others.
   const waits = isLeft && batch.waitsFor !== "time" &&
     (isMarked || (marks && batch.waitsFor === "permit" && batch.dealtWith === 0));
   const mark = !waits ? undefined : batch.dealtWith === 0 ? since - state.epoch : time;
-  const parts = withPermits(rules, batch.parts, (all) => markWaiting(all, owner, mark, time, MARK_MS));
+  const { limit: most } = limit.usage(limit.initial, time);
+  const parts = withPermits(rules, batch.parts, (all) => markWaiting(all, owner, most, mark, time, MARK_MS));
   return { ...batch, parts };
 }

@@ -24,6 +24,11 @@ export interface ConcurrencyLimit {
  * comes first takes it, because handing a permit on within a process costs less than handing it to another one.
  */
 const FAIR_AFTER_MS = 50;
+/**
+ * How long a process with more permits to give than another one keeps to the limit of that one, which waits. What is
+ * held for longer would keep both from taking any.
+ */
+const STRICT_MS = 5_000;
 /** To have waited for this much longer counts like a permit fewer: what is held may be held for long. */
 const PERMIT_MS = 1_000;
 
@@ -53,8 +58,12 @@ export function concurrencyRule({ maxConcurrent, leaseMs }: ConcurrencyLimit): R
       if (until <= now) return sum;
       return sum + (owner === NOBODY_KNOWS ? maxConcurrent : permits.length);
     }, 0);
-  const isFree = (state: Permits, now: number, owner: string) =>
-    held(state, now) + rivals(state, now, owner) < maxConcurrent;
+  const isFree = (state: Permits, now: number, owner: string) => {
+    const before = rivals(state, now, owner);
+    // What is left to one that has a stricter limit has to be free by that limit, unless that takes too long.
+    const most = before.map(({ since, most }) => now - since < STRICT_MS ? most : maxConcurrent);
+    return held(state, now) + before.length < Math.min(maxConcurrent, ...most);
+  };
   const firstExpiry = ({ holders }: Permits, now: number) =>
     holders.reduce((first, { until }) => until > now ? Math.min(first, until) : first, Infinity);
   return {
@@ -105,12 +114,12 @@ function alive<T extends { readonly until: number }>(entries: readonly T[], now:
 }
 
 /**
- * How many other processes come before this one, so that each is left a free permit. Those that hold fewer do: all come
+ * The other processes that come before this one, so that each is left a free permit. Those that hold fewer do: all come
  * to hold as many, and pass them on within. The order of two that wait does not change while they wait, so neither
  * leaves the other what that one leaves to it.
  */
-function rivals({ holders, waiting }: Permits, now: number, owner: string): number {
-  if (waiting.length === 0) return 0;
+function rivals({ holders, waiting }: Permits, now: number, owner: string): readonly Waiting[] {
+  if (waiting.length === 0) return waiting;
   // Many may wait and hold, and this is asked for each request.
   const counts = new Map(alive(holders, now).map((holder) => [holder.owner, holder.permits.length]));
   const held = (name: string) => counts.get(name) ?? 0;
@@ -119,7 +128,7 @@ function rivals({ holders, waiting }: Permits, now: number, owner: string): numb
     const fewer = held(owner) - held(other.owner);
     return fewer * PERMIT_MS + since - other.since > 0 && (fewer > 0 || now - other.since >= FAIR_AFTER_MS);
   };
-  return alive(waiting, now).filter(comesBefore).length;
+  return alive(waiting, now).filter(comesBefore);
 }
 
 /** The permits without this one; the same object if it is not held. */
@@ -165,11 +174,13 @@ export function leftToOthers(before: Permits, state: Permits, owner: string): bo
 
 /**
  * The permits after `owner` has declared that it has waited since `since`, or, if that is `undefined`, that it does not
- * wait. The declaration holds for `ms`, and is made only if there are others that need to know.
+ * wait. It can take one only where all processes hold fewer than `most`. The declaration holds for `ms`, and is made
+ * only if there are others that need to know.
  */
 export function markWaiting(
   state: Permits,
   owner: string,
+  most: number,
   since: number | undefined,
   now: number,
   ms: number,
@@ -179,7 +190,7 @@ export function markWaiting(
   if (since !== undefined && othersAreThere) {
     if (own && own.until - now > ms / 2) return state;
     const others = state.waiting.filter((mark) => mark !== own);
-    return { ...state, waiting: [...others, { owner, since: own?.since ?? since, until: now + ms }] };
+    return { ...state, waiting: [...others, { owner, since: own?.since ?? since, until: now + ms, most }] };
   }
   return own ? { ...state, waiting: state.waiting.filter((mark) => mark !== own) } : state;
 }
@@ -195,17 +206,21 @@ function decodeAll<T>(json: unknown, decode: (entry: unknown) => T | undefined):
   return all;
 }
 
+function isNumber(value: unknown): value is number {
+  return Number.isFinite(value);
+}
+
 function decodeHolder(entry: unknown): Holder | undefined {
   if (typeof entry !== "object" || entry === null) return undefined;
   const { owner, until, permits }: { owner?: unknown; until?: unknown; permits?: unknown } = entry;
-  if (typeof owner !== "string" || typeof until !== "number" || !Number.isFinite(until)) return undefined;
+  if (typeof owner !== "string" || !isNumber(until)) return undefined;
   if (!Array.isArray(permits) || !permits.every((permit) => Number.isSafeInteger(permit))) return undefined;
   return { owner, until, permits };
 }
 
 function decodeWaiting(entry: unknown): Waiting | undefined {
   if (typeof entry !== "object" || entry === null) return undefined;
-  const { owner, since, until }: { owner?: unknown; since?: unknown; until?: unknown } = entry;
-  if (typeof owner !== "string" || typeof since !== "number" || typeof until !== "number") return undefined;
-  return Number.isFinite(since) && Number.isFinite(until) ? { owner, since, until } : undefined;
+  const { owner, since, until, most }: { owner?: unknown; since?: unknown; until?: unknown; most?: unknown } = entry;
+  if (typeof owner !== "string" || !isNumber(since) || !isNumber(until) || !isNumber(most)) return undefined;
+  return { owner, since, until, most };
 }

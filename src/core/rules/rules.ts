@@ -27,14 +27,13 @@ export function rulesOf(config: LimiterConfig, terms: RuleTerms): readonly Rule[
 
 /** The rule that has this label, on these terms; `undefined` if no rule has it. */
 export function ruleOf(label: string, terms: RuleTerms): Rule | undefined {
-  const words = /^(\S+)(\/s, burst | in any | at the same time)(\S*)( s)?$/.exec(label);
-  if (!words) return undefined;
-  const [first, second] = [Number(words[1]), Number(words[3])];
-  const rule = words[2] === "/s, burst "
-    ? rateRule({ ...terms, ratePerSecond: first, burst: second })
-    : words[2] === " in any "
-    ? windowRule({ ...terms, limit: first, windowMs: Math.round(second * 1e9) / 1e6 })
-    : concurrencyRule({ ...terms, maxConcurrent: first });
-  const isPossible = first > 0 && rule.horizonMs > 0 && rule.horizonMs < Infinity;
+  const [first = "", word, third, fourth] = label.split(" ");
+  const amount = parseFloat(first);
+  const rule = word === "burst"
+    ? rateRule({ ...terms, ratePerSecond: amount, burst: Number(third) })
+    : word === "in"
+    ? windowRule({ ...terms, limit: amount, windowMs: Math.round(Number(fourth) * 1e9) / 1e6 })
+    : concurrencyRule({ ...terms, maxConcurrent: amount });
+  const isPossible = amount > 0 && rule.horizonMs > 0 && rule.horizonMs < Infinity;
   return isPossible && rule.label === label ? rule : undefined;
 }

@@ -53,7 +53,7 @@ export interface Holder {
  * ```ts
  * import type { Waiting } from "@ratesync/core/core";
  *
- * const waiting: Waiting = { owner: "process-8", since: 2_000, until: 5_000 };
+ * const waiting: Waiting = { owner: "process-8", since: 2_000, until: 5_000, most: 10 };
  * console.log(waiting.owner); // "process-8"
  * ```
  */
@@ -64,6 +64,8 @@ export interface Waiting {
   readonly since: number;
   /** Until when the others are to believe that it still waits. */
   readonly until: number;
+  /** How many permits there are, by its own limit. */
+  readonly most: number;
 }
 
 /**

@@ -220,6 +220,27 @@ test("a process with other rules is warned once, applies its own, and the state 
   await run(permit.release());
 });
 
+test("processes share the permits although one of them allows fewer [CON-2, TB-13]", async () => {
+  const { clock, start, run } = createSimulation();
+  const END = clock.now() + 20_000;
+  const shares = [2, 6].map(async (maxConcurrent) => {
+    const { limiter } = start({ maxConcurrent }, { latencyMs: 1 });
+    let started = 0;
+    const callers = Array.from({ length: 8 }, async () => {
+      while (clock.now() < END) {
+        const permit = await limiter.acquire();
+        started++;
+        await clock.sleep(50);
+        await permit.release();
+      }
+    });
+    await Promise.all(callers);
+    return started;
+  });
+  const [strict = 0, loose = 0] = await run(Promise.all(shares));
+  assertGreater(strict, loose / 10, `${strict} of the one that allows two, ${loose} of the other one`);
+});
+
 test("a store that lost its data is a lost race like any other", async () => {
   const { clock, server, start, run } = createSimulation();
   const { limiter } = start({ ratePerSecond: 10, maxConcurrent: 2 }, { latencyMs: 1 });

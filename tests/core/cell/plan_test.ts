@@ -73,7 +73,7 @@ test("others are told of a permit that somebody no longer declares, or no longer
     ...fresh,
     parts: [shiftedBy(fresh.epoch, {
       holders: [{ owner: "it", until, permits: [1, 2] }, { owner: "other", until, permits: [1] }],
-      waiting: waiting.map((owner) => ({ owner, since: NOW - 60, until })),
+      waiting: waiting.map((owner) => ({ owner, since: NOW - 60, until, most: 9 })),
     })],
   });
   const tells = (work: Work<Caller>, waiting: readonly string[] = []) =>

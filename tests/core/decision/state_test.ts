@@ -41,7 +41,9 @@ function stateIn(decoded: Decoded): State {
 const times = fc.double({ min: -1e7, max: 1e7, noNaN: true }).map((time) => time + 0); // JSON has no -0
 const logs = fc.array(fc.tuple(times, fc.double({ min: 0.01, max: 1e6, noNaN: true })), { maxLength: 10 })
   .map((entries) => entries.sort(([a], [b]) => a - b).flat());
-const waiting = fc.array(fc.record({ owner: fc.string(), since: times, until: times }), { maxLength: 4 });
+const waiting = fc.array(fc.record({ owner: fc.string(), since: times, until: times, most: fc.nat() }), {
+  maxLength: 4,
+});
 const holders = fc.array(fc.record({ owner: fc.string(), until: times, permits: fc.array(fc.maxSafeNat()) }), {
   maxLength: 4,
 });
@@ -270,7 +272,9 @@ test("plausible() takes a value for damaged that would keep everybody waiting fo
   const judge = (json: object) => plausible(rules, codec.decode(encode({ ...good, ...json }), NOW), NOW, 1_000).kind;
   const DAY = 86_400_000;
   const held = (until: number) => ({ concurrency: { holders: [{ owner: "a", until, permits: [1] }], waiting: [] } });
-  const marked = (until: number) => ({ concurrency: { holders: [], waiting: [{ owner: "a", since: 0, until }] } });
+  const marked = (until: number) => ({
+    concurrency: { holders: [], waiting: [{ owner: "a", since: 0, until, most: 2 }] },
+  });
   for (const beyond of [2 * DAY, 1e300]) {
     for (const json of [{ rate: beyond }, { window: [beyond, 1] }, held(beyond), marked(beyond)]) {
       assertEquals(judge(json), "damaged", JSON.stringify(json));

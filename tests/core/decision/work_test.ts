@@ -69,7 +69,7 @@ test("who has to wait for a permit says so if it may, and keeps its place until 
   const half = taken(rules, freshState(rules, EPOCH), "other", 1);
   const waits = (all: State) => ({
     ...all,
-    parts: [markWaiting(permitsOf(rules, all.parts)!, "me", NOW - 500 - EPOCH, NOW - EPOCH, 3_000)],
+    parts: [markWaiting(permitsOf(rules, all.parts)!, "me", 1, NOW - 500 - EPOCH, NOW - EPOCH, 3_000)],
   });
   // It gets one, and comes after those who began to wait before now.
   assertEquals(waitingAfter(rules, waits(half), marked), [["me", NOW]]);
@@ -80,7 +80,7 @@ test("who has to wait for a permit says so if it may, and keeps its place until 
 test("who has to wait for its time leaves its place among those who wait for a permit to others [CMB-1, CON-2]", () => {
   const rules = [rate(1), permits(2)];
   const used = taken(rules, freshState(rules, EPOCH), "other", 1);
-  const mark = markWaiting(permitsOf(rules, used.parts)!, "me", NOW - 500 - EPOCH, NOW - EPOCH, 3_000);
+  const mark = markWaiting(permitsOf(rules, used.parts)!, "me", 1, NOW - 500 - EPOCH, NOW - EPOCH, 3_000);
   const state = { ...used, parts: [used.parts[0]!, mark] };
   const work = workOf(times(1), { isMarked: true, marks: true });
   assertEquals(decideWork(rules, state, work, TERMS).waitsFor, "time");

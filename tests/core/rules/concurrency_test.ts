@@ -18,6 +18,8 @@ import {
 import type { Permits } from "../../../src/core/rules/states.ts";
 
 const LEASE_MS = 1_000;
+/** As many permits as no process here has. */
+const MOST = 1_000;
 const ruleOf = (maxConcurrent: number) => concurrencyRule({ maxConcurrent, leaseMs: LEASE_MS });
 const demand = (owner: string, permit: number, cost = 1) => ({ cost, owner, permit });
 
@@ -192,7 +194,7 @@ test("concurrencyRule() counts more than its maximum as none left, when another 
 test("a process that has waited for a while is left the next free permit [CON-2]", () => {
   const rule = ruleOf(1);
   let state = rule.take(rule.initial, 0, 0, demand("holder", 1));
-  state = markWaiting(state, "waiter", 10, 10, 5_000);
+  state = markWaiting(state, "waiter", MOST, 10, 10, 5_000);
   state = releasePermit(state, "holder", 1);
   // For a moment whoever is first takes it, and then nobody but who waits.
   assertEquals(rule.earliest(state, 20, demand("holder", 2)), 20);
@@ -236,7 +238,7 @@ for (const { title, a, b, comesFirst } of claims) {
       until,
       permits: Array.from({ length: held }, (_, permit) => permit),
     }));
-    const waiting = owners.map(([owner, { waitedMs }]) => ({ owner, since: NOW - waitedMs, until }));
+    const waiting = owners.map(([owner, { waitedMs }]) => ({ owner, since: NOW - waitedMs, until, most: MOST }));
     const rule = ruleOf(a.held + b.held + 1);
     const may = (owner: string) => rule.earliest({ holders, waiting }, NOW, demand(owner, 99)) === NOW;
     assertEquals([may("a"), may("b")], [comesFirst !== "b", comesFirst !== "a"]);
@@ -254,7 +256,7 @@ test("two processes that wait never leave each other the same permit, however lo
         until: 99_999,
         permits: Array.from({ length: held }, (_, permit) => permit),
       })),
-      waiting: owners.map(([owner, { waitedMs }]) => ({ owner, since: START - waitedMs, until: 99_999 })),
+      waiting: owners.map(([owner, { waitedMs }]) => ({ owner, since: START - waitedMs, until: 99_999, most: MOST })),
     };
     const rule = ruleOf(a.held + b.held + 1);
     const may = (owner: string, now: number) => rule.earliest(state, now, demand(owner, 99)) === now;
@@ -264,10 +266,26 @@ test("two processes that wait never leave each other the same permit, however lo
   }));
 });
 
+test("what is left to a process that allows fewer permits is free by its limit, unless that takes long [CON-2, TB-13]", () => {
+  const loose = ruleOf(9);
+  const strict = ruleOf(2);
+  const until = 99_999;
+  const waiting = [{ owner: "strict", since: 0, until, most: 2 }];
+  const holding = (...permits: number[]) => ({ holders: [{ owner: "loose", until, permits }], waiting });
+  const may = (now: number, ...permits: number[]) => [
+    loose.earliest(holding(...permits), now, demand("loose", 99)) === now,
+    strict.earliest(holding(...permits), now, demand("strict", 99)) === now,
+  ];
+  assertEquals(may(1_000, 1, 2, 3), [false, false]);
+  assertEquals(may(1_000, 1, 2), [false, false]);
+  assertEquals(may(1_000, 1), [false, true]);
+  assertEquals(may(5_000, 1, 2, 3), [true, false]);
+});
+
 test("whose turn it is among many processes takes a few looks at each", () => {
   const PROCESSES = 200;
   let looks = 0;
-  const seen = (owner: string, more: { permits: number[] } | { since: number }) => ({
+  const seen = (owner: string, more: { permits: number[] } | { since: number; most: number }) => ({
     ...{ until: 20_000, ...more },
     get owner() {
       looks++;
@@ -276,7 +294,7 @@ test("whose turn it is among many processes takes a few looks at each", () => {
   });
   const owners = Array.from({ length: PROCESSES }, (_, i) => `process${i}`);
   const holders = owners.map((owner) => seen(owner, { permits: [1] })) as Permits["holders"];
-  const waiting = owners.map((owner) => seen(owner, { since: 9_900 })) as Permits["waiting"];
+  const waiting = owners.map((owner) => seen(owner, { since: 9_900, most: MOST })) as Permits["waiting"];
   assertEquals(ruleOf(PROCESSES + 1).earliest({ holders, waiting }, 10_000, demand("process7", 2)), 10_000);
   assertLess(looks, 10 * PROCESSES);
 });
@@ -284,7 +302,12 @@ test("whose turn it is among many processes takes a few looks at each", () => {
 test("a free permit is never left to nobody: one of the processes that wait may take it [CON-2]", () => {
   const names = ["a", "b", "c", "d"];
   const marks = fc.uniqueArray(
-    fc.record({ owner: fc.constantFrom(...names), since: fc.integer({ min: -2_000, max: 0 }), until: fc.constant(9) }),
+    fc.record({
+      owner: fc.constantFrom(...names),
+      since: fc.integer({ min: -2_000, max: 0 }),
+      until: fc.constant(9),
+      most: fc.constant(MOST),
+    }),
     { selector: ({ owner }) => owner, minLength: 1 },
   );
   const counts = fc.array(fc.nat({ max: 3 }), { minLength: 4, maxLength: 4 });
@@ -314,7 +337,7 @@ test("of the processes that wait, those that have waited longest are left the pe
         let state: Permits = rule.initial;
         for (let i = 0; i < max; i++) state = rule.take(state, start, start, demand("holder", i));
         for (const [i, since] of sinces.entries()) {
-          state = markWaiting(state, `waiter${i}`, start + since, start + since, 5_000);
+          state = markWaiting(state, `waiter${i}`, MOST, start + since, start + since, 5_000);
         }
         // Otherwise the lease runs out just now.
         for (let i = 0; i < max && isReleased; i++) state = releasePermit(state, "holder", i);
@@ -342,7 +365,7 @@ test("who goes on waiting says so again before others cease to believe it, not e
   let told = 0;
   for (let now = start; now < start + 10_000; now += 100) {
     const before = state;
-    state = markWaiting(state, "waiter", now, now, 1_000);
+    state = markWaiting(state, "waiter", MOST, now, now, 1_000);
     if (state !== before) told++;
     const [mark] = state.waiting;
     assertEquals([state.waiting.length, mark?.owner, mark?.since], [1, "waiter", start]);
@@ -354,9 +377,12 @@ test("who goes on waiting says so again before others cease to believe it, not e
 test("a process that waits no more, or has crashed, keeps nobody from a permit", () => {
   const rule = ruleOf(1);
   const held = rule.take(rule.initial, 0, 0, demand("holder", 1));
-  const waiting = releasePermit(markWaiting(held, "waiter", 10, 10, 2_000), "holder", 1);
+  const waiting = releasePermit(markWaiting(held, "waiter", MOST, 10, 10, 2_000), "holder", 1);
   assertEquals(rule.earliest(waiting, 500, demand("holder", 2)), Infinity);
-  assertEquals(rule.earliest(markWaiting(waiting, "waiter", undefined, 400, 2_000), 500, demand("holder", 2)), 500);
+  assertEquals(
+    rule.earliest(markWaiting(waiting, "waiter", MOST, undefined, 400, 2_000), 500, demand("holder", 2)),
+    500,
+  );
   assertEquals(rule.earliest(waiting, 2_010, demand("holder", 2)), 2_010);
   const shifted = rule.shift(waiting, 100);
   assertEquals(rule.earliest(shifted, 1_909, demand("holder", 2)), Infinity);
@@ -379,12 +405,12 @@ test("othersTook() tells permits that others have taken from those that were the
 test("markWaiting() writes nothing where nobody else is there to read it", () => {
   const rule = ruleOf(1);
   const alone = rule.take(rule.initial, 0, 0, demand("me", 1));
-  assertStrictEquals(markWaiting(alone, "me", 10, 10, 2_000), alone);
-  assertStrictEquals(markWaiting(alone, "me", undefined, 10, 2_000), alone);
+  assertStrictEquals(markWaiting(alone, "me", MOST, 10, 10, 2_000), alone);
+  assertStrictEquals(markWaiting(alone, "me", MOST, undefined, 10, 2_000), alone);
 });
 
 const holder = { owner: "a", until: 5, permits: [1] };
-const mark = { owner: "a", since: 1, until: 5 };
+const mark = { owner: "a", since: 1, until: 5, most: 3 };
 const states: unknown[] = [null, undefined, 1, "{}", [], [holder], {}, { holders: [] }, { waiting: [] }];
 for (
   const holders of [
@@ -415,6 +441,8 @@ for (
     [{ ...mark, owner: 1 }],
     [{ ...mark, since: "1" }],
     [{ ...mark, since: -Infinity }],
+    [{ ...mark, most: undefined }],
+    [{ ...mark, most: "3" }],
     [{ ...mark, until: -Infinity }],
     [mark, { owner: "b" }],
   ]
