@@ -6,6 +6,7 @@ import {
   assertLess,
   assertLessOrEqual,
   assertRejects,
+  assertStringIncludes,
 } from "@std/assert";
 import { test } from "node:test";
 import { RateLimiterAcquisitionError, StoreUnavailableError } from "../../src/core/errors.ts";
@@ -140,6 +141,7 @@ test("a caller whose slot is free when its time is over was failed by the store,
   link.isDown = true;
   const error = await assertRejects(() => run(waiting), RateLimiterAcquisitionError);
   assertEquals([error.reason, clock.now() - begun], ["backend", 1_500]);
+  assertStringIncludes(String(error.cause), "the request could not be written within 1500 ms");
 });
 
 test("a store that answers in 30 ms has not failed who cannot wait as long [FAIL-5, TMO-2]", async () => {
