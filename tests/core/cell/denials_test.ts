@@ -1,6 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { test } from "node:test";
 import { RateLimiterAcquisitionError } from "../../../src/core/errors.ts";
+import { type CallOptions, TOGETHER, together } from "../../../src/core/limiter/together.ts";
 import { createSimulation } from "../../support/simulated_process.ts";
 
 const NET = { latencyMs: 2 };
@@ -26,4 +27,35 @@ test("who comes behind a caller that waits for much is told at once that its tur
     limiter.acquire({ timeoutMs: 6_500 }),
   ].map(timeOf);
   assertEquals(await run(Promise.all(calls)), [["served", 5], ["timeout", 0], ["served", 6]]);
+});
+
+test("who has no time left for a silent store is refused at once where all permits were held just before [FAIL-2, FAIL-5]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { maxConcurrent: 1, failClosed: true, backendTimeoutMs: 300 };
+  await run(start(options).limiter.acquire());
+  const { limiter, link } = start(options, NET);
+  assertEquals((await run(limiter.tryAcquire())).allowed, false);
+  link.isDown = true;
+  const calls: CallOptions = { timeoutMs: 0, [TOGETHER]: together(0) };
+  assertEquals(await run(endOf(limiter.acquire(calls))), "backend");
+  const begun = clock.now();
+  assertEquals([await run(endOf(limiter.acquire(calls))), clock.now() - begun], ["timeout", 0]);
+});
+
+test("who has heard from its store within the time that it shares may wait as long for it as others after that [FAIL-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ratePerSecond: 0.5, reserveAheadMs: 0, failClosed: true, backendTimeoutMs: 1_000 };
+  await run(start(options).limiter.acquire());
+  const { limiter, link } = start(options, NET);
+  const begun = clock.now();
+  const sharing: CallOptions = { timeoutMs: 10_000, [TOGETHER]: together(10_000) };
+  const waiting = endOf(limiter.acquire(sharing));
+  await clock.advance(1_500);
+  link.isDown = true;
+  await clock.advance(700);
+  // It is its turn, and the store is being asked.
+  assertEquals(await run(endOf(limiter.acquire({ timeoutMs: 100 }))), "backend");
+  assertEquals(clock.now() - begun, 2_300);
+  assertEquals(await run(waiting), "backend");
+  assertGreaterOrEqual(clock.now() - begun, 3_000);
 });
