@@ -59,3 +59,22 @@ test("who has heard from its store within the time that it shares may wait as lo
   assertEquals(await run(waiting), "backend");
   assertGreaterOrEqual(clock.now() - begun, 3_000);
 });
+
+test("who has waited behind one that waited for a permit is refused, although that one has gone and the permit is coming [FAIL-5]", async () => {
+  for (const isAborted of [true, false]) {
+    const { clock, start, run } = createSimulation();
+    const options = { maxConcurrent: 1, failClosed: true };
+    const permit = await run(start(options).limiter.acquire());
+    const { limiter } = start(options, { latencyMs: 10 });
+    const leaving = new AbortController();
+    const ahead = limiter.acquire(isAborted ? { signal: leaving.signal } : { timeoutMs: 5_010 }).catch(() => {});
+    await clock.advance(5_000);
+    await permit.release();
+    // It takes 20 ms to hear that the permit is free, and 20 ms to take it.
+    const behind = endOf(limiter.acquire({ timeoutMs: 30 }));
+    await clock.advance(10);
+    leaving.abort();
+    assertEquals(await run(behind), "timeout", isAborted ? "aborted" : "timed out");
+    await run(ahead);
+  }
+});
