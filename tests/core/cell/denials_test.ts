@@ -1,4 +1,4 @@
-import { assertEquals, assertGreaterOrEqual } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
 import { test } from "node:test";
 import { RateLimiterAcquisitionError } from "../../../src/core/errors.ts";
 import { type CallOptions, TOGETHER, together } from "../../../src/core/limiter/together.ts";
@@ -27,6 +27,16 @@ test("who comes behind a caller that waits for much is told at once that its tur
     limiter.acquire({ timeoutMs: 6_500 }),
   ].map(timeOf);
   assertEquals(await run(Promise.all(calls)), [["served", 5], ["timeout", 0], ["served", 6]]);
+});
+
+test("who does not want to wait gives its store all the time there is, although others give up before [FAIL-2]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 1, failClosed: true, backendTimeoutMs: 1_000 }, NET);
+  link.isDown = true;
+  const begun = clock.now();
+  const waiting = endOf(limiter.acquire({ timeoutMs: 0 }));
+  assertEquals(await run(endOf(limiter.acquire({ timeoutMs: 300 }))), "backend");
+  assertEquals([clock.now() - begun, await run(waiting), clock.now() - begun], [300, "backend", 1_000]);
 });
 
 test("who has no time left for a silent store is refused at once where all permits were held just before [FAIL-2, FAIL-5]", async () => {
@@ -70,11 +80,28 @@ test("who has waited behind one that waited for a permit is refused, although th
     const ahead = limiter.acquire(isAborted ? { signal: leaving.signal } : { timeoutMs: 5_010 }).catch(() => {});
     await clock.advance(5_000);
     await permit.release();
-    // It takes 20 ms to hear that the permit is free, and 20 ms to take it.
+    // By the end of this time it is known that the permit is free, and not yet that it is taken.
     const behind = endOf(limiter.acquire({ timeoutMs: 30 }));
     await clock.advance(10);
     leaving.abort();
     assertEquals(await run(behind), "timeout", isAborted ? "aborted" : "timed out");
     await run(ahead);
   }
+});
+
+test("a caller whose time ends while another one is written is told when its turn would be, behind all that wait [ERR-2]", async () => {
+  const { start, run } = createSimulation();
+  const options = { ratePerSecond: 1, burst: 10, reserveAheadMs: 0 };
+  await run(start(options).limiter.acquire({ cost: 9.5 }));
+  const { limiter } = start(options, { latencyMs: 400 });
+  // It takes 400 ms to hear that somebody else has written, 400 ms to read that, and 400 ms to write.
+  const ahead = [limiter.acquire({ cost: 0.5 }), limiter.acquire({ cost: 10 })];
+  const error = await assertRejects(
+    () => run(limiter.acquire({ cost: 2, timeoutMs: 1_000 })),
+    RateLimiterAcquisitionError,
+  );
+  assertEquals(error.reason, "timeout");
+  // Of 12.5, one and a half are there.
+  assertAlmostEquals(error.retryAfterMs ?? 0, 11_000, 500);
+  await run(Promise.all(ahead));
 });
