@@ -1,7 +1,8 @@
 import { assertAlmostEquals, assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
 import { test } from "node:test";
 import { RateLimiterAcquisitionError } from "../../../src/core/errors.ts";
-import { type CallOptions, TOGETHER, together } from "../../../src/core/limiter/together.ts";
+import type { ClosableLimiter } from "../../../src/core/limiter/limiter.ts";
+import { type CallOptions, TOGETHER, type Together, together } from "../../../src/core/limiter/together.ts";
 import { createSimulation } from "../../support/simulated_process.ts";
 
 const NET = { latencyMs: 2 };
@@ -104,4 +105,41 @@ test("a caller whose time ends while another one is written is told when its tur
   // Of 12.5, one and a half are there.
   assertAlmostEquals(error.retryAfterMs ?? 0, 11_000, 500);
   await run(Promise.all(ahead));
+});
+
+test("calls that share their time are charged for as long as their store was asked and silent, and no longer [FAIL-2]", async () => {
+  const options = { ratePerSecond: 2, reserveAheadMs: 0, failClosed: true, backendTimeoutMs: 2_000 };
+  const { clock, start, run } = createSimulation();
+  const silenceOf = async (call: Promise<unknown>, calls: Together) => {
+    assertEquals(await run(endOf(call)), "backend");
+    return Math.round(calls.silentMs / 100) * 100;
+  };
+  const begin = (limiter: ClosableLimiter, timeoutMs: number): [Promise<unknown>, Together] => {
+    const calls = together(timeoutMs);
+    return [limiter.acquire({ timeoutMs, [TOGETHER]: calls } as CallOptions), calls];
+  };
+
+  const silent = start(options, NET);
+  silent.link.isDown = true;
+  assertEquals(await silenceOf(...begin(silent.limiter, 300)), 300, "until the caller's own time is over");
+
+  const asked = start(options, NET);
+  asked.link.isDown = true;
+  const earlier = endOf(asked.limiter.acquire());
+  await clock.advance(400);
+  assertEquals(await silenceOf(...begin(asked.limiter, 5_000)), 1_600, "not for whom it was asked before");
+  await run(earlier);
+
+  await run(start(options).limiter.acquire());
+  const slow = start(options, { latencyMs: 100 });
+  const answered = begin(slow.limiter, 5_000);
+  slow.link.setFaults(({ operation }) => operation === "get" ? "request_lost" : undefined);
+  assertEquals(await silenceOf(...answered), 2_000, "not until it answered, if it did");
+
+  await run(start(options).limiter.acquire());
+  const idle = start(options, NET);
+  const waiting = begin(idle.limiter, 5_000);
+  await clock.advance(100);
+  idle.link.isDown = true;
+  assertEquals(await silenceOf(...waiting), 1_500, "not while it need not be asked");
 });
