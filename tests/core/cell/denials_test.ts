@@ -1,6 +1,7 @@
 import { assertAlmostEquals, assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
 import { test } from "node:test";
 import { RateLimiterAcquisitionError } from "../../../src/core/errors.ts";
+import type { LimiterOptions } from "../../../src/config/options.ts";
 import type { ClosableLimiter } from "../../../src/core/limiter/limiter.ts";
 import { type CallOptions, TOGETHER, type Together, together } from "../../../src/core/limiter/together.ts";
 import { createSimulation } from "../../support/simulated_process.ts";
@@ -142,4 +143,25 @@ test("calls that share their time are charged for as long as their store was ask
   await clock.advance(100);
   idle.link.isDown = true;
   assertEquals(await silenceOf(...waiting), 1_500, "not while it need not be asked");
+});
+
+test("a store that does not answer when a caller's turn has come has failed it, unless others may be faster [FAIL-5]", async () => {
+  const rate = { ratePerSecond: 10, reserveAheadMs: 0, failClosed: true };
+  const endAfter = async (timeoutMs: number, options: LimiterOptions = rate, isFaster = false) => {
+    const { clock, start, run } = createSimulation();
+    const others = start(options);
+    await run(others.limiter.acquire());
+    const { limiter, link } = start(options, { latencyMs: 20 });
+    const waiting = endOf(limiter.acquire({ timeoutMs }));
+    await clock.advance(90);
+    // Its turn comes at 100 ms. What it hears then, if anything, is that somebody else has written.
+    if (isFaster) link.setFaults(({ operation }) => operation === "get" ? "request_lost" : undefined);
+    else link.isDown = true;
+    if (isFaster) await run(others.limiter.acquire());
+    return await run(waiting);
+  };
+  assertEquals(await endAfter(150), "timeout", "an answer or two are not there yet");
+  assertEquals(await endAfter(250), "backend");
+  assertEquals(await endAfter(250, { ...rate, maxConcurrent: 5 }), "timeout", "others may hold the permits");
+  assertEquals(await endAfter(250, rate, true), "timeout", "others were faster");
 });
