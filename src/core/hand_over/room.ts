@@ -11,11 +11,11 @@ const LONGEST_WITHOUT_ROOM_MS = 250;
 
 /** Pauses of a writer in which others can write. They could never win against a process that writes all the time. */
 export class Room {
-  readonly #ledger: Ledger;
+  readonly #ledger: Pick<Ledger, "tripMs" | "wroteAt">;
   #until: number;
 
   /** For the key of this ledger, where there was room until now. */
-  constructor(ledger: Ledger, now: number) {
+  constructor(ledger: Pick<Ledger, "tripMs" | "wroteAt">, now: number) {
     this.#ledger = ledger;
     this.#until = now;
   }
