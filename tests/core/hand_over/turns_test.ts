@@ -20,7 +20,7 @@ function workOf(owner: string): Work {
 }
 
 /** The turns of the process "a", whose questions are answered by hand. */
-function turnsOfA() {
+function turnsOfA(tripMs = 1) {
   const clock = createVirtualClock();
   const codec = stateCodec(RULES, TERMS);
   const handOver = createHandOver(RULES, codec);
@@ -35,7 +35,7 @@ function turnsOfA() {
   const store = { kv: memoryKv(clock), peers, clock, open: nothing, close: nothing };
   let numbers = 0;
   const identity = { id: "a", next: () => ++numbers };
-  const ledger = { key: KEY, tripMs: 1, suspect() {} };
+  const ledger = { key: KEY, tripMs, suspect() {} };
   const turns = createTurns({
     store,
     ledger,
@@ -141,4 +141,22 @@ test("who would hear of a decision too late is told at once that there will be n
   assertEquals(owners(), ["d"]);
   await clock.advance(1);
   assertEquals(told, ["b", "c"]);
+});
+
+test("who has lost a race for what was released does not race for it again for 30 round trips, nor for more than 1 s", () => {
+  for (const [tripMs, shyMs] of [[1, 30], [10, 300], [100, 1_000]] as const) {
+    const { turns } = turnsOfA(tripMs);
+    /** Whether it races for what is released now, although it follows another process. */
+    const races = (now: number) => {
+      turns.lose("b", now);
+      turns.hear(now);
+      return turns.leader(now) === undefined;
+    };
+    turns.lose("b", 0);
+    turns.hear(0);
+    assertEquals(turns.leader(0), undefined, "it has not lost any so far");
+    // It loses this one, and the next ones while it does not race for what is released.
+    assertEquals([races(1), races(shyMs / 2), races(shyMs)], [false, false, false]);
+    assertEquals(races(shyMs + 1), true);
+  }
 });
