@@ -121,7 +121,6 @@ export class Cell implements AgendaOwner, LoopOwner {
   ): void {
     const loop = this.#ensureLoop();
     const { agenda } = loop;
-    if (agenda.ended) return settle({ kind: agenda.ended, attempts: 0 });
     const waiter: Caller = new Waiter(this.#demand(cost), now, deadline, answerBy, settle);
     if (signal) {
       waiter.listen(signal, () => {
