@@ -1,0 +1,16 @@
+import { assertEquals } from "@std/assert";
+import { test } from "node:test";
+import { createSimulation } from "../../support/simulated_process.ts";
+
+test("who does not want to wait gets a slot that comes no later than the answer of its store [TMO-1]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 5 }, { latencyMs: 100 });
+  for (let i = 0; i < 4; i++) await run(limiter.acquire());
+  for (const [inMs, expected] of [[180, false], [110, false], [90, true], [10, true]] as const) {
+    await run(limiter.acquire());
+    await clock.advance(200 - inMs);
+    const { allowed, retryAfterMs } = await run(limiter.tryAcquire());
+    assertEquals([allowed, Math.round(retryAfterMs)], [expected, expected ? 0 : inMs]);
+    await clock.advance(1_000);
+  }
+});
