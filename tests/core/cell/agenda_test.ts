@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertLess } from "@std/assert";
 import { test } from "node:test";
 import { createSimulation } from "../../support/simulated_process.ts";
 
@@ -13,4 +13,20 @@ test("who does not want to wait gets a slot that comes no later than the answer 
     assertEquals([allowed, Math.round(retryAfterMs)], [expected, expected ? 0 : inMs]);
     await clock.advance(1_000);
   }
+});
+
+test("who asks for more than one each time has nothing put in stock, which could not serve it", async () => {
+  /** What is left to others after 20 such requests, 10 ms after one another. */
+  const leftAfter = async (cost: number, prefetch: number) => {
+    const { clock, start, run } = createSimulation();
+    const options = { ratePerSecond: 100, burst: 100 };
+    const { limiter } = start({ ...options, prefetch }, { latencyMs: 2 });
+    for (let i = 0; i < 20; i++) {
+      await clock.advance(10);
+      await run(limiter.acquire({ cost }));
+    }
+    return (await run(start(options).limiter.getState())).remaining;
+  };
+  assertEquals(await leftAfter(2, 10), await leftAfter(2, 0));
+  assertLess(await leftAfter(1, 10), await leftAfter(1, 0));
 });
