@@ -5,7 +5,7 @@
 // With NATS_URL in the environment (on Deno Deploy wss://…) all instances share the limits; without it, each has its
 // own.
 import process from "node:process";
-import { configureLimiter, configureStore, tryAcquire } from "@ratesync/core";
+import { close, configureLimiter, configureStore, tryAcquire } from "@ratesync/core";
 
 const url = process.env.NATS_URL;
 configureStore("limits", url ? { engine: "nats", url, autoCreate: true } : { engine: "memory" });
@@ -21,6 +21,11 @@ async function answer(_request: Request, { remoteAddr }: Deno.ServeHandlerInfo):
     headers: { "Retry-After": String(seconds) },
   });
 }
+
+// Deno Deploy stops an instance with SIGINT, and other hosts with SIGTERM. An open connection would keep the process
+// alive, and in earlier versions of Deno the server would do so too.
+const end = () => close().finally(() => process.exit());
+process.on("SIGINT", end).on("SIGTERM", end);
 
 // Deno Deploy and `deno serve` look for the handler here.
 export default { fetch: answer } satisfies Deno.ServeDefaultExport;
