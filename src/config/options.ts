@@ -42,7 +42,7 @@ export interface CircuitBreakerOptions {
    */
   readonly breakerFailures?: number | undefined;
   /**
-   * How long it stays open at first, in milliseconds; > 0. The time doubles after every try that fails, and is
+   * How long it stays open at first, in milliseconds; > 0. The time doubles when the call after it fails, and is
    * shortened at random by up to a quarter, so that the processes of a fleet do not try at the same moment.
    *
    * @default {1_000}

@@ -33,15 +33,24 @@ export interface BreakerSettings {
 /** What is known about a store. The epoch changes with every change of the kind, and tells old calls from new ones. */
 export type BreakerState =
   | { readonly kind: "closed"; readonly epoch: number; readonly failures: number }
+  | OpenBreaker
   | {
-    readonly kind: "open";
+    readonly kind: "half_open";
     readonly epoch: number;
-    /** How often it has opened since the store last answered. */
-    readonly openings: number;
-    readonly since: number;
-    readonly until: number;
-  }
-  | { readonly kind: "half_open"; readonly epoch: number; readonly openings: number };
+    /** What it was before the call. */
+    readonly before: OpenBreaker;
+    /** Whether the cool-down was over: only then the next one is longer if the call fails. */
+    readonly isDue: boolean;
+  };
+
+interface OpenBreaker {
+  readonly kind: "open";
+  readonly epoch: number;
+  /** How many cool-downs there were since the store last answered. */
+  readonly openings: number;
+  readonly since: number;
+  readonly until: number;
+}
 
 /** What happened to a call. */
 export type BreakerEvent =
@@ -62,8 +71,8 @@ const GROWTH = 2;
 const JITTER = 0.25;
 
 /**
- * Whether a call may be made now. One that is `urgent` need not wait for the cool-down, but does wait for a call that
- * probes.
+ * Whether a call may be made now. One that is `urgent` need not wait for the cool-down, nor does it lengthen the next one,
+ * but it does wait for a call that probes.
  */
 export function letsThrough(state: BreakerState, now: number, urgent = false): boolean {
   if (state.kind === "closed") return true;
@@ -82,17 +91,22 @@ export function nextBreakerState(
   const epoch = state.epoch + 1;
   switch (event.kind) {
     case "probe":
-      return state.kind === "open" ? { kind: "half_open", epoch, openings: state.openings } : state;
+      return state.kind === "open"
+        ? { kind: "half_open", epoch, before: state, isDue: letsThrough(state, now) }
+        : state;
     case "success":
       if (state.kind !== "closed") return { kind: "closed", epoch, failures: 0 };
       return state.failures === 0 ? state : { ...state, failures: 0 };
     case "undecided":
       if (state.kind !== "half_open" || event.epoch !== state.epoch) return state;
-      return { kind: "open", epoch, openings: state.openings, since: now, until: now };
+      return { ...state.before, epoch };
     case "failure": {
       // A call that began before the last change says nothing about the time after it.
       if (event.epoch !== state.epoch || state.kind === "open") return state;
-      if (state.kind === "half_open") return opened(settings, epoch, state.openings + 1, event.random, now);
+      if (state.kind === "half_open") {
+        const { before, isDue } = state;
+        return isDue ? opened(settings, epoch, before.openings + 1, event.random, now) : { ...before, epoch };
+      }
       const failures = state.failures + 1;
       if (settings.failures === 0 || failures < settings.failures) return { ...state, failures };
       return opened(settings, epoch, 1, event.random, now);

@@ -141,6 +141,53 @@ test("an urgent call does not wait for the cool-down, but for another one that p
   assertEquals(breaker.state, "closed");
 });
 
+test("urgent calls that fail during a cool-down leave it as long as it is, and so the next ones [FAIL-3]", async () => {
+  const { clock, breaker, fail, down } = setUp();
+  fail(3);
+  const coolDowns: number[] = [];
+  for (let i = 0; i < 5; i++) {
+    const since = clock.now();
+    while (breaker.refusal() && clock.now() - since < 2 * SETTINGS.maxCoolDownMs) {
+      breaker.failed(breaker.enter(true), down);
+      await clock.advance(100);
+    }
+    coolDowns.push(clock.now() - since);
+    if (!breaker.refusal()) breaker.failed(breaker.enter(), down);
+  }
+  assertEquals(coolDowns, [1_000, 2_000, 4_000, 5_000, 5_000]);
+});
+
+test("an urgent call after the cool-down is the one that probes, so its failure lengthens the next one [FAIL-3]", async () => {
+  const { clock, breaker, fail, down } = setUp();
+  fail(3);
+  await clock.advance(1_000);
+  breaker.failed(breaker.enter(true), down);
+  await clock.advance(1_999);
+  assert(breaker.refusal());
+  await clock.advance(1);
+  assertEquals(breaker.refusal(), undefined);
+});
+
+test("an urgent call that outlasts the cool-down and fails makes nobody wait for another one [FAIL-3]", async () => {
+  const { clock, breaker, fail, down } = setUp();
+  fail(3);
+  const call = breaker.enter(true);
+  await clock.advance(1_500);
+  assert(breaker.refusal());
+  breaker.failed(call, down);
+  assertEquals(breaker.refusal(), undefined);
+});
+
+test("an urgent call that says nothing about the store does not end the cool-down", async () => {
+  const { clock, breaker, fail } = setUp();
+  fail(3);
+  breaker.failed(breaker.enter(true), new InvalidArgumentError("no", NOT_A_MISTAKE));
+  await clock.advance(999);
+  assert(breaker.refusal());
+  await clock.advance(1);
+  assertEquals(breaker.refusal(), undefined);
+});
+
 test("calls that began before the store was found to be down, or to be back, say nothing about it now", async () => {
   const { clock, breaker, fail, down } = setUp();
   const old = Array.from({ length: 10 }, () => breaker.enter());
