@@ -2,6 +2,7 @@ import { checkOptions, namesOf } from "../core/arguments.ts";
 import type { ConfigValidationError } from "../core/errors.ts";
 import { type EnvironmentLookup, type ExpandedDocument, expandEnvironment } from "./environment.ts";
 import { readLimiter } from "./limiters.ts";
+import { warningsAbout } from "./long_durations.ts";
 import { suggestion } from "./names.ts";
 import { isNetwork } from "./networks.ts";
 import type { LimiterOptions, StoreOptions } from "./options.ts";
@@ -31,6 +32,8 @@ export interface Configuration {
     /** The networks whose proxies are trusted. Absent: the defaults; empty: none are. */
     readonly trustedProxyNetworks?: readonly string[];
   };
+  /** What is allowed and looks like a mistake, in sentences for a log: a duration that was meant in milliseconds. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -86,10 +89,14 @@ export function parseConfiguration(text: string, options: ParseConfigurationOpti
     if (!TOP_LEVEL.some((known) => known === key)) throw refuseTopLevel(root, key);
   }
 
+  const warnings: string[] = [];
   const stores = new Map<string, StoreOptions>();
   for (const [id, table] of tablesIn(root, "stores")) {
     const place = { path: `stores.${id}`, title: `Failed to configure store '${id}'` };
-    stores.set(id, readStore(sectionOf(document, table, place, file)));
+    const section = sectionOf(document, table, place, file);
+    const store = readStore(section);
+    warnings.push(...warningsAbout(section, store));
+    stores.set(id, store);
   }
 
   const storeIds = new Set([...stores.keys(), ...knownStores]);
@@ -98,10 +105,11 @@ export function parseConfiguration(text: string, options: ParseConfigurationOpti
     const section = sectionOf(document, table, { path: `limiters.${id}`, title: `Limiter '${id}'` }, file);
     const limiter = readLimiter(section);
     if (limiter.store === undefined || !storeIds.has(limiter.store)) throw refuseStore(section, storeIds);
+    warnings.push(...warningsAbout(section, limiter));
     limiters.set(id, limiter);
   }
 
-  return { stores, limiters, http: readHttp(root, document) };
+  return { stores, limiters, http: readHttp(root, document), warnings };
 }
 
 function sectionOf(

@@ -23,7 +23,8 @@
  * const bindings: Record<string, string> = { RATE: "50" };
  *
  * const rateSync = createRateSync();
- * const { stores, limiters } = parseConfiguration(text, { environment: (name) => bindings[name] });
+ * const { stores, limiters, warnings } = parseConfiguration(text, { environment: (name) => bindings[name] });
+ * for (const warning of warnings) console.warn(warning);
  * for (const [id, options] of stores) rateSync.configureStore(id, options);
  * for (const [id, options] of limiters) rateSync.configureLimiter(id, options);
  * console.log(rateSync.getLimiter("api").getConfig().ratePerSecond); // 50

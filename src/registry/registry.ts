@@ -271,11 +271,14 @@ function createOpenRateSync(settings: RateSyncOptions): RateSync {
   }
 
   function load(path: string): void {
-    const { stores: newStores, limiters: newLimiters, http } = readConfiguration(path, { knownStores: stores.keys() });
+    const { stores: newStores, limiters: newLimiters, http, warnings } = readConfiguration(path, {
+      knownStores: stores.keys(),
+    });
     // What comes later wins, so nothing can be refused from here on.
     for (const [id, options] of newStores) inventory.configureStore(id, options, true);
     for (const [id, options] of newLimiters) inventory.configureLimiter(id, options, true);
     logger.info(`Loaded ${newStores.size} stores and ${newLimiters.size} limiters from ${path}.`);
+    for (const warning of warnings) logger.warn(warning);
     if (http.trustedProxyNetworks) logger.warn(`trusted_proxy_networks in ${path} has no effect in this version.`);
   }
 

@@ -148,6 +148,46 @@ trusted_proxy_networks = ["10.0.0.0/8", "fc00::/7"]
   assertEquals(http, { trustedProxyNetworks: ["10.0.0.0/8", "fc00::/7"] });
 });
 
+/** Durations as they are given by somebody who takes the unit for milliseconds, and what that would be in seconds. */
+const TAKEN_FOR_MILLISECONDS = [
+  { kind: "stores", key: "backend_timeout", given: 2_000, meant: 2 },
+  { kind: "stores", key: "retry_interval", given: 50, meant: 0.05 },
+  { kind: "stores", key: "breaker_cool_down", given: 500, meant: 0.5 },
+  { kind: "stores", key: "breaker_max_cool_down", given: 5_000, meant: 5 },
+  { kind: "limiters", key: "backend_timeout", given: 250, meant: 0.25 },
+  { kind: "limiters", key: "lease", given: 10_000, meant: 10 },
+  { kind: "limiters", key: "timeout", given: 30_000, meant: 30 },
+  { kind: "limiters", key: "reserve_ahead", given: 1_000, meant: 1 },
+] as const;
+
+test("parseConfiguration() warns about durations that were probably meant in milliseconds", () => {
+  for (const { kind, key, given, meant } of TAKEN_FOR_MILLISECONDS) {
+    const [place, fileWith] = kind === "stores"
+      ? ["stores.n", storeFile] as const
+      : ["limiters.a", (line: string) => limiterFile("max_concurrent = 1", line)] as const;
+    assertEquals(load(fileWith(`${key} = ${given}`)).warnings, [
+      `rate-sync.toml: ${place}.${key} is ${given} seconds; did you mean ${meant}? Durations in TOML are in seconds.`,
+    ]);
+    assertEquals(load(fileWith(`${key} = ${meant}`)).warnings, []);
+  }
+});
+
+test("parseConfiguration() does not warn about durations that somebody may well want", () => {
+  const store = "backend_timeout = 60\nretry_interval = 10\nbreaker_cool_down = 60\nbreaker_max_cool_down = 600";
+  const limiter = "max_concurrent = 1\nlease = 3600\ntimeout = 3600\nreserve_ahead = 600\nbackend_timeout = 60";
+  const window = "rates = [{ limit = 1000, window_seconds = 86400 }]";
+  assertEquals(load(storeFile(store, "bucket_ttl = 604800")).warnings, []);
+  assertEquals(load(limiterFile(limiter, window)).warnings, []);
+});
+
+test("parseConfiguration() warns about a duration from a variable without showing it", () => {
+  const { warnings } = load(limiterFile('max_concurrent = 1\nlease = "${LEASE}"'), { LEASE: "98765" });
+  assertEquals(warnings, [
+    "rate-sync.toml: limiters.a.lease is more than 3600 seconds, from ${LEASE}; did you mean a thousandth of that? " +
+    "Durations in TOML are in seconds.",
+  ]);
+});
+
 test("parseConfiguration() accepts an empty file [CFG-6]", () => {
   for (const text of ["", "\uFEFF", "# nothing\r\n", "[stores]\n[limiters]\n[fastapi]"]) {
     const { stores, limiters, http } = load(text);

@@ -682,6 +682,21 @@ test("a setting of a file that has no effect is warned about [LOG-1]", async () 
   });
 });
 
+test("a duration of a file that was probably meant in milliseconds is warned about, and one in code is not [LOG-1]", async () => {
+  const text = '[stores.m]\nengine = "memory"\n[limiters.api]\nstore = "m"\nmax_concurrent = 2\nlease = 10000\n';
+  await withFile(text, async (path) => {
+    const { rateSync, lines } = setUp();
+    await rateSync.loadConfig(path);
+    assertEquals(
+      lines.at(-1),
+      `warn: ${path}: limiters.api.lease is 10000 seconds; did you mean 10? Durations in TOML are in seconds.`,
+    );
+    const before = lines.length;
+    rateSync.configureLimiter("own", { maxConcurrent: 2, leaseMs: 10_000_000 });
+    assertEquals(lines.slice(before).filter((line) => line.startsWith("warn")), []);
+  });
+});
+
 test("without a logger only warnings and errors are written, to the console [LOG-1]", async () => {
   const { warn, error, info, debug, log } = console;
   const lines: string[] = [];
