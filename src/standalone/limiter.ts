@@ -72,8 +72,8 @@ export interface StandaloneOptions extends CircuitBreakerOptions {
    */
   readonly onFailure?: "open" | "closed" | undefined;
   /**
-   * How many milliseconds late a start may be before its slot counts as missed. Also the allowance for hosts whose
-   * clocks disagree.
+   * How many milliseconds late a start may be before its slot counts as missed; less than 2 counts as 2, because no
+   * timer keeps to less. Also the allowance for hosts whose clocks disagree.
    *
    * @default {10}
    */

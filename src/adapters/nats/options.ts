@@ -87,8 +87,8 @@ export interface NatsBucketOptions {
    */
   readonly maxRetries?: number | undefined;
   /**
-   * How many milliseconds after its slot a caller may start before the slot counts as missed; with `clock: "local"`
-   * also the allowance for hosts whose clocks disagree.
+   * How many milliseconds after its slot a caller may start before the slot counts as missed; less than 2 counts as 2,
+   * because no timer keeps to less. With `clock: "local"` also the allowance for hosts whose clocks disagree.
    *
    * @default {10}
    */
