@@ -131,5 +131,5 @@
 export type { RegistryOptions } from "./access.ts";
 export * from "./faulty_kv.ts";
 export * from "./reset.ts";
-export * from "./virtual_clock.ts";
+export { createVirtualClock, type VirtualClock } from "./virtual_clock.ts";
 export * from "./virtual_time.ts";

@@ -55,6 +55,12 @@ test("a program ends that has reset limiters, and had them in virtual time [TST-
   assertEquals(await endingOf({ way: "memory, reset, and for a while in virtual time" }), ON_RESET);
 });
 
+test("a program ends by itself that waits in virtual time for what never comes [TST-5]", LIMIT, async () => {
+  for (const startProgram of [startChild, startInNode]) {
+    assertEquals(await endingOf({ way: "virtual time, in which nothing happens any more" }, startProgram), "waiting");
+  }
+});
+
 test("in Node programs do the same, and end [LIM-18, TST-4]", LIMIT, async () => {
   await using running = await startServer();
   const inNode = (way: EndingOrder["way"]) =>

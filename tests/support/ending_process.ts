@@ -14,7 +14,7 @@ import {
   type RateSync,
   tryAcquire,
 } from "../../mod.ts";
-import { resetLimiter, useVirtualTime } from "../../src/testing/mod.ts";
+import { createVirtualClock, resetLimiter, useVirtualTime } from "../../src/testing/mod.ts";
 
 /** What a process is told. */
 export interface EndingOrder {
@@ -181,6 +181,10 @@ const WAYS = {
     say(`lost ${held.lost}, after ${time.now() - begun} ms`);
     await time[Symbol.asyncDispose]();
     await rateSync.close();
+  },
+  "virtual time, in which nothing happens any more"() {
+    void createVirtualClock().runUntil(new Promise(() => {}));
+    say("waiting");
   },
   async "nats, without close"(order: EndingOrder) {
     const rateSync = onNats(order);

@@ -1,9 +1,9 @@
-import { assertEquals, assertGreater, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertGreater, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { test } from "node:test";
 import "node:worker_threads"; // once it is loaded, Deno delivers messages earlier
-import { InvalidArgumentError } from "../../src/core/errors.ts";
+import { InvalidArgumentError, RateLimiterError } from "../../src/core/errors.ts";
 import { createRateSync } from "../../src/registry/registry.ts";
-import { createVirtualClock } from "../../src/testing/virtual_clock.ts";
+import { createVirtualClock, isHopeless, type VirtualClock } from "../../src/testing/virtual_clock.ts";
 
 test("createVirtualClock() stands still until it is told to move [TST-5]", async () => {
   const clock = createVirtualClock(500);
@@ -97,6 +97,39 @@ test("runUntil() moves on from sleeper to sleeper until the promise is settled, 
     RangeError,
   );
   assertEquals(clock.now(), 350);
+});
+
+/** Sleeps again and again, for ever. */
+async function sleepOn(clock: VirtualClock, ms: number): Promise<never> {
+  for (;;) await clock.sleep(ms);
+}
+
+test("runUntil() gives up on a promise that nothing settles however long it goes on, and says what to look for", async () => {
+  const clock = createVirtualClock(0);
+  void sleepOn(clock, 1_000);
+  const error = await assertRejects(() => clock.runUntil(new Promise(() => {})), RateLimiterError, "gives up");
+  assertMatch(error.message, /1000000 sleepers and 11 d .* permit that nobody releases/);
+});
+
+test("runUntil() goes on for a year, and for many sleepers, if that is what it takes [TST-5]", async () => {
+  const clock = createVirtualClock(0);
+  const year = 365 * 86_400_000;
+  await clock.runUntil(clock.sleep(year));
+  assertEquals(clock.now(), year);
+  assertEquals(isHopeless({ woken: 10_000_000, ms: 86_399_999 }), false);
+  assertEquals(isHopeless({ woken: 999_999, ms: year }), false);
+  assertEquals(isHopeless({ woken: 1_000_000, ms: 86_400_000 }), true);
+});
+
+test("runUntil() waits for what is real, however long it takes, and goes on when somebody sleeps after it", async () => {
+  const clock = createVirtualClock(0);
+  const real = async (ms: number) => {
+    await new Promise<void>((resolve) => setTimeout(resolve, 20));
+    await clock.sleep(ms);
+    await new Promise<void>((resolve) => setTimeout(resolve, 20));
+    return clock.now();
+  };
+  assertEquals(await Promise.all([clock.runUntil(real(500)), clock.runUntil(real(700))]), [700, 700]);
 });
 
 test("code that waits for a limiter is tested without waiting: a registry takes the clock [TST-5]", async () => {
