@@ -1,3 +1,4 @@
+import { kindOf } from "../core/arguments.ts";
 import { algorithmOf, BOUNDS } from "../core/limiter/defaults.ts";
 import type { RateSpec } from "../core/limiter_config.ts";
 import {
@@ -99,7 +100,8 @@ function readRates(value: unknown, { section, key }: Place): readonly RateSpec[]
   const entries = section.dialect === "toml" ? "tables" : "objects";
   const expected = `a list of ${entries} with ${name("limit")} and ${name("windowMs")}`;
   if (!Array.isArray(value)) throw refuseValue({ section, key }, value, expected, expected);
-  return value.map((entry: unknown, index) => readRateSpec(entry, { section, key: `${key}[${index}]` }));
+  // Unlike map(), it does not leave out the holes of a list.
+  return Array.from(value, (entry: unknown, index) => readRateSpec(entry, { section, key: `${key}[${index}]` }));
 }
 
 function readRateSpec(entry: unknown, { section, key }: Place): RateSpec {
@@ -111,7 +113,7 @@ function readRateSpec(entry: unknown, { section, key }: Place): RateSpec {
     throw refuse(section, `${key} must be ${expected}.`, {
       field: `${section.path}.${key}`,
       expected,
-      received: entry === null ? "null" : Array.isArray(entry) ? "a list" : `a ${typeof entry}`,
+      received: kindOf(entry),
     });
   }
   const inner: Section = {

@@ -117,7 +117,9 @@ function checkFields<T extends object>(
   given: T,
   suggest: Suggest,
 ): T {
-  if (typeof given !== "object" || given === null) throw refused(id, path + "options", "an object", shown(given));
+  if (typeof given !== "object" || given === null) {
+    throw refused(id, path.slice(0, -1) || "options", "an object", shown(given));
+  }
   const present = Object.entries(given).filter(([, value]) => value !== undefined);
   for (const [name, value] of present) {
     const demand = Object.hasOwn(demands, name) ? demands[name] : undefined;

@@ -65,6 +65,8 @@ test("checkLimiterOptions() names fields as they are written in code [LIM-2, LIM
     [{ rates: [{ limit: 1, window_seconds: 1 }] }, "rates[0].window_seconds", "Did you mean 'windowMs'?"],
     [{ rates: [{ limit: 1 }] }, "rates[0].windowMs", "Missing"],
     [{ rates: [null] }, "rates[0]", "an object with limit and windowMs"],
+    [{ rates: new Array(2) }, "rates[0]", "an object with limit and windowMs, received=undefined"],
+    [{ rates: [{ limit: 1, windowMs: 1 }, "1 in 1"] }, "rates[1]", "received=a value of type string"],
     [
       { rates: [{ limit: 1, windowMs: 1e-300, burst: 1 }] },
       "rates[0]",
