@@ -220,7 +220,8 @@ export function scarcestOf(results: readonly RateLimitResult[]): RateLimitResult
 
 /** The requests, checked, because untyped code may pass anything. */
 export function checkRequests(limiters: unknown): LimiterRequest[] {
-  if (Array.isArray(limiters)) return limiters.map((limiter: unknown, i) => checkRequest(limiter, `limiters[${i}]`));
+  // Unlike map(), it does not leave out the holes of a list.
+  if (Array.isArray(limiters)) return Array.from(limiters, (limiter, i) => checkRequest(limiter, `limiters[${i}]`));
   throw wrongRequest("limiters", "a list of limiters", limiters);
 }
 

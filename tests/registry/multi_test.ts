@@ -328,6 +328,8 @@ test("what is no list of limiters, and wrong options, are refused before anythin
     [["a", 5], {}],
     [["a", { key: "k" }], {}],
     [["a", null], {}],
+    [["a", ...new Array(1)], {}],
+    [new Array(2), {}],
     [["a"], { timeoutMs: -1 }],
     [["a"], { timeoutMs: NaN }],
     [["a"], { onMissing: "ignore" }],
