@@ -201,7 +201,11 @@ export class CompositeRateLimiter<Name extends string, LimiterId extends string 
    * @throws {InvalidArgumentError} if no limiter is given, or the strategy is not known.
    */
   constructor(options: CompositeRateLimiterOptions<Name, LimiterId>) {
-    const { limiters, strategy = "most_restrictive", rateSync = defaultRegistry } = checkOptions(options, NAMES);
+    const { limiters, strategy = "most_restrictive", rateSync = defaultRegistry } = checkOptions(
+      options,
+      NAMES,
+      "an object with limiters",
+    );
     this.#limiters = checkLimiters(limiters);
     if (!STRATEGIES.has(strategy)) {
       const names = [...STRATEGIES].join(", ");

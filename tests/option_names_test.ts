@@ -1,6 +1,8 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { test } from "node:test";
 import { CompositeRateLimiter, createRateSync, hashIdentifier, InvalidArgumentError, rateLimited } from "../mod.ts";
+import { parseConfiguration } from "../src/entries/config.ts";
+import { natsStore } from "../src/entries/nats.ts";
 import { createFaultyKv, resetAllLimiters, resetLimiter, useVirtualTime } from "../src/testing/mod.ts";
 
 const rateSync = createRateSync();
@@ -40,6 +42,52 @@ const calls: [what: string, call: (options: object) => unknown, wrong: object, r
   ["useVirtualTime()", (options) => useVirtualTime({ rateSync, ...options }), { begin: 0 }, "start"],
   ["createFaultyKv()", (options) => createFaultyKv(options), { latency: 1 }, "latencyMs"],
 ];
+
+/** What needs options, and may not be called without them. */
+const demanding: [what: string, call: (options: unknown) => unknown, expected: string][] = [
+  [
+    "parseConfiguration()",
+    (options) => Reflect.apply(parseConfiguration, undefined, ["", options]),
+    "an object with environment",
+  ],
+  ["CompositeRateLimiter", (options) => Reflect.construct(CompositeRateLimiter, [options]), "an object with limiters"],
+  [
+    "natsStore()",
+    (options) => Reflect.apply(natsStore, undefined, [{ url: "nats://h" }, options]),
+    "an object with id and logger",
+  ],
+  [
+    "setFaults()",
+    (options) => Reflect.apply(createFaultyKv().setFaults, undefined, [options]),
+    "an object, or a function",
+  ],
+];
+
+for (const [what, call, expected] of demanding) {
+  test(`${what} without its options says what it needs [ERR-1]`, () => {
+    for (const options of [undefined, null, 5]) {
+      const error = assertThrows(() => call(options), InvalidArgumentError, "The options must be an object");
+      assertEquals([error.field, error.expected, error.received], ["options", expected, String(options)]);
+    }
+  });
+}
+
+test("what may be called without options says so when it is given something else [ERR-1]", () => {
+  assertEquals(Reflect.apply(createRateSync, undefined, [undefined]).listLimiters(), {});
+  const error = assertThrows(() => Reflect.apply(createRateSync, undefined, [null]), InvalidArgumentError);
+  assertEquals(error.expected, "an object, or nothing");
+});
+
+test("parseConfiguration() says that it needs a function for environment variables [ERR-1]", () => {
+  for (const options of [{}, { environment: { NATS_URL: "nats://h" } }]) {
+    const error = assertThrows(
+      () => Reflect.apply(parseConfiguration, undefined, ['stores.a.engine = "$E"', options]),
+      InvalidArgumentError,
+      "environment",
+    );
+    assertEquals(error.field, "environment");
+  }
+});
 
 for (const [what, call, wrong, right] of calls) {
   test(`an option that ${what} does not know is an error that says which there are [ERR-1]`, async () => {

@@ -35,13 +35,18 @@ export function namesOf<Options>(names: Readonly<Record<keyof Options & string, 
 
 /**
  * The options of a call, if they are an object and have no names other than `names`. Untyped code may pass anything.
+ * `expected` says what is accepted; without it, they may be left out.
  */
-export function checkOptions<Options extends object>(options: Options, names?: ReadonlySet<string>): Options {
+export function checkOptions<Options extends object>(
+  options: Options,
+  names?: ReadonlySet<string>,
+  expected = "an object, or nothing",
+): Options {
   if (typeof options === "object" && options !== null) {
     if (names) { for (const name in options) if (!names.has(name)) throw unknownOption(name, names); }
     return options;
   }
-  throw wrongArgument("The options must be an object", "options", "an object, or nothing", options);
+  throw wrongArgument("The options must be an object", "options", expected, options);
 }
 
 function unknownOption(name: string, names: ReadonlySet<string>): InvalidArgumentError {

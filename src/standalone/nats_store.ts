@@ -23,7 +23,7 @@ import { neverThrowing } from "../core/logger.ts";
  * ```
  */
 export function natsStore(options: NatsStoreOptions, context: NatsStoreContext): NatsStore {
-  const { id, logger, clock } = checkOptions(context, NAMES);
+  const { id, logger, clock } = checkOptions(context, NAMES, "an object with id and logger");
   const checked = checkNatsOptions(id, options);
   checkMethods(logger, "logger", "logger", "info", "warn", "error");
   if (clock !== undefined) checkMethods(clock, "clock", "clock", "now", "sleep");

@@ -361,7 +361,7 @@ export function createFaultyKv(options: FaultyKvOptions = {}): FaultyKv {
       planned.push({ fault: checkFault(fault), left: times, operation, key });
     },
     setFaults(faults) {
-      script = typeof faults === "function" ? faults : drawFrom(checkOptions(faults, RATE_NAMES), random);
+      script = typeof faults === "function" ? faults : drawFrom(checkRates(faults), random);
     },
     clearFaults() {
       planned = [];
@@ -427,6 +427,10 @@ function checkMs(field: string, ms: unknown): number {
 }
 
 const RATE_NAMES: ReadonlySet<string> = new Set([...KINDS, "lateByMs"]);
+
+function checkRates(rates: FaultRates): FaultRates {
+  return checkOptions(rates, RATE_NAMES, "an object, or a function");
+}
 
 /** A script that draws faults at random. */
 function drawFrom({ lateByMs = 100, ...rates }: FaultRates, random: () => number): FaultScript {
