@@ -1,6 +1,6 @@
 import type { NatsStoreOptions } from "../adapters/nats/options.ts";
 import { ConfigValidationError } from "../core/errors.ts";
-import { hasMethods } from "../core/arguments.ts";
+import { hasMethods, methodsNamed, missingMethods } from "../core/arguments.ts";
 import { BOUNDS } from "../core/limiter/defaults.ts";
 import {
   choice,
@@ -293,8 +293,9 @@ function objectWith<T extends object>(...methods: readonly (keyof T & string)[])
   return (value, place) => {
     // The methods that this package calls are all that the type means here.
     if (hasMethods(value, ...methods)) return value as T;
-    const demand = `an object with ${methods.map((method) => `${method}()`).join(", ")}`;
-    throw refuseValue(place, value, demand, demand);
+    const demand = `an object with ${methodsNamed(methods)}`;
+    const missing = missingMethods(value, methods);
+    throw refuseValue(place, value, demand, demand, missing && `It has no ${methodsNamed(missing)}.`);
   };
 }
 

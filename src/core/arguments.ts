@@ -55,15 +55,34 @@ function unknownOption(name: string, names: ReadonlySet<string>): InvalidArgumen
 
 /** Whether it has these methods. That tells what it is, whichever copy of a class or realm it comes from. */
 export function hasMethods(value: unknown, ...names: readonly string[]): value is object {
-  if ((typeof value !== "object" || value === null) && typeof value !== "function") return false;
-  return names.every((name) => typeof Reflect.get(value, name) === "function");
+  return missingMethods(value, names)?.length === 0;
+}
+
+/** Those of the methods that it does not have; `undefined` if it is nothing that could have any. */
+export function missingMethods(value: unknown, names: readonly string[]): readonly string[] | undefined {
+  if ((typeof value !== "object" || value === null) && typeof value !== "function") return undefined;
+  return names.filter((name) => typeof Reflect.get(value, name) !== "function");
+}
+
+/** Methods, in an error message. */
+export function methodsNamed(names: readonly string[]): string {
+  return names.map((name) => `${name}()`).join(", ");
+}
+
+/** A value that lacks some of these methods, as an error message shows it. */
+export function shownWithout(value: unknown, names: readonly string[]): string {
+  const missing = missingMethods(value, names);
+  return missing === undefined ? shown(value) : `${shown(value)} without ${methodsNamed(missing)}`;
 }
 
 /** What was passed as `field`, if it has these methods. Untyped code may pass anything. */
 export function checkMethods<Value>(value: Value, field: string, what: string, ...methods: readonly string[]): Value {
   if (hasMethods(value, ...methods)) return value;
-  const expected = `an object with ${methods.map((name) => `${name}()`).join(", ")}`;
-  throw wrongArgument(`This is no ${what}`, field, expected, value);
+  throw new InvalidArgumentError(`This is no ${what}`, {
+    field,
+    expected: `an object with ${methodsNamed(methods)}`,
+    received: shownWithout(value, methods),
+  });
 }
 
 /** The signal, if it is one. It may come from any runtime and realm. */

@@ -8,7 +8,7 @@ import type {
   WindowOptions,
 } from "../config/options.ts";
 import { suggestion } from "../config/names.ts";
-import { hasMethods, shown } from "../core/arguments.ts";
+import { hasMethods, shown, shownWithout } from "../core/arguments.ts";
 import { createLimiter as createCoreLimiter } from "../core/limiter/create_limiter.ts";
 import {
   algorithmOf,
@@ -157,12 +157,8 @@ export interface StandaloneLimiter extends Limiter, AsyncDisposable {
 export function createLimiter(id: string, store: LimiterStore, options: StandaloneLimiterOptions): StandaloneLimiter {
   const checked = checkSettings(id, options);
   if (!store?.kv || !store.clock) throw refused(id, "store", "an object with kv and clock", shown(store));
-  if (!hasMethods(store.kv, "get", "compareAndSet", "delete", "keys")) {
-    throw refused(id, "store.kv", "a Kv: { get, compareAndSet, delete, keys }", shown(store.kv));
-  }
-  if (!hasMethods(store.clock, "now", "sleep")) {
-    throw refused(id, "store.clock", "a Clock: { now, sleep }", shown(store.clock));
-  }
+  expectMethods(id, "store.kv", "a Kv", store.kv, "get", "compareAndSet", "delete", "keys");
+  expectMethods(id, "store.clock", "a Clock", store.clock, "now", "sleep");
   const localClock = store.localClock ?? store.clock;
   const logger = neverThrowing(checked.logger ?? consoleLogger);
   const { random } = Math;
@@ -202,6 +198,11 @@ export function createLimiter(id: string, store: LimiterStore, options: Standalo
     },
   });
   return Object.assign(limiter, { [Symbol.asyncDispose]: () => limiter.close() });
+}
+
+function expectMethods(id: string, name: string, what: string, value: unknown, ...methods: readonly string[]): void {
+  if (hasMethods(value, ...methods)) return;
+  throw refused(id, name, `${what}: { ${methods.join(", ")} }`, shownWithout(value, methods));
 }
 
 const { longestTimeoutMs, mostPrefetched } = BOUNDS;

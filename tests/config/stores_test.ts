@@ -112,6 +112,8 @@ test("checkStoreOptions() refuses the name and the time to live of a bucket that
 test("checkStoreOptions() refuses what is no Kv or no Clock", () => {
   for (const kv of [5, "kv", {}, new Map()]) assertEquals(refusal({ kv }).field, "stores.s.kv");
   for (const clock of [5, Date, "server", {}]) assertEquals(refusal({ kv: kvStub, clock }).field, "stores.s.clock");
+  assertStringIncludes(refusal({ kv: kvStub, clock: Date }).message, "got a function. It has no sleep().");
+  assertStringIncludes(refusal({ kv: 5 }).message, "got 5. (");
   assertEquals(refusal({ engine: "memory", kv: kvStub }).field, "stores.s.kv");
   assertEquals(refusal({ kv: kvStub, url: "nats://h" }).field, "stores.s.url");
 });

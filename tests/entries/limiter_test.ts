@@ -238,6 +238,20 @@ test("createLimiter() says which option is wrong, what was expected and what was
   }
 });
 
+test("createLimiter() says which methods its store lacks", () => {
+  const { kv, clock } = memoryStore();
+  const wrong: readonly (readonly [store: object, field: string, received: string])[] = [
+    [{ kv: { ...kv, delete: undefined }, clock }, "store.kv", "an object without delete()"],
+    [{ kv, clock: Date }, "store.clock", "a function without sleep()"],
+    [{ kv: 5, clock }, "store.kv", "5"],
+  ];
+  for (const [store, field, received] of wrong) {
+    // Untyped code may give anything.
+    const error = assertThrows(() => createLimiter("api", store as never, { ratePerSecond: 1 }), ConfigValidationError);
+    assertEquals([error.field, error.received], [`limiters.api.${field}`, received]);
+  }
+});
+
 /** Values at the edges of what some option may be. */
 const EDGES: readonly unknown[] = [
   ...[

@@ -745,6 +745,19 @@ test("setLogger() replaces the logger for all that was made before, and refuses 
   }
 });
 
+test("what lacks a method that it needs is refused with the name of the method [ERR-1]", () => {
+  const rateSync = createRateSync();
+  // @ts-expect-error: no logger
+  const error = assertThrows(() => rateSync.setLogger({ warn() {} }), InvalidArgumentError);
+  assertEquals([error.expected, error.received], [
+    "an object with info(), warn(), error()",
+    "an object without info(), error()",
+  ]);
+  const { delete: _, ...kv } = memoryKv();
+  // @ts-expect-error: no Kv
+  assertThrows(() => rateSync.configureStore("s", { kv }), ConfigValidationError, "It has no delete().");
+});
+
 test("an id that is in a file that was not read says when files are read [CFG-4, LIM-8]", async () => {
   const { rateSync } = setUp();
   rateSync.configureLimiter("extra", { ratePerSecond: 1 });
