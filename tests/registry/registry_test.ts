@@ -292,7 +292,7 @@ for (const ratePerSecond of [0.001, 0.5, 42.5, 10_000]) {
   });
 }
 
-test("getConfig() is frozen, equal each time, complete, and names the store by its id [STA-1, STA-2]", async () => {
+test("getConfig() is frozen, a new and equal object each time, complete, and names the store by its id [STA-1, STA-2]", async () => {
   const { clock, rateSync } = setUp();
   rateSync.configureStore("my store", { kv: memoryKv(clock), clock });
   rateSync.configureLimiter("l", { store: "my store", maxConcurrent: 3 });
@@ -315,6 +315,9 @@ test("getConfig() is frozen, equal each time, complete, and names the store by i
     reserveAheadMs: 1_000,
     prefetch: 0,
   });
+  const again = rateSync.getLimiter("l").getConfig();
+  assertEquals(again, before);
+  assert(again !== before);
   assertThrows(() => Object.assign(before, { storeId: "other" }), TypeError);
   assertThrows(() => Object.assign(before.rates, { 0: { limit: 1, windowMs: 1 } }), TypeError);
   await rateSync.acquire("l");

@@ -218,7 +218,7 @@ export class KeyLimiter implements ClosableLimiter, LifeOwner {
   }
 
   getConfig(): LimiterConfig {
-    return this.#shared.config;
+    return Object.freeze({ ...this.#shared.config });
   }
 
   getClock(): ClockReading {

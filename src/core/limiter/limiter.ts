@@ -97,7 +97,7 @@ export interface Limiter {
    * For one key alone, see `key(k).getMetrics()`.
    */
   getMetrics(): RateLimiterMetrics;
-  /** The limiter's configuration. */
+  /** The limiter's configuration, frozen: a new object each time. */
   getConfig(): LimiterConfig;
   /** The time that the limiter uses, and how exactly this process knows it. */
   getClock(): ClockReading;
