@@ -217,7 +217,7 @@ export type RateLimitedDecorator<Allowed extends readonly unknown[], Refusal> = 
  * - with a {@link LimiterNotFoundError} if the limiter is not configured, unless `onMissing` is `"run"`;
  * - with a {@link RateLimiterAcquisitionError} if there is no slot in time (in mode `try` it resolves to `null`
  *   instead), or if the store failed and the limiter fails closed;
- * - with an {@link InvalidArgumentError} if a placeholder has no value.
+ * - with an {@link InvalidArgumentError} if a placeholder has no value, or `NaN`.
  *
  * @throws {InvalidArgumentError} at once, if the template or an option is wrong, `mode: "try"` has no timeout, or the
  * function is a generator, whose body would run after the permit was given back.

@@ -134,14 +134,17 @@ function valueAt({ text }: Template, source: object, placeholder: string): strin
     value = typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
   }
   if (typeof value === "string") return value;
-  if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean") return String(value);
+  // NaN is what is left of a number that was missing, and all callers without one would share a limit.
+  const isNaN = Number.isNaN(value);
+  const isPlain = typeof value === "number" || typeof value === "bigint" || typeof value === "boolean";
+  if (isPlain && !isNaN) return String(value);
   const available = Object.keys(source);
   throw new InvalidArgumentError(
     `Template '${text}' has no value for '{${placeholder}}'. Available: ${quoted(available) || "nothing"}`,
     {
       field: placeholder,
       expected: "a string, number, bigint or boolean",
-      received: kindOf(value),
+      received: isNaN ? "NaN" : kindOf(value),
     },
   );
 }

@@ -309,6 +309,8 @@ test("a value that is missing is named, with what there is, and the function doe
     ["api:{zz}", {}, "Available: nothing"],
     ["api:{user}", { user: null }, "received=null"],
     ["api:{user}", { user: undefined }, "received=undefined"],
+    ["api:{user}", { user: NaN }, "no value for '{user}'"],
+    ["api:{user}", { user: Number("x") }, "received=NaN"],
     ["api:{user}", { user: {} }, "a value of type object"],
     ["api:{user}", { user: Symbol("s") }, "a value of type symbol"],
     ["api:{user.id}", { user: null }, "'{user.id}'"],
