@@ -4,6 +4,9 @@ import process from "node:process";
 import { inspect } from "node:util";
 import { RateLimiterError } from "../../src/core/errors.ts";
 import { sightsOf } from "../support/sights.ts";
+import { wantedCases } from "./wanted_cases.ts";
+
+const wanted = wantedCases(process.env);
 
 /**
  * A test that tries a property on many random cases: `runs` of them, or as many as `FUZZ_RUNS` says. What fails is printed
@@ -11,12 +14,7 @@ import { sightsOf } from "../support/sights.ts";
  */
 export function fuzz<Case>(name: string, runs: number, property: fc.IRawProperty<Case>): void {
   test(name, async () => {
-    const { FUZZ_RUNS, FUZZ_SEED, FUZZ_PATH } = process.env;
-    const details = await fc.check(property, {
-      numRuns: FUZZ_RUNS === undefined ? runs : Number(FUZZ_RUNS),
-      ...(FUZZ_SEED === undefined ? {} : { seed: Number(FUZZ_SEED) }),
-      ...(FUZZ_PATH === undefined ? {} : { path: FUZZ_PATH }),
-    });
+    const details = await fc.check(property, { numRuns: runs, ...wanted });
     if (!details.failed) return;
     const again = `FUZZ_SEED=${details.seed} FUZZ_PATH=${details.counterexamplePath} deno test -A tests/fuzz --filter ${
       JSON.stringify(name)
