@@ -10,7 +10,7 @@ import {
 } from "@std/assert";
 import { test } from "node:test";
 import { RateLimiterAcquisitionError, StoreUnavailableError } from "../../src/core/errors.ts";
-import { DEFAULTS } from "../../src/core/limiter/defaults.ts";
+import { STORE_DEFAULTS } from "../../src/core/limiter/defaults.ts";
 import type { Permit } from "../../src/core/limiter/result.ts";
 import { createSimulation, LIMITER_ID } from "../support/simulated_process.ts";
 
@@ -27,7 +27,7 @@ test("after the cool-down one call of one key asks, and everybody else is answer
   const { clock, start, run } = createSimulation();
   const { limiter, link, breaker } = start({ ...FAST, ratePerSecond: 1_000, burst: 1_000 }, {
     ...NET,
-    breaker: DEFAULTS.breaker,
+    breaker: STORE_DEFAULTS.breaker,
   });
   const keys = ["a", "b", "c", "d"].map((key) => limiter.key(key));
   await run(Promise.all(keys.map((each) => each.acquire())));
@@ -57,7 +57,7 @@ test("one answer is enough: then everybody asks again, and nothing is degraded [
   const { clock, start, run } = createSimulation();
   const { limiter, link, breaker, warnings } = start({ ...FAST, ratePerSecond: 1_000, burst: 1_000 }, {
     ...NET,
-    breaker: DEFAULTS.breaker,
+    breaker: STORE_DEFAULTS.breaker,
   });
   link.isDown = true;
   while (breaker.state !== "open") await run(limiter.acquire());
@@ -288,7 +288,7 @@ test("with on_failure local the store and the local limiter together take no lon
 test("with on_failure local who waits returns to the store when it answers again, and keeps the time that has passed [FAIL-3]", async () => {
   const { clock, start, run } = createSimulation();
   const options = { ...FAST, maxConcurrent: 1, onFailure: "local", leaseMs: 300_000 } as const;
-  const { limiter, link } = start(options, { ...NET, breaker: DEFAULTS.breaker });
+  const { limiter, link } = start(options, { ...NET, breaker: STORE_DEFAULTS.breaker });
   await run(limiter.tryAcquire().then((result) => result.release()));
   link.isDown = true;
   const local = await run(limiter.acquire());
@@ -305,7 +305,7 @@ test("with on_failure local who waits returns to the store when it answers again
   await assertRejects(() => aborted, RangeError);
   link.isDown = false;
   // Nobody else asks, so somebody does it for those who wait; the circuit breaker lets that through when it has cooled down.
-  await clock.advance(DEFAULTS.breaker.maxCoolDownMs + SOON_MS);
+  await clock.advance(STORE_DEFAULTS.breaker.maxCoolDownMs + SOON_MS);
   const permit = await run(waiting);
   assertEquals(permit.degraded, false);
   assertGreater(permit.waitedMs, 5_000);

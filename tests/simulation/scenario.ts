@@ -1,4 +1,4 @@
-import { DEFAULTS } from "../../src/core/limiter/defaults.ts";
+import { STORE_DEFAULTS } from "../../src/core/limiter/defaults.ts";
 import type { LimiterSettings } from "../../src/core/limiter/defaults.ts";
 import type { OnFailure } from "../../src/core/limiter_config.ts";
 import { createRandom, type Random } from "../support/random.ts";
@@ -126,7 +126,7 @@ export interface Given {
 }
 
 /** What is usual. */
-export const USUAL = { prefetch: 0, mostAtOnce: DEFAULTS.mostAtOnce, isUnusual: false } as const satisfies Given;
+export const USUAL = { prefetch: 0, mostAtOnce: STORE_DEFAULTS.mostAtOnce, isUnusual: false } as const satisfies Given;
 
 /** The scenario of a seed, which also decides its kind unless that is given. */
 export function scenarioOf(
@@ -135,7 +135,7 @@ export function scenarioOf(
   {
     handsOver = seed % 2 === 1,
     prefetch = PREFETCHES[seed % PREFETCHES.length]!,
-    mostAtOnce = seed % CROWDED_GATES === 0 ? 1 : DEFAULTS.mostAtOnce,
+    mostAtOnce = seed % CROWDED_GATES === 0 ? 1 : STORE_DEFAULTS.mostAtOnce,
     isUnusual = seed % UNUSUAL === 0,
   }: Given = {},
 ): Scenario {

@@ -1,7 +1,7 @@
 import { memoryStore } from "../../src/adapters/memory.ts";
 import type { Clock } from "../../src/core/clock.ts";
 import { createLimiter } from "../../src/core/limiter/create_limiter.ts";
-import { DEFAULTS, resolveTuning } from "../../src/core/limiter/defaults.ts";
+import { resolveTuning, STORE_DEFAULTS } from "../../src/core/limiter/defaults.ts";
 import type { ClosableLimiter, LimiterContext } from "../../src/core/limiter/limiter.ts";
 import type { LimiterConfig } from "../../src/core/limiter_config.ts";
 import { silentLogger } from "../../src/core/logger.ts";
@@ -37,7 +37,7 @@ export function limiterContext(config: LimiterConfig, options: ContextOptions): 
   const breakerOf = (settings: Partial<BreakerSettings>): CircuitBreaker =>
     createBreaker({
       storeId: config.storeId,
-      settings: { ...DEFAULTS.breaker, failures: 0, ...settings },
+      settings: { ...STORE_DEFAULTS.breaker, failures: 0, ...settings },
       clock: localClock,
       random,
       logger,

@@ -1,4 +1,4 @@
-import { DEFAULTS } from "../../core/limiter/defaults.ts";
+import { DEFAULTS, STORE_DEFAULTS } from "../../core/limiter/defaults.ts";
 import type { NatsBucketOptions } from "./options.ts";
 
 /** The values of options that a NATS store is not given. */
@@ -9,8 +9,8 @@ export const NATS_DEFAULTS = {
   replicas: 1,
   storage: "file",
   bucketTtlMs: 86_400_000,
-  retryIntervalMs: DEFAULTS.retryIntervalMs,
-  maxRetries: DEFAULTS.maxRetries,
+  retryIntervalMs: STORE_DEFAULTS.retryIntervalMs,
+  maxRetries: STORE_DEFAULTS.maxRetries,
   timingMarginMs: DEFAULTS.timingMarginMs,
   backendTimeoutMs: DEFAULTS.backendTimeoutMs,
   clock: "server",

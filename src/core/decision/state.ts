@@ -51,11 +51,16 @@ export function isRecent({ epoch }: State, now: number): boolean {
 
 /** The same state without what no longer matters of others, and relative to a later epoch if that is due. */
 export function withRecentEpoch(rules: readonly Rule[], state: State, now: number): State {
-  const ms = isRecent(state, now) ? 0 : Math.floor(now) - state.epoch;
-  const others = mattering(state.others, now - state.epoch);
-  if (ms === 0) return others === state.others ? state : { ...state, others };
-  const shifted = others.map(({ rule, part, until }) => ({ rule, part: rule.shift(part, ms), until: until - ms }));
-  return { ...state, epoch: state.epoch + ms, parts: shiftParts(rules, state.parts, ms), others: shifted };
+  const { epoch } = state;
+  const others = mattering(state.others, now - epoch);
+  const ms = isRecent(state, now) ? 0 : Math.floor(now) - epoch;
+  if (ms === 0 && others === state.others) return state;
+  return {
+    ...state,
+    epoch: epoch + ms,
+    parts: shiftParts(rules, state.parts, ms),
+    others: others.map(({ rule, part, until }) => ({ rule, part: rule.shift(part, ms), until: until - ms })),
+  };
 }
 
 /** The states of the rules, relative to an epoch that is later by `ms`. */

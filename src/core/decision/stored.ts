@@ -47,11 +47,13 @@ export function describe(finding: Finding): string {
         `${STATE_VERSION}. It is left as it is. Upgrade @ratesync/core in this process.`;
     case "damaged":
       return `its stored value was damaged (${finding.problem}). It counts as used up, and recovers as time passes.`;
-    case "other rules":
-      return `its stored value was written by other rules (${shown(finding.theirs)}, here ${
-        shown(finding.ours)
-      }): by ` +
-        `another process, or before this one was configured anew. Both count in the same state, and each process applies ` +
-        `its own rules: deploy the same configuration everywhere.`;
+    case "other rules": {
+      const { theirs, ours } = finding;
+      return `its stored value was written by other rules (${shown(theirs)}, here ${
+        shown(ours)
+      }): by another process, ` +
+        "or before this one was configured anew. Each process applies its own, and counts what others start: deploy " +
+        "the same configuration everywhere.";
+    }
   }
 }

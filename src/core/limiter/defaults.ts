@@ -21,12 +21,16 @@ export interface LimiterSettings {
   readonly prefetch?: number | undefined;
 }
 
-/** What applies unless a store or a limiter says otherwise. */
+/** What concerns a limiter unless it or its store says otherwise. */
 export const DEFAULTS = {
   backendTimeoutMs: 2_000,
+  timingMarginMs: 10,
+} as const;
+
+/** What concerns all limiters on a store unless it says otherwise. */
+export const STORE_DEFAULTS = {
   retryIntervalMs: 50,
   maxRetries: 100,
-  timingMarginMs: 10,
   breaker: { failures: 5, coolDownMs: 1_000, maxCoolDownMs: 5_000 },
   /** How many idle keyed limiters each limiter keeps. */
   mostKeys: 10_000,
@@ -50,11 +54,11 @@ export function resolveTuning(options: {
   readonly maxRetries?: number | undefined;
   readonly timingMarginMs?: number | undefined;
 }): Tuning {
-  const { retryIntervalMs, maxRetries, timingMarginMs, mostKeys, mostAtOnce } = DEFAULTS;
+  const { retryIntervalMs, maxRetries, mostKeys, mostAtOnce } = STORE_DEFAULTS;
   return {
     retryIntervalMs: options.retryIntervalMs ?? retryIntervalMs,
     maxRetries: options.maxRetries ?? maxRetries,
-    timingMarginMs: options.timingMarginMs ?? timingMarginMs,
+    timingMarginMs: options.timingMarginMs ?? DEFAULTS.timingMarginMs,
     mostKeys,
     mostAtOnce,
   };
@@ -66,7 +70,7 @@ export function resolveBreaker(options: {
   readonly breakerCoolDownMs?: number | undefined;
   readonly breakerMaxCoolDownMs?: number | undefined;
 }): BreakerSettings {
-  const { failures, coolDownMs: first, maxCoolDownMs: longest } = DEFAULTS.breaker;
+  const { failures, coolDownMs: first, maxCoolDownMs: longest } = STORE_DEFAULTS.breaker;
   // A default never contradicts what was given.
   const coolDownMs = options.breakerCoolDownMs ?? Math.min(first, options.breakerMaxCoolDownMs ?? first);
   const maxCoolDownMs = options.breakerMaxCoolDownMs ?? Math.max(longest, coolDownMs);
