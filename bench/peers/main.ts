@@ -9,16 +9,22 @@ import { ROOT } from "../../tests/support/project.ts";
 import { GROUP_NAMES, type GroupName, GROUPS, RUNTIME_NAMES, type Setup } from "./groups.ts";
 import type { Runtime } from "./job.ts";
 import { bunVersion, machineOf, priority } from "./machine.ts";
-import { type BenchOptions, parseOptions, USAGE } from "./options.ts";
+import { type BenchOptions, parseOptions, USAGE, WrongOption } from "./options.ts";
 import { startReadyCluster } from "./ready_cluster.ts";
 import { startRedis } from "./redis_server.ts";
 import { tableOf, updateReport } from "./report.ts";
 import { type Row, runCase } from "./run_case.ts";
 
 const args = process.argv.slice(2);
-const options = parseOptions(args);
-if (options === "help") process.stdout.write(USAGE);
-else await measure(options);
+try {
+  const options = parseOptions(args);
+  if (options === "help") process.stdout.write(USAGE);
+  else await measure(options);
+} catch (error) {
+  if (!(error instanceof WrongOption)) throw error;
+  process.stderr.write(`${error.message} See --help.\n`);
+  process.exitCode = 1;
+}
 
 async function measure(options: BenchOptions): Promise<void> {
   const { only, runs, seconds, warmUp } = options;

@@ -30,24 +30,16 @@ export const USAGE = `deno task bench:peers [options]
   --report FILE       where the report is written; bench/REPORT.md by default
 `;
 
-/** Reads the command line. */
+/** The command line makes no sense. */
+export class WrongOption extends Error {}
+
+/**
+ * Reads the command line.
+ *
+ * @throws {WrongOption} if it makes no sense.
+ */
 export function parseOptions(args: string[]): BenchOptions | "help" {
-  const { values } = parseArgs({
-    args,
-    options: {
-      only: { type: "string" },
-      runtime: { type: "string" },
-      runs: { type: "string", default: "5" },
-      seconds: { type: "string" },
-      "warm-up": { type: "string", default: "30" },
-      processes: { type: "string", default: "1,2,4,8" },
-      callers: { type: "string", default: "25,100" },
-      keys: { type: "string" },
-      full: { type: "boolean", default: false },
-      report: { type: "string", default: "bench/REPORT.md" },
-      help: { type: "boolean", default: false },
-    },
-  });
+  const { values } = parsed(args);
   if (values.help) return "help";
   return {
     only: namesOf("only", values.only, GROUP_NAMES),
@@ -62,17 +54,40 @@ export function parseOptions(args: string[]): BenchOptions | "help" {
   };
 }
 
+function parsed(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        only: { type: "string" },
+        runtime: { type: "string" },
+        runs: { type: "string", default: "5" },
+        seconds: { type: "string" },
+        "warm-up": { type: "string", default: "30" },
+        processes: { type: "string", default: "1,2,4,8" },
+        callers: { type: "string", default: "25,100" },
+        keys: { type: "string" },
+        full: { type: "boolean", default: false },
+        report: { type: "string", default: "bench/REPORT.md" },
+        help: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    throw new WrongOption(error instanceof Error ? error.message : String(error));
+  }
+}
+
 function namesOf<T extends string>(option: string, text: string | undefined, known: readonly T[]): readonly T[] {
   if (text === undefined) return known;
   return text.split(",").map((name) => {
     const found = known.find((other) => other === name);
-    if (found === undefined) throw new Error(`--${option} ${name}: must be of ${known.join(", ")}`);
+    if (found === undefined) throw new WrongOption(`--${option} knows no '${name}', only ${known.join(", ")}.`);
     return found;
   });
 }
 
 function numberOf(option: string, text: string): number {
   const number = Number(text);
-  if (!(number > 0)) throw new Error(`--${option} ${text}: must be a number above 0`);
+  if (!(number > 0)) throw new WrongOption(`--${option} takes a number above 0, and was given '${text}'.`);
   return number;
 }
