@@ -3,6 +3,7 @@
 import process from "node:process";
 import { parseArgs } from "node:util";
 import type { Verdict } from "../support/checker.ts";
+import { chooseServer } from "../support/nats_server.ts";
 import { type Fault, FAULTS } from "./faults.ts";
 import { play } from "./play.ts";
 
@@ -17,11 +18,11 @@ ${FAULTS.map(({ name }) => `  ${name}`).join("\n")}
 `;
 
 /** What was asked for; anything that is wrong ends the program. */
-function options(): {
+async function options(): Promise<{
   readonly seconds: number;
   readonly faults: readonly Fault[];
-  readonly server: string | undefined;
-} {
+  readonly server: string;
+}> {
   try {
     const { values: { seconds, only, server, help } } = parseArgs({
       options: {
@@ -38,14 +39,14 @@ function options(): {
     if (!(Number(seconds) > 0)) throw new TypeError(`--seconds takes a number above 0, and was given '${seconds}'.`);
     const faults = FAULTS.filter(({ name }) => name.includes(only));
     if (faults.length === 0) throw new TypeError(`No fault has '${only}' in its name.`);
-    return { seconds: Number(seconds), faults, server };
+    return { seconds: Number(seconds), faults, server: (await chooseServer(server)).version };
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : error} See --help.\n`);
     process.exit(2);
   }
 }
 
-const asked = options();
+const asked = await options();
 
 const HEADS = [
   "scenario",

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { GROUP_NAMES } from "../../bench/peers/groups.ts";
-import { LIMIT } from "../support/nats_server.ts";
+import { LIMIT, natsServers } from "../support/nats_server.ts";
 import { ROOT } from "../support/project.ts";
 
 interface Ended {
@@ -38,3 +38,12 @@ test(
     assertEquals([code, stderr.trim().split("\n").length], [1, 1], stderr);
   },
 );
+
+test("the chaos tests refuse a server that is not there before they begin, with those that are", LIMIT, async () => {
+  const versions = (await natsServers()).map(({ version }) => version);
+  assertEquals(await run("tests/chaos/main.ts", "--server", "1.2.3"), {
+    code: 2,
+    stdout: "",
+    stderr: `There is no nats-server 1.2.3 here, only ${versions.join(", ")}. See --help.\n`,
+  });
+});

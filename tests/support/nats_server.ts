@@ -142,19 +142,24 @@ async function end({ keeper }: Running): Promise<void> {
   await exited;
 }
 
-async function choose(server: NatsBinary | string | undefined): Promise<NatsBinary> {
+/**
+ * The nats-server with this version, or the newest.
+ *
+ * @throws if there is none.
+ */
+export async function chooseServer(server?: NatsBinary | string): Promise<NatsBinary> {
   if (typeof server === "object") return server;
   const all = await natsServers();
   const binary = server === undefined ? all.at(-1) : all.find(({ version }) => version === server);
   if (binary === undefined) {
-    throw new Error(`no nats-server ${server} here, only ${all.map((b) => b.version).join(", ")}`);
+    throw new Error(`There is no nats-server ${server} here, only ${all.map((b) => b.version).join(", ")}.`);
   }
   return binary;
 }
 
 /** Starts a nats-server on 127.0.0.1. */
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
-  const binary = await choose(options.server);
+  const binary = await chooseServer(options.server);
   const folder = mkdtempSync(join(tmpdir(), "ratesync-nats-"));
   const configFile = join(folder, "nats.conf");
   const storeDir = options.storeDir ?? join(folder, "jetstream");
