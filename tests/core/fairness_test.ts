@@ -398,7 +398,7 @@ test("who asks again and again, and is near the store, is not kept from a rate b
 });
 
 test("a process where nobody waits any more does not keep a permit from the others [TB-9, CON-8]", async () => {
-  const { clock, start, run } = createSimulation();
+  const { clock, server, start, run } = createSimulation();
   const options = { maxConcurrent: 1, leaseMs: 20_000 };
   const [holding, leaving, waiting] = [start(options), start(options), start(options)];
   const permit = await run(holding.limiter.acquire());
@@ -407,8 +407,12 @@ test("a process where nobody waits any more does not keep a permit from the othe
   await clock.advance(10);
   const next = waiting.limiter.acquire();
   await clock.advance(2_000);
+  const keepsPlace = () => server.text("api")?.includes('{"owner":"process2-1","since"');
+  assertEquals(keepsPlace(), true);
   controller.abort();
   await run(left);
+  await clock.advance(1);
+  assertEquals(keepsPlace(), false);
   await run(permit.release());
   const released = clock.now();
   await run(next);
