@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertGreater, assertLess, assertStringIncludes } from "@std/assert";
 import { test } from "node:test";
+import { memoryKv } from "../../../src/adapters/memory.ts";
 import type { LimiterOptions } from "../../../src/config/options.ts";
 import { resolveLimiter } from "../../../src/core/limiter/defaults.ts";
 import { KeyLimiter } from "../../../src/core/limiter/key_limiter.ts";
@@ -221,4 +222,26 @@ test("a key that nobody uses can be kept as a line of text after a reset, too [L
   assertEquals(limiter.past?.knowledge, undefined);
   await run(limiter.acquire());
   assert(limiter.past?.knowledge);
+});
+
+test("what was borrowed for a key in memory is returned when the key is forgotten, so that nothing is left of it [LIM-17]", async () => {
+  const { clock, start, run } = createSimulation();
+  const kv = memoryKv(clock);
+  const { loans } = kv;
+  assert(loans);
+  const lent = new Set<string>();
+  const { borrow, settle } = loans;
+  Object.assign(loans, {
+    borrow: (...call: Parameters<typeof borrow>) => {
+      lent.add(call[0]);
+      return borrow(...call);
+    },
+    settle: (key: string) => {
+      lent.delete(key);
+      settle(key);
+    },
+  });
+  const { limiter } = start({ ratePerSecond: 1 }, { mostKeys: 20, store: { kv } });
+  for (const key of names) assertEquals((await run(limiter.tryAcquire({ key }))).allowed, true);
+  assertLess(lent.size, 40);
 });
