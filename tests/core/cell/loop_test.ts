@@ -34,3 +34,15 @@ test("a process that has lost races for half a second tries again without pauses
   link.clearFaults();
   await run(waiting);
 });
+
+test("a store that refuses one key is asked for the others one after another all the same, as many at once as before", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ratePerSecond: 1, failClosed: true }, { latencyMs: 10, mostAtOnce: 2 });
+  link.failNext("refused");
+  const calls = Array.from({ length: 10 }, (_, i) => limiter.acquire({ key: `key${i}` }));
+  const ended = Promise.allSettled(calls);
+  await clock.advance(15);
+  assertEquals(link.sent.total, 4);
+  const results = await run(ended);
+  assertEquals(results.map(({ status }) => status === "fulfilled"), [false, ...Array.from({ length: 9 }, () => true)]);
+});
