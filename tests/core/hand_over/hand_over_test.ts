@@ -366,6 +366,30 @@ test("work that waits at a process which resets the limiter is sent back at once
   await run(Promise.all([writing, resetting]));
 });
 
+test("work that waits at a process which resets the key is sent back, although that process has no turn at its store yet [TST-4]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ratePerSecond: 100, burst: 50, failClosed: true };
+  const writer = start(options, { latencyMs: 1, mostAtOnce: 1 });
+  const other = start(options, { latencyMs: 1 });
+  const [ofWriter, ofOther] = [writer, other].map(({ limiter }) => limiter.key("k"));
+  await run(ofOther!.acquire());
+  await run(ofWriter!.acquire());
+  // It loses a race against that, and follows the writer.
+  await run(ofOther!.acquire());
+  const { asked } = other.peers;
+  writer.link.failNext({ kind: "request_late", byMs: 200 }, { operation: "compareAndSet" });
+  const busy = writer.limiter.acquire({ key: "another" });
+  await clock.advance(2);
+  const begun = clock.now();
+  const waiting = ofOther!.acquire();
+  await clock.advance(5);
+  const resetting = ofWriter!.reset();
+  await run(waiting);
+  assertLess(clock.now() - begun, 10);
+  assertEquals(other.peers.asked, asked + 1);
+  await run(Promise.all([busy, resetting]));
+});
+
 test("work and verdicts come through the messages as they are; anything else is no work and no answer", () => {
   const rules = [
     rateRule({ ratePerSecond: 10, burst: 5, timingMarginMs: 10 }),
