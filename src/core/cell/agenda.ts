@@ -86,8 +86,6 @@ export class Agenda implements WaitingOwner {
   readonly #head = new Head();
   readonly #denials: Denials;
   #hints: Hints | undefined;
-  /** Whether what was dropped in this turn is about to be written. */
-  #isDropping = false;
 
   /** The agenda of `identity` for the key of the ledger, with nothing to do yet. */
   constructor(context: CellContext, owner: AgendaOwner, identity: Identity, ledger: Ledger) {
@@ -227,12 +225,7 @@ export class Agenda implements WaitingOwner {
     if (!unused) return this.#proceed();
     this.#head.hurry();
     // Grants that are dropped in the same turn are taken back together: then none stands in the way of another.
-    if (this.#isDropping) return;
-    this.#isDropping = true;
-    void Promise.resolve().then(() => {
-      this.#isDropping = false;
-      this.#proceed();
-    });
+    void Promise.resolve().then(() => this.#proceed());
   }
 
   #proceed(): void {
