@@ -122,6 +122,15 @@ test("a key that one process uses has nobody asked and nobody served: one write 
   assertEquals(only.process.limiter.getMetrics().casFailures, 0);
 });
 
+test("nobody is asked where the answer could come too late for writing by oneself afterwards", async () => {
+  for (const [latencyMs, isAsked] of [[240, true], [260, false]] as const) {
+    const options: LimiterOptions = { ...ENDLESS, backendTimeoutMs: 2_000 };
+    const crowds = await rush(createSimulation(), 3, options, { ms: 8_000, settings: { latencyMs } });
+    assertEquals(crowds.some(({ process }) => process.peers.asked > 0), isAsked, `${latencyMs} ms`);
+    assertEquals(total(crowds, "failed"), 0);
+  }
+});
+
 test("when the others have gone, the last process writes for itself again", async () => {
   const { clock, start, run } = createSimulation();
   const processes = Array.from({ length: 3 }, () => start(ENDLESS, { latencyMs: 2 }));
