@@ -229,18 +229,25 @@ test("the first request is granted, however much time passes while it is decided
 });
 
 test("what is taken at once and given back is what was taken, whatever others took of it before [CHK-6]", async () => {
-  const clock = createVirtualClock();
-  const store = memoryStore(clock);
-  const [one, other] = [createRateSync(), createRateSync()].map((rateSync) => {
-    rateSync.configureStore("shared", { kv: store.kv, clock });
-    rateSync.configureLimiter("api", { store: "shared", ratePerSecond: 1e-3, burst: 4 });
-    rateSync.configureLimiter("full", { store: "shared", ratePerSecond: 1e-3 });
-    return rateSync;
-  });
-  assert(one && other);
-  await one.acquire("full");
-  assertEquals((await one.tryAcquire("api")).remaining, 3);
-  assertEquals((await other.tryAcquire("api")).remaining, 2);
-  assertEquals((await one.checkMultiLimiters(["api", "full"])).blockingLimiterId, "full");
-  assertEquals((await one.getLimiter("api").getState()).remaining, 2);
+  const limits = [
+    { ratePerSecond: 1e-3, burst: 4 },
+    { algorithm: "sliding_window", limit: 4, windowMs: 1e6 },
+    { ratePerSecond: 1e-3, burst: 4, rates: [{ limit: 1, windowMs: 1e6, burst: 9 }] },
+  ] as const;
+  for (const limit of limits) {
+    const clock = createVirtualClock();
+    const store = memoryStore(clock);
+    const [one, other] = [createRateSync(), createRateSync()].map((rateSync) => {
+      rateSync.configureStore("shared", { kv: store.kv, clock });
+      rateSync.configureLimiter("api", { store: "shared", ...limit });
+      rateSync.configureLimiter("full", { store: "shared", ratePerSecond: 1e-3 });
+      return rateSync;
+    });
+    assert(one && other);
+    await one.acquire("full");
+    assertEquals((await one.tryAcquire("api")).remaining, 3);
+    assertEquals((await other.tryAcquire("api")).remaining, 2);
+    assertEquals((await one.checkMultiLimiters(["api", "full"])).blockingLimiterId, "full");
+    assertEquals((await one.getLimiter("api").getState()).remaining, 2);
+  }
 });
