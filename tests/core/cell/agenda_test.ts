@@ -30,3 +30,16 @@ test("who asks for more than one each time has nothing put in stock, which could
   assertEquals(await leftAfter(2, 10), await leftAfter(2, 0));
   assertLess(await leftAfter(1, 10), await leftAfter(1, 0));
 });
+
+test("nobody takes from what is in stock before those that came earlier [TB-9]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter } = start({ ratePerSecond: 100, burst: 100, prefetch: 10 }, { latencyMs: 2 });
+  for (let i = 0; i < 20; i++) {
+    await clock.advance(10);
+    await run(limiter.acquire());
+  }
+  const order: number[] = [];
+  const call = (cost: number) => limiter.acquire({ cost }).then(() => order.push(cost));
+  await run(Promise.all([call(5), call(1)]));
+  assertEquals(order, [5, 1]);
+});
