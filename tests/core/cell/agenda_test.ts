@@ -43,3 +43,19 @@ test("nobody takes from what is in stock before those that came earlier [TB-9]",
   await run(Promise.all([call(5), call(1)]));
   assertEquals(order, [5, 1]);
 });
+
+test("the slot of somebody who leaves is put in stock only if it is likely to be asked for, and others have it otherwise", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { ratePerSecond: 1, reserveAheadMs: 5_000 };
+  const { limiter } = start({ ...options, prefetch: 10 }, { latencyMs: 2 });
+  await run(limiter.acquire());
+  const begun = clock.now();
+  const leaving = new AbortController();
+  const left = limiter.acquire({ signal: leaving.signal }).catch(() => {});
+  await clock.advance(100);
+  leaving.abort();
+  await run(left);
+  await clock.advance(100);
+  await run(start(options).limiter.acquire());
+  assertLess(clock.now() - begun, 1_100);
+});
