@@ -244,4 +244,6 @@ test("what was borrowed for a key in memory is returned when the key is forgotte
   const { limiter } = start({ ratePerSecond: 1 }, { mostKeys: 20, store: { kv } });
   for (const key of names) assertEquals((await run(limiter.tryAcquire({ key }))).allowed, true);
   assertLess(lent.size, 40);
+  await run(limiter.close());
+  assertEquals(lent.size, 0);
 });
