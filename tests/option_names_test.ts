@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { test } from "node:test";
 import { CompositeRateLimiter, createRateSync, hashIdentifier, InvalidArgumentError, rateLimited } from "../mod.ts";
-import { parseConfiguration } from "../src/entries/config.ts";
+import { expandEnvironment, findConfigurationFile, parseConfiguration, parseToml } from "../src/entries/config.ts";
 import { natsStore } from "../src/entries/nats.ts";
 import { createFaultyKv, resetAllLimiters, resetLimiter, useVirtualTime } from "../src/testing/mod.ts";
 
@@ -49,6 +49,16 @@ const demanding: [what: string, call: (options: unknown) => unknown, expected: s
     "parseConfiguration()",
     (options) => Reflect.apply(parseConfiguration, undefined, ["", options]),
     "an object with environment",
+  ],
+  [
+    "expandEnvironment()",
+    (options) => Reflect.apply(expandEnvironment, undefined, [parseToml(""), options]),
+    "an object with environment",
+  ],
+  [
+    "findConfigurationFile()",
+    (options) => Reflect.apply(findConfigurationFile, undefined, [options]),
+    "an object with logger",
   ],
   ["CompositeRateLimiter", (options) => Reflect.construct(CompositeRateLimiter, [options]), "an object with limiters"],
   [

@@ -1,3 +1,4 @@
+import { checkOptions, namesOf, wrongArgument } from "../core/arguments.ts";
 import { ConfigValidationError } from "../core/errors.ts";
 import { isTable, type TomlTable, type TomlValue } from "./toml.ts";
 
@@ -40,6 +41,8 @@ export interface ExpandedDocument {
 
 const MAXIMUM_DEPTH = 16;
 
+const NAMES = namesOf<Parameters<typeof expandEnvironment>[1]>({ environment: true, file: true });
+
 const NAME = /[A-Za-z_][A-Za-z0-9_]*/y;
 
 /**
@@ -50,6 +53,7 @@ const NAME = /[A-Za-z_][A-Za-z0-9_]*/y;
  *
  * @throws {ConfigValidationError} If a variable without a default is not set, a `${` is not closed or holds no name, or
  * the names of two tables become the same.
+ * @throws {InvalidArgumentError} If the options are wrong.
  *
  * @example
  * ```ts
@@ -61,8 +65,10 @@ const NAME = /[A-Za-z_][A-Za-z0-9_]*/y;
  */
 export function expandEnvironment(
   root: TomlTable,
-  { environment, file }: { readonly environment: EnvironmentLookup; readonly file?: string | undefined },
+  options: { readonly environment: EnvironmentLookup; readonly file?: string | undefined },
 ): ExpandedDocument {
+  const { environment, file } = checkOptions(options, NAMES, "an object with environment");
+  checkLookup(environment);
   const origins = new Map<object, Map<string, readonly string[]>>();
   const names = new Map<object, Map<string, string>>();
   const context = { environment, file };
@@ -231,4 +237,10 @@ function refuse(
   file: string | undefined,
 ): ConfigValidationError {
   return new ConfigValidationError(message, { ...mismatch, file });
+}
+
+function checkLookup(environment: unknown): void {
+  if (typeof environment === "function") return;
+  const expected = "a function that returns the value of the variable with a name, or undefined";
+  throw wrongArgument("Nothing looks up environment variables", "environment", expected, environment);
 }

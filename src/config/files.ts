@@ -1,4 +1,4 @@
-import { shown } from "../core/arguments.ts";
+import { checkMethods, checkOptions, namesOf, shown } from "../core/arguments.ts";
 import { ConfigValidationError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import type { EnvironmentLookup } from "./environment.ts";
@@ -98,6 +98,8 @@ export interface FindConfigurationFileOptions {
   readonly mustLook?: boolean | undefined;
 }
 
+const FIND_NAMES = namesOf<FindConfigurationFileOptions>({ logger: true, environment: true, mustLook: true });
+
 /**
  * Finds the configuration file: the one that `RATE_SYNC_CONFIG` names, else `./rate-sync.toml`, else
  * `./config/rate-sync.toml`. The first that exists counts; files are not merged.
@@ -106,6 +108,7 @@ export interface FindConfigurationFileOptions {
  * @throws {ConfigValidationError} With `mustLook`, if this runtime has no files, or no file was found and this process
  * may not look everywhere. Without it, these cases count as if there were no file, and what is forbidden is warned
  * about.
+ * @throws {InvalidArgumentError} If the options are wrong.
  *
  * @example
  * ```ts
@@ -115,9 +118,10 @@ export interface FindConfigurationFileOptions {
  * console.log(path); // "./rate-sync.toml", or undefined
  * ```
  */
-export function findConfigurationFile(
-  { logger, environment = processEnvironment, mustLook = false }: FindConfigurationFileOptions,
-): string | undefined {
+export function findConfigurationFile(options: FindConfigurationFileOptions): string | undefined {
+  const checked = checkOptions(options, FIND_NAMES, "an object with logger");
+  const { environment = processEnvironment, mustLook = false } = checked;
+  const logger = checkMethods(checked.logger, "logger", "logger", "warn");
   if (mustLook && !files()) throw refuse(CONFIGURATION_PATHS.join(" or "), NO_FILES);
   const { value: named, problem } = readVariable(environment, logger, mustLook);
   if (named !== undefined && named !== "") {

@@ -1,4 +1,4 @@
-import { checkOptions, namesOf, wrongArgument } from "../core/arguments.ts";
+import { checkOptions, namesOf } from "../core/arguments.ts";
 import type { ConfigValidationError } from "../core/errors.ts";
 import { type EnvironmentLookup, type ExpandedDocument, expandEnvironment } from "./environment.ts";
 import { readLimiter } from "./limiters.ts";
@@ -84,7 +84,6 @@ const NAMES = namesOf<ParseConfigurationOptions>({ file: true, environment: true
  */
 export function parseConfiguration(text: string, options: ParseConfigurationOptions): Configuration {
   const { file, environment, knownStores = [] } = checkOptions(options, NAMES, "an object with environment");
-  checkLookup(environment);
   const document = expandEnvironment(parseToml(text, file), { environment, file });
   const root = sectionOf(document, document.root, { path: "", title: "Configuration" }, file);
   for (const key of Object.keys(document.root)) {
@@ -112,12 +111,6 @@ export function parseConfiguration(text: string, options: ParseConfigurationOpti
   }
 
   return { stores, limiters, http: readHttp(root, document), warnings };
-}
-
-function checkLookup(environment: unknown): void {
-  if (typeof environment === "function") return;
-  const expected = "a function that returns the value of the variable with a name, or undefined";
-  throw wrongArgument("Nothing looks up environment variables", "environment", expected, environment);
 }
 
 function sectionOf(
