@@ -197,13 +197,13 @@ const FINEST_RATE = 1e6;
 
 /** How many a limit that nobody has used admits at one moment. */
 function admittedAtOnce(
-  { ratePerSecond, burst, limit, windowMs, maxConcurrent, rates = [], algorithm }: LimiterOptions,
+  { ratePerSecond, burst, limit, windowMs, maxConcurrent, rates = [] }: LimiterOptions,
 ): number {
   const ofRate = (rate: number, burst = 1) => rate > FINEST_RATE ? Infinity : Math.floor(burst);
   const ofRates = rates.map((rate) =>
-    (rate.algorithm ?? algorithm) === "sliding_window"
-      ? rate.limit
-      : ofRate(rate.limit * 1_000 / rate.windowMs, rate.burst)
+    rate.algorithm === "token_bucket" || (rate.algorithm === undefined && rate.burst !== undefined)
+      ? ofRate(rate.limit * 1_000 / rate.windowMs, rate.burst)
+      : rate.limit
   );
   return Math.min(
     ratePerSecond === undefined ? Infinity : ofRate(ratePerSecond, burst),
