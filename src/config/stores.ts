@@ -80,6 +80,11 @@ const NATS_FIELDS = {
     toml: "bucket_name",
     read: textLike(/^[A-Za-z0-9_-]{1,240}$/, "made of at most 240 letters, digits, '_' and '-' only"),
   },
+  domain: {
+    toml: "domain",
+    emptyIsAbsent: true,
+    read: textLike(/^[A-Za-z0-9_-]{1,240}$/, "made of letters, digits, '_' and '-' only"),
+  },
   partitions: { toml: "partitions", read: number({ integer: true, from: 1, to: 64 }) },
   autoCreate: { toml: "auto_create", read: flag() },
   replicas: { toml: "replicas", read: number({ integer: true, from: 1, to: 5 }) },

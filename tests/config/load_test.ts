@@ -519,6 +519,7 @@ test("parseConfiguration() refuses a value of a wrong type in every option of a 
     tls_cert_file: texts,
     tls_key_file: texts,
     bucket_name: [...texts, "''", "'a b'", "'a.b'", "'a*'", "'é'"],
+    domain: [...texts, "'a b'", "'a.b'", "'a*'", "'>'", "'é'"],
     partitions: [...numbers, "0", "65", "1.5"],
     auto_create: booleans,
     replicas: [...numbers, "0", "6", "2.5"],

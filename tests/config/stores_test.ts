@@ -17,6 +17,7 @@ test("checkStoreOptions() returns every option of a nats store as it was given [
     tlsCertFile: "cert.pem",
     tlsKeyFile: "key.pem",
     bucketName: "b",
+    domain: "hub",
     partitions: 64,
     autoCreate: false,
     replicas: 5,

@@ -111,7 +111,7 @@ const ANY_VALUES = [
 ]; // deno-fmt-ignore
 const STORE_KEYS = [
   "engine", "url", "token", "user", "password", "credentials_file", "nkey_seed_file", "tls_ca_file", "tls_cert_file", "tls_key_file",
-  "bucket_name", "auto_create", "partitions", "replicas", "storage", "bucket_ttl", "retry_interval", "max_retries", "timing_margin_ms", "backend_timeout",
+  "bucket_name", "domain", "auto_create", "partitions", "replicas", "storage", "bucket_ttl", "retry_interval", "max_retries", "timing_margin_ms", "backend_timeout",
   "clock", "passwrd", "connection", "kv", "__proto__", "constructor", "replace",
   "breaker_failures",
   "breaker_cool_down",
@@ -345,6 +345,7 @@ const storeRecords = fc.record<Record<string, unknown>>({
   credentialsFile: optional(fc.constant("/etc/x.creds")),
   tlsCaFile: optional(fc.constant("/etc/ca.pem")),
   replicas: optional(fc.constantFrom(1, 3, 6)),
+  domain: optional(fc.constantFrom("hub", "a.b", "a b")),
   partitions: optional(fc.constantFrom(1, 6, 64, 65)),
   bucketTtlMs: optional(positive),
   retryIntervalMs: optional(positive),

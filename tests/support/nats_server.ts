@@ -18,6 +18,8 @@ export interface ServerOptions {
   readonly config?: string | undefined;
   /** Whether JetStream is on. The default is yes. */
   readonly jetStream?: boolean | undefined;
+  /** The domain of its JetStream. The default is none. */
+  readonly domain?: string | undefined;
   /** Where JetStream keeps its files. The default is a temporary folder that is removed with the server. */
   readonly storeDir?: string | undefined;
   /** The port for clients. By default the system chooses a free one. */
@@ -172,7 +174,9 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
       `server_name: ${JSON.stringify(name)}\nlisten: "127.0.0.1:${port}"\n` +
         (options.jetStream === false
           ? ""
-          : `jetstream { store_dir: ${JSON.stringify(storeDir)}, max_mem: 256M, max_file: 2G }\n`) +
+          : `jetstream { store_dir: ${JSON.stringify(storeDir)}, max_mem: 256M, max_file: 2G${
+            options.domain === undefined ? "" : `, domain: ${options.domain}`
+          } }\n`) +
         config,
     );
 

@@ -71,7 +71,7 @@ export function isAtLeast(version: string, wanted: readonly [number, number, num
  * @throws {ConfigValidationError} if it holds a different part of the keys from the one wanted.
  */
 export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): Promise<Bucket> {
-  const info = `$JS.API.STREAM.INFO.KV_${wish.name}`;
+  const info = `STREAM.INFO.KV_${wish.name}`;
   let found = await link.ask("bind", info, undefined, STREAM_NOT_FOUND);
   const serverVersion = link.connection.info?.version ?? "";
   const refuse = (replicas: number, whose: string) => {
@@ -85,13 +85,13 @@ export async function bindBucket(link: Link, wish: BucketWish, logger: Logger): 
   if (found === undefined) {
     if (!wish.autoCreate) {
       const description = wish.partition && describePartition(wish.partition);
-      const advice = missingBucket(wish.name, description);
+      const advice = missingBucket({ ...link.at, bucket: wish.name }, description);
       throw new StoreUnavailableError(advice, { store: link.at.store, outcome: "not_applied" });
     }
     refuse(wish.replicas, "'replicas' asks for");
     const config = streamConfig(wish, isAtLeast(serverVersion, MESSAGE_TTL));
     try {
-      found = await link.ask("bind", `$JS.API.STREAM.CREATE.KV_${wish.name}`, config, STREAM_NAME_IN_USE);
+      found = await link.ask("bind", `STREAM.CREATE.KV_${wish.name}`, config, STREAM_NAME_IN_USE);
       if (found !== undefined) logger.info(`Store '${link.at.store}': created the KV bucket '${wish.name}'`);
     } catch (error) {
       if (!isOverlap(error)) throw error;

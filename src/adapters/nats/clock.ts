@@ -120,7 +120,7 @@ export function timeSource(
 ): AskTime {
   let informedAt = -Infinity;
   const informationOn = async (bucket: string) => {
-    const information = await link.ask("read", `$JS.API.STREAM.INFO.KV_${bucket}`);
+    const information = await link.ask("read", `STREAM.INFO.KV_${bucket}`);
     informedAt = monotonic();
     return information;
   };
@@ -137,7 +137,7 @@ export function timeSource(
     const slot = Math.floor(Math.random() * SCRATCH_KEYS);
     const before = monotonic();
     const { seq } = await link.request("write", {
-      subject: subjectOf(bucket, `${RESERVED_PREFIX}.clock.${slot}`),
+      subject: link.published(subjectOf(bucket, `${RESERVED_PREFIX}.clock.${slot}`)),
       headersNow: () => headers(),
       read: readAnswer,
     });
@@ -145,7 +145,7 @@ export function timeSource(
     // Once for all the samples of a measurement.
     const isInformed = after - informedAt <= SAMPLING_MS;
     const [answer, information] = await Promise.all([
-      link.ask("read", `$JS.API.STREAM.MSG.GET.KV_${bucket}`, { seq }, NO_MESSAGE),
+      link.ask("read", `STREAM.MSG.GET.KV_${bucket}`, { seq }, NO_MESSAGE),
       isInformed ? undefined : informationOn(bucket),
     ]);
     if (information) await onInformation(bucket, information);

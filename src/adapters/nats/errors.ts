@@ -6,6 +6,8 @@ export interface Circumstances {
   readonly store: string;
   /** The servers as `host:port`, without credentials. */
   readonly server: string;
+  /** The JetStream domain that was asked for, if any. */
+  readonly domain?: string | undefined;
   /** The Key-Value bucket. */
   readonly bucket: string;
   /** What was being done. */
@@ -42,6 +44,9 @@ const WHY_IT_MAY_NOT_CONNECT =
 /** A connection's inbox: a prefix, and a name that is another one in each connection, so nobody can permit it. */
 const OWN_INBOX = /^(.+?)\.[0-9A-Za-z]{22}(\..*)?$/;
 
+/** The subject of a value. Its key says nothing about a permission, and may identify the program's user. */
+const VALUE = /^((?:\$JS\.[^.]+\.API\.)?\$KV\.[^.]+\.).*$/;
+
 const CERTIFICATE_CODES = [
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
   "UNABLE_TO_GET_ISSUER_CERT",
@@ -60,9 +65,8 @@ const DIAGNOSES: readonly Diagnosis[] = [
     when: named("PermissionViolationError"),
     // without its inbox a client gets no answer, but what it sent was accepted
     applied: ({ operation }) => operation === "subscription" ? "unknown" : "no",
-    say: ({ server, bucket }, { operation, subject = "?" }) => {
-      // The key says nothing about the permission, and may identify the program's user.
-      const shown = subject.startsWith(`$KV.${bucket}.`) ? `$KV.${bucket}.>` : subject.replace(OWN_INBOX, "$1.>");
+    say: ({ server }, { operation, subject = "?" }) => {
+      const shown = subject.replace(VALUE, "$1>").replace(OWN_INBOX, "$1.>");
       return `the user may not ${
         operation === "subscription" ? "subscribe to" : "publish on"
       } '${shown}' at ${server}. ` +
@@ -150,7 +154,7 @@ const DIAGNOSES: readonly Diagnosis[] = [
   {
     when: coded(10059),
     applied: "no",
-    say: ({ bucket }) => missingBucket(bucket),
+    say: (at) => missingBucket(at),
   },
   {
     when: coded(10039, 10076),
@@ -160,9 +164,12 @@ const DIAGNOSES: readonly Diagnosis[] = [
   {
     when: named("NoResponders", "NoRespondersError", "JetStreamNotEnabled"),
     applied: "no",
-    say: ({ server, bucket }) =>
-      `nobody answers for JetStream at ${server}. Either it is not enabled (start nats-server with -js), or the bucket ` +
-      `'${bucket}' has no leader at the moment.`,
+    say: ({ server, bucket, domain }) =>
+      domain === undefined
+        ? `nobody answers for JetStream at ${server}. Either it is not enabled (start nats-server with -js), or the bucket ` +
+          `'${bucket}' has no leader at the moment.`
+        : `nobody answers for the JetStream domain '${domain}' at ${server}. Either there is no such domain, or no ` +
+          `connection to it, or the bucket '${bucket}' has no leader at the moment.`,
   },
   {
     when: coded(10074, 10005),
@@ -261,9 +268,15 @@ export function saysElection(error: unknown): boolean {
 }
 
 /** What to do about a bucket that does not exist. */
-export function missingBucket(bucket: string, description?: string): string {
-  return `KV bucket '${bucket}' not found. Set auto_create = true (autoCreate in code), or create it: ` +
-    `nats kv add ${bucket} --history 1 --ttl 24h --storage file` +
+export function missingBucket(
+  { bucket, domain }: Pick<Circumstances, "bucket" | "domain">,
+  description?: string,
+): string {
+  const [where, option] = domain === undefined
+    ? ["", ""]
+    : [` in the JetStream domain '${domain}'`, ` --js-domain ${domain}`];
+  return `KV bucket '${bucket}' not found${where}. Set auto_create = true (autoCreate in code), or create it: ` +
+    `nats${option} kv add ${bucket} --history 1 --ttl 24h --storage file` +
     (description === undefined ? "" : ` --description "${description}"`);
 }
 

@@ -62,7 +62,7 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
   /** The last message of a key: a value, or the marker that another client left when it deleted the key. */
   async function last(key: string): Promise<(KvEntry & { readonly marker: boolean }) | null> {
     const request = { last_by_subj: subjectOf(name, key) };
-    const answer = await link.ask("read", `$JS.API.STREAM.MSG.GET.${stream}`, request, NO_MESSAGE);
+    const answer = await link.ask("read", `STREAM.MSG.GET.${stream}`, request, NO_MESSAGE);
     return answer === undefined ? null : readMessage(answer);
   }
 
@@ -78,7 +78,7 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
       readonly expected: number,
       readonly ttl: string | undefined,
     ) {
-      this.subject = subjectOf(name, key);
+      this.subject = link.published(subjectOf(name, key));
     }
 
     headersNow(): MsgHdrs {
@@ -127,7 +127,7 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
     // purged, not marked as deleted: a marker would stay until the bucket's TTL ends, be listed among the keys, and
     // make the next creation take three messages
     async delete(key) {
-      await link.ask("write", `$JS.API.STREAM.PURGE.${stream}`, { filter: subjectOf(name, key) });
+      await link.ask("write", `STREAM.PURGE.${stream}`, { filter: subjectOf(name, key) });
     },
 
     async *keys(prefix = "") {
@@ -135,7 +135,7 @@ export function createNatsKv(link: Link, bucket: Bucket): NatsKv {
       const filter = `${root}${prefix.slice(0, prefix.lastIndexOf(".") + 1)}>`;
       for (let offset = 0;;) {
         const request = { subjects_filter: filter, offset };
-        const answer = await link.ask("read", `$JS.API.STREAM.INFO.${stream}`, request);
+        const answer = await link.ask("read", `STREAM.INFO.${stream}`, request);
         const page = subjectsIn(answer);
         for (const subject of page) {
           const key = subject.slice(root.length);

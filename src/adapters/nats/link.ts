@@ -19,8 +19,13 @@ export interface Link {
    * restored, it waits for that first; a request that was on its way when the connection broke fails at once.
    */
   request<T>(doing: Circumstances["doing"], question: Question<T>, timeoutMs?: number): Promise<T>;
-  /** Asks the JetStream API. Its errors are thrown, except the one with the code `but`, which becomes `undefined`. */
-  ask(doing: Circumstances["doing"], subject: string, payload?: unknown, but?: number): Promise<Answer | undefined>;
+  /**
+   * Asks the JetStream API for `what`, such as `STREAM.INFO.KV_rate_limits`. Its errors are thrown, except the one with
+   * the code `but`, which becomes `undefined`.
+   */
+  ask(doing: Circumstances["doing"], what: string, payload?: unknown, but?: number): Promise<Answer | undefined>;
+  /** Where to publish so that a stream with this subject takes it, in whichever domain it is. */
+  published(subject: string): string;
   /** How often the connection was lost. */
   readonly losses: number;
   /** What is wrong with the connection at this moment, in a sentence; `undefined` if nothing is. */
@@ -47,6 +52,11 @@ export function createLink(
   let released = false;
   let losses = 0;
   const waiting = new Set<() => void>();
+  // Where the domain is, the server takes `$JS.hub.API.STREAM.…` and `$JS.hub.API.$KV.…` for `$JS.API.STREAM.…` and
+  // `$KV.…`, and only then looks at permissions (nats-server's generateJSMappingTable).
+  const { domain } = whole;
+  const api = domain === undefined ? "$JS.API" : `$JS.${domain}.API`;
+  const published: Link["published"] = (subject) => domain === undefined ? subject : `${api}.${subject}`;
   const requests = createRequests(connection);
   const lose = () => requests.fail(new Error("connection disconnected"));
   const reconnected: (() => void)[] = [];
@@ -92,7 +102,10 @@ export function createLink(
         // a missing permission fails the request that needed it; hints are optional
         if (status.error.name === "PermissionViolationError") {
           const { subject } = status.error as { readonly subject?: string }; // as its name says
-          if (subject !== undefined) requests.fail(status.error, subject);
+          if (subject !== undefined) {
+            requests.fail(status.error, subject);
+            if (domain !== undefined) requests.fail(status.error, `${api}.${subject.replace(/^\$JS\.API\./, "")}`);
+          }
           return logger.debug?.(`Store '${whole.store}': ${status.error.message}`);
         }
         return explain(toStoreError(status.error, { ...whole, doing: "connect" }).message);
@@ -157,15 +170,16 @@ export function createLink(
       at,
       about: (bucket) => linkAt({ ...at, bucket }),
       request,
+      published,
       get losses() {
         return losses;
       },
       get problem() {
         return problem();
       },
-      async ask(doing, subject, payload, but) {
+      async ask(doing, what, payload, but) {
         const answer = await request(doing, {
-          subject,
+          subject: `${api}.${what}`,
           payload: payload === undefined ? undefined : JSON.stringify(payload),
           isRepeatable: !mayChange(doing),
           read: readAnswer,

@@ -22,6 +22,8 @@ export interface OpenRequest {
   readonly store: string;
   /** A connection that is ready, or how to make one. */
   readonly source: NatsConnectionLike | ConnectionPlan;
+  /** The JetStream domain of the buckets, if it is not that of the server. */
+  readonly domain: string | undefined;
   /** The bucket, or the first one. */
   readonly bucket: BucketWish;
   /** How many buckets the keys are spread over. */
@@ -76,6 +78,7 @@ export function openNats(request: OpenRequest): Promise<OpenedNats> {
   const at: Circumstances = {
     store: request.store,
     server: serverOf(request.source),
+    domain: request.domain,
     bucket: request.bucket.name,
     doing: "connect",
     timeoutMs: request.timeoutMs,
@@ -136,7 +139,7 @@ async function openInTurn(request: OpenRequest, at: Circumstances, onConnected: 
     const askTime = timeSource(link, bucket, names, monotonic, values.saw);
     // The information about the first bucket comes with the time.
     const lookAround = inTurn(request.serverClock ? names.slice(1) : names, monotonic, async (name) => {
-      const information = await link.about(name).ask("read", `$JS.API.STREAM.INFO.KV_${name}`);
+      const information = await link.about(name).ask("read", `STREAM.INFO.KV_${name}`);
       if (information) await values.saw(name, information);
     });
     const askAndLook = () => askTime().finally(lookAround);

@@ -40,6 +40,12 @@ export interface NatsBucketOptions {
    */
   readonly bucketName?: string | undefined;
   /**
+   * The JetStream domain that the bucket is in, if the connection leads to a server of another one, such as a leaf node.
+   *
+   * @default {the domain of the server that the connection leads to}
+   */
+  readonly domain?: string | undefined;
+  /**
    * How many buckets the keys are spread over, from 1 to 64, so that a cluster can share the load: each is a stream
    * with a leader of its own. The first has the name {@link NatsBucketOptions.bucketName}, and the others have `_1`,
    * `_2` and so on appended. A key is always in the same bucket. All processes that share limits use the same number; a

@@ -103,6 +103,7 @@ export function createNatsStore(
     const result = await openNats({
       store: id,
       source,
+      domain: options.domain,
       bucket: {
         name: options.bucketName ?? NATS_DEFAULTS.bucketName,
         autoCreate: options.autoCreate ?? NATS_DEFAULTS.autoCreate,
