@@ -14,6 +14,9 @@ export interface Other {
 /** How long others may be silent until nobody counts for them any more. */
 const SILENCE_MS = 3_600_000;
 
+/** How many rules of others are kept: limits that change all the time must not make a value ever longer. */
+const MOST_OTHERS = 16;
+
 /**
  * How far the moments of a value may lie beyond everything that its rules can grant or hold. Another process may have
  * granted further ahead, or for longer, than this one would; but what lies beyond this was not written by a limiter,
@@ -26,10 +29,14 @@ export function writtenNow(rule: Rule, part: RuleState, now: number): Other {
   return { rule, part, until: Math.max(rule.idleFrom(part), now + SILENCE_MS) };
 }
 
-/** Those whose process may still write, and to which what was granted still matters. */
+/**
+ * Those whose process may still write, and to which what was granted still matters. If they are many, those that wrote
+ * last.
+ */
 export function mattering(others: readonly Other[], now: number): readonly Other[] {
   const matters = ({ rule, part, until }: Other) => Math.min(until, rule.idleFrom(part)) > now;
-  return others.every(matters) ? others : others.filter(matters);
+  if (others.length <= MOST_OTHERS && others.every(matters)) return others;
+  return others.filter(matters).sort((a, b) => b.until - a.until).slice(0, MOST_OTHERS);
 }
 
 /** What is made of a value that others have written. */

@@ -135,6 +135,19 @@ test("the rules of others leave the value when all of it is available again, or 
   assertEquals(json().others, undefined);
 });
 
+test("limits that change all the time leave the rules of those that wrote last, and no more than 16", () => {
+  const { limiterOf, json } = shared();
+  const windowOf = (limit: number) => limiterOf({ algorithm: "sliding_window", limit, windowMs: HOUR_MS });
+  const steady = windowOf(7);
+  for (let i = 0; i < 50; i++) {
+    assert(windowOf(100 + i).ask(NOW + i).allowed);
+    // Forgotten or not, it counts what all others start.
+    assertEquals(steady.left(NOW + i), Math.max(0, 6 - i));
+  }
+  const others = Object.keys(json().others ?? {});
+  assertEquals(others, Array.from({ length: 16 }, (_, i) => `${148 - i} in any 3600 s`));
+});
+
 test("the epoch moves on with what is kept for others", () => {
   const { limiterOf, json } = shared();
   const day = { limit: 10, windowMs: 24 * HOUR_MS };
