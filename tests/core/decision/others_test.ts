@@ -168,6 +168,8 @@ test("the epoch moves on with what is kept for others", () => {
 test("what stands among the rules of others and cannot be one is left out", () => {
   const { limiterOf, json, put } = shared();
   const good = [60_000, 50_000];
+  const log = [50_000, 1];
+  const permits = { holders: [{ owner: "a", until: 50_000, permits: [1] }], waiting: [] };
   const rest = { v: 1, rules: "10/s, burst 1", epoch: NOW, rate: 0, writers: [] };
   const limiter = limiterOf({ ratePerSecond: 10 });
   for (
@@ -188,7 +190,14 @@ test("what stands among the rules of others and cannot be one is left out", () =
       { "Infinity/s, burst 9": good },
       { "0/s, burst 1": good },
       { "9 of everything": good },
-      { "5 in any 0 s": [60_000, [50_000, 1]] },
+      { "0.1/s burst 9": good },
+      { "5 in any 0 s": [60_000, log] },
+      { "5 in any Infinity s": [60_000, log] },
+      { "0 in any 10 s": [60_000, log] },
+      { "5 in any 10 s": [60_000, "all"] },
+      { "5 at the same time": [60_000, null] },
+      { "0 at the same time": [60_000, permits] },
+      { "5 of everything": [60_000, permits] },
     ]
   ) {
     put({ ...rest, others });
