@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { test } from "node:test";
-import { stateCodec } from "../../../src/core/decision/state.ts";
+import { freshState, stateCodec } from "../../../src/core/decision/state.ts";
 import type { Rule } from "../../../src/core/rules/rule.ts";
 import { ruleOf, rulesOf } from "../../../src/core/rules/rules.ts";
 import { resolveLimiter } from "../../../src/core/limiter/defaults.ts";
@@ -207,6 +207,24 @@ test("what stands among the rules of others and cannot be one is left out", () =
   put({ ...rest, others: { "0.1/s, burst 9": good } });
   assert(limiter.ask(NOW).allowed);
   assertEquals(json().others, { "0.1/s, burst 9": [60_000, 60_000] });
+});
+
+test("a rule that takes the place of another one is new until it is written, and then no more", () => {
+  const day = { limit: 100, windowMs: 24 * HOUR_MS };
+  const rulesWith = (limit: number) =>
+    rulesOf(resolveLimiter("api", { rates: [{ limit, windowMs: 1_000 }, day] }), TERMS);
+  const old = rulesWith(5);
+  const young = rulesWith(9);
+  const [oldCodec, youngCodec] = [stateCodec(old, TERMS), stateCodec(young, TERMS)];
+  const demand = { cost: 1, owner: "p", permit: 1 };
+  const fresh = freshState(old, NOW);
+  const used = { ...fresh, parts: old.map((rule) => rule.take(rule.initial, 0, 0, demand)) };
+  const decoded = youngCodec.decode(oldCodec.encode(used), NOW);
+  assert(decoded.kind === "state");
+  assertEquals(decoded.isNew, true, "although the day is as it was");
+  const again = youngCodec.decode(youngCodec.encode(decoded.state), NOW);
+  assert(again.kind === "state");
+  assertEquals([again.isNew, again.state.others.length], [false, 1], "although a rule of its kind is still there");
 });
 
 test("a value whose rules nobody understands is read by the places of the limits", () => {
