@@ -148,6 +148,19 @@ test("limits that change all the time leave the rules of those that wrote last, 
   assertEquals(others, Array.from({ length: 16 }, (_, i) => `${148 - i} in any 3600 s`));
 });
 
+test("what is granted for longer than an hour counts for its process, however long that one is silent [TB-13]", () => {
+  const DAY_MS = 24 * HOUR_MS;
+  for (const windowMs of [DAY_MS, 30 * DAY_MS]) {
+    const { limiterOf } = shared();
+    const quota = limiterOf({ algorithm: "sliding_window", limit: 10, windowMs });
+    const other = limiterOf({ ratePerSecond: 1 });
+    assert(quota.ask(NOW, 7).allowed);
+    for (const hours of [2, 4]) assert(other.ask(NOW + hours * HOUR_MS).allowed);
+    assertEquals(quota.left(NOW + 5 * HOUR_MS), 1);
+    assertEquals(quota.left(NOW + windowMs + 5 * HOUR_MS), 10);
+  }
+});
+
 test("the epoch moves on with what is kept for others", () => {
   const { limiterOf, json } = shared();
   const day = { limit: 10, windowMs: 24 * HOUR_MS };
