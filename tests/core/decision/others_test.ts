@@ -20,9 +20,10 @@ function shared() {
   const limiterOf = (options: PureLimiterOptions) => {
     const limiter = pureLimiter("api", options);
     return {
-      /** Whether it fits, and if not, for how long. */
-      ask(now: number, cost = 1, holder?: string) {
-        const decision = limiter.decide(value, now, holder === undefined ? { cost } : { cost, holder });
+      /** Whether it fits within `waitMs`, and if not, for how long. */
+      ask(now: number, cost = 1, holder?: string, waitMs = 0) {
+        const request = { cost, startBy: now + waitMs };
+        const decision = limiter.decide(value, now, holder === undefined ? request : { ...request, holder });
         if (decision.value) value = decision.value;
         return { allowed: decision.allowed, retryAfterMs: decision.allowed ? 0 : decision.retryAt - now };
       },
@@ -101,6 +102,31 @@ test("a rule that grants less never gets into debt by what another one grants [T
   assertEquals(strict.ask(now).retryAfterMs, 1_000);
 });
 
+test("what is reserved ahead counts for the rules of others when it starts, and not sooner [TB-13]", () => {
+  const { limiterOf } = shared();
+  const window = limiterOf({ algorithm: "sliding_window", limit: 5, windowMs: 1_000 });
+  const rate = limiterOf({ ratePerSecond: 1 });
+  assert(window.ask(NOW).allowed);
+  assert(rate.ask(NOW).allowed);
+  assert(rate.ask(NOW, 1, undefined, 1_000).allowed, "for a second later");
+  assertEquals(window.left(NOW + 1_600), 4);
+
+  const { limiterOf: limiterWith } = shared();
+  const strict = limiterWith({ ratePerSecond: 1 });
+  assert(strict.ask(NOW - 400).allowed);
+  assert(limiterWith({ ratePerSecond: 2 }).ask(NOW, 1, undefined, 500).allowed, "for 300 ms later");
+  assertEquals(strict.ask(NOW).retryAfterMs, 1_300);
+});
+
+test("what others grant frees nothing of what a process has reserved ahead [TB-13]", () => {
+  const { limiterOf } = shared();
+  const rate = limiterOf({ ratePerSecond: 1, reserveAheadMs: 5_000 });
+  for (let i = 0; i < 4; i++) assert(rate.ask(NOW, 1, undefined, 5_000).allowed);
+  assertEquals(rate.ask(NOW).retryAfterMs, 4_000);
+  assert(limiterOf({ algorithm: "sliding_window", limit: 10, windowMs: 10_000 }).ask(NOW).allowed);
+  assertEquals(rate.ask(NOW).retryAfterMs, 4_000);
+});
+
 test("the permits are the same for all, however many each process allows [TB-13]", () => {
   const { limiterOf, json } = shared();
   const two = limiterOf({ maxConcurrent: 2 });
@@ -112,6 +138,15 @@ test("the permits are the same for all, however many each process allows [TB-13]
   assert(none.ask(NOW).allowed);
   assertEquals([two.left(NOW), three.left(NOW)], [0, 0], "a process that limits no concurrency keeps them");
   assertEquals(Object.keys(json().others ?? {}), ["3 at the same time"]);
+});
+
+test("who limits no concurrency takes no permit from those that do [TB-13]", () => {
+  const { limiterOf } = shared();
+  const two = limiterOf({ maxConcurrent: 2 });
+  const none = limiterOf({ ratePerSecond: 1_000 });
+  assert(two.ask(NOW, 1, "somebody").allowed);
+  for (let i = 1; i < 5; i++) assert(none.ask(NOW + i).allowed);
+  assertEquals(two.left(NOW + 5), 1);
 });
 
 test("the rules of others leave the value when all of it is available again, or after an hour without them", () => {
