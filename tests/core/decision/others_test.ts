@@ -64,6 +64,40 @@ test("as much of a new rate is used as was of the one in whose place it stands [
   assertEquals(limiterOf({ ratePerSecond: 0.01, burst: 50 }).left(NOW), 0);
 });
 
+test("a new rate starts nothing before what was reserved ahead by the one in whose place it stands [TB-13]", () => {
+  const { limiterOf } = shared();
+  const old = limiterOf({ ratePerSecond: 10, reserveAheadMs: 1_000 });
+  for (let i = 0; i < 11; i++) assert(old.ask(NOW, 1, undefined, 1_000).allowed);
+  // The last slot of the old rate is at 1,000 ms, and the one after it of the new rate 200 ms later.
+  assertEquals(limiterOf({ ratePerSecond: 5 }).ask(NOW).retryAfterMs, 1_200);
+});
+
+test("of several rates, a new one stands in the place of the one that makes it wait longest [TB-13]", () => {
+  const entries = [["1/s, burst 1", 500], ["0.1/s, burst 1", 9_000]] as const;
+  for (const [last, other] of [entries, entries.toReversed()]) {
+    const { limiterOf, put } = shared();
+    const [[rules, rate], [label, part]] = [last!, other!];
+    put({ v: 1, rules, epoch: NOW, rate, others: { [label]: [HOUR_MS, part] }, writers: [] });
+    // Half of an interval is left of one of them, and nine tenths of the other.
+    assertEquals(limiterOf({ ratePerSecond: 2 }).ask(NOW).retryAfterMs, 450);
+  }
+});
+
+test("a limit takes the place of none of another kind [TB-13]", () => {
+  const kinds: readonly PureLimiterOptions[] = [
+    { ratePerSecond: 0.01, burst: 5 },
+    { algorithm: "sliding_window", limit: 5, windowMs: HOUR_MS },
+    { maxConcurrent: 5 },
+  ];
+  for (const [i, before] of kinds.entries()) {
+    for (const after of kinds.toSpliced(i, 1)) {
+      const { limiterOf } = shared();
+      assert(limiterOf(before).ask(NOW, 1, before.maxConcurrent ? "somebody" : undefined).allowed);
+      assertEquals(limiterOf(after).left(NOW), 5, `${JSON.stringify(before)}, then ${JSON.stringify(after)}`);
+    }
+  }
+});
+
 test("a limit that is added before others takes nothing of theirs, and loses nothing to them [TB-13]", () => {
   const { limiterOf } = shared();
   const quota = { limit: 100, windowMs: HOUR_MS };
