@@ -225,6 +225,23 @@ test("withRecentEpoch() leaves the epoch where it is in the future", () => {
   assertEquals(withRecentEpoch(rules, state, NOW - 1e10), state);
 });
 
+test("withRecentEpoch() keeps nothing of others that no longer matters, whether the epoch moves on or not", () => {
+  const other = (part: number, until: number) => ({
+    rule: rateRule({ ratePerSecond: 2, burst: 3, timingMarginMs: 10 }) as Rule,
+    part,
+    until,
+  });
+  const state = (...others: State["others"]) => ({ ...freshState(rules, NOW), others });
+  for (const later of [5_000, 4_000_000]) {
+    const gone = state(other(later + 9, later), other(later, later + 9));
+    assertEquals(withRecentEpoch(rules, gone, NOW + later).others, []);
+    const stays = other(later + 9, later + 9);
+    const { epoch, others } = withRecentEpoch(rules, state(...gone.others, stays), NOW + later);
+    const ms = epoch - NOW;
+    assertEquals(others.map(({ part, until }) => [Number(part) + ms, until + ms]), [[later + 9, later + 9]]);
+  }
+});
+
 test("withWriter() remembers the last write of each of the last writers, and no more", () => {
   const ids = Array.from({ length: 12 }, (_, i) => `p${i}`);
   fc.assert(
