@@ -285,6 +285,12 @@ test("idleFrom() is when the last of the rules has nothing more to say", () => {
   assertEquals(idleFrom(rules, used), NOW + 10_100);
 });
 
+test("idleFrom() is no earlier than when the rules of others have nothing more to say", () => {
+  const state = freshState(rules, NOW);
+  const others = [5_000, 70_000, 6_000].map((part) => ({ rule: slow as Rule, part, until: 3_600_000 }));
+  assertEquals(idleFrom(rules, { ...state, others }), NOW + 70_000);
+});
+
 test("plausible() takes a value for damaged that would keep everybody waiting for longer than its rules could", () => {
   const judge = (json: object) => plausible(rules, codec.decode(encode({ ...good, ...json }), NOW), NOW, 1_000).kind;
   const DAY = 86_400_000;
