@@ -291,6 +291,22 @@ test("idleFrom() is no earlier than when the rules of others have nothing more t
   assertEquals(idleFrom(rules, { ...state, others }), NOW + 70_000);
 });
 
+test("plausible() believes what the rules themselves grant for days, or reserve for days ahead", () => {
+  const DAY = 86_400_000;
+  const month = windowRule({ limit: 5, windowMs: 30 * DAY, reserveAheadMs: 1_000, timingMarginMs: 10 }) as Rule;
+  // As much as it allows at once takes it ten days to allow again.
+  const tenDays = rateRule({ ratePerSecond: 1 / 86_400, burst: 10, timingMarginMs: 10 }) as Rule;
+  const judge = (rule: Rule, at: number, cost: number, reserveAheadMs = 1_000) => {
+    const fresh = freshState([rule], NOW);
+    const state = { ...fresh, parts: [rule.take(rule.initial, at, 0, { cost, owner: "p", permit: 1 })] };
+    return plausible([rule], { kind: "state", state, fingerprint: "", isNew: false }, NOW, reserveAheadMs).kind;
+  };
+  assertEquals([judge(month, 0, 5), judge(month, 2 * DAY, 5)], ["state", "damaged"]);
+  assertEquals([judge(month, 2 * DAY, 5, 3 * DAY), judge(month, 5 * DAY, 5, 3 * DAY)], ["state", "damaged"]);
+  // Who was passed over may reserve farther ahead, by the time that the rate takes for what it wants.
+  assertEquals([judge(tenDays, 10 * DAY, 10), judge(tenDays, 12 * DAY, 10)], ["state", "damaged"]);
+});
+
 test("plausible() takes a value for damaged that would keep everybody waiting for longer than its rules could", () => {
   const judge = (json: object) => plausible(rules, codec.decode(encode({ ...good, ...json }), NOW), NOW, 1_000).kind;
   const DAY = 86_400_000;
@@ -304,6 +320,9 @@ test("plausible() takes a value for damaged that would keep everybody waiting fo
     }
   }
   assertEquals(judge({ epoch: Number.MAX_SAFE_INTEGER }), "damaged");
+  const nothingUsed = { ...freshState([window], NOW), epoch: NOW + 2 * DAY };
+  const decoded: Decoded = { kind: "state", state: nothingUsed, fingerprint: "", isNew: false };
+  assertEquals(plausible([window], decoded, NOW, 1_000).kind, "damaged", "although nothing is used");
   for (const json of [{ rate: DAY }, { window: [DAY, 1] }, held(DAY), marked(DAY), { epoch: 0 }]) {
     assertEquals(judge(json), "state", JSON.stringify(json));
   }
