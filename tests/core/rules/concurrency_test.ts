@@ -10,6 +10,7 @@ import fc from "fast-check";
 import { test } from "node:test";
 import {
   concurrencyRule,
+  leftToOthers,
   markWaiting,
   othersTook,
   releasePermit,
@@ -280,6 +281,38 @@ test("what is left to a process that allows fewer permits is free by its limit, 
   assertEquals(may(1_000, 1, 2), [false, false]);
   assertEquals(may(1_000, 1), [false, true]);
   assertEquals(may(5_000, 1, 2, 3), [true, false]);
+});
+
+test("what is left to several processes is free by the strictest of their limits [CON-2, TB-13]", () => {
+  const loose = ruleOf(9);
+  const until = 99_999;
+  const strict = [{ owner: "strict", since: 0, until, most: 4 }, { owner: "stricter", since: 10, until, most: 3 }];
+  for (const waiting of [strict, strict.toReversed()]) {
+    const holding = (...permits: number[]) => ({ holders: [{ owner: "loose", until, permits }], waiting });
+    const may = (...permits: number[]) => loose.earliest(holding(...permits), 1_000, demand("loose", 99)) === 1_000;
+    assertEquals([may(), may(1)], [true, false]);
+  }
+});
+
+test("permits whose lease has run out speak no longer against the process that held them [CON-2, TB-9]", () => {
+  const rule = ruleOf(2);
+  const waiting = [
+    { owner: "late", since: 900, until: 9_000, most: MOST },
+    { owner: "other", since: 980, until: 9_000, most: MOST },
+  ];
+  const holders = [
+    { owner: "late", until: 1_000, permits: [1, 2] },
+    { owner: "other", until: 9_000, permits: [1] },
+  ];
+  const may = (owner: string) => rule.earliest({ holders, waiting }, 1_100, demand(owner, 99)) === 1_100;
+  assertEquals([may("late"), may("other")], [true, false]);
+});
+
+test("leftToOthers() tells what a process gave up from what it took itself", () => {
+  const rule = ruleOf(2);
+  const waits = markWaiting(rule.take(rule.initial, 0, 0, demand("other", 1)), "me", MOST, 10, 10, 2_000);
+  assertEquals(leftToOthers(waits, rule.take(waits, 20, 20, demand("me", 1)), "me"), false);
+  assertEquals(leftToOthers(waits, markWaiting(waits, "me", MOST, undefined, 20, 2_000), "me"), true);
 });
 
 test("whose turn it is among many processes takes a few looks at each", () => {
