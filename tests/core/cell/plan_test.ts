@@ -102,6 +102,20 @@ test("who handed its work over decides it again, and believes no verdict that di
   }
 });
 
+test("each of several guests decides its work again in the state that those before it left", () => {
+  const base = freshState(two, NOW);
+  const works = [workOf("first", 2, NOW - 9), workOf("second", 1, NOW - 5), workOf("third", 1, NOW + 1)];
+  const all = works.map((work) => guestOf(work));
+  const terms = { ...TERMS, horizon: NOW + 9_000 };
+  const plan = planFor(two, base, workOf("writer", 1), { ...NO_GUESTS, all }, terms, undefined);
+  const again = plan.verdicts.map(({ verdict }, i) => planOf(two, works[i]!, verdict, NOW));
+  assertEquals(
+    again.map((own) => own?.batch.granted.map(({ grant: { at } }) => at - NOW)),
+    [[0, 0], [1_000], [3_000]],
+  );
+  assertEquals(again.at(-1)?.state.parts, plan.state.parts);
+});
+
 test("slots that nobody waits for do not count among those who are dealt with", () => {
   const ahead: Caller = new Waiter({ cost: 1, owner: "me", permit: 0 }, NOW, NOW + 900, Infinity, undefined, 5);
   const work = workOf("me", 1);
