@@ -7,6 +7,7 @@ import type { Guest } from "../../../src/core/hand_over/guests.ts";
 import { concurrencyRule } from "../../../src/core/rules/concurrency.ts";
 import { rateRule } from "../../../src/core/rules/rate.ts";
 import type { Rule } from "../../../src/core/rules/rule.ts";
+import { windowRule } from "../../../src/core/rules/window.ts";
 import type { Permits } from "../../../src/core/rules/states.ts";
 import type { Caller } from "../../../src/core/waiting/outcome.ts";
 import { Waiter } from "../../../src/core/waiting/waiter.ts";
@@ -114,6 +115,17 @@ test("each of several guests decides its work again in the state that those befo
     [[0, 0], [1_000], [3_000]],
   );
   assertEquals(again.at(-1)?.state.parts, plan.state.parts);
+});
+
+test("everything that a plan grants, here and elsewhere, counts for the rules of others [TB-13]", () => {
+  const day = windowRule({ limit: 9, windowMs: 86_400_000, reserveAheadMs: 1_000, timingMarginMs: 10 }) as Rule;
+  const other = { rule: day, part: day.initial, until: 3_600_000 };
+  const base = { ...freshState(two, NOW), others: [other] };
+  const all = [guestOf(workOf("early", 1, NOW - 9)), guestOf(workOf("late", 1, NOW + 1))];
+  const terms = { ...TERMS, horizon: NOW + 9_000 };
+  const { state } = planFor(two, base, workOf("me", 2), { ...NO_GUESTS, all }, terms, undefined);
+  const left = state.others.map(({ rule, part }) => rule.usage(part, 9_000).remaining);
+  assertEquals(left, [9 - 4]);
 });
 
 test("slots that nobody waits for do not count among those who are dealt with", () => {
