@@ -128,6 +128,18 @@ test("everything that a plan grants, here and elsewhere, counts for the rules of
   assertEquals(left, [9 - 4]);
 });
 
+test("the last moment of a plan is that of any grant, here or elsewhere, in whatever order they are made", () => {
+  const five: readonly Rule[] = [rateRule({ ratePerSecond: 1, burst: 5, timingMarginMs: 10 }) as Rule];
+  const base = freshState(five, NOW);
+  const latest = (leadHere: number, leadThere: number) => {
+    const all = [guestOf(workOf("early", 1, NOW - 9, { lead: leadThere }))];
+    const own = workOf("me", 1, NOW, { lead: leadHere });
+    return planFor(five, base, own, { ...NO_GUESTS, all }, TERMS, undefined).latest - NOW;
+  };
+  assertEquals([latest(0, 0), latest(50, 10), latest(10, 50)], [0, 50, 50]);
+  assertEquals(planFor(five, base, workOf("me", 0), NO_GUESTS, TERMS, undefined).latest, -Infinity);
+});
+
 test("slots that nobody waits for do not count among those who are dealt with", () => {
   const ahead: Caller = new Waiter({ cost: 1, owner: "me", permit: 0 }, NOW, NOW + 900, Infinity, undefined, 5);
   const work = workOf("me", 1);
