@@ -14,6 +14,8 @@ import { Waiter } from "../../../src/core/waiting/waiter.ts";
 
 const NOW = 1_000_000;
 const TERMS: Terms = { now: NOW, horizon: NOW + 1_000, isFresh: true };
+/** Nothing is reserved ahead. */
+const SOON: Terms = { ...TERMS, horizon: NOW };
 const NO_GUESTS = { all: [], next: undefined };
 
 /** What `owner` wants: so many permits or slots, since so many milliseconds. */
@@ -140,16 +142,12 @@ test("the last moment of a plan is that of any grant, here or elsewhere, in what
   assertEquals(planFor(five, base, workOf("me", 0), NO_GUESTS, TERMS, undefined).latest, -Infinity);
 });
 
-test("slots that nobody waits for do not count among those who are dealt with", () => {
-  const ahead: Caller = new Waiter({ cost: 1, owner: "me", permit: 0 }, NOW, NOW + 900, Infinity, undefined, 5);
+test("slots that nobody waits for do not count among those who are dealt with, but all of them among those wanted", () => {
+  const ahead: Caller = new Waiter({ cost: 1, owner: "me", permit: 0 }, NOW, NOW + 1_500, Infinity, undefined, 5);
   const work = workOf("me", 1);
-  const plan = planFor(
-    two,
-    freshState(two, NOW),
-    { ...work, requests: [...work.requests, ahead, ahead] },
-    NO_GUESTS,
-    TERMS,
-    undefined,
-  );
-  assertEquals([plan.dealtWith, plan.ahead], [1, 2]);
+  for (const [wanted, granted] of [[1, 1], [5, 1]] as const) {
+    const requests = [...work.requests, ...Array.from({ length: wanted }, () => ahead)];
+    const plan = planFor(two, freshState(two, NOW), { ...work, requests }, NO_GUESTS, SOON, undefined);
+    assertEquals([plan.dealtWith, plan.ahead, plan.batch.granted.length], [1, wanted, 1 + granted]);
+  }
 });
