@@ -33,6 +33,16 @@ test("a permit whose lease has run out before its answer came is not handed out 
   }
 });
 
+test("a permit that came too late takes nothing of the rate beside it [CON-6, CHK-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start({ ...options, maxConcurrent: 10, ratePerSecond: 0.1, burst: 5 });
+  link.failNext({ kind: "answer_late", byMs: 400 });
+  const permit = await run(limiter.acquire());
+  await run(permit.release());
+  await clock.advance(100);
+  assertEquals((await run(limiter.getState())).remaining, 4);
+});
+
 test("who is cut off from the store hears that its permit is lost before anybody else can have it [CON-5, CON-6]", async () => {
   for (const [leaseMs, marginMs] of [[300, 10], [40, 4]] as const) {
     const { clock, start, run } = createSimulation();
