@@ -59,3 +59,14 @@ test("the slot of somebody who leaves is put in stock only if it is likely to be
   await run(start(options).limiter.acquire());
   assertLess(clock.now() - begun, 1_100);
 });
+
+test("who waits for the permit of a process that has gone has it when the lease is over, however seldom it looks [CON-6]", async () => {
+  const { clock, start, run } = createSimulation();
+  const options = { maxConcurrent: 1, leaseMs: 10_000 };
+  const gone = start(options);
+  await run(gone.limiter.acquire());
+  gone.link.isDown = true;
+  const begun = clock.now();
+  await run(start(options).limiter.acquire());
+  assertEquals(clock.now() - begun, 10_000);
+});
