@@ -70,3 +70,19 @@ test("who waits for the permit of a process that has gone has it when the lease 
   await run(start(options).limiter.acquire());
   assertEquals(clock.now() - begun, 10_000);
 });
+
+test("slots for nobody that come after close() go back, whenever that was [LIM-18]", async () => {
+  const options = { ratePerSecond: 0.1, burst: 1_000 };
+  for (let closedAfter = 100; closedAfter < 150; closedAfter += 3) {
+    const { clock, start, run } = createSimulation();
+    const { limiter } = start({ ...options, prefetch: 50 }, { latencyMs: 10 });
+    let granted = 0;
+    for (let ms = 0; ms < closedAfter; ms++) {
+      limiter.acquire().then(() => granted++, () => {});
+      await clock.advance(1);
+    }
+    await run(limiter.close());
+    await clock.advance(100);
+    assertEquals((await run(start(options).limiter.getState())).remaining, 1_000 - granted, `after ${closedAfter} ms`);
+  }
+});
