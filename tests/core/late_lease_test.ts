@@ -43,6 +43,25 @@ test("a permit that came too late takes nothing of the rate beside it [CON-6, CH
   assertEquals((await run(limiter.getState())).remaining, 4);
 });
 
+test("who gets no permit because it came too late keeps its place before those that came later [TB-9]", async () => {
+  const { clock, start, run } = createSimulation();
+  const { limiter, link } = start(options);
+  const order: number[] = [];
+  const call = async (number: number) => {
+    await using _permit = await limiter.acquire();
+    order.push(number);
+    await clock.sleep(10);
+  };
+  link.failNext({ kind: "answer_late", byMs: 400 });
+  const calls: Promise<void>[] = [];
+  for (const number of [1, 2, 3]) {
+    calls.push(call(number));
+    await clock.advance(100);
+  }
+  await run(Promise.all(calls));
+  assertEquals(order, [1, 2, 3]);
+});
+
 test("who is cut off from the store hears that its permit is lost before anybody else can have it [CON-5, CON-6]", async () => {
   for (const [leaseMs, marginMs] of [[300, 10], [40, 4]] as const) {
     const { clock, start, run } = createSimulation();
