@@ -5,10 +5,15 @@ import { createSimulation } from "../../support/simulated_process.ts";
 const LATENCY_MS = 15;
 
 /** What the log says after five callers have wanted permits and slots for a minute and a half. */
-async function warningsWith(leaseMs: number): Promise<readonly string[]> {
+async function warningsWith(
+  leaseMs: number,
+  limitsRate = true,
+): Promise<readonly string[]> {
   const { clock, start, run } = createSimulation();
-  const limit = { ratePerSecond: 10, maxConcurrent: 2, leaseMs, onFailure: "closed" } as const;
-  const { limiter, warnings } = start(limit, { latencyMs: LATENCY_MS });
+  const permits = { maxConcurrent: 2, leaseMs, onFailure: "closed" } as const;
+  const { limiter, warnings } = start(limitsRate ? { ...permits, ratePerSecond: 10 } : permits, {
+    latencyMs: LATENCY_MS,
+  });
   const until = clock.now() + 90_000;
   const callers = Array.from({ length: 5 }, async () => {
     while (clock.now() < until) {
@@ -33,4 +38,10 @@ test("a lease that is too short for its store is reported once a minute, and one
   }
   const enough = Number(/at least (\d+) ms/.exec(warnings[0] ?? "")?.[1]);
   assertEquals(await warningsWith(enough), []);
+});
+
+test("a lease that is over before the store has answered is reported too, although nobody ever holds a permit [LOG-1]", async () => {
+  const warnings = await warningsWith(LATENCY_MS - 5, false);
+  assertEquals(warnings.length, 2);
+  for (const warning of warnings) assertStringIncludes(warning, "the lease of 10 ms is too short");
 });
