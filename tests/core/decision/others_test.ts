@@ -217,6 +217,14 @@ test("limits that change all the time leave the rules of those that wrote last, 
   assertEquals(others, Array.from({ length: 16 }, (_, i) => `${148 - i} in any 3600 s`));
 });
 
+test("limits that change all the time do not displace one of which something is used for longer [TB-13]", () => {
+  const { limiterOf } = shared();
+  const quota = limiterOf({ algorithm: "sliding_window", limit: 100, windowMs: 24 * HOUR_MS });
+  assert(quota.ask(NOW, 70).allowed);
+  for (let i = 0; i < 20; i++) assert(limiterOf({ ratePerSecond: 0.01, burst: 50 + i }).ask(NOW + i).allowed);
+  assertEquals(quota.left(NOW + 20), 10);
+});
+
 test("what is granted for longer than an hour counts for its process, however long that one is silent [TB-13]", () => {
   const DAY_MS = 24 * HOUR_MS;
   for (const windowMs of [DAY_MS, 30 * DAY_MS]) {
